@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build rules of Tenon: plugins, shared libraries, generated op wrappers, tests.
+
+Platform and linker flags live here and nowhere else.
+"""
+
+load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
+load("//tools:copts.bzl", "TENON_COPTS", "TENON_CXXOPTS")
+
+# A forgotten library is a link error, not a failed dlopen on somebody's machine. Sanitizers
+# leave their runtime undefined on purpose; the executable brings it.
+_NO_UNDEFINED = select({
+    "//tools:sanitized": [],
+    "//conditions:default": ["-Wl,-z,defs"],
+})
+
+def _shared_object(file, version_script, linkopts, deps, **kwargs):
+    cc_binary(
+        name = file,
+        linkshared = 1,
+        linkstatic = 1,
+        linkopts = [
+            "-Wl,--version-script=$(location %s)" % version_script,
+            "-Wl,-soname," + file,
+        ] + linkopts + _NO_UNDEFINED,
+        deps = deps + [version_script],
+        **kwargs
+    )
+
+def tn_plugin(
+        name,
+        srcs,
+        hdrs = [],
+        deps = [],
+        copts = [],
+        linkopts = [],
+        visibility = None,
+        data = [],
+        tags = []):
+    """Builds the plugin NAME.so; `:NAME` is the same target, for use in data.
+
+    It exports tn_plugin_query_v* only and may need nothing but libc and libm (plus linkopts);
+    vendor libraries are opened with dlopen, so that a plugin can explain what is missing.
+
+    Args:
+      name: file name without .so.
+      srcs: C sources.
+      hdrs: private headers.
+      deps: libraries linked into it, beside //core:abi.
+      copts: added to TENON_COPTS.
+      linkopts: added to the linker's command line.
+      visibility: of NAME and NAME.so.
+      data: files it needs at run time.
+      tags: of NAME.so.
+    """
+    _shared_object(
+        file = name + ".so",
+        version_script = "//tools:plugin.lds",
+        linkopts = linkopts,
+        srcs = srcs + hdrs,
+        copts = TENON_COPTS + ["-fPIC"] + copts,
+        deps = deps + ["//core:abi"],
+        data = data,
+        tags = tags,
+        visibility = visibility,
+    )
+    native.alias(
+        name = name,
+        actual = name + ".so",
+        visibility = visibility,
+    )
+
+def tn_shared_library(
+        name,
+        deps,
+        version_script = "//tools:libtenon.lds",
+        headers = [],
+        linkopts = [],
+        visibility = None):
+    """Builds libNAME.so from the cc_library targets in deps; `:NAME` links against it.
+
+    Args:
+      name: of the library, without lib and .so.
+      deps: cc_library targets that hold the code. Set alwayslink = 1 on them: nothing inside
+        refers to the public functions, so the linker would leave their objects out.
+      version_script: label of the .lds file that names the exported symbols.
+      headers: header-only cc_library targets that users of `:NAME` get.
+      linkopts: added to the linker's command line.
+      visibility: of NAME and libNAME.so.
+    """
+    _shared_object(
+        file = "lib%s.so" % name,
+        version_script = version_script,
+        linkopts = ["-lm", "-ldl", "-lpthread"] + linkopts,
+        deps = deps,
+        visibility = visibility,
+    )
+
+    # linkstatic keeps this target from making a second libNAME.so.
+    cc_library(
+        name = name,
+        srcs = ["lib%s.so" % name],
+        linkstatic = 1,
+        visibility = visibility,
+        deps = headers,
+    )
+
+def tn_opgen(name, src = None, visibility = None):
+    """Generates NAME_ops.h (wrappers) and NAME_table.inc (registration table) from NAME.ops.
+
+    `:NAME_ops` is the library with both. Include them by their path in the tree,
+    "modules/math/math_ops.h": a search path of their own could shadow system headers.
+
+    Args:
+      name: stem of the generated files.
+      src: the rows; default NAME.ops.
+      visibility: of all targets.
+    """
+    src = src or name + ".ops"
+    header = name + "_ops.h"
+    table = name + "_table.inc"
+    native.genrule(
+        name = name + "_opgen",
+        srcs = [src],
+        outs = [header, table],
+        cmd = "$(location //tools/opgen:opgen) --header $(location %s) --table $(location %s) $(location %s)" %
+              (header, table, src),
+        message = "Generating op wrappers",
+        tools = ["//tools/opgen:opgen"],
+        visibility = visibility,
+    )
+    cc_library(
+        name = name + "_ops",
+        hdrs = [header],
+        textual_hdrs = [table],
+        visibility = visibility,
+    )
+
+def tn_test(
+        name,
+        srcs,
+        deps = [],
+        data = [],
+        env = {},
+        copts = [],
+        linkopts = [],
+        **kwargs):
+    """A GoogleTest in C++17. Plugins go into data; pass their paths through env:
+    env = {"TEST_PLUGIN": "$(rootpath //backends/cpu_ref)"}.
+
+    Tag "tsan" runs it under ThreadSanitizer too; "noasan" or "notsan" keeps it out of one.
+
+    Args:
+      name: of the test.
+      srcs: C++ sources.
+      deps: libraries under test.
+      data: files and plugins it opens at run time.
+      env: environment; $(rootpath ...) is expanded.
+      copts: added to TENON_CXXOPTS.
+      linkopts: added to the linker's command line.
+      **kwargs: of cc_test: size, tags, args, shard_count, ...
+    """
+    cc_test(
+        name = name,
+        srcs = srcs,
+        copts = TENON_CXXOPTS + copts,
+        data = data,
+        env = env,
+        linkopts = linkopts + ["-lstdc++", "-lpthread"],
+        # Hidden symbols of the code under test stay reachable.
+        linkstatic = 1,
+        deps = deps + ["@googletest//:gtest_main"],
+        **kwargs
+    )
