@@ -1,0 +1,170 @@
+/* ask.c - what is registered, and how this thread's calls choose among it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/device.h"
+#include "core/dispatch/nearest.h"
+#include "core/dispatch/signature.h"
+#include "core/memory.h"
+#include "core/plugin.h"
+
+/* ---- Ops
+ * --------------------------------------------------------------------------------------------- */
+
+static void info_fill(tn_op_info *out, const tni_op *op) {
+    const tn_op_info info = {.size = out->size,
+                             .traits = op->row.traits,
+                             .name = op->schema.name,
+                             .schema = op->row.schema,
+                             .doc = op->row.doc ? op->row.doc : "",
+                             .no_grad = op->row.no_grad,
+                             .samples = op->inplace || !op->row.samples ? "" : op->row.samples,
+                             .plugin = op->plugin,
+                             .has_derivative = op->row.derivative != NULL,
+                             .has_decomposition = op->row.decompose != NULL};
+    memcpy(out, &info, out->size < sizeof(info) ? out->size : sizeof(info));
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp((*(const tni_op *const *)a)->schema.name,
+                  (*(const tni_op *const *)b)->schema.name);
+}
+
+/* All ops in order of name, in the scope. Returns how many, -1 on error. */
+static int64_t ops_sorted(const tni_op ***out) {
+    if (!tni_plugins_ready()) return -1;
+    int32_t last = tni_registry_last_id();
+    const tni_op **ops = tni_scope_alloc(((uint64_t)last + 1) * sizeof(*ops));
+    if (ops == NULL) return -1;
+    int64_t n = 0;
+    for (int32_t id = 1; id <= last; id++)
+        if (tni_registry_op(id)) ops[n++] = tni_registry_op(id);
+    qsort(ops, (size_t)n, sizeof(*ops), by_name);
+    *out = ops;
+    return n;
+}
+
+int64_t tn_op_count(void) {
+    const tni_op **ops;
+    tn_scope scope = tn_scope_push();
+    int64_t n = ops_sorted(&ops);
+    tn_scope_pop(scope);
+    return n;
+}
+
+tn_status tn_op_at(int64_t i, tn_op_info *out) {
+    if (out == NULL || out->size < offsetof(tn_op_info, schema))
+        return tn_raise(TN_ERR_INVALID, "tn_op_at: set out->size first");
+    const tni_op **ops;
+    tn_scope scope = tn_scope_push();
+    int64_t n = ops_sorted(&ops);
+    tn_status status = n < 0 ? tn_error() : TN_OK;
+    if (n >= 0 && (i < 0 || i >= n))
+        status = tn_raise(TN_ERR_INDEX, "tn_op_at: %lld is not one of the %lld ops", (long long)i,
+                          (long long)n);
+    if (status == TN_OK) info_fill(out, ops[i]);
+    tn_scope_pop(scope);
+    return status;
+}
+
+static const tni_op *op_named(const char *name) {
+    for (int32_t id = 1; name && id <= tni_registry_last_id(); id++) {
+        const tni_op *op = tni_registry_op(id);
+        if (op && strcmp(op->schema.name, name) == 0) return op;
+    }
+    return NULL;
+}
+
+void tni_op_not_found(const char *name) {
+    const char *best = NULL;
+    int closest = 4;
+    for (int32_t id = 1; id <= tni_registry_last_id(); id++) {
+        const tni_op *op = tni_registry_op(id);
+        int d = op ? tni_edit_distance(name, op->schema.name) : closest;
+        if (d < closest) closest = d, best = op->schema.name;
+    }
+    tn_raise(TN_ERR_NOTFOUND, "there is no op '%s'%s%s%s; loaded plugins: %s", name,
+             best ? "; did you mean '" : "", best ? best : "", best ? "'" : "", tni_plugin_list());
+}
+
+tn_status tn_op_find(const char *name, tn_op_info *out) {
+    if (name == NULL || out == NULL || out->size < offsetof(tn_op_info, schema))
+        return tn_raise(TN_ERR_INVALID, "tn_op_find: needs a name, and out->size set");
+    if (!tni_plugins_ready()) return tn_error();
+    const tni_op *op = op_named(name);
+    if (op == NULL) {
+        tni_op_not_found(name);
+        return tn_error();
+    }
+    info_fill(out, op);
+    return TN_OK;
+}
+
+tn_status tn_op_add(const tn_op *row) {
+    if (row == NULL || row->size < offsetof(tn_op, contract))
+        return tn_raise(TN_ERR_INVALID, "tn_op_add: needs a row whose size is set");
+    if (!tni_plugins_ready()) return tn_error();
+    tn_op copy = {0};
+    memcpy(&copy, row, row->size < sizeof(copy) ? row->size : sizeof(copy));
+    const tni_rows rows = {.plugin = "program", .plugin_index = -2, .ops = &copy, .n_ops = 1};
+    char why[400] = "";
+    tn_status status = tni_registry_commit(&rows, why, sizeof(why));
+    return status == TN_OK ? TN_OK : tn_raise(status, "tn_op_add: %s", why);
+}
+
+const char *tn_op_providers(const char *name, const char *device_kind) {
+    enum { CHAIN = 64 };
+    const tni_provider *chain[CHAIN];
+    if (name == NULL || device_kind == NULL)
+        return tn_raise(TN_ERR_INVALID, "tn_op_providers: needs an op and a device kind"), NULL;
+    if (!tni_plugins_ready()) return NULL;
+    const tni_op *op = op_named(name);
+    if (op == NULL) return tni_op_not_found(name), NULL;
+    uint64_t n = tni_registry_providers(op, tni_device_kind_find(device_kind), chain, CHAIN),
+             bytes = 1;
+    for (uint64_t i = 0; i < n; i++) bytes += strlen(chain[i]->plugin) + 1;
+    char *text = tni_scope_alloc(bytes);
+    if (text == NULL) return NULL;
+    text[0] = 0;
+    for (uint64_t i = 0; i < n; i++) { /* a plugin may have several rows: one per dtype class */
+        bool again = false;
+        for (uint64_t j = 0; j < i; j++)
+            again = again || strcmp(chain[i]->plugin, chain[j]->plugin) == 0;
+        if (again) continue;
+        if (text[0]) strcat(text, ",");
+        strcat(text, chain[i]->plugin);
+    }
+    return text;
+}
+
+/* ---- Settings of this thread
+ * ------------------------------------------------------------------------------ */
+
+bool tn_set_deterministic(bool on) {
+    tni_state *st = tni_state_get();
+    bool was = st->deterministic;
+    st->deterministic = on;
+    return was;
+}
+
+tn_status tn_use_provider(const char *plugin_id) {
+    tni_state *st = tni_state_get();
+    if (plugin_id == NULL) {
+        st->pin = -1;
+        return TN_OK;
+    }
+    if (!tni_plugins_ready()) return tn_error();
+    int32_t index = tni_plugin_find(plugin_id);
+    if (index < 0)
+        return tn_raise(TN_ERR_NOTFOUND, "no plugin '%s' is loaded; loaded: %s", plugin_id,
+                        tni_plugin_list());
+    st->pin = index;
+    return TN_OK;
+}
+
+const char *tn_last_provider(void) {
+    const char *name = tni_state_get()->last_provider;
+    return name ? name : "";
+}

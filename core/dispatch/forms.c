@@ -1,0 +1,232 @@
+/* forms.c - the geometry kernels see: broadcast as stride 0, coalesced, reduced dims gathered.
+ *
+ * Invariant: a form never changes what is computed, only how it is walked; whatever cannot be shown
+ * in the form's shape is copied first, and the copy is part of the signature.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "core/dispatch/signature.h"
+
+/* ---- Geometry of operands and outputs as they are
+ * ---------------------------------------------------- */
+
+static void contiguous_strides(tni_geometry *g) {
+    int64_t step = 1;
+    for (int32_t d = g->rank - 1; d >= 0; d--) {
+        g->strides[d] = step;
+        step *= g->sizes[d] > 0 ? g->sizes[d] : 1;
+    }
+}
+
+bool tni_geometry_contiguous(const tni_geometry *g) {
+    int64_t step = 1;
+    for (int32_t d = g->rank - 1; d >= 0; d--) {
+        if (g->sizes[d] == 0) return true;
+        if (g->sizes[d] != 1 && g->strides[d] != step) return false;
+        step *= g->sizes[d];
+    }
+    return true;
+}
+
+static void geometry_of_meta(tni_geometry *g, const tn_meta *m) {
+    g->dtype = m->dtype;
+    g->rank = m->rank;
+    memcpy(g->sizes, m->sizes, (size_t)m->rank * sizeof(int64_t));
+    memcpy(g->strides, m->strides, (size_t)m->rank * sizeof(int64_t));
+}
+
+void tni_operand_copy(tni_signature *s, uint32_t k, const tn_tensor *t, const int8_t *permutation) {
+    tni_operand *o = &s->operands[k];
+    o->prepare = TNI_COPY;
+    o->copy.dtype = o->seen.dtype;
+    o->copy.rank = t->rank;
+    for (int32_t d = 0; d < t->rank; d++) {
+        o->permutation[d] = permutation ? permutation[d] : (int8_t)d;
+        o->copy.sizes[d] = t->sizes[o->permutation[d]];
+    }
+    contiguous_strides(&o->copy);
+    tn_dtype dtype = o->seen.dtype;
+    o->seen = o->copy;
+    o->seen.dtype = dtype;
+}
+
+/* ---- strided
+ * -------------------------------------------------------------------------------------------- */
+
+static bool form_strided(tni_signature *s, const tni_invocation *v) {
+    (void)v;
+    for (uint32_t i = 0; i < s->n_outputs; i++)
+        geometry_of_meta(&s->outputs[i].seen, &s->outputs[i].meta);
+    return true;
+}
+
+/* ---- pointwise
+ * -------------------------------------------------------------------------------------------- */
+
+/* Shows g as broadcast to `sizes`, dims aligned at the end. */
+static void broadcast_to(tni_geometry *g, const tni_geometry *to) {
+    int64_t strides[TN_MAX_RANK];
+    int32_t shift = to->rank - g->rank;
+    for (int32_t d = 0; d < to->rank; d++)
+        strides[d] = d < shift || g->sizes[d - shift] == 1 ? 0 : g->strides[d - shift];
+    g->rank = to->rank;
+    memcpy(g->sizes, to->sizes, sizeof(g->sizes));
+    memcpy(g->strides, strides, sizeof(strides));
+}
+
+typedef struct walk { /* geometries that are walked together */
+    tni_geometry *g[TNI_FLAT_OPERANDS + 1];
+    int n;
+} walk;
+
+static bool dims_merge(const walk *w, int32_t outer, int32_t inner) {
+    for (int i = 0; i < w->n; i++) {
+        const tni_geometry *g = w->g[i];
+        if (g->strides[outer] != g->strides[inner] * g->sizes[inner]) return false;
+    }
+    return true;
+}
+
+/* Drops dims of size 1 and merges neighbours that step alike in all; at least one dim is left. */
+static void coalesce(const walk *w) {
+    tni_geometry *lead = w->g[0];
+    int32_t rank = lead->rank, kept = 0;
+    for (int32_t d = 0; d < rank; d++) {
+        if (lead->sizes[d] == 1) continue;
+        bool merge = kept > 0;
+        for (int i = 0; i < w->n; i++) { /* bring d next to the last kept dim, to compare */
+            w->g[i]->sizes[kept] = w->g[i]->sizes[d];
+            w->g[i]->strides[kept] = w->g[i]->strides[d];
+        }
+        merge = merge && dims_merge(w, kept - 1, kept);
+        for (int i = 0; i < w->n && merge; i++) {
+            w->g[i]->sizes[kept - 1] *= w->g[i]->sizes[kept];
+            w->g[i]->strides[kept - 1] = w->g[i]->strides[kept];
+        }
+        kept += !merge;
+    }
+    for (int i = 0; i < w->n; i++) {
+        if (kept == 0) w->g[i]->sizes[0] = 1, w->g[i]->strides[0] = 1;
+        w->g[i]->rank = kept == 0 ? 1 : kept;
+    }
+}
+
+static bool form_pointwise(tni_signature *s, const tni_invocation *v) {
+    walk w = {.n = 0};
+    tni_output *out = &s->outputs[0];
+    geometry_of_meta(&out->seen, &out->meta);
+    if (s->n_operands > TNI_FLAT_OPERANDS) {
+        tn_raise(TN_ERR_INVALID, "%s: too many tensors for a pointwise op", s->op->schema.name);
+        return false;
+    }
+    w.g[w.n++] = &out->seen;
+    tni_geometry to = out->seen;
+    for (uint32_t k = 0; k < s->n_operands; k++) {
+        if (v->operands[k] == NULL) continue;
+        broadcast_to(&s->operands[k].seen, &to);
+        w.g[w.n++] = &s->operands[k].seen;
+    }
+    coalesce(&w);
+    bool flat = out->seen.rank == 1 && out->seen.strides[0] == 1;
+    for (int i = 1; i < w.n; i++)
+        flat = flat && (w.g[i]->strides[0] == 1 || w.g[i]->strides[0] == 0);
+    if (flat) s->call_flags |= TN_CALL_FLAT;
+    return true;
+}
+
+/* ---- reduce and along: [outer, n, inner]
+ * -------------------------------------------------------------------- */
+
+static uint32_t dims_of(const tni_signature *s, int32_t rank) {
+    const tn_value *dim = &s->args[tni_schema_param(&s->op->schema, "dim")];
+    uint32_t mask = 0;
+    if (dim->tag == TN_TAG_INT) return rank == 0 ? 0 : 1u << dim->i;
+    if (dim->tag != TN_TAG_INTS || dim->aux == 0) return (1u << rank) - 1;
+    for (uint32_t j = 0; j < dim->aux && rank > 0; j++) mask |= 1u << dim->ints[j];
+    return mask;
+}
+
+/* True if the dims in mask are neighbours, dims of size 1 aside. */
+static bool neighbours(const tn_tensor *x, uint32_t mask) {
+    int changes = 0;
+    bool last = false;
+    for (int32_t d = 0; d < x->rank; d++) {
+        if (x->sizes[d] == 1) continue;
+        bool in = mask >> d & 1;
+        changes += in != last;
+        last = in;
+    }
+    return changes <= 2;
+}
+
+static void three_dims(tni_geometry *g, int64_t outer, int64_t n, int64_t inner) {
+    g->rank = 3;
+    g->sizes[0] = outer, g->sizes[1] = n, g->sizes[2] = inner;
+    contiguous_strides(g);
+}
+
+typedef struct blocks {
+    int64_t outer, n, inner;
+} blocks;
+
+/* Sizes before, in and behind the masked dims, once they are gathered (behind is 1 unless they were
+ * neighbours). */
+static blocks blocks_of(const tn_tensor *x, uint32_t mask, bool gathered) {
+    blocks b = {1, 1, 1};
+    bool past = false;
+    for (int32_t d = 0; d < x->rank; d++) {
+        if (mask >> d & 1)
+            b.n *= x->sizes[d], past = past || x->sizes[d] != 1;
+        else if (past && !gathered)
+            b.inner *= x->sizes[d];
+        else
+            b.outer *= x->sizes[d];
+    }
+    return b;
+}
+
+static bool form_blocks(tni_signature *s, const tni_invocation *v, bool reduce) {
+    const tn_tensor *x = v->operands[0];
+    uint32_t mask = dims_of(s, x->rank);
+    bool gather = !neighbours(x, mask);
+    blocks b = blocks_of(x, mask, gather);
+    int8_t order[TN_MAX_RANK];
+    int32_t n = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int32_t d = 0; d < x->rank; d++)
+            if ((mask >> d & 1) == (uint32_t)pass) order[n++] = (int8_t)d;
+    for (uint32_t k = 0; k < s->n_operands; k++) {
+        const tn_tensor *t = v->operands[k];
+        if (t == NULL) continue;
+        tni_operand *o = &s->operands[k];
+        if (o->prepare != TNI_COPY && (gather || !tni_geometry_contiguous(&o->seen)))
+            tni_operand_copy(s, k, t, gather ? order : NULL);
+        else if (gather)
+            tni_operand_copy(s, k, t, order);
+        three_dims(&o->seen, b.outer, b.n, b.inner);
+    }
+    for (uint32_t i = 0; i < s->n_outputs; i++) {
+        tni_geometry *g = &s->outputs[i].seen;
+        g->dtype = s->outputs[i].meta.dtype;
+        three_dims(g, b.outer, b.n, b.inner);
+        if (!reduce) continue;
+        g->rank = 2;
+        g->sizes[1] = b.inner;
+        contiguous_strides(g);
+    }
+    return true;
+}
+
+bool tni_form_apply(tni_signature *s, const tni_invocation *v) {
+    switch (s->op->form) {
+    case TNI_POINTWISE:
+        return form_pointwise(s, v);
+    case TNI_REDUCE:
+        return form_blocks(s, v, true);
+    case TNI_ALONG:
+        return form_blocks(s, v, false);
+    case TNI_STRIDED:
+        break;
+    }
+    return form_strided(s, v);
+}

@@ -1,0 +1,157 @@
+/* invocation.c - arguments as the caller gave them, checked and flattened.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/autograd/tape.h"
+#include "core/dispatch/signature.h"
+
+static bool wrong_type(const tni_op *op, const tni_param *p, const char *wanted) {
+    tn_raise(TN_ERR_INVALID, "%s: argument '%s' must be %s%s", op->schema.name, p->name, wanted,
+             p->optional ? " or absent" : "");
+    return false;
+}
+
+static bool take_list(const tni_op *op, const tni_param *p, const tn_value *v) {
+    if (v->aux == UINT32_MAX || (v->aux > 0 && v->ints == NULL))
+        return wrong_type(op, p, "a list {pointer, count}");
+    if (p->count >= 0 && v->aux != (uint32_t)p->count) {
+        tn_raise(TN_ERR_INVALID, "%s: argument '%s' must have %d entries, not %u", op->schema.name,
+                 p->name, p->count, v->aux);
+        return false;
+    }
+    return true;
+}
+
+/* Everything but tensors. May change a value into the schema's type (an int given for a float). */
+static bool take_plain(const tni_op *op, const tni_param *p, tn_value *v) {
+    if (v->tag == TN_TAG_NONE && (p->optional || p->type == TNI_GENERATOR)) return true;
+    switch (p->type) {
+    case TNI_INT:
+        return v->tag == TN_TAG_INT || wrong_type(op, p, "an int");
+    case TNI_BOOL:
+        return v->tag == TN_TAG_BOOL || wrong_type(op, p, "a bool");
+    case TNI_DTYPE:
+        return (v->tag == TN_TAG_DTYPE && tn_dtype_index(v->dtype) >= 0) ||
+               wrong_type(op, p, "a dtype");
+    case TNI_DEVICE:
+        return v->tag == TN_TAG_DEVICE || wrong_type(op, p, "a device");
+    case TNI_STR:
+        return (v->tag == TN_TAG_STR && v->str) || wrong_type(op, p, "a string");
+    case TNI_INTS:
+        return v->tag == TN_TAG_INTS ? take_list(op, p, v) : wrong_type(op, p, "a list of ints");
+    case TNI_FLOATS:
+        return v->tag == TN_TAG_FLOATS ? take_list(op, p, v)
+                                       : wrong_type(op, p, "a list of floats");
+    case TNI_SCALAR:
+        return v->tag == TN_TAG_INT || v->tag == TN_TAG_FLOAT || v->tag == TN_TAG_BOOL ||
+               wrong_type(op, p, "a number");
+    case TNI_GENERATOR:
+        return v->tag == TN_TAG_GENERATOR || v->tag == TN_TAG_RNG ||
+               wrong_type(op, p, "a generator");
+    case TNI_FLOAT:
+        if (v->tag == TN_TAG_INT) *v = tn_float((double)v->i);
+        return v->tag == TN_TAG_FLOAT || wrong_type(op, p, "a float");
+    case TNI_TENSOR:
+    case TNI_TENSORS:
+        break;
+    }
+    return false;
+}
+
+static bool take_tensor(tni_invocation *v, const tni_param *p, tn_tensor *t) {
+    v->operands[v->n_operands++] = t;
+    if (t == NULL && p->optional) return true;
+    return tni_tensor_check(t, v->op->schema.name, p->name);
+}
+
+static bool take_arg(tni_invocation *v, uint32_t i) {
+    const tni_param *p = &v->op->schema.params[i];
+    tn_value *a = &v->args[i];
+    if (p->type == TNI_TENSOR) {
+        if (a->tag == TN_TAG_NONE) *a = tn_value_tensor(NULL);
+        if (a->tag != TN_TAG_TENSOR) return wrong_type(v->op, p, "a tensor");
+        return take_tensor(v, p, a->tensor);
+    }
+    if (p->type != TNI_TENSORS) return take_plain(v->op, p, a);
+    if (a->tag != TN_TAG_TENSORS) return wrong_type(v->op, p, "a list of tensors");
+    if (!take_list(v->op, p, a)) return false;
+    for (uint32_t j = 0; j < a->aux; j++)
+        if (!take_tensor(v, p, a->tensors[j])) return false;
+    return true;
+}
+
+/* Room for every tensor; long lists live in the scope. */
+static bool make_room(tni_invocation *v) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < v->op->schema.n_params; i++) {
+        const tn_value *a = &v->args[i];
+        n += a->tag == TN_TAG_TENSORS && a->aux != UINT32_MAX ? a->aux : 1;
+    }
+    v->operands = n <= TNI_FLAT_OPERANDS ? v->few : tni_scope_alloc(n * sizeof(tn_tensor *));
+    return v->operands != NULL;
+}
+
+/* Tensors live where the first that is not a mere number lives; all others must be there too. */
+static bool find_device(tni_invocation *v) {
+    bool found = false;
+    v->device = tni_state_get()->device;
+    for (uint32_t k = 0; k < v->n_operands; k++) {
+        const tn_tensor *t = v->operands[k];
+        if (t == NULL || t->flags & TNI_WRAPPED) continue;
+        tn_device d = t->storage->device;
+        if (!found) v->device = d;
+        found = true;
+        if (d.kind == v->device.kind && d.index == v->device.index) continue;
+        char text[600];
+        tni_invocation_text(v, text, sizeof(text));
+        tn_raise(TN_ERR_DEVICE, "%s: tensors are on different devices %s; move them first",
+                 v->op->schema.name, text);
+        return false;
+    }
+    for (uint32_t i = 0; i < v->op->schema.n_params && !found; i++)
+        if (v->args[i].tag == TN_TAG_DEVICE) v->device = v->args[i].device;
+    return true;
+}
+
+bool tni_invocation_fill(tni_invocation *v, const tni_op *op, const tn_value *args,
+                         uint32_t n_args) {
+    const tni_schema *s = &op->schema;
+    v->op = op;
+    v->n_operands = 0;
+    if (n_args > s->n_params || n_args < s->n_required || (args == NULL && n_args > 0)) {
+        tn_raise(TN_ERR_INVALID, "%s: takes %u to %u arguments, not %u", s->name, s->n_required,
+                 s->n_params, n_args);
+        return false;
+    }
+    for (uint32_t i = 0; i < n_args; i++) v->args[i] = args[i];
+    for (uint32_t i = n_args; i < s->n_params; i++) v->args[i] = s->params[i].def;
+    if (!make_room(v)) return false;
+    for (uint32_t i = 0; i < s->n_params; i++)
+        if (!take_arg(v, i)) return false;
+    v->recording = tni_tape_wanted(v->args, s->n_params);
+    return find_device(v);
+}
+
+uint32_t tni_arg_tensors(const tni_op *op, const tn_value *args, uint32_t i) {
+    tni_type type = op->schema.params[i].type;
+    return type == TNI_TENSOR ? 1 : type == TNI_TENSORS ? args[i].aux : 0;
+}
+
+uint64_t tni_invocation_text(const tni_invocation *v, char *out, uint64_t capacity) {
+    uint64_t n = 0;
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < v->op->schema.n_params; i++) {
+        uint32_t count = tni_arg_tensors(v->op, v->args, i);
+        for (uint32_t j = 0; j < count && k < v->n_operands; j++, k++) {
+            if (v->operands[k] == NULL || n + 96 > capacity) continue;
+            tn_meta m;
+            tni_tensor_meta(v->operands[k], &m);
+            n += (uint64_t)snprintf(out + n, capacity - n, "%s%s ", n ? ", " : "(",
+                                    v->op->schema.params[i].name);
+            n += tni_shape_text(&m, out + n, capacity - n);
+        }
+    }
+    if (n + 2 <= capacity) n += (uint64_t)snprintf(out + n, capacity - n, n ? ")" : "()");
+    return n;
+}

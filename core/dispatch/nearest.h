@@ -1,0 +1,30 @@
+/* nearest.h - how far two names are apart, for "did you mean".
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_DISPATCH_NEAREST_H
+#define TENON_DISPATCH_NEAREST_H
+
+#include <string.h>
+
+/* Damerau-Levenshtein distance (optimal string alignment), names cut at 63 bytes. */
+static inline int tni_edit_distance(const char *a, const char *b) {
+    int d[64][64];
+    size_t n = strlen(a), m = strlen(b);
+    if (n > 63) n = 63;
+    if (m > 63) m = 63;
+    for (size_t i = 0; i <= n; i++) d[i][0] = (int)i;
+    for (size_t j = 0; j <= m; j++) d[0][j] = (int)j;
+    for (size_t i = 1; i <= n; i++) {
+        for (size_t j = 1; j <= m; j++) {
+            int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
+            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                d[i - 2][j - 2] + 1 < best)
+                best = d[i - 2][j - 2] + 1;
+            d[i][j] = best;
+        }
+    }
+    return d[n][m];
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* registry.h - ops and kernels, as immutable snapshots behind one atomic pointer.
+ *
+ * Invariants: a transaction is committed whole or not at all; op ids are interned for ever; nothing
+ * registered is freed while the process lives, so a snapshot may be read without locks.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_DISPATCH_REGISTRY_H
+#define TENON_DISPATCH_REGISTRY_H
+
+#include <tenon/abi_driver.h>
+
+#include "core/dispatch/schema.h"
+
+typedef enum tni_form { TNI_STRIDED, TNI_POINTWISE, TNI_REDUCE, TNI_ALONG } tni_form;
+
+typedef struct tni_op {    /* one op, parsed and checked */
+    int32_t id;            /* >= 1 */
+    uint32_t keep_args;    /* bit i: the derivative reads argument i */
+    uint32_t keep_results; /* bit i: ... result i */
+    tni_form form;
+    uint32_t runtime_args;     /* bit i: argument i is not part of the signature */
+    bool inplace;              /* the NAME_ twin of base: writes its first argument */
+    const struct tni_op *base; /* whose kernels and derivative it uses; itself, but for twins */
+    const char *plugin;
+    tn_op row; /* whole, zero-filled where the plugin's row was shorter */
+    tni_schema schema;
+    tni_contract *contract; /* NULL = none */
+} tni_op;
+
+typedef struct tni_provider { /* one kernel row, in chain order */
+    tn_kernel row;
+    const char *plugin;
+    int32_t plugin_index;
+    int32_t
+        device_kind; /* a kernel for a kind nobody drives yet is kept, and found once it exists */
+} tni_provider;
+
+typedef struct tni_rows { /* what one plugin registers; copies whose missing fields are zero */
+    const char *plugin;   /* id; lives for ever */
+    int32_t plugin_index;
+    const tn_op *ops;
+    uint32_t n_ops;
+    const tn_kernel
+        *kernels; /* a kernel may name an op of the same transaction or one not loaded yet */
+    uint32_t n_kernels;
+    const tn_driver *const *drivers;
+    uint32_t n_drivers;
+} tni_rows;
+
+/* Checks all rows (schemas, contracts, keep names, duplicates inside and against the registry,
+ * half-filled rows, unknown forms or rules). On failure nothing has changed; why names row, field,
+ * cause and fix. */
+tn_status tni_registry_check(const tni_rows *, char *why, uint64_t capacity);
+/* Check, then commit and bump the epoch. */
+tn_status tni_registry_commit(const tni_rows *, char *why, uint64_t capacity);
+
+uint64_t tni_registry_epoch(void);
+const tni_op *tni_registry_op(int32_t id); /* NULL if not registered */
+int32_t tni_registry_last_id(void);        /* ids are 1..last */
+int32_t
+tni_registry_intern(const char *name); /* an id for ever, registered or not; 0 + error on NOMEM */
+/* The chain for an op on a device kind, best first: pin, then priority, then plugin id. */
+uint64_t tni_registry_providers(const tni_op *, int32_t device_kind, const tni_provider **out,
+                                uint64_t capacity);
+uint64_t tni_registry_hash(void); /* of all that is registered: for "unchanged" tests */
+
+#endif

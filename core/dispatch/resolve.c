@@ -1,0 +1,471 @@
+/* resolve.c - from a call never seen before to everything its signature needs.
+ *
+ * Order: promotion, contract, shape rule, in-place target, provider chain, plan. No kernel code
+ * runs before contract and shape rule have passed. SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/device.h"
+#include "core/dispatch/signature.h"
+#include "core/log.h"
+#include "core/memory.h"
+
+enum { INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, RESULTS_LIMIT = 1 << 20 };
+
+typedef struct resolution { /* what only lives while one signature is made */
+    tni_signature *s;
+    const tni_invocation *v;
+    tni_promotion types;
+    tni_image image;
+    tn_infer infer;
+    tn_meta *metas; /* outputs, as the shape rule fills them */
+    uint32_t n_metas;
+    int64_t ints[INTS_ROOM]; /* normalised dims */
+    char reasons[512];       /* who declined, and why */
+} resolution;
+
+static bool refuse(const resolution *r, tn_status code, const char *text) {
+    char shapes[600];
+    tni_invocation_text(r->v, shapes, sizeof(shapes));
+    tn_raise(code, "%s: %s\n  called with %s", r->v->op->schema.name, text, shapes);
+    return false;
+}
+
+static bool no_memory(const resolution *r) {
+    return refuse(r, TN_ERR_NOMEM, "no memory for its signature");
+}
+
+/* ---- Operands
+ * --------------------------------------------------------------------------------------------- */
+
+static void operand_fill(resolution *r, uint32_t k, const tni_param *p) {
+    const tn_tensor *t = r->v->operands[k];
+    tni_operand *o = &r->s->operands[k];
+    o->seen.dtype = p->variable ? tni_promotion_of(&r->types, p->variable) : t->dtype;
+    o->seen.rank = t->rank;
+    memcpy(o->seen.sizes, t->sizes, (size_t)t->rank * sizeof(int64_t));
+    memcpy(o->seen.strides, t->strides, (size_t)t->rank * sizeof(int64_t));
+    if (tn_dtype_is(o->seen.dtype, t->dtype)) return;
+    if (t->flags & TNI_WRAPPED)
+        o->prepare = TNI_CAST_NUMBER;
+    else
+        tni_operand_copy(r->s, k, t, NULL);
+}
+
+static bool operand_check(const resolution *r, uint32_t k, const tni_param *p) {
+    const tn_tensor *t = r->v->operands[k];
+    char text[160];
+    if (p->fixed && !tn_dtype_is(p->dtype, t->dtype)) {
+        snprintf(text, sizeof(text), "argument '%s' must be %s, not %s", p->name,
+                 tn_dtype_name(p->dtype), tn_dtype_name(t->dtype));
+        return refuse(r, TN_ERR_DTYPE, text);
+    }
+    for (int32_t d = 0; p->mutated && d < t->rank; d++) {
+        if (t->strides[d] != 0 || t->sizes[d] <= 1) continue;
+        snprintf(text, sizeof(text),
+                 "argument '%s' is written, but several of its elements share memory (expanded); "
+                 "clone it first",
+                 p->name);
+        return refuse(r, TN_ERR_INVALID, text);
+    }
+    if (p->mutated && t->flags & TNI_WRAPPED) {
+        snprintf(text, sizeof(text), "argument '%s' is written, but it is a mere number", p->name);
+        return refuse(r, TN_ERR_INVALID, text);
+    }
+    return true;
+}
+
+static bool operands_fill(resolution *r) {
+    tni_signature *s = r->s;
+    const tni_invocation *v = r->v;
+    uint32_t k = 0;
+    s->call_flags |= TN_CALL_ALIGNED;
+    for (uint32_t i = 0; i < s->op->schema.n_params; i++) {
+        uint32_t n = tni_arg_tensors(s->op, v->args, i);
+        for (uint32_t j = 0; j < n; j++, k++) {
+            if (v->operands[k] == NULL) continue;
+            if (!operand_check(r, k, &s->op->schema.params[i])) return false;
+            operand_fill(r, k, &s->op->schema.params[i]);
+            if ((uintptr_t)tni_tensor_data(v->operands[k]) & 63)
+                s->call_flags &= ~(uint32_t)TN_CALL_ALIGNED;
+        }
+    }
+    return true;
+}
+
+/* Inputs that overlap the target without being it are copied first: the result is as if they were
+ * apart. */
+static void operands_separate(resolution *r, const uint64_t *key) {
+    uint64_t bits = r->s->op->schema.mutates ? key[3] : 0;
+    for (uint32_t k = 1; bits && k < r->s->n_operands && k < 64; k++)
+        if (bits >> k & 1 && r->s->operands[k].prepare == TNI_AS_IS)
+            tni_operand_copy(r->s, k, r->v->operands[k], NULL);
+}
+
+/* ---- Arguments the contract normalises
+ * --------------------------------------------------------------------- */
+
+static void args_plain(resolution *r) {
+    const tni_schema *schema = &r->s->op->schema;
+    for (uint32_t i = 0; i < schema->n_params; i++) {
+        bool keep = schema->params[i].type > TNI_TENSORS && !schema->params[i].runtime;
+        r->s->args[i] = keep ? r->v->args[i] : tn_value_none();
+    }
+}
+
+static bool contract_check(resolution *r) {
+    tni_signature *s = r->s;
+    if (s->op->contract == NULL) return true;
+    tn_value args[TNI_MAX_ARGS];
+    char why[400] = "";
+    for (uint32_t i = 0; i < s->op->schema.n_params; i++) args[i] = r->image.args[i];
+    tn_status status = tni_contract_check(s->op->contract, &s->op->schema, args,
+                                          s->op->schema.n_params, r->ints, why, sizeof(why));
+    if (status != TN_OK) return refuse(r, status, why);
+    for (uint32_t i = 0; i < s->op->schema.n_params; i++)
+        if (s->op->schema.params[i].type > TNI_TENSORS) s->args[i] = r->image.args[i] = args[i];
+    return true;
+}
+
+/* Lists and strings move into the signature's own memory. */
+static bool args_own(resolution *r) {
+    uint64_t words = 0;
+    for (uint32_t i = 0; i < r->s->op->schema.n_params; i++) {
+        const tn_value *a = &r->s->args[i];
+        words += a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS ? a->aux
+                 : a->tag == TN_TAG_STR                           ? a->aux / 8 + 1
+                                                                  : 0;
+    }
+    int64_t *at = r->s->ints = tni_alloc(words * sizeof(int64_t));
+    if (at == NULL) return no_memory(r);
+    for (uint32_t i = 0; i < r->s->op->schema.n_params; i++) {
+        tn_value *a = &r->s->args[i];
+        bool list = a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS;
+        if (!list && a->tag != TN_TAG_STR) continue;
+        if (a->aux > 0) memcpy(at, a->ints, list ? a->aux * sizeof(int64_t) : a->aux);
+        a->ints = at; /* the members of the union are all pointers to the same bytes */
+        at += list ? a->aux : a->aux / 8 + 1;
+    }
+    return true;
+}
+
+/* ---- Results
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+static void infer_fail(tn_infer *in, tn_status code, const char *text, uint64_t len) {
+    resolution *r = (resolution *)((char *)in - offsetof(resolution, infer));
+    char copy[400];
+    if (text == NULL) len = 0;
+    if (len >= sizeof(copy)) len = sizeof(copy) - 1;
+    if (len > 0) memcpy(copy, text, len);
+    copy[len] = 0;
+    refuse(r, code, copy);
+}
+
+/* The dtype a result has unless its shape rule says otherwise. */
+static tn_dtype result_dtype(const resolution *r, const tni_result *result) {
+    const tni_schema *schema = &r->s->op->schema;
+    if (result->fixed) return result->dtype;
+    tn_dtype d =
+        tni_promotion_of(&r->types, result->variable ? result->variable : schema->variable);
+    if (d.lanes) return d;
+    for (uint32_t k = 0; k < r->s->n_operands; k++)
+        if (r->v->operands[k]) return r->s->operands[k].seen.dtype;
+    for (uint32_t i = 0; i < schema->n_params; i++)
+        if (r->v->args[i].tag == TN_TAG_DTYPE) return r->v->args[i].dtype;
+    return TN_F32;
+}
+
+static tn_meta *infer_resize(tn_infer *in, uint32_t n) {
+    resolution *r = (resolution *)((char *)in - offsetof(resolution, infer));
+    if (n > RESULTS_LIMIT || !r->s->list_result) return NULL;
+    tn_meta *metas = tni_alloc(n * sizeof(tn_meta));
+    if (metas == NULL) return NULL;
+    for (uint32_t i = 0; i < n; i++) metas[i].dtype = result_dtype(r, &r->s->op->schema.results[0]);
+    tni_free(r->metas);
+    in->outs = r->metas = metas;
+    in->n_outs = r->n_metas = n;
+    return metas;
+}
+
+static bool shape_infer(resolution *r) {
+    const tni_op *op = r->s->op;
+    tn_shape_fn rule = op->row.shape        ? op->row.shape
+                       : op->row.shape_rule ? tni_shape_rule(op->row.shape_rule)
+                                            : NULL;
+    r->n_metas = rule ? op->schema.n_results : 0;
+    r->metas = tni_alloc((uint64_t)r->n_metas * sizeof(tn_meta) + 8);
+    if (r->metas == NULL) return no_memory(r);
+    if (rule == NULL) return true;
+    for (uint32_t i = 0; i < r->n_metas; i++)
+        r->metas[i].dtype = result_dtype(r, &op->schema.results[i]);
+    r->infer = (tn_infer){.size = sizeof(tn_infer),
+                          .n_args = op->schema.n_params,
+                          .args = r->image.args,
+                          .outs = r->metas,
+                          .n_outs = r->n_metas,
+                          .resize = infer_resize,
+                          .fail = infer_fail};
+    tn_status status = rule(&r->infer);
+    if (status != TN_OK && tn_error() == TN_OK)
+        refuse(r, status, "its shape rule refused without a reason");
+    return status == TN_OK && tn_error() == TN_OK;
+}
+
+static bool meta_check(const resolution *r, tn_meta *m) {
+    int64_t bytes = tni_dtype_bytes(m->dtype);
+    if (m->rank < 0 || m->rank > TN_MAX_RANK)
+        return refuse(r, TN_ERR_SHAPE, "the result would have more than 16 dims");
+    if (bytes == 0)
+        return refuse(r, TN_ERR_INTERNAL, "its shape rule gave a result without a known dtype");
+    if (tni_numel(m->sizes, m->rank, bytes) < 0)
+        return refuse(r, TN_ERR_OVERFLOW, "the size of the result overflows");
+    if (r->s->op->row.traits & TN_OP_VIEW) return true;
+    int64_t step = 1;
+    for (int32_t d = m->rank - 1; d >= 0; d--) {
+        m->strides[d] = step;
+        step *= m->sizes[d] > 0 ? m->sizes[d] : 1;
+    }
+    return true;
+}
+
+/* The operand a result aliases because it is written in place, or -1. */
+static int32_t target_of(const resolution *r, const tni_result *result) {
+    const tni_schema *schema = &r->s->op->schema;
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < schema->n_params; i++) {
+        const tni_param *p = &schema->params[i];
+        if (result->alias && p->alias == result->alias && p->mutated) return (int32_t)k;
+        k += tni_arg_tensors(r->s->op, r->v->args, i);
+    }
+    return -1;
+}
+
+static bool output_in_place(resolution *r, tni_output *out) {
+    const tn_tensor *t = r->v->operands[out->target];
+    bool same = t->rank == out->meta.rank;
+    for (int32_t d = 0; same && d < t->rank; d++) same = t->sizes[d] == out->meta.sizes[d];
+    if (!same)
+        return refuse(r, TN_ERR_SHAPE,
+                      "the result does not have the shape of the tensor it is written into");
+    out->meta.dtype = t->dtype;
+    memcpy(out->meta.strides, t->strides, (size_t)t->rank * sizeof(int64_t));
+    return true;
+}
+
+static bool outputs_fill(resolution *r) {
+    tni_signature *s = r->s;
+    s->n_outputs = r->n_metas;
+    s->outputs = tni_alloc((uint64_t)s->n_outputs * sizeof(tni_output) + 8);
+    if (s->outputs == NULL) return no_memory(r);
+    s->nothing_to_do = s->n_outputs > 0;
+    for (uint32_t i = 0; i < s->n_outputs; i++) {
+        const tni_result *result = &s->op->schema.results[s->list_result ? 0 : i];
+        tni_output *out = &s->outputs[i];
+        out->meta = r->metas[i];
+        out->visible = result->kind == TNI_VISIBLE;
+        out->target = target_of(r, result);
+        if (!meta_check(r, &out->meta) || (out->target >= 0 && !output_in_place(r, out)))
+            return false;
+        s->nothing_to_do = s->nothing_to_do && tni_numel(out->meta.sizes, out->meta.rank, 1) == 0;
+    }
+    return true;
+}
+
+/* ---- The provider chain
+ * ---------------------------------------------------------------------------------------------- */
+
+static void declined(resolution *r, const tni_provider *p, int32_t reason) {
+    static const char *const texts[] = {
+#define TEXT(number, NAME, text) text,
+        TN_REASON_LIST(TEXT)
+#undef TEXT
+    };
+    const char *text = reason >= 0 && reason < TN_REASON_COUNT
+                           ? texts[reason]
+                           : "a reason this version does not know";
+    size_t n = strlen(r->reasons);
+    snprintf(r->reasons + n, sizeof(r->reasons) - n, "%s%s: %s", n ? "; " : "", p->plugin, text);
+}
+
+/* An argument the kernel does not know must have its default. */
+static bool arguments_known(const tni_signature *s, const tni_invocation *v,
+                            const tni_provider *p) {
+    for (uint32_t i = p->row.n_args; p->row.n_args > 0 && i < s->op->schema.n_params; i++)
+        if (memcmp(&v->args[i], &s->op->schema.params[i].def, sizeof(tn_value)) != 0) return false;
+    return true;
+}
+
+static tn_dtype mask_dtype(const resolution *r) { /* what a kernel's dtype mask speaks of */
+    const tni_schema *schema = &r->s->op->schema;
+    tn_dtype d = tni_promotion_of(&r->types, schema->variable);
+    return d.lanes || r->n_metas == 0 || schema->variable == 0 ? d : r->metas[0].dtype;
+}
+
+static bool eligible(resolution *r, const tni_provider *p) {
+    tn_dtype d = mask_dtype(r);
+    int32_t reason = -1;
+    if (d.lanes && !(p->row.dtypes >> tn_dtype_index(d) & 1))
+        reason = TN_REASON_DTYPE;
+    else if (p->row.flags & TN_KERNEL_NONDETERMINISTIC && r->s->call_flags & TN_CALL_DETERMINISTIC)
+        reason = TN_REASON_NONDETERMINISTIC;
+    else if (!arguments_known(r->s, r->v, p))
+        reason = TN_REASON_ARGUMENTS;
+    if (reason >= 0) declined(r, p, reason);
+    return reason < 0;
+}
+
+static bool image_again(resolution *r) {
+    tni_image_free(&r->image);
+    return tni_image_make(&r->image, r->s, r->v);
+}
+
+/* yes, or yes if contiguous: then the core copies what is not. */
+static bool supports(resolution *r, const tni_provider *p) {
+    if (p->row.supports == NULL) return true;
+    tn_verdict verdict = {.size = sizeof(verdict), .answer = TN_NO};
+    p->row.supports(&r->image.call, &verdict);
+    if (verdict.answer == TN_NO) declined(r, p, verdict.reason);
+    if (verdict.answer != TN_YES_IF) return verdict.answer == TN_YES;
+    for (uint32_t k = 0; k < r->s->n_operands; k++) {
+        const tn_tensor *t = r->v->operands[k];
+        bool written = false;
+        for (uint32_t i = 0; i < r->s->n_outputs; i++)
+            written = written || r->s->outputs[i].target == (int32_t)k;
+        if (t == NULL || tni_geometry_contiguous(&r->s->operands[k].seen)) continue;
+        if (written || r->s->op->form != TNI_STRIDED) {
+            declined(r, p, TN_REASON_LAYOUT);
+            return false;
+        }
+        tni_operand_copy(r->s, k, t, NULL);
+    }
+    return image_again(r);
+}
+
+static bool plan(resolution *r, const tni_provider *p) {
+    tni_signature *s = r->s;
+    s->plan = (tn_plan){.size = sizeof(tn_plan)};
+    if (p->row.plan == NULL) return true;
+    tn_status status = p->row.plan(&r->image.call, &s->plan);
+    if (status == TN_OK && atomic_load(&r->image.failed) == TN_OK) return true;
+    if (s->plan.data && p->row.drop) p->row.drop(s->plan.data);
+    s->plan = (tn_plan){.size = sizeof(tn_plan)};
+    atomic_store(&r->image.failed, TN_OK);
+    declined(r, p, TN_REASON_PLAN);
+    return false;
+}
+
+static bool chain_ask(resolution *r) {
+    enum { CHAIN = 64 };
+    const tni_provider *chain[CHAIN];
+    uint64_t n = tni_registry_providers(r->s->op, r->v->device.kind, chain, CHAIN);
+    for (uint64_t i = 0; i < n; i++) {
+        r->image.call.user = chain[i]->row.user;
+        if (!eligible(r, chain[i]) || !supports(r, chain[i])) continue;
+        r->image.call.user = chain[i]->row.user;
+        if (!plan(r, chain[i])) continue;
+        r->s->kind = TNI_SIG_KERNEL;
+        r->s->provider = chain[i];
+        if (chain[i]->row.priority < 0 && r->reasons[0]) {
+            char shapes[600];
+            tni_invocation_text(r->v, shapes, sizeof(shapes));
+            tni_log(TN_LOG_INFO, "", "%s %s runs on %s (%s)", r->s->op->schema.name, shapes,
+                    chain[i]->plugin, r->reasons);
+        }
+        return true;
+    }
+    return false;
+}
+
+static bool unsupported(resolution *r) {
+    char text[800];
+    tn_dtype d = mask_dtype(r);
+    snprintf(text, sizeof(text), "no kernel on %s%s%s, and the op has no decomposition; asked: %s",
+             tni_device_kind_name(r->v->device.kind), d.lanes ? " for " : "",
+             d.lanes ? tn_dtype_name(d) : "", r->reasons[0] ? r->reasons : "nobody registered one");
+    return refuse(r, TN_ERR_UNSUPPORTED, text);
+}
+
+/* ---- All of it
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void rng_need(tni_signature *s) {
+    if (!(s->op->row.traits & TN_OP_RANDOM) || s->n_outputs == 0) return;
+    const tn_meta *m = &s->outputs[0].meta;
+    uint64_t words =
+        (uint64_t)tni_numel(m->sizes, m->rank, 1) * (tn_dtype_is(m->dtype, TN_F64) ? 2 : 1);
+    s->rng_counters = words / 4 + (words % 4 != 0);
+}
+
+static int32_t viewed_operand(const tni_signature *s, const tni_invocation *v) {
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < s->op->schema.n_params; i++) {
+        if (s->op->schema.params[i].alias == s->op->schema.results[0].alias) return (int32_t)k;
+        k += tni_arg_tensors(s->op, v->args, i);
+    }
+    return -1;
+}
+
+static bool resolve_kind(resolution *r) {
+    tni_signature *s = r->s;
+    if (s->op->row.traits & TN_OP_VIEW) {
+        s->kind = TNI_SIG_VIEW;
+        s->viewed = viewed_operand(s, r->v);
+        return s->viewed >= 0 || refuse(r, TN_ERR_INTERNAL, "a view of nothing");
+    }
+    if (!tni_must_decompose(r->v) && (s->n_outputs > 0 || s->op->schema.n_results == 0) &&
+        tni_form_apply(s, r->v) && image_again(r) && chain_ask(r))
+        return true;
+    s->kind = TNI_SIG_DECOMPOSE;
+    if (tn_error() != TN_OK) return false;
+    return s->op->row.decompose != NULL || unsupported(r);
+}
+
+static bool resolve_all(resolution *r, const uint64_t *key) {
+    return tni_promote(r->v, &r->types) && operands_fill(r) && (operands_separate(r, key), true) &&
+           (args_plain(r), true) && tni_image_make(&r->image, r->s, r->v) && contract_check(r) &&
+           shape_infer(r) && outputs_fill(r) && resolve_kind(r) && args_own(r);
+}
+
+static tni_signature *signature_new(const tni_invocation *v) {
+    tni_signature *s = tni_alloc(sizeof(*s));
+    if (s) s->operands = tni_alloc((uint64_t)v->n_operands * sizeof(tni_operand) + 8);
+    if (s == NULL || s->operands == NULL) {
+        tni_free(s);
+        tn_raise(TN_ERR_NOMEM, "%s: no memory for its signature", v->op->schema.name);
+        return NULL;
+    }
+    atomic_init(&s->refs, 1);
+    s->op = v->op;
+    s->n_operands = v->n_operands;
+    s->list_result = v->op->schema.n_results == 1 && v->op->schema.results[0].list;
+    s->call_flags = (tni_state_get()->deterministic ? TN_CALL_DETERMINISTIC : 0u) |
+                    (v->op->inplace ? TN_CALL_INPLACE : 0u);
+    return s;
+}
+
+tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key) {
+    resolution *r = tni_alloc(sizeof(*r));
+    tni_signature *s = r ? signature_new(v) : NULL;
+    if (r == NULL) tn_raise(TN_ERR_NOMEM, "%s: no memory to resolve it", v->op->schema.name);
+    if (s == NULL) {
+        tni_free(r);
+        return NULL;
+    }
+    r->s = s;
+    r->v = v;
+    bool ok = resolve_all(r, key);
+    tni_image_free(&r->image);
+    tni_free(r->metas);
+    tni_free(r);
+    if (!ok) {
+        tni_signature_release(s);
+        return NULL;
+    }
+    rng_need(s);
+    for (uint32_t k = 0; k < s->n_operands; k++)
+        s->prepares = s->prepares || s->operands[k].prepare != TNI_AS_IS;
+    return s;
+}

@@ -1,0 +1,272 @@
+/* sample.c - tn_op_sample: makes the tensors of a sample call.
+ *
+ * Owns the values samples are filled with. Invariants: the same (op, sample, dtype, seed) gives the
+ * same bits on every machine; floats of one sample keep away from 0 (magnitude in [0.2,2], or
+ * [0.5,2] where >0 is asked) and from each other (by 0.9/n for n elements in all), so that no kink
+ * lies within a finite difference.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/sample.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "core/dispatch/registry.h"
+#include "core/tensor.h"
+
+enum { MAX_VALUES = 16 }; /* what tenon.h promises callers room for */
+
+typedef struct filler { /* gives each element of a sample its own slot in [0,1) */
+    uint64_t seed;
+    uint64_t slots; /* elements of all tensors of the sample, at least 1 */
+    uint64_t step;  /* coprime to slots: i -> i * step + start visits each slot once */
+    uint64_t start;
+    uint64_t next; /* elements filled so far */
+} filler;
+
+static uint64_t mix(uint64_t x) { /* splitmix64 */
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static uint64_t gcd(uint64_t a, uint64_t b) {
+    while (b) {
+        const uint64_t r = a % b;
+        a = b, b = r;
+    }
+    return a;
+}
+
+static void filler_start(filler *f, uint64_t seed, uint64_t slots) {
+    *f = (filler){.seed = mix(seed), .slots = slots ? slots : 1};
+    f->start = mix(f->seed) % f->slots;
+    f->step = mix(f->seed + 1) % f->slots;
+    while (gcd(f->step, f->slots) != 1) f->step++;
+}
+
+/* Element number next: u in [0,1), no closer than 0.5/slots to that of another element; bits are
+ * random. */
+static double filler_next(filler *f, uint64_t *bits) {
+    const uint64_t i = f->next++ % f->slots;
+    const uint64_t slot = (uint64_t)(((__uint128_t)i * f->step + f->start) % f->slots);
+    *bits = mix(f->seed ^ mix(i));
+    const double jitter = 0.25 + 0.5 * ((double)(*bits >> 40) * 0x1p-24);
+    return ((double)slot + jitter) / (double)f->slots;
+}
+
+static double float_value(filler *f, const tni_sample_tensor *t) {
+    uint64_t bits;
+    const double u = filler_next(f, &bits);
+    if (t->fill == TNI_FILL_BELOW) return (double)(bits % (uint64_t)t->below);
+    if (t->fill == TNI_FILL_BOOL) return (double)(bits & 1);
+    if (t->fill == TNI_FILL_POSITIVE) return 0.5 + 1.5 * u;
+    return (0.2 + 1.8 * u) * (bits & 1 ? -1 : 1);
+}
+
+static int64_t int_value(filler *f, const tni_sample_tensor *t, bool has_sign) {
+    uint64_t bits;
+    filler_next(f, &bits);
+    if (t->fill == TNI_FILL_BELOW) return (int64_t)(bits % (uint64_t)t->below);
+    if (t->fill == TNI_FILL_BOOL) return (int64_t)(bits & 1);
+    const int64_t magnitude = 1 + (int64_t)((bits >> 1) % 9);
+    return has_sign && t->fill == TNI_FILL_ANY && bits & 1 ? -magnitude : magnitude;
+}
+
+/* The nearest half, ties to even; |x| is 0 or in [0.2, 2^15). */
+static uint16_t to_f16(double x) {
+    const float f = (float)x;
+    uint32_t b;
+    memcpy(&b, &f, sizeof b);
+    const uint32_t sign = b >> 16 & 0x8000u, rest = b & 0x7fffffffu;
+    if (rest == 0) return (uint16_t)sign;
+    const uint32_t rebased = rest - (112u << 23);
+    return (uint16_t)(sign | (rebased + 0xfffu + (rebased >> 13 & 1)) >> 13);
+}
+
+static uint16_t to_bf16(double x) {
+    const float f = (float)x;
+    uint32_t b;
+    memcpy(&b, &f, sizeof b);
+    return (uint16_t)((b + 0x7fffu + (b >> 16 & 1)) >> 16);
+}
+
+static void fill(filler *f, const tni_sample_tensor *t, tn_dtype dtype, void *data, int64_t n) {
+    const int index = tn_dtype_index(dtype);
+    for (int64_t i = 0; i < n; i++) {
+        switch (index) {
+        case TN_IX_F64:
+            ((double *)data)[i] = float_value(f, t);
+            break;
+        case TN_IX_F32:
+            ((float *)data)[i] = (float)float_value(f, t);
+            break;
+        case TN_IX_F16:
+            ((uint16_t *)data)[i] = to_f16(float_value(f, t));
+            break;
+        case TN_IX_BF16:
+            ((uint16_t *)data)[i] = to_bf16(float_value(f, t));
+            break;
+        case TN_IX_I64:
+            ((int64_t *)data)[i] = int_value(f, t, true);
+            break;
+        case TN_IX_I32:
+            ((int32_t *)data)[i] = (int32_t)int_value(f, t, true);
+            break;
+        case TN_IX_I16:
+            ((int16_t *)data)[i] = (int16_t)int_value(f, t, true);
+            break;
+        case TN_IX_I8:
+            ((int8_t *)data)[i] = (int8_t)int_value(f, t, true);
+            break;
+        case TN_IX_U8:
+            ((uint8_t *)data)[i] = (uint8_t)int_value(f, t, false);
+            break;
+        default:
+            ((uint8_t *)data)[i] = int_value(f, t, false) & 1;
+            break; /* bool */
+        }
+    }
+}
+
+/* ---- Dtypes ---------------------------------------------------------------------------------- */
+
+static bool variable_takes(char variable, tn_dtype d) {
+    const int index = tn_dtype_index(d);
+    if (index < 0) return false;
+    if (variable == 'N') return index != TN_IX_BOOL;
+    if (variable == 'I') return (TN_MASK_INT >> index & 1) != 0;
+    return true; /* T; F: integers are promoted; none: any dtype as it is */
+}
+
+/* Smallest limit that does not fit the dtype exactly, for <n. */
+static int64_t dtype_limit(tn_dtype d) {
+    switch (tn_dtype_index(d)) {
+    case TN_IX_BOOL:
+        return 2;
+    case TN_IX_I8:
+        return 128;
+    case TN_IX_U8:
+    case TN_IX_BF16:
+        return 256;
+    case TN_IX_F16:
+        return 2048;
+    case TN_IX_I16:
+        return 32768;
+    case TN_IX_F32:
+        return 1 << 24;
+    case TN_IX_I32:
+        return INT32_MAX;
+    default:
+        return INT64_C(1) << 53;
+    }
+}
+
+static tn_status pick_dtype(const tni_op *op, const tni_param *p, const tni_sample_tensor *t,
+                            tn_dtype wanted, tn_dtype *out) {
+    *out = p->fixed ? p->dtype : t->fill == TNI_FILL_BOOL ? TN_BOOL : wanted;
+    if (!variable_takes(p->variable, *out))
+        return tn_raise(TN_ERR_DTYPE, "sample of %s: argument %s is Tensor<%c>, which cannot be %s",
+                        op->schema.name, p->name, p->variable ? p->variable : 'T',
+                        tn_dtype_name(*out));
+    if (t->fill == TNI_FILL_BELOW && t->below > dtype_limit(*out))
+        return tn_raise(TN_ERR_DTYPE,
+                        "sample of %s: argument %s asks for numbers below %" PRId64
+                        ", which do not all fit %s; ask with a wider dtype",
+                        op->schema.name, p->name, t->below, tn_dtype_name(*out));
+    return TN_OK;
+}
+
+/* ---- One call -------------------------------------------------------------------------------- */
+
+static tn_tensor *make_tensor(const tni_op *op, const tni_param *p, const tni_sample_tensor *t,
+                              tn_dtype wanted, filler *f) {
+    tn_dtype dtype;
+    if (pick_dtype(op, p, t, wanted, &dtype)) return NULL;
+    tn_tensor *x = tn_empty((tn_ints){t->sizes, t->rank}, dtype);
+    if (!x) return NULL;
+    const int64_t n = tn_numel(x);
+    void *data = n > 0 ? tn_data(x) : NULL;
+    if (n > 0 && !data) return NULL;
+    fill(f, t, dtype, data, n);
+    return x;
+}
+
+static tn_status make_tensors(const tni_op *op, uint32_t index, const tni_sample *s,
+                              tn_dtype wanted, filler *f, tn_value *out) {
+    const tni_param *p = &op->schema.params[index];
+    const tni_sample_tensor *t = s->tensors + s->first[index];
+    const uint32_t n = s->count[index];
+    if (p->type == TNI_TENSOR) {
+        *out = tn_value_tensor(make_tensor(op, p, t, wanted, f));
+        return out->tensor ? TN_OK : tn_error();
+    }
+    tn_tensor **list = tni_scope_alloc((n + 1) * sizeof *list);
+    if (!list) return tn_error();
+    for (uint32_t i = 0; i < n; i++)
+        if (!(list[i] = make_tensor(op, p, t + i, wanted, f))) return tn_error();
+    *out = tn_value_tensors((tn_tensors){list, n});
+    return TN_OK;
+}
+
+/* A fixed position, so that the same sample draws the same numbers in every call. */
+static tn_status make_generator(uint64_t seed, tn_value *out) {
+    tn_rng *rng = tni_scope_alloc(sizeof *rng);
+    if (!rng) return tn_error();
+    *rng = (tn_rng){seed, 0};
+    *out = tn_value_rng(rng);
+    return TN_OK;
+}
+
+static tn_status make_values(const tni_op *op, const tni_sample *s, tn_dtype wanted, uint64_t seed,
+                             tn_value *values) {
+    filler f;
+    uint64_t slots = 0;
+    for (uint32_t i = 0; i < s->n_tensors; i++) {
+        const int64_t n = tni_numel(s->tensors[i].sizes, (int32_t)s->tensors[i].rank, 8);
+        if (n > 0) slots += (uint64_t)n; /* too large: tn_empty says so */
+    }
+    filler_start(&f, seed, slots);
+    for (uint32_t i = 0; i < op->schema.n_params; i++) {
+        tn_status status = TN_OK;
+        values[i] = s->values[i];
+        if (s->is_tensor[i]) status = make_tensors(op, i, s, wanted, &f, &values[i]);
+        if (op->schema.params[i].type == TNI_GENERATOR)
+            status = make_generator(seed ^ s->seeds[i], &values[i]);
+        if (status) return status;
+    }
+    return TN_OK;
+}
+
+/* Past the last sample: NOTFOUND, and no error is raised, because that is how a loop over samples
+ * ends. */
+tn_status tn_op_sample(const char *op, int64_t i, tn_dtype dtype, uint64_t seed, tn_value *values,
+                       uint32_t *n_values) {
+    tn_op_info info = {.size = sizeof info};
+    if (tn_error()) return tn_error();
+    if (!op || !values || !n_values)
+        return tn_raise(TN_ERR_INVALID, "tn_op_sample: op, values and n_values must not be NULL");
+    if (tn_dtype_index(dtype) < 0)
+        return tn_raise(TN_ERR_DTYPE,
+                        "tn_op_sample: dtype {%d,%d,%d} is unknown; use one of TN_BOOL ... TN_F64",
+                        dtype.code, dtype.bits, dtype.lanes);
+    *n_values = 0;
+    if (tn_op_find(op, &info)) return tn_error();
+    const tni_op *row = tni_registry_op(tni_registry_intern(op));
+    if (!row) return tn_raise(TN_ERR_NOTFOUND, "tn_op_sample: op %s is not registered", op);
+    if (row->schema.n_params > MAX_VALUES)
+        return tn_raise(TN_ERR_UNSUPPORTED,
+                        "tn_op_sample: op %s has %u arguments; samples have room for %d", op,
+                        row->schema.n_params, MAX_VALUES);
+    tni_sample *sample = tni_scope_alloc(sizeof *sample); /* values point into it */
+    if (!sample) return tn_error();
+    char why[256];
+    tn_status status = tni_sample_parse(row->row.samples, i, &row->schema, sample, why, sizeof why);
+    if (status == TN_ERR_NOTFOUND) return status;
+    if (status)
+        return tn_raise(status, "sample %" PRId64 " of op %s from %s: %s; fix its samples column",
+                        i, op, row->plugin ? row->plugin : "the program", why);
+    status = make_values(row, sample, dtype, seed, values);
+    if (status == TN_OK) *n_values = row->schema.n_params;
+    return status;
+}
