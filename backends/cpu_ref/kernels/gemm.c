@@ -1,0 +1,60 @@
+/* gemm.c - y (B, m, n) = a (B, m, k) times b (B, k, n), any strides.
+ *
+ * Invariant: every element of y is a sum in double over p = 0 .. k-1 in that order, rounded once.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_ref/kernels.h"
+#include "backends/cpu_ref/walk.h"
+
+enum { ROWS = 8, DEPTH = 64 }; /* a tile: ROWS rows of y, TNI_BLOCK columns, DEPTH steps of k */
+
+typedef struct job {
+    const tn_view *a, *b, *y;
+    int64_t strips; /* strips of ROWS rows per batch */
+} job;
+
+static const void *at3(const tn_view *v, int64_t i, int64_t row, int64_t column) {
+    return tni_view_at(v, i * v->strides[0] + row * v->strides[1] + column * v->strides[2]);
+}
+
+/* y[i][row .. row+rows)[column .. column+columns) */
+static void tile(const job *j, int64_t i, int64_t row, int64_t rows, int64_t column,
+                 int64_t columns) {
+    const int64_t k = j->a->sizes[2];
+    double a[ROWS][DEPTH], b[TNI_BLOCK], sum[ROWS][TNI_BLOCK] = {0};
+
+    for (int64_t p0 = 0; p0 < k; p0 += DEPTH) {
+        const int64_t depth = tni_min(DEPTH, k - p0);
+        for (int64_t r = 0; r < rows; r++)
+            tni_load_f64(tni_ix(j->a), at3(j->a, i, row + r, p0), j->a->strides[2], depth, a[r]);
+        for (int64_t p = 0; p < depth; p++) {
+            tni_load_f64(tni_ix(j->b), at3(j->b, i, p0 + p, column), j->b->strides[2], columns, b);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t q = 0; q < columns; q++) sum[r][q] += a[r][p] * b[q];
+        }
+    }
+    for (int64_t r = 0; r < rows; r++)
+        tni_store_f64(tni_ix(j->y), (void *)(uintptr_t)at3(j->y, i, row + r, column),
+                      j->y->strides[2], columns, sum[r]);
+}
+
+static void gemm_range(void *arg, int64_t begin, int64_t end) {
+    const job *j = arg;
+    const int64_t m = j->y->sizes[1], n = j->y->sizes[2];
+    for (; begin < end; begin++) {
+        const int64_t i = begin / j->strips, row = begin % j->strips * ROWS;
+        for (int64_t column = 0; column < n; column += TNI_BLOCK)
+            tile(j, i, row, tni_min(ROWS, m - row), column, tni_min(TNI_BLOCK, n - column));
+    }
+}
+
+tn_status tni_ref_gemm(const void *plan, tn_call *c) {
+    (void)plan;
+    job j = {tni_arg(c, 0), tni_arg(c, 1), tni_out(c, 0), 0};
+    if (tn_view_numel(j.y) == 0) return TN_OK;
+    j.strips = (j.y->sizes[1] + ROWS - 1) / ROWS;
+    const double cost =
+        (double)ROWS * (double)j.y->sizes[2] * (double)tni_max(1, j.a->sizes[2]) / 8;
+    tni_parallel(c, j.y->sizes[0] * j.strips, cost < TNI_GRAIN ? (int64_t)cost : TNI_GRAIN,
+                 gemm_range, &j);
+    return TN_OK;
+}

@@ -1,0 +1,334 @@
+/* norm.c - softmax, log_softmax, layer_norm, cross_entropy, and their gradients.
+ *
+ * Invariant: a line is summed from first to last in double; what a later pass needs is computed
+ * again from the argument, never read back rounded.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_ref/kernels.h"
+#include "backends/cpu_ref/walk.h"
+
+/* ---- softmax: lines of contiguous (outer, n, inner) along n ---------------------------------- */
+
+typedef struct softmax_job softmax_job;
+struct softmax_job {
+    void (*line)(const softmax_job *, int64_t base);
+    const tn_view *x, *y;  /* forward: argument and result */
+    const tn_view *g, *dx; /* backward: also the gradients; y is an argument */
+    int64_t n, inner;
+    bool log;
+};
+
+/* Elements k .. k+count-1 of the line of v that starts at `base`. */
+static void load_line(const softmax_job *j, const tn_view *v, int64_t base, int64_t k,
+                      int64_t count, double *out) {
+    tni_load_f64(tni_ix(v), tni_view_at(v, base + k * j->inner), j->inner, count, out);
+}
+
+static void store_line(const softmax_job *j, const tn_view *v, int64_t base, int64_t k,
+                       int64_t count, const double *in) {
+    tni_store_f64(tni_ix(v), tni_view_at(v, base + k * j->inner), j->inner, count, in);
+}
+
+static void softmax_line(const softmax_job *j, int64_t base) {
+    double x[TNI_BLOCK], max = -INFINITY, sum = 0;
+    for (int64_t k = 0, n; k < j->n; k += n) {
+        load_line(j, j->x, base, k, n = tni_min(TNI_BLOCK, j->n - k), x);
+        for (int64_t i = 0; i < n; i++) max = x[i] > max ? x[i] : max;
+    }
+    for (int64_t k = 0, n; k < j->n; k += n) { /* shifting by max keeps exp in range */
+        load_line(j, j->x, base, k, n = tni_min(TNI_BLOCK, j->n - k), x);
+        for (int64_t i = 0; i < n; i++) sum += exp(x[i] - max);
+    }
+    const double log_sum = log(sum);
+    for (int64_t k = 0, n; k < j->n; k += n) {
+        load_line(j, j->x, base, k, n = tni_min(TNI_BLOCK, j->n - k), x);
+        for (int64_t i = 0; i < n; i++)
+            x[i] = j->log ? x[i] - max - log_sum : exp(x[i] - max) / sum;
+        store_line(j, j->y, base, k, n, x);
+    }
+}
+
+/* softmax: dx = y (g - sum(g y)); log_softmax: dx = g - exp(y) sum(g) */
+static void softmax_bwd_line(const softmax_job *j, int64_t base) {
+    double g[TNI_BLOCK], y[TNI_BLOCK], sum = 0;
+    for (int64_t k = 0, n; k < j->n; k += n) {
+        load_line(j, j->g, base, k, n = tni_min(TNI_BLOCK, j->n - k), g);
+        load_line(j, j->y, base, k, n, y);
+        for (int64_t i = 0; i < n; i++) sum += j->log ? g[i] : g[i] * y[i];
+    }
+    for (int64_t k = 0, n; k < j->n; k += n) {
+        load_line(j, j->g, base, k, n = tni_min(TNI_BLOCK, j->n - k), g);
+        load_line(j, j->y, base, k, n, y);
+        for (int64_t i = 0; i < n; i++)
+            g[i] = j->log ? g[i] - exp(y[i]) * sum : y[i] * (g[i] - sum);
+        store_line(j, j->dx, base, k, n, g);
+    }
+}
+
+static void softmax_lines(void *arg, int64_t begin, int64_t end) {
+    const softmax_job *j = arg;
+    for (; begin < end; begin++) j->line(j, begin / j->inner * j->n * j->inner + begin % j->inner);
+}
+
+static tn_status run_softmax(tn_call *c, softmax_job *j) {
+    const tn_view *v = j->y;
+    j->n = v->sizes[1], j->inner = v->sizes[2];
+    if (tn_view_numel(v) > 0) tni_parallel(c, v->sizes[0] * j->inner, j->n, softmax_lines, j);
+    return TN_OK;
+}
+
+static tn_status run_softmax_fwd(tn_call *c, bool log) {
+    softmax_job j = {.line = softmax_line, .x = tni_arg(c, 0), .y = tni_out(c, 0), .log = log};
+    return run_softmax(c, &j);
+}
+
+static tn_status run_softmax_bwd(tn_call *c, bool log) {
+    softmax_job j = {.line = softmax_bwd_line,
+                     .g = tni_arg(c, 0),
+                     .y = tni_arg(c, 1),
+                     .dx = tni_out(c, 0),
+                     .log = log};
+    return run_softmax(c, &j);
+}
+
+tn_status tni_ref_softmax(const void *plan, tn_call *c) {
+    (void)plan;
+    return run_softmax_fwd(c, false);
+}
+
+tn_status tni_ref_log_softmax(const void *plan, tn_call *c) {
+    (void)plan;
+    return run_softmax_fwd(c, true);
+}
+
+tn_status tni_ref_softmax_bwd(const void *plan, tn_call *c) {
+    (void)plan;
+    return run_softmax_bwd(c, false);
+}
+
+tn_status tni_ref_log_softmax_bwd(const void *plan, tn_call *c) {
+    (void)plan;
+    return run_softmax_bwd(c, true);
+}
+
+/* ---- layer_norm: x as (rows, n) -------------------------------------------------------------- */
+
+typedef struct norm_job {
+    const tn_view *g, *x, *w, *b, *mean, *rstd; /* w and b may be NULL */
+    const tn_view *y, *dx, *dw, *db;
+    int64_t rows, n;
+    double eps;
+} norm_job;
+
+/* The view of an optional tensor, or NULL. */
+static const tn_view *optional_arg(const tn_call *c, uint32_t i) {
+    return c->args[i].tag == TN_TAG_VIEW ? c->args[i].view : NULL;
+}
+
+static int64_t product(const tn_value *ints) {
+    int64_t n = 1;
+    for (uint32_t i = 0; i < ints->aux; i++) n *= ints->ints[i];
+    return n;
+}
+
+static void load_or(const tn_view *v, double absent, int64_t first, int64_t n, double *out) {
+    for (int64_t i = 0; !v && i < n; i++) out[i] = absent;
+    if (v) tni_load_flat_f64(v, first, n, out);
+}
+
+/* Mean and 1 / sqrt(variance + eps) of a row, the variance around the mean. */
+static void moments(const norm_job *j, int64_t row, double *mean, double *rstd) {
+    double x[TNI_BLOCK], sum = 0, squares = 0;
+    for (int64_t k = 0, n; k < j->n; k += n) {
+        tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
+        for (int64_t i = 0; i < n; i++) sum += x[i];
+    }
+    *mean = sum / (double)j->n;
+    for (int64_t k = 0, n; k < j->n; k += n) {
+        tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
+        for (int64_t i = 0; i < n; i++) squares += (x[i] - *mean) * (x[i] - *mean);
+    }
+    *rstd = 1 / sqrt(squares / (double)j->n + j->eps);
+}
+
+static void norm_rows(void *arg, int64_t begin, int64_t end) {
+    const norm_job *j = arg;
+    double x[TNI_BLOCK], w[TNI_BLOCK], b[TNI_BLOCK], mean, rstd;
+    for (int64_t row = begin; row < end; row++) {
+        moments(j, row, &mean, &rstd);
+        for (int64_t k = 0, n; k < j->n; k += n) {
+            tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
+            load_or(j->w, 1, k, n, w);
+            load_or(j->b, 0, k, n, b);
+            for (int64_t i = 0; i < n; i++) x[i] = (x[i] - mean) * rstd * w[i] + b[i];
+            tni_store_flat_f64(j->y, row * j->n + k, n, x);
+        }
+        tni_store_flat_f64(j->mean, row, 1, &mean);
+        tni_store_flat_f64(j->rstd, row, 1, &rstd);
+    }
+}
+
+tn_status tni_ref_layer_norm(const void *plan, tn_call *c) {
+    (void)plan;
+    norm_job j = {.x = tni_arg(c, 0),
+                  .n = product(&c->args[1]),
+                  .w = optional_arg(c, 2),
+                  .b = optional_arg(c, 3),
+                  .eps = tni_number(&c->args[4], 1e-5),
+                  .y = tni_out(c, 0),
+                  .mean = tni_out(c, 1),
+                  .rstd = tni_out(c, 2)};
+    tni_parallel(c, tn_view_numel(j.mean), j.n, norm_rows, &j);
+    return TN_OK;
+}
+
+/* Loads, for elements k .. k+n-1 of a row, the normalised x and g, times w if asked. */
+static void load_normalised(const norm_job *j, int64_t row, int64_t k, int64_t n, bool times_w,
+                            double *x, double *g) {
+    double mean, rstd, w[TNI_BLOCK];
+    tni_load_flat_f64(j->mean, row, 1, &mean);
+    tni_load_flat_f64(j->rstd, row, 1, &rstd);
+    tni_load_flat_f64(j->x, row * j->n + k, n, x);
+    tni_load_flat_f64(j->g, row * j->n + k, n, g);
+    load_or(times_w ? j->w : NULL, 1, k, n, w);
+    for (int64_t i = 0; i < n; i++) x[i] = (x[i] - mean) * rstd, g[i] *= w[i];
+}
+
+/* dx = rstd (gw - mean(gw) - x^ mean(gw x^)), with gw = g w and x^ = (x - mean) rstd */
+static void norm_bwd_rows(void *arg, int64_t begin, int64_t end) {
+    const norm_job *j = arg;
+    double x[TNI_BLOCK], g[TNI_BLOCK], rstd;
+    for (int64_t row = begin; row < end; row++) {
+        double sum_g = 0, sum_gx = 0;
+        for (int64_t k = 0, n; k < j->n; k += n) {
+            load_normalised(j, row, k, n = tni_min(TNI_BLOCK, j->n - k), true, x, g);
+            for (int64_t i = 0; i < n; i++) sum_g += g[i], sum_gx += g[i] * x[i];
+        }
+        const double mean_g = sum_g / (double)j->n, mean_gx = sum_gx / (double)j->n;
+        tni_load_flat_f64(j->rstd, row, 1, &rstd);
+        for (int64_t k = 0, n; k < j->n; k += n) {
+            load_normalised(j, row, k, n = tni_min(TNI_BLOCK, j->n - k), true, x, g);
+            for (int64_t i = 0; i < n; i++) g[i] = rstd * (g[i] - mean_g - x[i] * mean_gx);
+            tni_store_flat_f64(j->dx, row * j->n + k, n, g);
+        }
+    }
+}
+
+/* dw = sum over rows of g x^, db = sum over rows of g: blocks of columns */
+static void norm_bwd_columns(void *arg, int64_t begin, int64_t end) {
+    const norm_job *j = arg;
+    for (; begin < end; begin++) {
+        const int64_t k = begin * TNI_BLOCK, n = tni_min(TNI_BLOCK, j->n - k);
+        double x[TNI_BLOCK], g[TNI_BLOCK], dw[TNI_BLOCK] = {0}, db[TNI_BLOCK] = {0};
+        for (int64_t row = 0; row < j->rows; row++) {
+            load_normalised(j, row, k, n, false, x, g);
+            for (int64_t i = 0; i < n; i++) dw[i] += g[i] * x[i], db[i] += g[i];
+        }
+        tni_store_flat_f64(j->dw, k, n, dw);
+        tni_store_flat_f64(j->db, k, n, db);
+    }
+}
+
+tn_status tni_ref_layer_norm_bwd(const void *plan, tn_call *c) {
+    (void)plan;
+    norm_job j = {.g = tni_arg(c, 0),
+                  .x = tni_arg(c, 1),
+                  .w = optional_arg(c, 2),
+                  .mean = tni_arg(c, 3),
+                  .rstd = tni_arg(c, 4),
+                  .n = product(&c->args[5]),
+                  .dx = tni_out(c, 0),
+                  .dw = tni_out(c, 1),
+                  .db = tni_out(c, 2)};
+    j.rows = tn_view_numel(j.mean);
+    tni_parallel(c, j.rows, j.n, norm_bwd_rows, &j);
+    tni_parallel(c, (j.n + TNI_BLOCK - 1) / TNI_BLOCK, j.rows * TNI_BLOCK, norm_bwd_columns, &j);
+    return TN_OK;
+}
+
+/* ---- cross_entropy: mean over rows of log(sum(exp(x))) - x[target], x (N, C) ----------------- */
+
+typedef struct entropy_job {
+    const tn_view *x, *target, *dx;
+    int64_t n;    /* classes */
+    double scale; /* of the gradient: g / N */
+} entropy_job;
+
+static void row_logsumexp(const entropy_job *j, int64_t row, double *max, double *sum) {
+    double x[TNI_BLOCK];
+    *max = -INFINITY, *sum = 0;
+    for (int64_t k = 0, n; k < j->n; k += n) {
+        tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
+        for (int64_t i = 0; i < n; i++) *max = x[i] > *max ? x[i] : *max;
+    }
+    for (int64_t k = 0, n; k < j->n; k += n) {
+        tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
+        for (int64_t i = 0; i < n; i++) *sum += exp(x[i] - *max);
+    }
+}
+
+static int64_t target_of(const entropy_job *j, int64_t row) {
+    int64_t target;
+    memcpy(&target, tni_view_at(j->target, row * j->target->strides[0]), sizeof target);
+    return target;
+}
+
+static void entropy_rows(void *arg, int64_t begin, int64_t end, void *partial) {
+    const entropy_job *j = arg;
+    double *loss = partial, max, sum, x;
+    for (; begin < end; begin++) {
+        row_logsumexp(j, begin, &max, &sum);
+        tni_load_flat_f64(j->x, begin * j->n + target_of(j, begin), 1, &x);
+        *loss += log(sum) - (x - max);
+    }
+}
+
+static void add_losses(void *arg, void *left, const void *right) {
+    (void)arg;
+    *(double *)left += *(const double *)right;
+}
+
+tn_status tni_ref_cross_entropy(const void *plan, tn_call *c) {
+    (void)plan;
+    entropy_job j = {.x = tni_arg(c, 0), .target = tni_arg(c, 1), .n = tni_arg(c, 0)->sizes[1]};
+    const int64_t rows = j.x->sizes[0], grain = tni_max(1, TNI_GRAIN / tni_max(1, j.n));
+    double loss = 0;
+    tn_status status = tni_ref_check_index(c, "cross_entropy", "target", j.target, j.n);
+    if (status != TN_OK) return status;
+    status = tn_plugin_host->parallel_reduce(tn_plugin_self, rows, grain, c->max_threads,
+                                             entropy_rows, add_losses, &j, &loss, sizeof loss);
+    if (status != TN_OK)
+        return tni_fail(c, status, "cross_entropy: could not combine partial losses");
+    loss /= (double)rows;
+    tni_store_flat_f64(tni_out(c, 0), 0, 1, &loss);
+    return TN_OK;
+}
+
+/* dx = g / N (softmax(x) - one_hot(target)) */
+static void entropy_bwd_rows(void *arg, int64_t begin, int64_t end) {
+    const entropy_job *j = arg;
+    double x[TNI_BLOCK], max, sum;
+    for (int64_t row = begin; row < end; row++) {
+        const int64_t target = target_of(j, row);
+        row_logsumexp(j, row, &max, &sum);
+        for (int64_t k = 0, n; k < j->n; k += n) {
+            tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
+            for (int64_t i = 0; i < n; i++)
+                x[i] = j->scale * (exp(x[i] - max) / sum - (k + i == target));
+            tni_store_flat_f64(j->dx, row * j->n + k, n, x);
+        }
+    }
+}
+
+tn_status tni_ref_cross_entropy_bwd(const void *plan, tn_call *c) {
+    (void)plan;
+    entropy_job j = {.x = tni_arg(c, 1),
+                     .target = tni_arg(c, 2),
+                     .dx = tni_out(c, 0),
+                     .n = tni_arg(c, 1)->sizes[1]};
+    const tn_status status = tni_ref_check_index(c, "cross_entropy_bwd", "target", j.target, j.n);
+    if (status != TN_OK) return status;
+    tni_load_flat_f64(tni_arg(c, 0), 0, 1, &j.scale);
+    j.scale /= (double)j.x->sizes[0];
+    tni_parallel(c, j.x->sizes[0], j.n, entropy_bwd_rows, &j);
+    return TN_OK;
+}

@@ -1,0 +1,114 @@
+/* random.c - uniform, normal, dropout: what philox.h says, element by element.
+ *
+ * Invariant: an element depends on (seed, offset, its logical index) only.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_ref/kernels.h"
+#include "backends/cpu_ref/philox.h"
+#include "backends/cpu_ref/walk.h"
+
+typedef struct job job;
+typedef void (*make_fn)(const job *, int64_t first, int64_t n, double *out);
+struct job {
+    make_fn make;
+    const tn_view *views[2]; /* the result; dropout: x */
+    uint64_t seed, offset;
+    double a, b; /* low, high; mean, std; p */
+};
+
+static bool is_f64(const job *j) { return tn_dtype_is(j->views[0]->dtype, TN_F64); }
+
+/* Elements first .. first+n-1 of the stream of numbers in [0, 1). */
+static void make_unit(const job *j, int64_t first, int64_t n, double *out) {
+    uint32_t words[2 * TNI_BLOCK];
+    if (is_f64(j)) {
+        tni_philox_words(j->seed, j->offset, 2 * (uint64_t)first, 2 * n, words);
+        for (int64_t k = 0; k < n; k++) {
+            const uint64_t bits = (uint64_t)words[2 * k + 1] << 32 | words[2 * k];
+            out[k] = (double)(bits >> 11) * 0x1p-53;
+        }
+    } else {
+        tni_philox_words(j->seed, j->offset, (uint64_t)first, n, words);
+        for (int64_t k = 0; k < n; k++) out[k] = (double)(words[k] >> 8) * 0x1p-24;
+    }
+}
+
+/* What is not f64 is first rounded to f32, so that f16 and bf16 are rounded f32 numbers. */
+static double as_made(const job *j, double x) { return is_f64(j) ? x : (double)(float)x; }
+
+static void make_uniform(const job *j, int64_t first, int64_t n, double *out) {
+    make_unit(j, first, n, out);
+    for (int64_t k = 0; k < n; k++) out[k] = as_made(j, j->a + out[k] * (j->b - j->a));
+}
+
+static void make_normal(const job *j, int64_t first, int64_t n, double *out) {
+    uint32_t words[TNI_BLOCK + 2]; /* whole pairs around the block */
+    const int64_t pair = first & ~INT64_C(1);
+    tni_philox_words(j->seed, j->offset, (uint64_t)pair, n + 2, words);
+    for (int64_t k = 0; k < n; k++) {
+        const int64_t even = ((first + k) & ~INT64_C(1)) - pair;
+        const double u1 = ((double)words[even] + 1) * 0x1p-32, u2 = words[even + 1] * 0x1p-32;
+        const double r = sqrt(-2 * log(u1)), angle = 2 * 3.14159265358979323846 * u2;
+        const double z = (first + k) % 2 ? r * sin(angle) : r * cos(angle);
+        out[k] = as_made(j, j->a + j->b * z);
+    }
+}
+
+static void random_range(void *arg, int64_t begin, int64_t end) {
+    const job *j = arg;
+    double numbers[TNI_BLOCK];
+    tni_walk w;
+    tni_walk_start(&w, 1, j->views, begin);
+    for (int64_t n; begin < end; begin += n, tni_walk_next(&w, n)) {
+        n = tni_walk_run(&w, tni_min(TNI_BLOCK, end - begin));
+        j->make(j, begin, n, numbers);
+        tni_walk_store_f64(&w, 0, n, numbers);
+    }
+}
+
+static job make_job(const tn_call *c) {
+    const uint64_t device_offset = c->rng_device_offset ? *c->rng_device_offset : 0;
+    return (job){
+        .views = {tni_out(c, 0)}, .seed = c->rng_seed, .offset = c->rng_offset + device_offset};
+}
+
+static tn_status run_random(tn_call *c, const char *op, make_fn make) {
+    job j = make_job(c);
+    j.make = make, j.a = tni_number(&c->args[1], 0), j.b = tni_number(&c->args[2], 1);
+    if (!tni_is_float(tni_ix(j.views[0])))
+        return tni_fail(c, TN_ERR_DTYPE, "%s: dtype must be floating; convert the result instead",
+                        op);
+    tni_parallel(c, tn_view_numel(j.views[0]), 1, random_range, &j);
+    return TN_OK;
+}
+
+tn_status tni_ref_uniform(const void *plan, tn_call *c) {
+    (void)plan;
+    return run_random(c, "uniform", make_uniform);
+}
+
+tn_status tni_ref_normal(const void *plan, tn_call *c) {
+    (void)plan;
+    return run_random(c, "normal", make_normal);
+}
+
+static void dropout_range(void *arg, int64_t begin, int64_t end) {
+    const job *j = arg;
+    double unit[TNI_BLOCK], x[TNI_BLOCK];
+    tni_walk w;
+    tni_walk_start(&w, 2, j->views, begin);
+    for (int64_t n; begin < end; begin += n, tni_walk_next(&w, n)) {
+        n = tni_walk_run(&w, tni_min(TNI_BLOCK, end - begin));
+        make_unit(j, begin, n, unit);
+        tni_walk_load_f64(&w, 1, n, x);
+        for (int64_t k = 0; k < n; k++) x[k] = unit[k] >= j->a ? x[k] * (1 / (1 - j->a)) : 0;
+        tni_walk_store_f64(&w, 0, n, x);
+    }
+}
+
+tn_status tni_ref_dropout(const void *plan, tn_call *c) {
+    (void)plan;
+    job j = make_job(c);
+    j.views[1] = tni_arg(c, 0), j.a = tni_number(&c->args[1], 0);
+    tni_parallel(c, tn_view_numel(j.views[0]), 1, dropout_range, &j);
+    return TN_OK;
+}
