@@ -9,7 +9,7 @@
 #include "core/dispatch/signature.h"
 #include "core/memory.h"
 
-enum { LOCAL_SLOTS = 1024, SHARED_BUCKETS = 4096, SHARED_LIMIT = 8192, KEY_START = 256 };
+enum { LOCAL_SLOTS = 1024, SHARED_BUCKETS = 4096, SHARED_LIMIT = 8192, KEY_START = 1024 };
 
 typedef struct tni_local_cache {
     uint64_t *key;
@@ -79,7 +79,8 @@ static bool key_room(tni_local_cache *c, uint64_t words) {
 /* Most words a call can need. */
 static uint64_t key_bound(const tni_invocation *v) {
     uint64_t n = 8 + (uint64_t)v->n_operands * (2 + 2 * TN_MAX_RANK);
-    for (uint32_t i = 0; i < v->op->schema.n_params; i++) {
+    if (!v->op->lists) return n + 2 * TNI_MAX_ARGS;
+    for (uint32_t i = 0; i < v->op->n_args; i++) {
         const tn_value *a = &v->args[i];
         n += 2 + (a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS || a->tag == TN_TAG_STR
                       ? (uint64_t)a->aux
@@ -173,11 +174,11 @@ const uint64_t *tni_key(const tni_invocation *v, uint64_t *n, uint64_t *hash) {
     *at++ = (uint64_t)(uint32_t)v->device.kind | (uint64_t)(uint32_t)v->device.index << 32;
     *at++ = (uint64_t)(uint32_t)st->pin;
     if (v->op->schema.mutates) *at++ = alias_bits(v);
-    for (uint32_t i = 0; i < v->op->schema.n_params; i++) {
+    for (uint32_t i = 0; i < v->op->n_args; i++) {
         uint32_t tensors = tni_arg_tensors(v->op, v->args, i);
-        if (v->op->schema.params[i].type == TNI_TENSORS) *at++ = tensors;
+        if (v->op->types[i] == TNI_TENSORS) *at++ = tensors;
         for (uint32_t j = 0; j < tensors; j++) at = key_tensor(at, v->operands[k++]);
-        bool plain = v->op->schema.params[i].type > TNI_TENSORS;
+        bool plain = v->op->types[i] > TNI_TENSORS;
         if (plain && !(v->op->runtime_args >> i & 1)) at = key_plain(at, &v->args[i]);
     }
     *n = (uint64_t)(at - c->key);

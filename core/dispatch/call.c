@@ -179,7 +179,7 @@ static tn_status results_give(frame *f, tn_value *outs) {
 /* Fixes the position this call draws from, and shows it to decompositions and derivatives. */
 static void rng_reserve(frame *f) {
     if (!(f->v.op->row.traits & TN_OP_RANDOM)) return;
-    for (uint32_t i = 0; i < f->v.op->schema.n_params; i++) {
+    for (uint32_t i = 0; i < f->v.op->n_args; i++) {
         tn_value *a = &f->v.args[i];
         if (f->v.op->schema.params[i].type != TNI_GENERATOR) continue;
         f->rng = a->tag == TN_TAG_RNG && a->rng
@@ -193,7 +193,7 @@ static void rng_reserve(frame *f) {
 }
 
 static bool writes_history(const frame *f) {
-    for (uint32_t i = 0, k = 0; i < f->v.op->schema.n_params; i++) {
+    for (uint32_t i = 0, k = 0; i < f->v.op->n_args; i++) {
         uint32_t n = tni_arg_tensors(f->v.op, f->v.args, i);
         for (uint32_t j = 0; f->v.op->schema.params[i].mutated && j < n; j++)
             if (f->v.operands[k + j] && f->v.operands[k + j]->node) return true;
@@ -226,7 +226,7 @@ static tn_status record_finish(frame *f) {
 }
 
 static void count_versions(frame *f) {
-    for (uint32_t i = 0, k = 0; i < f->v.op->schema.n_params; i++) {
+    for (uint32_t i = 0, k = 0; i < f->v.op->n_args; i++) {
         uint32_t n = tni_arg_tensors(f->v.op, f->v.args, i);
         for (uint32_t j = 0; f->v.op->schema.params[i].mutated && j < n; j++) {
             tn_tensor *t = f->v.operands[k + j];
@@ -267,7 +267,6 @@ static bool workspace_get(frame *f) {
 static tn_status kernel_run(frame *f) {
     const tni_signature *s = f->s;
     tn_call *c = &f->image.call;
-    c->user = s->provider->row.user;
     for (uint32_t i = 0; s->op->runtime_args >> i; i++)
         if (s->op->runtime_args >> i & 1) f->image.args[i] = f->v.args[i];
     if (f->has_rng) {
@@ -397,9 +396,9 @@ static bool may_call(void) {
 
 /* Arguments as the contract normalised them, for decompositions and the tape. */
 static void args_normalise(frame *f) {
-    for (uint32_t i = 0; i < f->v.op->schema.n_params; i++) {
-        tni_type type = f->v.op->schema.params[i].type;
-        if (type > TNI_TENSORS && !(f->v.op->runtime_args >> i & 1)) f->v.args[i] = f->s->args[i];
+    for (uint32_t i = 0; i < f->v.op->n_args; i++) {
+        if (f->v.op->types[i] > TNI_TENSORS && !(f->v.op->runtime_args >> i & 1))
+            f->v.args[i] = f->s->args[i];
     }
 }
 

@@ -61,16 +61,16 @@ static tn_value value_of_views(const tn_view *const *list, uint32_t n) {
 
 static void image_args(tni_image *m, const tni_signature *s, const tni_invocation *v) {
     uint32_t k = 0;
-    const tni_schema *schema = &s->op->schema;
-    for (uint32_t i = 0; i < schema->n_params; i++) {
+    const tni_op *op = s->op;
+    for (uint32_t i = 0; i < op->n_args; i++) {
         uint32_t n = tni_arg_tensors(s->op, v->args, i);
         for (uint32_t j = 0; j < n; j++) {
             m->list[k + j] = v->operands[k + j] ? &m->views[k + j] : NULL;
             if (v->operands[k + j]) show(&m->views[k + j], &s->operands[k + j].seen, v->device);
         }
-        if (schema->params[i].type == TNI_TENSORS)
+        if (op->types[i] == TNI_TENSORS)
             m->args[i] = value_of_views(m->list + k, n);
-        else if (schema->params[i].type == TNI_TENSOR)
+        else if (op->types[i] == TNI_TENSOR)
             m->args[i] = v->operands[k] ? value_of_view(&m->views[k]) : tn_value_none();
         else
             m->args[i] = s->args[i]; /* run-time ones are NONE there */
@@ -89,14 +89,22 @@ bool tni_image_make(tni_image *m, const tni_signature *s, const tni_invocation *
     atomic_init(&m->failed, TN_OK);
     m->text[0] = 0;
     int32_t limit = tni_state_get()->max_threads;
-    m->call = (tn_call){.size = sizeof(tn_call),
-                        .flags = s->call_flags,
-                        .args = m->args,
-                        .outs = m->outs,
-                        .n_args = s->op->schema.n_params,
-                        .n_outs = s->n_outputs,
-                        .fail = image_fail,
-                        .host_data = m,
-                        .max_threads = limit > 0 ? limit : tni_thread_limit()};
+    tn_call *c =
+        &m->call; /* field by field: zeroing it first costs more than the call's own work */
+    c->size = sizeof(*c);
+    c->flags = s->call_flags;
+    c->args = m->args;
+    c->outs = m->outs;
+    c->n_args = s->op->n_args;
+    c->n_outs = s->n_outputs;
+    c->user = s->provider ? s->provider->row.user : NULL;
+    c->workspace = c->reserve = c->stream = NULL;
+    c->workspace_bytes = c->reserve_bytes = c->rng_seed = c->rng_offset = 0;
+    c->rng_device_offset = NULL;
+    c->device_error = NULL;
+    c->max_threads = limit > 0 ? limit : tni_thread_limit();
+    c->reserved = 0;
+    c->fail = image_fail;
+    c->host_data = m;
     return true;
 }

@@ -84,11 +84,13 @@ static bool take_arg(tni_invocation *v, uint32_t i) {
 /* Room for every tensor; long lists live in the scope. */
 static bool make_room(tni_invocation *v) {
     uint64_t n = 0;
-    for (uint32_t i = 0; i < v->op->schema.n_params; i++) {
+    v->operands = v->few;
+    if (!v->op->lists) return true;
+    for (uint32_t i = 0; i < v->op->n_args; i++) {
         const tn_value *a = &v->args[i];
         n += a->tag == TN_TAG_TENSORS && a->aux != UINT32_MAX ? a->aux : 1;
     }
-    v->operands = n <= TNI_FLAT_OPERANDS ? v->few : tni_scope_alloc(n * sizeof(tn_tensor *));
+    if (n > TNI_FLAT_OPERANDS) v->operands = tni_scope_alloc(n * sizeof(tn_tensor *));
     return v->operands != NULL;
 }
 
@@ -131,11 +133,6 @@ bool tni_invocation_fill(tni_invocation *v, const tni_op *op, const tn_value *ar
         if (!take_arg(v, i)) return false;
     v->recording = tni_tape_wanted(v->args, s->n_params);
     return find_device(v);
-}
-
-uint32_t tni_arg_tensors(const tni_op *op, const tn_value *args, uint32_t i) {
-    tni_type type = op->schema.params[i].type;
-    return type == TNI_TENSOR ? 1 : type == TNI_TENSORS ? args[i].aux : 0;
 }
 
 uint64_t tni_invocation_text(const tni_invocation *v, char *out, uint64_t capacity) {

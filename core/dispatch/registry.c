@@ -25,6 +25,7 @@ typedef struct snapshot {
     const char **names;
     const tni_op **ops; /* NULL where only the name is interned */
     chain *chains;
+    const struct snapshot *older; /* kept: readers take no reference, and commits are rare */
 } snapshot;
 
 static snapshot g_empty;
@@ -50,7 +51,17 @@ static int32_t find_name(const snapshot *s, const char *name) {
     return 0;
 }
 
-/* Old snapshots stay: readers take no reference, and commits are rare. */
+/* Frees a snapshot that was never published: what it does not share with the older one. */
+static void snapshot_free(snapshot *s) {
+    if (s == NULL) return;
+    for (int32_t i = 0; s->names && s->chains && i < s->n_names; i++) {
+        bool old = i < s->older->n_names;
+        if (!old) tni_free((void *)(uintptr_t)s->names[i]);
+        if (!old || s->chains[i].items != s->older->chains[i].items) tni_free(s->chains[i].items);
+    }
+    tni_free(s->names), tni_free(s->ops), tni_free(s->chains), tni_free(s);
+}
+
 static snapshot *snapshot_grow(const snapshot *old, uint32_t more) {
     uint64_t n = (uint64_t)old->n_names + more;
     snapshot *s = tni_alloc(sizeof(*s));
@@ -58,8 +69,9 @@ static snapshot *snapshot_grow(const snapshot *old, uint32_t more) {
     s->names = tni_alloc(n * sizeof(*s->names));
     s->ops = tni_alloc(n * sizeof(*s->ops));
     s->chains = tni_alloc(n * sizeof(*s->chains));
+    s->older = old;
     if (s->names == NULL || s->ops == NULL || s->chains == NULL) {
-        tni_free(s->names), tni_free(s->ops), tni_free(s->chains), tni_free(s);
+        snapshot_free(s);
         return NULL;
     }
     s->epoch = old->epoch;
@@ -88,7 +100,10 @@ int32_t tni_registry_intern(const char *name) {
     pthread_mutex_lock(&g_lock);
     snapshot *s = snapshot_grow(current(), 1);
     id = s ? snapshot_intern(s, name) : 0;
-    if (id != 0) atomic_store_explicit(&g_snapshot, s, memory_order_release);
+    if (id != 0)
+        atomic_store_explicit(&g_snapshot, s, memory_order_release);
+    else
+        snapshot_free(s);
     pthread_mutex_unlock(&g_lock);
     if (id == 0) tn_raise(TN_ERR_NOMEM, "%s: out of memory while its name is registered", name);
     return id;
@@ -199,6 +214,17 @@ static tn_status row_complete(const tni_op *op, const problem *p) {
     return TN_OK;
 }
 
+static void args_summarise(tni_op *op) {
+    op->n_args = op->schema.n_params;
+    for (uint32_t i = 0; i < op->n_args; i++) {
+        const tni_param *p = &op->schema.params[i];
+        op->types[i] = (uint8_t)p->type;
+        if (p->runtime) op->runtime_args |= 1u << i;
+        op->lists = op->lists || p->type == TNI_TENSORS || p->type == TNI_INTS ||
+                    p->type == TNI_FLOATS || p->type == TNI_STR;
+    }
+}
+
 /* Fills op from its row. On failure what was made is freed. */
 static tn_status op_parse(tni_op *op, const tn_op *row, const problem *p) {
     char detail[256] = "";
@@ -214,8 +240,7 @@ static tn_status op_parse(tni_op *op, const tn_op *row, const problem *p) {
         if (op->contract == NULL)
             return refuse(p, TN_ERR_PLUGIN, op->schema.name, "contract", detail);
     }
-    for (uint32_t i = 0; i < op->schema.n_params; i++)
-        if (op->schema.params[i].runtime) op->runtime_args |= 1u << i;
+    args_summarise(op);
     op->base = op;
     tn_status s = keep_parse(op, p);
     if (s == TN_OK) s = form_check(op, p);
@@ -384,22 +409,33 @@ static bool chain_insert(chain *c, const tni_provider *p) {
     return true;
 }
 
-/* The next snapshot, or NULL if memory runs out (what was made for it is small and stays unused).
- */
+/* Replaces a chain by one that holds p too. */
+static bool chain_add(snapshot *s, int32_t id, const tni_provider *p) {
+    chain *c = &s->chains[id - 1];
+    const tni_provider **before_it = c->items;
+    bool shared = id <= s->older->n_names && before_it == s->older->chains[id - 1].items;
+    if (!chain_insert(c, p)) return false;
+    if (!shared) tni_free(before_it); /* made by this transaction */
+    return true;
+}
+
+/* The next snapshot, or NULL if memory runs out. */
 static snapshot *snapshot_with(const snapshot *old, transaction *t) {
     snapshot *s = snapshot_grow(old, t->n_ops + t->rows->n_kernels);
     if (s == NULL) return NULL;
     s->epoch++;
-    for (uint32_t i = 0; i < t->n_ops; i++) {
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < t->n_ops; i++) {
         t->ops[i]->id = snapshot_intern(s, t->ops[i]->schema.name);
-        if (t->ops[i]->id == 0) return NULL;
-        s->ops[t->ops[i]->id - 1] = t->ops[i];
+        ok = t->ops[i]->id != 0;
+        if (ok) s->ops[t->ops[i]->id - 1] = t->ops[i];
     }
-    for (uint32_t i = 0; i < t->rows->n_kernels; i++) {
+    for (uint32_t i = 0; ok && i < t->rows->n_kernels; i++) {
         int32_t id = snapshot_intern(s, t->providers[i].row.op);
-        if (id == 0 || !chain_insert(&s->chains[id - 1], &t->providers[i])) return NULL;
+        ok = id != 0 && chain_add(s, id, &t->providers[i]);
     }
-    return s;
+    if (!ok) snapshot_free(s);
+    return ok ? s : NULL;
 }
 
 tn_status tni_registry_commit(const tni_rows *rows, char *why, uint64_t capacity) {
@@ -418,6 +454,7 @@ tn_status tni_registry_commit(const tni_rows *rows, char *why, uint64_t capacity
         atomic_store_explicit(&g_snapshot, next, memory_order_release);
         tni_free(t.ops); /* the ops themselves are published */
     } else {
+        snapshot_free(next);
         transaction_free(&t);
     }
     pthread_mutex_unlock(&g_lock);

@@ -16,6 +16,10 @@ typedef struct tni_op {    /* one op, parsed and checked */
     int32_t id;            /* >= 1 */
     uint32_t keep_args;    /* bit i: the derivative reads argument i */
     uint32_t keep_results; /* bit i: ... result i */
+    uint8_t
+        types[TNI_MAX_ARGS]; /* tni_type of each argument: all a warm call reads of the schema */
+    uint32_t n_args;
+    bool lists; /* some argument is a list or a string: a key has no fixed bound */
     tni_form form;
     uint32_t runtime_args;     /* bit i: argument i is not part of the signature */
     bool inplace;              /* the NAME_ twin of base: writes its first argument */

@@ -78,12 +78,18 @@ tn_status tni_schema_parse(const char *text, tni_schema *out, char *why, uint64_
 int tni_schema_param(const tni_schema *, const char *name);  /* index, or -1 */
 int tni_schema_result(const tni_schema *, const char *name); /* index, or -1 */
 
-/* ---- Contracts: what must hold before a shape rule runs
- * ------------------------------------------------ Space-separated `name:spec`. x:[N,C,*] names
- * dims (equal names, equal sizes; a number is required exactly; _ any; one * any number of dims;
- * C/groups and C*groups with an int argument; an absent optional tensor is skipped) · dim:dim(x) an
- * int, or int[] without repeats, in -rank..rank-1 of x (rank 0 counts as 1), made non-negative in
- * place · p:0..1 or n:1.. an inclusive range · x:rank>=2 or rank==1. */
+/* ---- Contracts: what must hold before a shape rule runs ----------------------------------------
+ *
+ * Space-separated `name:spec`:
+ *   x:[N,C,*]      names dims: equal names, equal sizes; a number is required exactly; _ any; one *
+ *                  any number of dims; C/groups and C*groups with an int argument or a number; the
+ *                  name of an int argument must equal it
+ *   x:rank>=2      or rank==1, rank<=3
+ *   dim:dim(x)     an int, or int[] without repeats, in -rank..rank-1 of x (rank 0 counts as 1),
+ *                  made non-negative in place; dim(x+1): one position more (unsqueeze)
+ *   p:0..1  n:1..  an inclusive range of a number or of each number of a list
+ * Absent optional arguments are skipped. For a list of tensors, shapes and ranks hold for each;
+ * dim(list) speaks of the first. */
 typedef struct tni_contract tni_contract;
 tni_contract *tni_contract_parse(const char *text, const tni_schema *, char *why,
                                  uint64_t capacity); /* NULL + why */

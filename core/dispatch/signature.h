@@ -93,6 +93,11 @@ void tni_signature_release(tni_signature *);
 /* Arguments checked for life and type, defaults filled, tensors flattened. Raises; false on error.
  */
 bool tni_invocation_fill(tni_invocation *, const tni_op *, const tn_value *args, uint32_t n_args);
+/* The number of tensors argument i holds. */
+static inline uint32_t tni_arg_tensors(const tni_op *op, const tn_value *args, uint32_t i) {
+    return op->types[i] == TNI_TENSOR ? 1 : op->types[i] == TNI_TENSORS ? args[i].aux : 0;
+}
+
 /* Only its inner ops can be recorded: the op must be decomposed although a kernel exists. */
 static inline bool tni_must_decompose(const tni_invocation *v) {
     return v->recording && !v->op->row.derivative && v->op->row.decompose && !v->op->row.no_grad;
@@ -146,8 +151,6 @@ typedef struct tni_image {
 /* Views without data, arguments without run-time values. False + NOMEM. */
 bool tni_image_make(tni_image *, const tni_signature *, const tni_invocation *);
 void tni_image_free(tni_image *);
-/* How far operand lists reach: the number of tensors argument i holds. */
-uint32_t tni_arg_tensors(const tni_op *, const tn_value *args, uint32_t i);
 
 /* Sizes, dtypes and devices of an invocation's tensors: "(a f32[2,3], b f32[4])". */
 uint64_t tni_invocation_text(const tni_invocation *, char *out, uint64_t capacity);
