@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/dispatch/registry.h"
+#include "core/dtype.h"
 #include "core/tensor.h"
 
 enum { MAX_VALUES = 16 }; /* what tenon.h promises callers room for */
@@ -73,59 +74,15 @@ static int64_t int_value(filler *f, const tni_sample_tensor *t, bool has_sign) {
     return has_sign && t->fill == TNI_FILL_ANY && bits & 1 ? -magnitude : magnitude;
 }
 
-/* The nearest half, ties to even; |x| is 0 or in [0.2, 2^15). */
-static uint16_t to_f16(double x) {
-    const float f = (float)x;
-    uint32_t b;
-    memcpy(&b, &f, sizeof b);
-    const uint32_t sign = b >> 16 & 0x8000u, rest = b & 0x7fffffffu;
-    if (rest == 0) return (uint16_t)sign;
-    const uint32_t rebased = rest - (112u << 23);
-    return (uint16_t)(sign | (rebased + 0xfffu + (rebased >> 13 & 1)) >> 13);
-}
-
-static uint16_t to_bf16(double x) {
-    const float f = (float)x;
-    uint32_t b;
-    memcpy(&b, &f, sizeof b);
-    return (uint16_t)((b + 0x7fffu + (b >> 16 & 1)) >> 16);
-}
-
 static void fill(filler *f, const tni_sample_tensor *t, tn_dtype dtype, void *data, int64_t n) {
-    const int index = tn_dtype_index(dtype);
+    const int64_t bytes = tni_dtype_bytes(dtype);
+    const bool floating = (TN_MASK_FLOAT >> tn_dtype_index(dtype) & 1) != 0;
+    const bool has_sign = !tn_dtype_is(dtype, TN_U8) && !tn_dtype_is(dtype, TN_BOOL);
     for (int64_t i = 0; i < n; i++) {
-        switch (index) {
-        case TN_IX_F64:
-            ((double *)data)[i] = float_value(f, t);
-            break;
-        case TN_IX_F32:
-            ((float *)data)[i] = (float)float_value(f, t);
-            break;
-        case TN_IX_F16:
-            ((uint16_t *)data)[i] = to_f16(float_value(f, t));
-            break;
-        case TN_IX_BF16:
-            ((uint16_t *)data)[i] = to_bf16(float_value(f, t));
-            break;
-        case TN_IX_I64:
-            ((int64_t *)data)[i] = int_value(f, t, true);
-            break;
-        case TN_IX_I32:
-            ((int32_t *)data)[i] = (int32_t)int_value(f, t, true);
-            break;
-        case TN_IX_I16:
-            ((int16_t *)data)[i] = (int16_t)int_value(f, t, true);
-            break;
-        case TN_IX_I8:
-            ((int8_t *)data)[i] = (int8_t)int_value(f, t, true);
-            break;
-        case TN_IX_U8:
-            ((uint8_t *)data)[i] = (uint8_t)int_value(f, t, false);
-            break;
-        default:
-            ((uint8_t *)data)[i] = int_value(f, t, false) & 1;
-            break; /* bool */
-        }
+        tn_value x = floating ? tn_float(float_value(f, t)) : tn_int(int_value(f, t, has_sign));
+        if (tn_dtype_is(dtype, TN_BOOL)) x.i &= 1;
+        (void)tni_element_from(x, dtype,
+                               (char *)data + i * bytes); /* pick_dtype made sure it fits */
     }
 }
 
@@ -240,6 +197,24 @@ static tn_status make_values(const tni_op *op, const tni_sample *s, tn_dtype wan
 
 /* Past the last sample: NOTFOUND, and no error is raised, because that is how a loop over samples
  * ends. */
+/* An in-place twin writes its first argument, which must have the shape of the result: all
+ * arguments, broadcast. (Samples are those of the base op, where it may be smaller.) */
+static void widen_target(const tni_op *op, tni_sample *s) {
+    tni_sample_tensor *target = &s->tensors[0];
+    for (uint32_t i = 1; op->inplace && i < s->n_tensors; i++) {
+        const tni_sample_tensor *t = &s->tensors[i];
+        int64_t wide[TN_MAX_RANK];
+        const uint32_t rank = t->rank > target->rank ? t->rank : target->rank;
+        for (uint32_t d = 0; d < rank; d++) { /* dims from the end */
+            const int64_t a = d < target->rank ? target->sizes[target->rank - 1 - d] : 1;
+            const int64_t b = d < t->rank ? t->sizes[t->rank - 1 - d] : 1;
+            wide[rank - 1 - d] = a == 1 ? b : a;
+        }
+        target->rank = rank;
+        memcpy(target->sizes, wide, rank * sizeof *wide);
+    }
+}
+
 tn_status tn_op_sample(const char *op, int64_t i, tn_dtype dtype, uint64_t seed, tn_value *values,
                        uint32_t *n_values) {
     tn_op_info info = {.size = sizeof info};
@@ -266,6 +241,7 @@ tn_status tn_op_sample(const char *op, int64_t i, tn_dtype dtype, uint64_t seed,
     if (status)
         return tn_raise(status, "sample %" PRId64 " of op %s from %s: %s; fix its samples column",
                         i, op, row->plugin ? row->plugin : "the program", why);
+    widen_target(row, sample);
     status = make_values(row, sample, dtype, seed, values);
     if (status == TN_OK) *n_values = row->schema.n_params;
     return status;

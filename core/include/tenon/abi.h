@@ -571,7 +571,7 @@ typedef const tn_plugin_desc *(*tn_plugin_query_fn)(const tn_hello *, const char
 
 #define TN_NOTE_OWNER    "Tenon"
 #define TN_NOTE_IDENTITY 1 /* "key=value\n" lines */
-#define TN_NOTE_SCHEMAS  2 /* one op per line: "schema\tdoc\n" */
+#define TN_NOTE_SCHEMAS  2 /* one op per line: "schema\tdoc\tflags\n"; flags: "inplace" or none */
 #define TN_NOTE_MAX      (1 << 20)
 
 #define TN_STRING_(x) #x

@@ -11,6 +11,10 @@
 
 #include <tenon/abi.h>
 
+#if defined(TN_CALL)
+#error "include <tenon/tenon.h> before generated op headers: alone, they are for plugins"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
