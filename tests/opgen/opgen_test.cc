@@ -1,0 +1,424 @@
+// opgen_test.cc - generated wrappers and tables, run against a host that writes down what it is
+// asked; and the messages of the opgen command. SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "gtest/gtest.h"
+
+#include "tests/opgen/golden_table.h"
+
+static tn_status record(tn_op_ref *, const tn_value *, uint32_t, tn_value *, uint32_t);
+#define TN_CALL(op, args, n_args, outs, n_outs) record(op, args, n_args, outs, n_outs)
+#include "tests/opgen/golden_ops.h"
+
+extern "C" {
+#include "tools/opgen/header.h"
+}
+
+// Tensors of this test are text: "mul(g0,b)".
+static std::vector<std::string *> made;
+
+static tn_tensor *tensor(const std::string &text) {
+    made.push_back(new std::string(text));
+    return reinterpret_cast<tn_tensor *>(made.back());
+}
+
+static std::string text(const tn_value &v) {
+    std::ostringstream s;
+    switch (v.tag) {
+    case TN_TAG_NONE:
+        return "None";
+    case TN_TAG_BOOL:
+        return v.i ? "true" : "false";
+    case TN_TAG_INT:
+        s << v.i;
+        break;
+    case TN_TAG_FLOAT:
+        s << v.f << "f";
+        break;
+    case TN_TAG_DTYPE:
+        s << "dtype" << tn_dtype_index(v.dtype);
+        break;
+    case TN_TAG_STR:
+        s << '"' << std::string(v.str, v.aux) << '"';
+        break;
+    case TN_TAG_GENERATOR:
+        return v.generator ? "generator" : "default generator";
+    case TN_TAG_TENSOR:
+        return v.tensor ? *reinterpret_cast<std::string *>(v.tensor) : "NULL";
+    case TN_TAG_INTS:
+        for (uint32_t i = 0; i < v.aux; i++) s << (i ? "," : "[") << v.ints[i];
+        return s.str() + (v.aux ? "]" : "[]");
+    case TN_TAG_TENSORS:
+        for (uint32_t i = 0; i < v.aux; i++)
+            s << (i ? "," : "[") << text(tn_value_tensor(v.tensors[i]));
+        return s.str() + (v.aux ? "]" : "[]");
+    default:
+        s << "tag " << v.tag;
+    }
+    return s.str();
+}
+
+static std::string last_call;
+static tn_status next_status = TN_OK;
+
+static tn_status record(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs,
+                        uint32_t n_outs) {
+    last_call = op->name;
+    for (uint32_t i = 0; i < n_args; i++) last_call += (i ? "," : "(") + text(args[i]);
+    last_call += n_args ? ")" : "()";
+    for (uint32_t i = 0; i < n_outs; i++)
+        outs[i] = tn_value_tensor(tensor(last_call + (n_outs > 1 ? "#" + std::to_string(i) : "")));
+    return next_status;
+}
+
+namespace {
+
+class Generated : public testing::Test {
+  protected:
+    tn_tensor *a = tensor("a"), *b = tensor("b"), *x = tensor("x");
+    void SetUp() override { next_status = TN_OK; }
+    void TearDown() override {
+        for (std::string *s : made) delete s;
+        made.clear();
+    }
+};
+
+TEST_F(Generated, WrappersPassEveryArgumentInOrder) {
+    EXPECT_EQ(text(tn_value_tensor(tn_add(a, b))), "add(a,b)");
+    EXPECT_EQ(text(tn_value_tensor(tn_add_(a, b))), "add_(a,b)");
+    const int64_t dims[] = {1, 2};
+    tn_sum_dim(x, tn_ints{dims, 2}, nullptr);
+    EXPECT_EQ(last_call, "sum.dim(x,[1,2],false)");
+}
+
+TEST_F(Generated, ANullOptsAndAZeroedOneAreTheDefaults) {
+    const char *defaults = "norm(x,None,[1,2],\"mean\",dtype8,None,default generator,[],true)";
+    tn_norm(x, nullptr);
+    EXPECT_EQ(last_call, defaults);
+    tn_norm_opts opts = {};
+    tn_norm(x, &opts);
+    EXPECT_EQ(last_call, "norm(x,NULL,[1,2],\"mean\",dtype8,None,default generator,[],true)");
+}
+
+TEST_F(Generated, OptsAreTaken) {
+    const int64_t k[] = {7, 8}, dims[] = {3};
+    tn_norm_opts opts = {};
+    opts.w = a, opts.k = {k, 2}, opts.mode = "max", opts.dtype = TN_BF16;
+    opts.n = TN_SET(0), opts.dims = {dims, 1}, opts.flag = TN_SET(false);
+    tn_norm(x, &opts);
+    EXPECT_EQ(last_call, "norm(x,a,[7,8],\"max\",dtype7,0,default generator,[3],false)");
+    tn_step_opts step = {};
+    step.momentum = TN_SET(0);
+    tn_tensor *const list[] = {a, b};
+    EXPECT_EQ(tn_step_({list, 2}, 0.5, &step), TN_OK);
+    EXPECT_EQ(last_call, "step_([a,b],0.5f,0f)");
+    tn_step_({list, 2}, 0.5, nullptr);
+    EXPECT_EQ(last_call, "step_([a,b],0.5f,0.9f)");
+}
+
+TEST_F(Generated, SeveralResultsComeAsAStruct) {
+    const tn_sort_result r = tn_sort(x, nullptr);
+    EXPECT_EQ(text(tn_value_tensor(r.values)), "sort(x,-1,false)#0");
+    EXPECT_EQ(text(tn_value_tensor(r.indices)), "sort(x,-1,false)#1");
+}
+
+TEST_F(Generated, ErrorsGiveNull) {
+    next_status = TN_ERR_SHAPE;
+    EXPECT_EQ(tn_add(a, b), nullptr);
+    EXPECT_EQ(tn_sort(x, nullptr).indices, nullptr);
+    EXPECT_EQ(tn_split(x, 1).n, 0);
+    EXPECT_EQ(tn_step_({nullptr, 0}, 1, nullptr), TN_ERR_SHAPE);
+}
+
+// ---- The table: derivatives and decompositions ----
+
+std::map<std::string, std::string> gradients;
+bool nobody_needs_a = false;
+
+tn_status pending_error() { return next_status; }
+tn_tensor *wrapped(tn_value v) { return tensor("<" + text(v) + ">"); }
+tn_tensor *grad_out(tn_grad_ctx *, uint32_t i) { return tensor("g" + std::to_string(i)); }
+tn_tensor *saved(tn_grad_ctx *, const char *name) { return tensor(std::string("saved ") + name); }
+tn_value arg(tn_grad_ctx *, const char *name) { return tn_value_str(name, (uint32_t)strlen(name)); }
+bool needs(tn_grad_ctx *, const char *name) { return !(nobody_needs_a && name[0] == 'a'); }
+void set(tn_grad_ctx *, const char *name, tn_tensor *t) {
+    gradients[name] = text(tn_value_tensor(t));
+}
+
+class Table : public Generated {
+  protected:
+    tn_ops host = {};
+    void SetUp() override {
+        Generated::SetUp();
+        host.size = sizeof host;
+        host.call = record, host.error = pending_error, host.scalar = wrapped,
+        host.grad_out = grad_out;
+        host.grad_saved = saved, host.grad_arg = arg, host.grad_needs = needs, host.grad_set = set;
+        golden_host(&host);
+        gradients.clear();
+        nobody_needs_a = false;
+    }
+    const tn_op &row(const std::string &schema_start) {
+        uint32_t n;
+        const tn_op *rows = golden_rows(&n);
+        for (uint32_t i = 0; i < n; i++)
+            if (std::string(rows[i].schema).compare(0, schema_start.size(), schema_start) == 0)
+                return rows[i];
+        ADD_FAILURE() << "no row " << schema_start;
+        return rows[0];
+    }
+};
+
+TEST_F(Table, RowsCarryTheirColumns) {
+    const tn_op &add = row("add(");
+    EXPECT_EQ(add.size, sizeof(tn_op));
+    EXPECT_EQ(add.traits, (uint32_t)(TN_OP_INPLACE | TN_OP_CAPTURE_SAFE));
+    EXPECT_STREQ(add.schema, "add(Tensor<T> a, Tensor<T> b) -> Tensor y");
+    EXPECT_STREQ(add.form, "pointwise");
+    EXPECT_STREQ(add.shape_rule, "broadcast");
+    EXPECT_STREQ(add.samples, "a[3,4] b[4] | a[] b[0]");
+    EXPECT_STREQ(row("mul(").keep, "a,b");
+    EXPECT_STREQ(row("sub(").doc, "a - b # not a comment");
+    EXPECT_STREQ(row("sum.dim(").form, "reduce");
+    EXPECT_STREQ(row("sum.dim(").shape_rule, "reduce");
+    EXPECT_STREQ(row("sum.dim(").contract, "dim:dim(x)");
+    EXPECT_STREQ(row("split(").no_grad, "not in this test");
+    EXPECT_EQ(row("split(").shape, golden_shape);
+    EXPECT_EQ(row("sort(").derivative, golden_derivative);
+    EXPECT_STREQ(row("affine(").form, "strided");
+    EXPECT_EQ(row("affine(").decompose, nullptr);
+    EXPECT_NE(std::string(row("norm(").schema).find("int? n=None, generator~ rng"),
+              std::string::npos);
+}
+
+TEST_F(Table, ExpressionsBecomeDerivatives) {
+    row("mul(").derivative(nullptr);
+    EXPECT_EQ(gradients["a"], "mul(g0,saved b)");
+    EXPECT_EQ(gradients["b"], "mul(g0,saved a)");
+    row("affine(").derivative(nullptr);
+    EXPECT_EQ(gradients["x"], "mul(mul(g0,<\"factor\">),add(<1>,saved y))");
+}
+
+TEST_F(Table, DerivativesComputeOnlyWhatIsNeeded) {
+    nobody_needs_a = true;
+    row("mul(").derivative(nullptr);
+    EXPECT_EQ(gradients.count("a"), 0u);
+    EXPECT_EQ(gradients["b"], "mul(g0,saved a)");
+}
+
+TEST_F(Table, ExpressionsBecomeDecompositions) {
+    const tn_value args[] = {tn_value_tensor(a), tn_value_tensor(b)};
+    tn_value out = tn_value_none();
+    EXPECT_EQ(row("sub(").decompose(args, 2, &out, 1), TN_OK);
+    EXPECT_EQ(text(out), "add(a,neg(b))");
+    const tn_value total[] = {tn_value_tensor(a), tn_int(5)};
+    EXPECT_EQ(row("total(").decompose(total, 2, &out, 1), TN_OK);
+    EXPECT_EQ(text(out), "sum.dim(a,[5,1],true)");
+}
+
+TEST_F(Table, ErrorsFlowThrough) {
+    next_status = TN_ERR_NOMEM;
+    const tn_value args[] = {tn_value_tensor(a), tn_value_tensor(b)};
+    tn_value out = tn_value_none();
+    EXPECT_EQ(row("sub(").decompose(args, 2, &out, 1), TN_ERR_NOMEM);
+    EXPECT_EQ(text(out), "NULL");
+    row("mul(").derivative(nullptr);
+    EXPECT_TRUE(gradients.empty());
+}
+
+TEST_F(Table, TheHeaderCompilesInC) {
+    EXPECT_EQ(text(tn_value_tensor(golden_add_in_c(a, b))), "add(a,b)");
+}
+
+// ---- Files ----
+
+std::string slurp(const std::string &path) {
+    std::ifstream in(path);
+    std::stringstream s;
+    s << in.rdbuf();
+    return s.str();
+}
+
+std::string env(const char *name) { return getenv(name) ? getenv(name) : ""; }
+
+TEST(Header, IsWhatTheGoldenFileSays) {
+    const std::string made_now = slurp(env("GOLDEN_HEADER")), golden = slurp(env("GOLDEN"));
+    ASSERT_FALSE(made_now.empty());
+    EXPECT_EQ(made_now, golden) << "if the change is meant, copy " << env("GOLDEN_HEADER")
+                                << " over it";
+}
+
+TEST(Header, FromTheNoteIsTheHeaderFromTheRows) {
+    uint64_t bytes;
+    const char *note = golden_note(&bytes);
+    char *written = nullptr, why[256] = "";
+    size_t size = 0;
+    FILE *out = open_memstream(&written, &size);
+    EXPECT_EQ(tni_write_header_from_note(out, "golden", note, bytes, why, sizeof why), TN_OK)
+        << why;
+    fclose(out);
+    EXPECT_EQ(std::string(written, size), slurp(env("GOLDEN_HEADER")));
+    free(written);
+}
+
+TEST(Header, RefusesNotesThatMakeNoHeader) {
+    const struct {
+        const char *note, *why;
+    } cases[] = {
+        {"add(Tensor a -> Tensor", "expected ',' or ')'"},
+        {"a(int x) -> ()\tdoc\t\na(int y) -> ()\tdoc\t\n", "the C name tn_a is taken"},
+        {"a.b() -> ()\na_b() -> ()\n", "the C name tn_a_b is taken"},
+        {"a(int op, int op_) -> ()\n", "op and op_ have the same C name"},
+        {"a(int x) -> Tensor\tdoc\tinplace\n",
+         "cannot be inplace: its first argument is not a Tensor"},
+        {"a.b(Tensor x) -> Tensor\tdoc\tfuture,inplace\n", "an overload has no in-place twin"},
+        {"a(Tensor(a!) x) -> Tensor(a)\tdoc\tinplace\n", "it changes an argument already"},
+    };
+    for (const auto &c : cases) {
+        char *written = nullptr, why[256] = "";
+        size_t size = 0;
+        FILE *out = open_memstream(&written, &size);
+        EXPECT_NE(tni_write_header_from_note(out, "x", c.note, strlen(c.note), why, sizeof why),
+                  TN_OK);
+        EXPECT_NE(std::string(why).find(c.why), std::string::npos) << why;
+        fclose(out);
+        EXPECT_EQ(size, 0u);
+        free(written);
+    }
+    char why[256];
+    EXPECT_EQ(tni_write_header(stderr, "no-name", nullptr, 0, why, sizeof why), TN_ERR_INVALID);
+}
+
+// ---- The command ----
+
+class Command : public testing::Test {
+  protected:
+    std::string folder = env("TEST_TMPDIR").empty() ? testing::TempDir() : env("TEST_TMPDIR") + "/";
+    std::string ops = folder + "rows.ops", header = folder + "rows_ops.h",
+                table = folder + "rows_table.inc";
+
+    void SetUp() override { remove(header.c_str()), remove(table.c_str()); }
+    // What opgen prints about a file with these rows; exit status in `rc`.
+    std::string run(const std::string &rows, int *rc) {
+        std::ofstream(ops) << rows;
+        const std::string command =
+            env("OPGEN") + " --header " + header + " --table " + table + " " + ops + " 2>&1";
+        FILE *pipe = popen(command.c_str(), "r");
+        std::string said;
+        for (int c; (c = fgetc(pipe)) != EOF;) said += (char)c;
+        *rc = WEXITSTATUS(pclose(pipe));
+        const size_t at = said.find(folder);
+        return at == std::string::npos ? said : said.substr(at + folder.size());
+    }
+    static bool exists(const std::string &path) {
+        struct stat st;
+        return stat(path.c_str(), &st) == 0;
+    }
+};
+
+TEST_F(Command, WritesBothFiles) {
+    int rc;
+    EXPECT_EQ(run("f(Tensor x) -> Tensor same none(\"no\") \"doc\"\n", &rc), "");
+    EXPECT_EQ(rc, 0);
+    EXPECT_TRUE(exists(header) && exists(table));
+    EXPECT_FALSE(exists(header + ".part") || exists(table + ".part"));
+}
+
+TEST_F(Command, NamesFileLineAndCause) {
+    const std::string f = "f(Tensor<T> x, int n=1) -> Tensor y same ";
+    const struct {
+        std::string rows, said;
+    } cases[] = {
+        {"", "rows.ops: has no rows"},
+        {"# only this\n", "rows.ops: has no rows"},
+        {"\n f() -> ()\n", "rows.ops:2: the first row must start in column 1"},
+        {"f(Tensr x) -> Tensor\n",
+         "rows.ops:1: in schema 'f(Tensr x) -> Tensor': column 3: expected a type"},
+        {"# c\n\n" + f + "\n  # c\n  keep(z)\n",
+         "rows.ops:5: op f: keep names 'z', which is no argument or result"},
+        {f + "keep(n)", "rows.ops:1: op f: keep names n, which is no tensor"},
+        {f + "keep(x,x)", "op f: keep names x twice"},
+        {f + "sane", "op f: 'sane' is no form, shape rule, trait or column"},
+        {f + "\"a\" \"b\"", "op f: the doc string is given twice"},
+        {f + "broadcast", "op f has two shape rules, same and broadcast"},
+        {f + "pointwise along", "op f has two forms, pointwise and along"},
+        {f + "contract(n:0..)  contract(n:0..)", "op f: contract is given twice"},
+        {f + "contract(q:[N])",
+         "in contract 'q:[N]': column 1: expected an argument of f, found 'q'"},
+        {f + "contract(x:[N]", "op f: '(' is never closed"},
+        {f + "samples(x=1)", "in samples 'x=1': column 3: expected sizes of tensor x"},
+        {f + "none(\"a\")", "op f has no doc string"},
+        {f + "\"d\"", "op f has no derivative and no decomposition; write none"},
+        {f + "\"d\" none(\"a\") d_x: g", "op f has a derivative and also none"},
+        {f + "\"d\" derivative(q) d_x: g", "op f has both d_ expressions and derivative"},
+        {f + "\"d\" is: x decompose(q)", "op f has both is: and decompose"},
+        {f + "\"d\" d_z: g", "op f has no argument 'z' for d_z"},
+        {f + "\"d\" d_n: g", "op f: d_n, but n is no tensor"},
+        {f + "\"d\" d_x: g d_x: g", "op f: d_x is given twice"},
+        {f + "\"d\" d_x: h", "op f: 'h' is no argument, result, gradient, number or dtype"},
+        {f + "\"d\" d_x: g1",
+         "op f: g1 is the gradient of Tensor result 1, which it does not have"},
+        {f + "\"d\" d_x: 1", "op f: d_x is a number"},
+        {f + "\"d\" d_x: n", "op f: d_x must be a tensor"},
+        {f + "\"d\" d_x: x", "op f: a derivative reads x, which is not kept; add keep(x)"},
+        {f + "\"d\" keep(x) d_x: g", "op f keeps x, but no d_ expression reads it"},
+        {f + "\"d\" keep(x) none(\"a\")", "op f keeps x, but has no derivative to read it"},
+        {f + "\"d\" d_x: h(g)",
+         "op f calls 'h', which is neither a row of this file nor on a use line"},
+        {f + "\"d\" d_x: f(g, 2, 3)", "op f calls f with 3 arguments, but it has 2"},
+        {f + "\"d\" d_x: f()", "op f calls f without x"},
+        {f + "\"d\" d_x: f(g, 1.5)", "op f: n is int, but a number stands here"},
+        {f + "\"d\" d_x: f(g, g)", "op f: n is int, but Tensor stands here"},
+        {f + "\"d\" d_x: f([1])", "op f: x is Tensor, but a list stands here"},
+        {f + "\"d\" d_x: f(g, 1", "op f: expected ')', found the end"},
+        {f + "\"d\" is: y", "op f: 'y' is no argument, number or dtype"},
+        {f + "\"d\" view none(\"a\")", "op f is a view, so its result needs an alias"},
+        {f + "\"d\" random none(\"a\")", "op f is random, but has no generator"},
+        {f + "\"d\" none(\"a\")\nf() -> ()",
+         "rows.ops:2: op f is already defined, as f(Tensor<T> x, int n=1)"},
+        {"f(Tensor x) -> Tensor none(\"a\") \"d\"", "op f has no shape rule"},
+        {"f(int n) -> Tensor same inplace none(\"a\") \"d\"",
+         "op f cannot be inplace: its first argument"},
+        {"f(Tensor a, Tensor b) -> Tensor same d_a: g \"d\"",
+         "op f has no d_b; write d_b: none if no gradient"},
+        {"f(Tensor x, Tensor? w) -> Tensor y same keep(w) d_x: f(w) d_w: none \"d\"",
+         "op f calls f without w"},
+        {"f(Tensor x, Tensor? w=None) -> Tensor y same keep(w) d_x: f(w) d_w: none \"d\"",
+         "op f: w may be None, but x needs a value"},
+        {"use h(int n) -> Tensor y extra\n",
+         "rows.ops:1: a use line is a schema and nothing else, found 'extra'"},
+        {"f(Tensor g) -> Tensor y same d_g: g \"d\"",
+         "op f: g is an argument or result and also the name"},
+    };
+    for (const auto &c : cases) {
+        int rc;
+        const std::string said = run(c.rows, &rc);
+        EXPECT_EQ(rc, 1) << c.rows;
+        EXPECT_NE(said.find(c.said), std::string::npos) << c.rows << "\n" << said;
+        EXPECT_FALSE(exists(header) || exists(table)) << c.rows;
+    }
+}
+
+TEST_F(Command, SaysHowItIsUsed) {
+    EXPECT_EQ(WEXITSTATUS(system((env("OPGEN") + " --header 2>/dev/null").c_str())), 1);
+    EXPECT_EQ(WEXITSTATUS(system((env("OPGEN") + " /does/not/exist.ops 2>/dev/null").c_str())), 1);
+}
+
+TEST_F(Command, LeavesNothingHalfWritten) {
+    std::ofstream(ops) << "f(Tensor x) -> Tensor same none(\"no\") \"doc\"\n";
+    const std::string command = env("OPGEN") + " --header " + header + " --table " + folder +
+                                "missing/t.inc " + ops + " 2>/dev/null";
+    EXPECT_EQ(WEXITSTATUS(system(command.c_str())), 1);
+    EXPECT_FALSE(exists(header) || exists(header + ".part"));
+}
+
+} // namespace

@@ -1,0 +1,27 @@
+/* cname.h - how schema names and text are spelled in C, for everything generated.
+ *
+ * Invariant: what is written compiles as C11 and as C++17 whatever the (parsed) schema and doc text
+ * hold.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_OPGEN_CNAME_H
+#define TENON_OPGEN_CNAME_H
+
+#include <stdio.h>
+
+#include "core/dispatch/schema.h"
+
+enum { CNAME_BYTES = TNI_NAME_BYTES + 2 };
+
+/* "sum.dim" -> "sum_dim". */
+const char *tni_cname_op(const char *op, char out[CNAME_BYTES]);
+/* Name of a C parameter or field; "default" -> "default_": keywords, and what wrappers call their
+ * locals. */
+const char *tni_cname(const char *name, char out[CNAME_BYTES]);
+
+void tni_write_string(FILE *, const char *text, uint64_t len); /* "..." with escapes */
+void tni_write_comment(FILE *, const char *text); /* cannot end the comment it stands in */
+void tni_write_float(FILE *, double);             /* shortest that reads back the same */
+void tni_write_int(FILE *, int64_t);              /* INT64_C(-3) only where it must */
+const char *tni_dtype_macro(tn_dtype);            /* "TN_F32" */
+
+#endif

@@ -1,0 +1,114 @@
+/* opgen - from NAME.ops to NAME_ops.h (wrappers) and NAME_table.inc (registration).
+ *
+ * Both files are written in memory first and appear together under their names, or not at all.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/opgen/header.h"
+#include "tools/opgen/ops_file.h"
+#include "tools/opgen/table.h"
+
+typedef struct output {
+    const char *path; /* NULL: not wanted */
+    char *temporary;
+    char *text;
+    size_t bytes;
+} output;
+
+static bool complain(const char *path, const char *what) {
+    fprintf(stderr, "%s: %s: %s\n", path, what, strerror(errno));
+    return false;
+}
+
+static bool make_header(const ops_file *f, FILE *out) {
+    char why[256] = "out of memory";
+    tni_header_op *ops = calloc(f->n_rows, sizeof *ops);
+    uint32_t n = 0;
+    for (const row *r = f->rows; ops && r; r = r->next)
+        if (!r->is_use)
+            ops[n++] = (tni_header_op){r->schema_text, r->doc, (r->traits & TN_OP_INPLACE) != 0};
+    const tn_status status =
+        ops ? tni_write_header(out, f->stem, ops, n, why, sizeof why) : TN_ERR_NOMEM;
+    if (status) fprintf(stderr, "%s: %s\n", f->path, why);
+    free(ops);
+    return status == TN_OK;
+}
+
+static bool make_table(const ops_file *f, FILE *out) {
+    write_table(out, f);
+    return true;
+}
+
+static bool make(const ops_file *f, output *o, bool (*write)(const ops_file *, FILE *)) {
+    if (!o->path) return true;
+    FILE *memory = open_memstream(&o->text, &o->bytes);
+    if (!memory) return complain(o->path, "cannot make it in memory");
+    const bool ok = write(f, memory), failed = ferror(memory) != 0;
+    if (fclose(memory) || failed) return complain(o->path, "cannot make it in memory");
+    return ok;
+}
+
+static bool save_temporary(output *o) {
+    if (!o->path) return true;
+    const size_t n = strlen(o->path) + sizeof ".part";
+    o->temporary = malloc(n);
+    if (!o->temporary) return complain(o->path, "cannot write");
+    snprintf(o->temporary, n, "%s.part", o->path);
+    FILE *out = fopen(o->temporary, "wb");
+    if (!out) return complain(o->temporary, "cannot open for writing");
+    const bool written = fwrite(o->text, 1, o->bytes, out) == o->bytes;
+    if (fclose(out) != 0 || !written) return complain(o->temporary, "cannot write");
+    return true;
+}
+
+static bool publish(output *o) {
+    if (!o->path) return true;
+    if (rename(o->temporary, o->path)) return complain(o->path, "cannot rename onto it");
+    free(o->temporary);
+    o->temporary = NULL;
+    return true;
+}
+
+static void discard(output *o) {
+    if (o->temporary) remove(o->temporary);
+    free(o->temporary);
+    free(o->text);
+}
+
+static bool run(const char *path, output *header, output *table) {
+    ops_file file;
+    const bool ok = ops_file_read(&file, path) && ops_check(&file) &&
+                    make(&file, header, make_header) && make(&file, table, make_table) &&
+                    save_temporary(header) && save_temporary(table) && publish(header) &&
+                    publish(table);
+    ops_file_free(&file);
+    return ok;
+}
+
+int main(int argc, char **argv) {
+    output header = {0}, table = {0};
+    const char *path = NULL;
+    bool usage = false;
+    for (int i = 1; i < argc; i++) {
+        const bool more = i + 1 < argc;
+        if (strcmp(argv[i], "--header") == 0 && more)
+            header.path = argv[++i];
+        else if (strcmp(argv[i], "--table") == 0 && more)
+            table.path = argv[++i];
+        else if (argv[i][0] != '-' && !path)
+            path = argv[i];
+        else
+            usage = true;
+    }
+    if (usage || !path) {
+        fputs("usage: opgen [--header OUT.h] [--table OUT.inc] IN.ops\n", stderr);
+        return 1;
+    }
+    const bool ok = run(path, &header, &table);
+    discard(&header);
+    discard(&table);
+    return ok ? 0 : 1;
+}

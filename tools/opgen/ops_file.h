@@ -1,0 +1,89 @@
+/* ops_file.h - a NAME.ops file in memory: rows, their columns and expressions.
+ *
+ * Owns all memory of a run in one arena. Invariant: after ops_file_read and ops_check succeeded
+ * every name is resolved, every column is valid text for its parser in the core, and every
+ * expression has the types its op's schema asks for; the writers (table.c, header.c) need not
+ * check.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_OPGEN_OPS_FILE_H
+#define TENON_OPGEN_OPS_FILE_H
+
+#include "core/dispatch/lex.h"
+#include "core/dispatch/schema.h"
+
+typedef enum expr_kind {
+    EXPR_NUMBER,
+    EXPR_BOOL,
+    EXPR_STR,
+    EXPR_DTYPE,
+    EXPR_NONE,     /* value */
+    EXPR_GRAD,     /* index: of the result */
+    EXPR_ARGUMENT, /* index: of the parameter */
+    EXPR_RESULT,   /* index: of the result */
+    EXPR_LIST,     /* items */
+    EXPR_CALL      /* name, items; callee once checked */
+} expr_kind;
+
+typedef struct expr {
+    expr_kind kind;
+    const char *at; /* where it stands in the file */
+    tn_value value;
+    uint32_t index;
+    char name[TNI_NAME_BYTES];
+    const tni_schema *callee;
+    uint32_t n_items;
+    struct expr *items[TNI_MAX_ARGS];
+} expr;
+
+typedef struct row {
+    const char *at;
+    bool is_use;             /* a `use` line: an op of another library; schema only */
+    const char *schema_text; /* one line */
+    tni_schema schema;
+    uint32_t traits;
+    const char *form, *rule;                             /* rule NULL: shape_fn, or none */
+    const char *shape_fn, *derivative_fn, *decompose_fn; /* NULL = not given */
+    const char *keep, *none, *contract, *samples, *doc;  /* NULL = not given */
+    uint32_t keep_args, keep_results;                    /* bit i: named in keep */
+    expr *grads[TNI_MAX_ARGS];                           /* d_NAME, or NULL */
+    bool no_grad[TNI_MAX_ARGS];                          /* d_NAME: none */
+    uint32_t n_grads;                                    /* d_ columns, `none` included */
+    expr *is;                                            /* is:, or NULL */
+    struct row *next;
+} row;
+
+typedef struct arena_block {
+    struct arena_block *next;
+    max_align_t data[];
+} arena_block;
+
+typedef struct ops_file {
+    const char *path;
+    const char *stem; /* "math" of modules/math/math.ops */
+    char *text;       /* comments blanked; rows end with NUL instead of a line end */
+    uint64_t bytes;
+    row *rows, **last; /* in file order */
+    uint32_t n_rows;   /* without use lines */
+    uint32_t n_errors;
+    arena_block *blocks;
+} ops_file;
+
+/* Prints "file:line: message", counts it, returns false. at NULL: no line. */
+bool ops_error(ops_file *, const char *at, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void *ops_alloc(ops_file *, size_t bytes);              /* zeroed; NULL + message */
+char *ops_copy(ops_file *, const char *text, size_t n); /* whitespace outside strings squeezed */
+
+bool ops_file_read(ops_file *, const char *path); /* false after messages */
+bool ops_check(ops_file *); /* whole-file checks: calls, types, columns that belong together */
+void ops_file_free(ops_file *);
+
+row *ops_find(const ops_file *, const char *op); /* also use lines; NULL if absent */
+bool parse_row(ops_file *, char *text);          /* row.c */
+expr *parse_expr(ops_file *, tni_lex *, const row *,
+                 bool gradient); /* expr.c; NULL after a message */
+bool check_expr(ops_file *, expr *, const row *, const tni_param *wanted,
+                int32_t present); /* types.c */
+bool is_tensor_expr(const row *, const expr *, bool *list);
+
+#endif

@@ -1,0 +1,356 @@
+/* table.c - what a plugin includes once: `static const tn_op NAME_ops[]` and all it points to.
+ *
+ * Expressions become nested calls over tn_value, read from the inside out like the row they come
+ * from. Nothing here can fail but the calls themselves; an error makes every later call a no-op and
+ * its value a NULL tensor.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tools/opgen/table.h"
+
+#include <string.h>
+
+#include "tools/opgen/cname.h"
+
+typedef struct writer {
+    FILE *out;
+    const ops_file *file;
+    const row *row;
+    bool gradient;
+    int indent; /* of the call that is being written */
+} writer;
+
+static const char helpers[] =
+    "#ifndef TN_OPS_GENERATED\n"
+    "#define TN_OPS_GENERATED\n"
+    "/* NULL tensors flow through: they only arise while an error is pending. */\n"
+    "static inline tn_value gen_call(tn_op_ref *op, const tn_value *args, uint32_t n_args) {\n"
+    "    tn_value out = tn_value_none();\n"
+    "    return tn_plugin_ops->call(op, args, n_args, &out, 1) ? tn_value_tensor(NULL) : out;\n"
+    "}\n"
+    "static inline tn_value gen_number(tn_value v) { /* a number where a tensor is wanted */\n"
+    "    return tn_value_tensor(v.tag == TN_TAG_NONE ? NULL : tn_plugin_ops->scalar(v));\n"
+    "}\n"
+    "static inline tn_value gen_grad(tn_grad_ctx *c, uint32_t i) {\n"
+    "    return tn_value_tensor(tn_plugin_ops->grad_out(c, i));\n"
+    "}\n"
+    "static inline tn_value gen_saved(tn_grad_ctx *c, const char *name) {\n"
+    "    return tn_value_tensor(tn_plugin_ops->grad_saved(c, name));\n"
+    "}\n"
+    "static inline tn_value gen_saved_list(tn_grad_ctx *c, const char *name) {\n"
+    "    return tn_value_tensors(tn_plugin_ops->grad_saved_list(c, name));\n"
+    "}\n"
+    "static inline tn_value gen_arg(tn_grad_ctx *c, const char *name) {\n"
+    "    return tn_plugin_ops->grad_arg(c, name);\n"
+    "}\n"
+    "static inline void gen_set(tn_grad_ctx *c, const char *name, tn_value v) {\n"
+    "    if (v.tag == TN_TAG_TENSORS)\n"
+    "        tn_plugin_ops->grad_set_list(c, name, (tn_tensors){v.tensors, v.aux});\n"
+    "    else if (v.tag == TN_TAG_TENSOR && v.tensor)\n"
+    "        tn_plugin_ops->grad_set(c, name, v.tensor);\n"
+    "}\n"
+    "#endif\n\n";
+
+/* ---- Expressions ----------------------------------------------------------------------------- */
+
+static void write_expr(writer *, const expr *, const tni_param *wanted);
+
+static void write_argument(writer *w, const expr *e) {
+    const tni_param *p = &w->row->schema.params[e->index];
+    if (!w->gradient)
+        fprintf(w->out, "args[%u]", e->index);
+    else
+        fprintf(w->out, "gen_%s(c, \"%s\")",
+                p->type == TNI_TENSOR    ? "saved"
+                : p->type == TNI_TENSORS ? "saved_list"
+                                         : "arg",
+                p->name);
+}
+
+static void write_literal(writer *w, const expr *e, const tni_param *wanted) {
+    const tn_value v = e->value;
+    switch (e->kind) {
+    case EXPR_NUMBER:
+        fputs(v.tag == TN_TAG_FLOAT || wanted->type == TNI_FLOAT ? "tn_float(" : "tn_int(", w->out);
+        if (v.tag == TN_TAG_FLOAT)
+            tni_write_float(w->out, v.f);
+        else
+            tni_write_int(w->out, v.i);
+        fputc(')', w->out);
+        break;
+    case EXPR_BOOL:
+        fprintf(w->out, "tn_bool(%s)", v.i ? "true" : "false");
+        break;
+    case EXPR_DTYPE:
+        fprintf(w->out, "tn_value_dtype(%s)", tni_dtype_macro(v.dtype));
+        break;
+    case EXPR_STR:
+        fputs("tn_value_str(", w->out), tni_write_string(w->out, v.str, v.aux),
+            fprintf(w->out, ", %u)", v.aux);
+        break;
+    default:
+        fputs("tn_value_none()", w->out);
+        break;
+    }
+}
+
+/* One entry of a list: the C value inside its tn_value. */
+static void write_item(writer *w, const expr *e, const tni_param *wanted) {
+    if (e->kind == EXPR_NUMBER) {
+        if (e->value.tag == TN_TAG_FLOAT)
+            tni_write_float(w->out, e->value.f);
+        else
+            tni_write_int(w->out, e->value.i);
+        return;
+    }
+    write_expr(w, e, wanted);
+    fputs(wanted->type == TNI_TENSOR ? ".tensor" : wanted->type == TNI_INT ? ".i" : ".f", w->out);
+}
+
+static void write_list(writer *w, const expr *e, const tni_param *wanted) {
+    const bool tensors = wanted->type == TNI_TENSORS, ints = wanted->type == TNI_INTS;
+    const char *name = tensors ? "tensors" : ints ? "ints" : "floats";
+    const char *type = tensors ? "tn_tensor *const" : ints ? "const int64_t" : "const double";
+    tni_param item = *wanted;
+    item.type = tensors ? TNI_TENSOR : ints ? TNI_INT : TNI_FLOAT;
+    if (e->n_items == 0) {
+        fprintf(w->out, "tn_value_%s((tn_%s){NULL, 0})", name, name);
+        return;
+    }
+    fprintf(w->out, "tn_value_%s((tn_%s){(%s[]){", name, name, type);
+    for (uint32_t i = 0; i < e->n_items; i++) {
+        if (i) fputs(", ", w->out);
+        if (tensors)
+            write_expr(w, e->items[i], &item), fputs(".tensor", w->out);
+        else
+            write_item(w, e->items[i], &item);
+    }
+    fprintf(w->out, "}, %u})", e->n_items);
+}
+
+static bool has_calls(const expr *e) {
+    for (uint32_t i = 0; i < e->n_items; i++)
+        if (e->items[i]->kind == EXPR_CALL || has_calls(e->items[i])) return true;
+    return false;
+}
+
+/* Calls within calls start a line each. */
+static void write_call(writer *w, const expr *e) {
+    char name[CNAME_BYTES];
+    const bool lines = has_calls(e);
+    fprintf(w->out, "gen_call(&%s_ref_%s, ", w->file->stem, tni_cname_op(e->name, name));
+    fputs(e->n_items ? "(const tn_value[]){" : "NULL", w->out);
+    w->indent += 4;
+    for (uint32_t i = 0; i < e->n_items; i++) {
+        if (i) fputs(lines ? "," : ", ", w->out);
+        if (lines) fprintf(w->out, "\n%*s", w->indent, "");
+        write_expr(w, e->items[i], &e->callee->params[i]);
+    }
+    w->indent -= 4;
+    fprintf(w->out, "%s, %u)", e->n_items ? "}" : "", e->n_items);
+}
+
+static void write_expr(writer *w, const expr *e, const tni_param *wanted) {
+    bool list;
+    const bool number = wanted->type == TNI_TENSOR && e->kind != EXPR_NONE &&
+                        e->kind != EXPR_CALL && !is_tensor_expr(w->row, e, &list);
+    if (number) fputs("gen_number(", w->out);
+    switch (e->kind) {
+    case EXPR_CALL:
+        write_call(w, e);
+        break;
+    case EXPR_LIST:
+        write_list(w, e, wanted);
+        break;
+    case EXPR_ARGUMENT:
+        write_argument(w, e);
+        break;
+    case EXPR_GRAD:
+        fprintf(w->out, "gen_grad(c, %u)", e->index);
+        break;
+    case EXPR_RESULT:
+        fprintf(w->out, "gen_saved(c, \"%s\")", w->row->schema.results[e->index].name);
+        break;
+    default:
+        write_literal(w, e, wanted);
+        break;
+    }
+    if (number) fputc(')', w->out);
+}
+
+/* ---- Functions ------------------------------------------------------------------------------- */
+
+static void write_derivative(writer *w, const row *r) {
+    char name[CNAME_BYTES];
+    w->row = r, w->gradient = true, w->indent = 8;
+    fprintf(w->out, "static void %s_d_%s(tn_grad_ctx *c) {\n", w->file->stem,
+            tni_cname_op(r->schema.name, name));
+    bool any = false;
+    for (uint32_t i = 0; i < r->schema.n_params; i++) {
+        if (!r->grads[i]) continue;
+        const char *arg = r->schema.params[i].name;
+        any = true;
+        fprintf(w->out,
+                "    if (tn_plugin_ops->grad_needs(c, \"%s\"))\n        gen_set(c, \"%s\", ", arg,
+                arg);
+        write_expr(w, r->grads[i], &r->schema.params[i]);
+        fputs(");\n", w->out);
+    }
+    fputs(any ? "}\n\n" : "    (void)c;\n}\n\n", w->out);
+}
+
+static void write_decomposition(writer *w, const row *r) {
+    char name[CNAME_BYTES];
+    w->row = r, w->gradient = false, w->indent = 4;
+    const tni_param wanted = {.type = r->schema.results[0].list ? TNI_TENSORS : TNI_TENSOR};
+    fprintf(w->out,
+            "static tn_status %s_is_%s(const tn_value *args, uint32_t n_args, tn_value *outs, "
+            "uint32_t n_outs) {\n    (void)args, (void)n_args, (void)n_outs;\n    outs[0] = ",
+            w->file->stem, tni_cname_op(r->schema.name, name));
+    write_expr(w, r->is, &wanted);
+    fputs(";\n    return tn_plugin_ops->error();\n}\n\n", w->out);
+}
+
+static bool calls(const expr *e, const char *op) {
+    if (!e) return false;
+    bool found = e->kind == EXPR_CALL && strcmp(e->name, op) == 0;
+    for (uint32_t i = 0; i < e->n_items; i++) found |= calls(e->items[i], op);
+    return found;
+}
+
+static bool is_called(const ops_file *f, const char *op) {
+    bool found = false;
+    for (const row *r = f->rows; r; r = r->next) {
+        found |= calls(r->is, op);
+        for (uint32_t i = 0; i < TNI_MAX_ARGS; i++) found |= calls(r->grads[i], op);
+    }
+    return found;
+}
+
+static void write_refs(FILE *out, const ops_file *f) {
+    char name[CNAME_BYTES];
+    bool any = false;
+    for (const row *r = f->rows; r; r = r->next) {
+        if (!is_called(f, r->schema.name)) continue;
+        fprintf(out, "static tn_op_ref %s_ref_%s = {\"%s\", 0, 0};\n", f->stem,
+                tni_cname_op(r->schema.name, name), r->schema.name);
+        any = true;
+    }
+    if (any) fputc('\n', out);
+}
+
+typedef const char *(*function_of)(const row *);
+static const char *shape_of(const row *r) { return r->shape_fn; }
+static const char *derivative_of(const row *r) { return r->derivative_fn; }
+static const char *decompose_of(const row *r) { return r->decompose_fn; }
+
+/* Each function once, however many rows name it. */
+static void write_prototypes_of(FILE *out, const ops_file *f, function_of get, const char *format) {
+    for (const row *r = f->rows; r; r = r->next) {
+        bool known = !get(r);
+        for (const row *q = f->rows; q != r && !known; q = q->next)
+            known = get(q) && strcmp(get(q), get(r)) == 0;
+        if (known) continue;
+        const char *name = strchr(format, '@');
+        fprintf(out, "%.*s%s%s", (int)(name - format), format, get(r), name + 1);
+    }
+}
+
+/* Functions of the plugin's own that rows name: static before the include, or in another file. */
+static void write_prototypes(FILE *out, const ops_file *f) {
+    write_prototypes_of(out, f, shape_of, "tn_status @(tn_infer *);\n");
+    write_prototypes_of(out, f, derivative_of, "void @(tn_grad_ctx *);\n");
+    write_prototypes_of(out, f, decompose_of,
+                        "tn_status @(const tn_value *, uint32_t, tn_value *, uint32_t);\n");
+    fputc('\n', out);
+}
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+static void write_text(FILE *out, const char *field, const char *text) {
+    fprintf(out, "        .%s = ", field);
+    if (text)
+        tni_write_string(out, text, strlen(text));
+    else
+        fputs("NULL", out);
+    fputs(",\n", out);
+}
+
+static void write_traits(FILE *out, uint32_t bits) {
+    static const struct {
+        uint32_t bit;
+        const char *name;
+    } traits[] = {
+        {TN_OP_RANDOM, "RANDOM"},
+        {TN_OP_VIEW, "VIEW"},
+        {TN_OP_DYNAMIC, "DYNAMIC"},
+        {TN_OP_INPLACE, "INPLACE"},
+        {TN_OP_CAPTURE_SAFE, "CAPTURE_SAFE"},
+    };
+    const char *before = "        .traits = ";
+    for (size_t i = 0; i < sizeof traits / sizeof *traits; i++) {
+        if (!(bits & traits[i].bit)) continue;
+        fprintf(out, "%sTN_OP_%s", before, traits[i].name);
+        before = " | ";
+    }
+    if (bits) fputs(",\n", out);
+}
+
+static void write_row(FILE *out, const ops_file *f, const row *r) {
+    char name[CNAME_BYTES];
+    tni_cname_op(r->schema.name, name);
+    fputs("    {\n        .size = sizeof(tn_op),\n", out);
+    write_traits(out, r->traits);
+    write_text(out, "schema", r->schema_text);
+    write_text(out, "contract", r->contract ? r->contract : "");
+    write_text(out, "form", r->form);
+    write_text(out, "shape_rule", r->rule);
+    write_text(out, "keep", r->keep ? r->keep : "");
+    write_text(out, "no_grad", r->none);
+    write_text(out, "samples", r->samples ? r->samples : "");
+    write_text(out, "doc", r->doc);
+    if (r->shape_fn) fprintf(out, "        .shape = %s,\n", r->shape_fn);
+    if (r->derivative_fn) fprintf(out, "        .derivative = %s,\n", r->derivative_fn);
+    if (r->n_grads) fprintf(out, "        .derivative = %s_d_%s,\n", f->stem, name);
+    if (r->decompose_fn) fprintf(out, "        .decompose = %s,\n", r->decompose_fn);
+    if (r->is) fprintf(out, "        .decompose = %s_is_%s,\n", f->stem, name);
+    fputs("    },\n", out);
+}
+
+/* Lines of the note: see tools/opgen/header.h. */
+static void write_note(FILE *out, const ops_file *f) {
+    fprintf(out, "TN_NOTE(%s_schemas, TN_NOTE_SCHEMAS,", f->stem);
+    for (const row *r = f->rows; r; r = r->next) {
+        if (r->is_use) continue;
+        const char *end = r->traits & TN_OP_INPLACE ? "\tinplace\n" : "\t\n";
+        fputs("\n        ", out), tni_write_string(out, r->schema_text, strlen(r->schema_text));
+        fputs(" \"\\t\" ", out), tni_write_string(out, r->doc, strlen(r->doc));
+        fputc(' ', out), tni_write_string(out, end, strlen(end));
+    }
+    fputs(");\n\n", out);
+}
+
+void write_table(FILE *out, const ops_file *f) {
+    writer w = {.out = out, .file = f};
+    fprintf(out,
+            "/* %s_table.inc - the rows of %s.ops. Generated; do not edit. Include it once, in the "
+            "file with\n"
+            " * TN_PLUGIN, and register: host->add_ops(self, %s_ops, %s_ops_count, sizeof "
+            "*%s_ops). */\n\n",
+            f->stem, f->stem, f->stem, f->stem, f->stem);
+    fputs("#pragma GCC diagnostic push\n" /* the note is one long string */
+          "#pragma GCC diagnostic ignored \"-Woverlength-strings\"\n\n",
+          out);
+    fputs(helpers, out);
+    write_prototypes(out, f);
+    write_refs(out, f);
+    for (const row *r = f->rows; r; r = r->next) {
+        if (r->n_grads) write_derivative(&w, r);
+        if (r->is) write_decomposition(&w, r);
+    }
+    fprintf(out, "static const tn_op %s_ops[] = {\n", f->stem);
+    for (const row *r = f->rows; r; r = r->next)
+        if (!r->is_use) write_row(out, f, r);
+    fprintf(out, "};\nenum { %s_ops_count = sizeof %s_ops / sizeof *%s_ops };\n\n", f->stem,
+            f->stem, f->stem);
+    write_note(out, f);
+    fputs("#pragma GCC diagnostic pop\n", out);
+}

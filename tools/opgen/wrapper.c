@@ -1,0 +1,248 @@
+/* wrapper.c - one op as a static inline function: packs its arguments into tn_values and calls
+ * TN_CALL.
+ *
+ * Arguments without default are parameters, in schema order; those with one are fields of
+ * tn_NAME_opts. A zeroed field means its default: where 0 is itself a value (numbers whose default
+ * is not 0, `int?`), the field is a tn_maybe_*. Invariant: the wrapper always passes every argument
+ * of the schema it was made from.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tools/opgen/wrapper.h"
+
+#include <string.h>
+
+#include "tools/opgen/cname.h"
+
+typedef struct type_row {       /* how a tni_type is spelled */
+    const char *c_type, *maybe; /* maybe: NULL = zero says "absent" by itself */
+    const char *make;           /* wraps a C value into a tn_value */
+    const char *set; /* suffix that is true when the value is there; NULL: always there */
+} type_row;
+
+static const type_row types[] = {
+    [TNI_TENSOR] = {"tn_tensor *", NULL, "tn_value_tensor", NULL},
+    [TNI_TENSORS] = {"tn_tensors ", NULL, "tn_value_tensors", ".ptr"},
+    [TNI_INT] = {"int64_t ", "tn_maybe_int ", "tn_int", NULL},
+    [TNI_INTS] = {"tn_ints ", NULL, "tn_value_ints", ".ptr"},
+    [TNI_FLOAT] = {"double ", "tn_maybe_float ", "tn_float", NULL},
+    [TNI_FLOATS] = {"tn_floats ", NULL, "tn_value_floats", ".ptr"},
+    [TNI_BOOL] = {"bool ", "tn_maybe_bool ", "tn_bool", NULL},
+    [TNI_STR] = {"const char *", NULL, "tn_ops_str", ""},
+    [TNI_DTYPE] = {"tn_dtype ", NULL, "tn_value_dtype", ".lanes"},
+    [TNI_DEVICE] = {"tn_device ", NULL, "tn_value_device", ".kind"},
+    [TNI_SCALAR] = {"tn_value ", NULL, "", ".tag"},
+    [TNI_GENERATOR] = {"tn_generator *", NULL, "tn_value_generator", NULL},
+};
+
+static bool is_list(const tni_param *p) {
+    return p->type == TNI_TENSORS || p->type == TNI_INTS || p->type == TNI_FLOATS;
+}
+
+static bool is_maybe(const tni_param *p) {
+    if (!types[p->type].maybe) return false;
+    if (p->optional) return true;
+    if (!p->has_default) return false;
+    return p->def.tag == TN_TAG_FLOAT ? p->def.f != 0 : p->def.i != 0; /* NaN != 0 */
+}
+
+static const char *c_type(const tni_param *p) {
+    return is_maybe(p) ? types[p->type].maybe : types[p->type].c_type;
+}
+
+/* What must be true of the value for it to be there, as a suffix; NULL: nothing. */
+static const char *set_suffix(const tni_param *p) {
+    if (is_maybe(p)) return ".set";
+    if (is_list(p) && p->has_default && p->def.tag != TN_TAG_NONE) return p->def.aux ? ".n" : NULL;
+    if (!p->has_default && !p->optional) return NULL;
+    return types[p->type].set;
+}
+
+/* opts structs of sgd_ and sgd are not told apart by an underscore at the end. */
+static const char *opts_name(const tni_schema *s, char out[CNAME_BYTES]) {
+    tni_cname_op(s->name, out);
+    const size_t n = strlen(out);
+    if (n > 1 && out[n - 1] == '_') out[n - 1] = 0;
+    return out;
+}
+
+static bool has_opts(const tni_schema *s) { return s->n_required < s->n_params; }
+
+/* ---- Types ----------------------------------------------------------------------------------- */
+
+static void write_opts(FILE *f, const tni_schema *s) {
+    char name[CNAME_BYTES], field[CNAME_BYTES];
+    opts_name(s, name);
+    fprintf(f, "typedef struct tn_%s_opts { /* a zeroed field means its default */\n", name);
+    for (uint32_t i = s->n_required; i < s->n_params; i++)
+        fprintf(f, "    %s%s;\n", c_type(&s->params[i]), tni_cname(s->params[i].name, field));
+    fprintf(f, "} tn_%s_opts;\n\n", name);
+}
+
+static void write_result(FILE *f, const tni_schema *s) {
+    char name[CNAME_BYTES], field[CNAME_BYTES];
+    tni_cname_op(s->name, name);
+    fprintf(f, "typedef struct tn_%s_result { /* NULLs on error */\n", name);
+    for (uint32_t i = 0; i < s->n_visible; i++)
+        fprintf(f, "    tn_tensor *%s;\n", tni_cname(s->results[i].name, field));
+    fprintf(f, "} tn_%s_result;\n\n", name);
+}
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+static void write_default(FILE *f, const tni_param *p, const char *name) {
+    const tn_value v = p->def;
+    switch (v.tag) {
+    case TN_TAG_BOOL:
+        fprintf(f, "tn_bool(%s)", v.i ? "true" : "false");
+        break;
+    case TN_TAG_INT:
+        fputs("tn_int(", f), tni_write_int(f, v.i), fputc(')', f);
+        break;
+    case TN_TAG_FLOAT:
+        fputs("tn_float(", f), tni_write_float(f, v.f), fputc(')', f);
+        break;
+    case TN_TAG_DTYPE:
+        fprintf(f, "tn_value_dtype(%s)", tni_dtype_macro(v.dtype));
+        break;
+    case TN_TAG_DEVICE:
+        fputs("tn_ops_cpu()", f);
+        break;
+    case TN_TAG_STR:
+        fputs("tn_value_str(", f), tni_write_string(f, v.str, v.aux), fprintf(f, ", %u)", v.aux);
+        break;
+    case TN_TAG_INTS:
+        if (v.aux)
+            fprintf(f, "tn_ops_ints(%s_default, %u)", name, v.aux);
+        else
+            fputs("tn_ops_empty(TN_TAG_INTS)", f);
+        break;
+    case TN_TAG_FLOATS:
+        fputs("tn_ops_empty(TN_TAG_FLOATS)", f);
+        break;
+    case TN_TAG_TENSORS:
+        fputs("tn_ops_empty(TN_TAG_TENSORS)", f);
+        break;
+    default:
+        fputs(p->type == TNI_GENERATOR ? "tn_value_generator(NULL)" : "tn_value_none()", f);
+    }
+}
+
+/* "opts && opts->eps.set ? tn_float(opts->eps.value) : tn_float(1e-05)" */
+static void write_value(FILE *f, const tni_param *p) {
+    char name[CNAME_BYTES];
+    tni_cname(p->name, name);
+    const char *from = p->has_default ? "opts->" : "", *set = set_suffix(p),
+               *make = types[p->type].make;
+    if (p->has_default) fputs(set ? "opts && " : "opts ", f);
+    if (set) fprintf(f, "%s%s%s ", from, name, set);
+    if (p->has_default || set) fputs("? ", f);
+    fprintf(f, *make ? "%s(%s%s%s)" : "%s%s%s%s", make, from, name, is_maybe(p) ? ".value" : "");
+    if (!p->has_default && !set) return;
+    fputs(" : ", f);
+    write_default(f, p, name);
+}
+
+/* ---- The function ---------------------------------------------------------------------------- */
+
+static const char *return_type(const tni_schema *s, char *out, size_t capacity) {
+    char name[CNAME_BYTES];
+    if (s->n_visible == 0) return "tn_status ";
+    if (s->n_visible == 1) return s->results[0].list ? "tn_tensors " : "tn_tensor *";
+    snprintf(out, capacity, "tn_%s_result ", tni_cname_op(s->name, name));
+    return out;
+}
+
+static void write_signature(FILE *f, const tni_schema *s, const char *suffix) {
+    char name[CNAME_BYTES], type[CNAME_BYTES + 16];
+    fprintf(f, "static inline %stn_%s%s(", return_type(s, type, sizeof type),
+            tni_cname_op(s->name, name), suffix);
+    for (uint32_t i = 0; i < s->n_required; i++)
+        fprintf(f, "%s%s%s", i ? ", " : "", c_type(&s->params[i]),
+                tni_cname(s->params[i].name, name));
+    if (has_opts(s))
+        fprintf(f, "%sconst tn_%s_opts *opts", s->n_required ? ", " : "", opts_name(s, name));
+    fputs(s->n_params ? ") {\n" : "void) {\n", f);
+}
+
+static void write_args(FILE *f, const tni_schema *s) {
+    char name[CNAME_BYTES];
+    for (uint32_t i = 0; i < s->n_params; i++) {
+        const tn_value d = s->params[i].def;
+        if (d.tag != TN_TAG_INTS || d.aux == 0) continue;
+        fprintf(f, "    static const int64_t %s_default[] = {", tni_cname(s->params[i].name, name));
+        for (uint32_t k = 0; k < d.aux; k++) fputs(k ? ", " : "", f), tni_write_int(f, d.ints[k]);
+        fputs("};\n", f);
+    }
+    if (s->n_params == 0) return;
+    fputs("    const tn_value args[] = {\n", f);
+    for (uint32_t i = 0; i < s->n_params; i++) {
+        fputs("        ", f);
+        write_value(f, &s->params[i]);
+        fputs(",\n", f);
+    }
+    fputs("    };\n", f);
+}
+
+static void write_call(FILE *f, const tni_schema *s, const char *outs) {
+    fprintf(f, "TN_CALL(&op, %s, %u, %s, %u)", s->n_params ? "args" : "NULL", s->n_params, outs,
+            s->n_visible);
+}
+
+static void write_one_result(FILE *f, const tni_schema *s) {
+    fputs("    tn_value out = tn_value_none();\n", f);
+    if (!s->results[0].list) {
+        fputs("    return ", f);
+        write_call(f, s, "&out");
+        fputs(" ? NULL : out.tensor;\n", f);
+        return;
+    }
+    fputs("    tn_tensors result = {NULL, 0};\n    if (", f);
+    write_call(f, s, "&out");
+    fputs(" == TN_OK) result.ptr = out.tensors, result.n = out.aux;\n    return result;\n", f);
+}
+
+static void write_results(FILE *f, const tni_schema *s) {
+    char name[CNAME_BYTES];
+    fprintf(f, "    tn_value outs[%u] = {", s->n_visible);
+    for (uint32_t i = 0; i < s->n_visible; i++)
+        fputs(i ? ", tn_value_none()" : "tn_value_none()", f);
+    fputs("};\n", f);
+    fprintf(f, "    tn_%s_result result = {", tni_cname_op(s->name, name));
+    for (uint32_t i = 0; i < s->n_visible; i++) fputs(i ? ", NULL" : "NULL", f);
+    fputs("};\n    if (", f);
+    write_call(f, s, "outs");
+    fputs(" != TN_OK) return result;\n", f);
+    for (uint32_t i = 0; i < s->n_visible; i++)
+        fprintf(f, "    result.%s = outs[%u].tensor;\n", tni_cname(s->results[i].name, name), i);
+    fputs("    return result;\n", f);
+}
+
+static void write_function(FILE *f, const tni_schema *s, const char *suffix) {
+    write_signature(f, s, suffix);
+    fprintf(f, "    static tn_op_ref op = {\"%s%s\", 0, 0};\n", s->name, suffix);
+    write_args(f, s);
+    if (s->n_visible == 0) {
+        fputs("    return ", f);
+        write_call(f, s, "NULL");
+        fputs(";\n", f);
+    } else if (s->n_visible == 1) {
+        write_one_result(f, s);
+    } else {
+        write_results(f, s);
+    }
+    fputs("}\n\n", f);
+}
+
+void tni_write_wrapper(FILE *f, const tni_header_op *op, const tni_schema *s) {
+    char name[CNAME_BYTES];
+    if (has_opts(s)) write_opts(f, s);
+    if (s->n_visible > 1) write_result(f, s);
+    fputs("/* ", f);
+    if (op->doc && op->doc[0]) tni_write_comment(f, op->doc), fputs("\n * ", f);
+    tni_write_comment(f, op->schema);
+    fputs(" */\n", f);
+    write_function(f, s, "");
+    if (!op->inplace) return;
+    fprintf(f, "/* tn_%s, written into %s, which is returned. */\n", tni_cname_op(s->name, name),
+            s->params[0].name);
+    write_function(f, s, "_");
+}

@@ -1,0 +1,12 @@
+/* wrapper.h - writes the wrapper of one op.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_OPGEN_WRAPPER_H
+#define TENON_OPGEN_WRAPPER_H
+
+#include "tools/opgen/header.h"
+
+#include "core/dispatch/schema.h"
+
+void tni_write_wrapper(FILE *, const tni_header_op *, const tni_schema *);
+
+#endif
