@@ -1,0 +1,17 @@
+/* dtype.h - single elements: reading one as a number, and making one from a number.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_CORE_DTYPE_H
+#define TENON_CORE_DTYPE_H
+
+#include <tenon/abi.h>
+
+/* The element at p; bool as 0 or 1. Integers beyond 2^53 lose digits as a double. */
+double tni_element_float(const void *p, tn_dtype);
+int64_t tni_element_int(const void *p, tn_dtype); /* of bool and integer dtypes; 0 for others */
+
+/* number (bool, int or float) as one element at out, rounded to nearest even; fractions are cut for
+ * integer dtypes. OVERFLOW if an integer dtype cannot hold it, DTYPE for other tags. Raises
+ * nothing. */
+tn_status tni_element_from(tn_value number, tn_dtype, void *out);
+
+#endif

@@ -1,0 +1,80 @@
+/* generator.c - generators: a seed and how far its stream has been handed out.
+ *
+ * Invariants: ranges handed out never overlap between two seedings; a generator that was freed
+ * answers STALE. One lock serves all: it is held for a few instructions, once per random op.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/generator.h"
+
+#include <pthread.h>
+
+#include "core/memory.h"
+#include "core/state.h"
+
+enum { LIVE = 0x67656e72, FREED = 0x66726565 };
+
+struct tn_generator {
+    uint32_t state; /* LIVE or FREED */
+    uint32_t reserved;
+    tn_rng next;
+};
+
+static tni_slab slab = {(uint32_t)sizeof(tn_generator) | TNI_SLAB_PERMANENT, "generator", NULL};
+static tn_generator process_default = {LIVE, 0, {0, 0}};
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static bool refuse(const char *where) {
+    (void)tn_raise(TN_ERR_STALE, "%s: the generator was freed; make one with tn_generator_new",
+                   where);
+    return false;
+}
+
+tn_generator *tn_generator_new(uint64_t seed) {
+    if (tn_error() || tni_forked()) return NULL;
+    tn_generator *g = tni_slab_get(&slab);
+    if (!g) {
+        (void)tn_raise(TN_ERR_NOMEM, "tn_generator_new: no memory for a generator; free memory");
+        return NULL;
+    }
+    (void)pthread_mutex_lock(&mutex);
+    *g = (tn_generator){LIVE, 0, {seed, 0}};
+    (void)pthread_mutex_unlock(&mutex);
+    return g;
+}
+
+void tn_generator_free(tn_generator *g) {
+    if (!g || tni_is_forked()) return;
+    (void)pthread_mutex_lock(&mutex);
+    const bool live = g->state == LIVE;
+    g->state = FREED;
+    (void)pthread_mutex_unlock(&mutex);
+    if (live) {
+        tni_slab_put(&slab, g);
+    } else {
+        (void)refuse("tn_generator_free");
+    }
+}
+
+tn_status tn_generator_seed(tn_generator *g, uint64_t seed) {
+    if (tni_forked()) return tn_error();
+    if (!g) g = &process_default;
+    (void)pthread_mutex_lock(&mutex);
+    const bool live = g->state == LIVE;
+    if (live) g->next = (tn_rng){seed, 0};
+    (void)pthread_mutex_unlock(&mutex);
+    return live || refuse("tn_generator_seed") ? TN_OK : tn_error();
+}
+
+tn_rng tni_generator_reserve(tn_generator *g, uint64_t counters) {
+    tn_rng mine = {0, 0};
+    if (tni_forked()) return mine;
+    if (!g) g = &process_default;
+    (void)pthread_mutex_lock(&mutex);
+    const bool live = g->state == LIVE;
+    if (live) {
+        mine = g->next;
+        g->next.offset += counters;
+    }
+    (void)pthread_mutex_unlock(&mutex);
+    if (!live) (void)refuse("random op");
+    return mine;
+}

@@ -1,0 +1,289 @@
+/* tensor.c - life of storages and tensors: made, viewed, counted, released; and the stale check.
+ *
+ * Invariants: see tensor.h. A header's state word is written last when it dies and stays readable.
+ * Releasing never recurses: what a dying tensor lets go is queued through next_free.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/tensor.h"
+
+#include <string.h>
+
+#include "core/autograd/tape.h"
+#include "core/device.h"
+#include "core/memory.h"
+
+static tni_slab tensor_slab = {(uint32_t)sizeof(tn_tensor) | TNI_SLAB_PERMANENT, "tensor", NULL};
+static tni_slab storage_slab = {(uint32_t)sizeof(tni_storage), "storage", NULL};
+
+void tni_tensor_counts(uint64_t *tensors, uint64_t *storages) {
+    *tensors = tni_slab_live(&tensor_slab);
+    *storages = tni_slab_live(&storage_slab);
+}
+
+/* Drops a reference; true if it was the last. Whoever holds the only one needs no atomic write. */
+static inline bool drop_ref(_Atomic int32_t *refs) {
+    if (atomic_load_explicit(refs, memory_order_acquire) == 1) return true;
+    return atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
+}
+
+/* ---- Storage --------------------------------------------------------------------------------- */
+
+static tni_storage *no_storage(tn_device device, uint64_t bytes) {
+    char where[64];
+    (void)tni_device_text(device, where, sizeof where);
+    if (!tni_driver_of(device)) {
+        (void)tn_raise(TN_ERR_DEVICE, "there is no device %s; tn_device_at lists those there are",
+                       where);
+        return NULL;
+    }
+    tn_memory_info info = {.size = sizeof info};
+    (void)tn_memory_stats(&info);
+    (void)tn_raise(TN_ERR_NOMEM,
+                   "no memory for a tensor of %llu bytes on %s (in use by tensors: %llu bytes, "
+                   "cached: %llu); drop tensors, pop scopes earlier, or use smaller sizes",
+                   (unsigned long long)bytes, where, (unsigned long long)info.allocated_bytes,
+                   (unsigned long long)info.cached_bytes);
+    return NULL;
+}
+
+tni_storage *tni_storage_new(tn_device device, uint64_t bytes) {
+    if (!tni_driver_of(device)) return no_storage(device, bytes);
+    tni_storage *s = tni_slab_get(&storage_slab);
+    void *data = s && bytes ? tni_buffer_alloc(device, bytes) : NULL;
+    if (!s || (bytes && !data)) {
+        tni_slab_put(&storage_slab, s);
+        return no_storage(device, bytes);
+    }
+    atomic_init(&s->refs, 1);
+    s->device = device;
+    s->data = data;
+    s->bytes = bytes;
+    return s;
+}
+
+void tni_storage_release(tni_storage *s) {
+    if (!s || !drop_ref(&s->refs)) return;
+    tni_buffer_free(s->device, s->data, s->bytes);
+    tni_slab_put(&storage_slab, s);
+}
+
+/* ---- Geometry -------------------------------------------------------------------------------- */
+
+int64_t tni_numel(const int64_t *sizes, int32_t rank, int64_t element_bytes) {
+    /* Sizes of 0 count as 1 on the way, so that strides cannot overflow either. */
+    int64_t bound = element_bytes, numel = 1;
+    for (int32_t i = 0; i < rank; i++) {
+        if (!tni_mul(bound, sizes[i] > 0 ? sizes[i] : 1, &bound) || sizes[i] < 0) return -1;
+        numel *= sizes[i];
+    }
+    return numel;
+}
+
+static bool contiguous(const int64_t *sizes, const int64_t *strides, int32_t rank) {
+    int64_t expected = 1;
+    for (int32_t i = rank; i-- > 0;) {
+        if (sizes[i] == 0) return true;
+        if (sizes[i] != 1 && strides[i] != expected) return false;
+        expected *= sizes[i];
+    }
+    return true;
+}
+
+/* Raises SHAPE, OVERFLOW or DTYPE with the shape in the text, or returns numel. */
+static int64_t checked_numel(tn_dtype dtype, int32_t rank, const int64_t *sizes) {
+    const int64_t bytes = tni_dtype_bytes(dtype);
+    if (bytes == 0) {
+        (void)tn_raise(TN_ERR_DTYPE, "unknown dtype (code %d, %d bits, %d lanes); use one of TN_*",
+                       dtype.code, dtype.bits, dtype.lanes);
+        return -1;
+    }
+    if (rank < 0 || rank > TN_MAX_RANK) {
+        (void)tn_raise(TN_ERR_SHAPE, "a tensor of rank %d was asked for; ranks go from 0 to %d",
+                       rank, TN_MAX_RANK);
+        return -1;
+    }
+    const int64_t numel = tni_numel(sizes, rank, bytes);
+    if (numel >= 0) return numel;
+    char text[256];
+    tn_meta meta = {.dtype = dtype, .rank = rank};
+    if (rank) memcpy(meta.sizes, sizes, (size_t)rank * sizeof *sizes);
+    (void)tni_shape_text(&meta, text, sizeof text);
+    for (int32_t i = 0; i < rank; i++) {
+        if (sizes[i] >= 0) continue;
+        (void)tn_raise(TN_ERR_SHAPE, "size %lld in dim %d of %s is negative; sizes start at 0",
+                       (long long)sizes[i], i, text);
+        return -1;
+    }
+    (void)tn_raise(TN_ERR_OVERFLOW, "%s has more bytes than fit in 63 bits; use smaller sizes",
+                   text);
+    return -1;
+}
+
+/* ---- Tensors --------------------------------------------------------------------------------- */
+
+static tn_tensor *new_header(void) {
+    tn_tensor *t = tni_slab_get(&tensor_slab);
+    if (!t) {
+        (void)tn_raise(TN_ERR_NOMEM,
+                       "no memory for the header of a tensor (%zu bytes); drop tensors "
+                       "or pop scopes earlier",
+                       sizeof *t);
+        return NULL;
+    }
+    /* The slab zeroed the first 64 bytes: flags, kept, node among them. */
+    atomic_init(&t->refs, 1);
+    t->node = NULL;
+    t->node_out = 0;
+    t->node_version = 0;
+    t->grad = t->base = t->next_free = NULL;
+    return t;
+}
+
+static tn_tensor *go_live(tn_tensor *t) {
+    __atomic_store_n(&t->state, (uint32_t)TNI_TENSOR_LIVE, __ATOMIC_RELAXED);
+    return t;
+}
+
+tn_tensor *tni_tensor_new(tn_dtype dtype, int32_t rank, const int64_t *sizes, tn_device device) {
+    int64_t numel = checked_numel(dtype, rank, sizes);
+    if (numel < 0) return NULL;
+    tn_tensor *t = new_header();
+    if (!t) return NULL;
+    t->storage = tni_storage_new(device, (uint64_t)(numel * tni_dtype_bytes(dtype)));
+    if (!t->storage) {
+        tni_slab_put(&tensor_slab, t);
+        return NULL;
+    }
+    t->flags = TNI_CONTIGUOUS;
+    t->numel = numel;
+    t->dtype = dtype;
+    t->rank = rank;
+    int64_t stride = 1;
+    for (int32_t i = rank; i-- > 0;) {
+        t->sizes[i] = sizes[i];
+        t->strides[i] = stride;
+        stride *= sizes[i] > 0 ? sizes[i] : 1;
+    }
+    return go_live(t);
+}
+
+/* The first and the last element the geometry reaches, counted from its first; false on overflow.
+ */
+static bool reach(const tn_meta *m, int64_t *low, int64_t *high) {
+    *low = *high = 0;
+    for (int32_t i = 0; i < m->rank; i++) {
+        int64_t far;
+        if (m->sizes[i] == 0) return *low = *high = 0, true;
+        if (__builtin_mul_overflow(m->sizes[i] - 1, m->strides[i], &far)) return false;
+        int64_t *end = far < 0 ? low : high;
+        if (__builtin_add_overflow(*end, far, end)) return false;
+    }
+    return true;
+}
+
+/* Does the geometry stay inside the storage? first: where it starts in it. */
+static bool inside(const tn_tensor *base, const tn_meta *m, int64_t numel, int64_t *first) {
+    int64_t low, high;
+    const int64_t elements = (int64_t)base->storage->bytes / tni_dtype_bytes(m->dtype);
+    if (__builtin_add_overflow(base->offset, m->offset, first) || !reach(m, &low, &high))
+        return false;
+    if (numel == 0) return *first >= 0 && *first <= elements;
+    if (__builtin_add_overflow(low, *first, &low) || __builtin_add_overflow(high, *first, &high)) {
+        return false;
+    }
+    return low >= 0 && high < elements;
+}
+
+static tn_tensor *refuse_view(const tn_tensor *base, const tn_meta *m) {
+    char of[256], to[256];
+    tn_meta whole;
+    tni_tensor_meta(base, &whole);
+    (void)tni_shape_text(&whole, of, sizeof of);
+    (void)tni_shape_text(m, to, sizeof to);
+    (void)tn_raise(
+        TN_ERR_INTERNAL,
+        "a view %s at offset %lld reaches beyond the memory of %s; the shape rule of the "
+        "op that made it is wrong",
+        to, (long long)m->offset, of);
+    return NULL;
+}
+
+tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *m) {
+    int64_t first, numel = checked_numel(m->dtype, m->rank, m->sizes);
+    if (numel < 0) return NULL;
+    if (tni_dtype_bytes(m->dtype) != tni_dtype_bytes(base->dtype)) {
+        (void)tn_raise(TN_ERR_DTYPE, "a view of a %s tensor cannot be %s: elements differ in size",
+                       tn_dtype_name(base->dtype), tn_dtype_name(m->dtype));
+        return NULL;
+    }
+    if (!inside(base, m, numel, &first)) return refuse_view(base, m);
+    tn_tensor *t = new_header();
+    if (!t) return NULL;
+    t->base = base->base ? base->base : base;
+    tni_tensor_retain(t->base);
+    t->storage = base->storage;
+    (void)atomic_fetch_add_explicit(&t->storage->refs, 1, memory_order_relaxed);
+    t->offset = first;
+    t->numel = numel;
+    t->dtype = m->dtype;
+    t->rank = m->rank;
+    memcpy(t->sizes, m->sizes, (size_t)m->rank * sizeof *m->sizes);
+    memcpy(t->strides, m->strides, (size_t)m->rank * sizeof *m->strides);
+    t->flags = contiguous(t->sizes, t->strides, t->rank) ? TNI_CONTIGUOUS : 0;
+    return go_live(t);
+}
+
+void tni_tensor_retain(tn_tensor *t) {
+    (void)atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+}
+
+/* Queues what t owned if nobody else holds it. */
+static void let_go(tn_tensor *t, tn_tensor **queue) {
+    if (!t || !drop_ref(&t->refs)) return;
+    t->next_free = *queue;
+    *queue = t;
+}
+
+void tni_tensor_release(tn_tensor *t) {
+    tn_tensor *queue = NULL;
+    let_go(t, &queue);
+    while (queue) {
+        t = queue;
+        queue = t->next_free;
+        __atomic_store_n(&t->state, (uint32_t)TNI_TENSOR_FREE, __ATOMIC_RELAXED);
+        if (t->node) tni_node_release(t->node);
+        let_go(t->grad, &queue);
+        let_go(t->base, &queue);
+        tni_storage_release(t->storage);
+        tni_slab_put(&tensor_slab, t);
+    }
+}
+
+/* Entries of sizes and strides beyond the rank are left as they are. */
+void tni_tensor_meta(const tn_tensor *t, tn_meta *out) {
+    out->dtype = t->dtype;
+    out->rank = t->rank;
+    out->offset = 0;
+    memcpy(out->sizes, t->sizes, (size_t)t->rank * sizeof *t->sizes);
+    memcpy(out->strides, t->strides, (size_t)t->rank * sizeof *t->strides);
+}
+
+void *tni_tensor_data(const tn_tensor *t) {
+    char *data = t->storage->data;
+    return data ? data + t->offset * tni_dtype_bytes(t->dtype) : NULL;
+}
+
+bool tni_tensor_check(const tn_tensor *t, const char *where, const char *what) {
+    if (__builtin_expect(
+            t && __atomic_load_n(&t->state, __ATOMIC_RELAXED) == (uint32_t)TNI_TENSOR_LIVE, 1)) {
+        return true;
+    }
+    if (!t) {
+        (void)tn_raise(TN_ERR_INVALID, "%s: %s is NULL; pass a tensor", where, what);
+    } else {
+        (void)tn_raise(TN_ERR_STALE,
+                       "%s: %s was dropped, or its scope was popped; tn_keep or tn_scope_pop_with "
+                       "make a tensor live longer",
+                       where, what);
+    }
+    return false;
+}

@@ -1,0 +1,92 @@
+/* tensor.h - storage (bytes on a device, version) and tensor (a geometry over a storage).
+ *
+ * Invariants: headers live in slabs that are never given back, so any pointer Tenon handed out can
+ * be asked for its state word; freed slots are reused first-in first-out, so a stale pointer stays
+ * recognisable for a while and never points outside a header. sizes, strides and numel are checked
+ * for overflow when a tensor is made and never change, save for grad metadata.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_CORE_TENSOR_H
+#define TENON_CORE_TENSOR_H
+
+#include <stdatomic.h>
+
+#include "core/state.h"
+
+typedef struct tni_node tni_node; /* autograd/tape.h */
+
+typedef struct tni_storage {
+    _Atomic int32_t refs;
+    _Atomic uint32_t version; /* counts in-place writes; shared by all views */
+    tn_device device;
+    void *data; /* 64-byte aligned; NULL when bytes == 0 */
+    uint64_t bytes;
+} tni_storage;
+
+enum { TNI_TENSOR_FREE = 0x66726565, TNI_TENSOR_LIVE = 0x6c697665 };
+enum {
+    TNI_REQUIRES_GRAD = 1u << 0, /* a leaf asked for it, or node != NULL */
+    TNI_WRAPPED = 1u << 1,       /* a number: gives way in promotion */
+    TNI_CONTIGUOUS = 1u << 2,    /* row-major without holes */
+    TNI_MULTI_VIEW = 1u << 3, /* one of several views made by one op: no in-place while recording */
+    TNI_NO_GRAD_VIEW = 1u << 4 /* a view made while not recording, of a tensor that requires grad */
+};
+
+struct tn_tensor {
+    uint32_t state; /* TNI_TENSOR_LIVE or _FREE */
+    uint32_t flags;
+    _Atomic int32_t refs; /* scopes, keeps, nodes, views of it */
+    int32_t kept;         /* tn_keep minus tn_drop */
+    tni_storage *storage;
+    int64_t offset; /* elements from the start of the storage */
+    int64_t numel;
+    tn_dtype dtype;
+    int32_t rank;
+    tni_node *node;        /* what made it, while a gradient is wanted; owned reference */
+    uint32_t node_out;     /* which result of node it is */
+    uint32_t node_version; /* of a view: the storage's version its node is right for (autograd);
+                              starts as 0 */
+    tn_tensor *grad;       /* of a leaf; owned */
+    tn_tensor *base;       /* what it is a view of (never itself a view); owned */
+    tn_tensor *next_free;
+    int64_t sizes[TN_MAX_RANK];
+    int64_t strides[TN_MAX_RANK]; /* elements; may be 0 (expand) or negative (flip) */
+};
+
+/* Bytes of one element; 0 for an unknown dtype. */
+int64_t tni_dtype_bytes(tn_dtype);
+
+/* numel of sizes[0..rank), or -1 if negative or too large for `element_bytes` each. Raises nothing.
+ */
+int64_t tni_numel(const int64_t *sizes, int32_t rank, int64_t element_bytes);
+
+/* New contiguous tensor with fresh storage (bytes undefined), refs = 1, in no scope. NULL + error.
+ */
+tn_tensor *tni_tensor_new(tn_dtype, int32_t rank, const int64_t *sizes, tn_device);
+/* New header over base's storage with meta's geometry; meta->offset counts from base's first
+ * element. Checks that it stays inside the storage. refs = 1, in no scope. Sets base, not grad
+ * metadata. */
+tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *meta);
+void tni_tensor_retain(tn_tensor *);
+void tni_tensor_release(tn_tensor *); /* NULL is fine; iterative through bases and grads */
+void tni_tensor_meta(const tn_tensor *, tn_meta *out); /* offset 0 */
+void *tni_tensor_data(const tn_tensor *);              /* first element */
+
+/* Live and usable? Raises INVALID for NULL and STALE for freed ones, naming what (an argument) and
+ * where (an op). */
+bool tni_tensor_check(const tn_tensor *, const char *where, const char *what);
+
+/* Puts a tensor with refs >= 1 into the current scope, which takes over one reference. On NOMEM the
+ * reference is dropped, the error raised and NULL returned. */
+tn_tensor *tni_scope_own(tn_tensor *);
+/* Memory that lives as long as the current scope; NULL + error. */
+void *tni_scope_alloc(uint64_t bytes);
+
+tni_storage *tni_storage_new(tn_device, uint64_t bytes); /* refs 1; NULL + NOMEM with sizes */
+void tni_storage_release(tni_storage *);
+
+void tni_tensor_counts(uint64_t *tensors, uint64_t *storages); /* live ones */
+
+/* "f32[2,3]" into out; returns its length without the end. Cuts, never overflows. */
+uint64_t tni_shape_text(const tn_meta *, char *out, uint64_t capacity);
+
+#endif
