@@ -19,7 +19,6 @@ const char *tn_dtype_name(tn_dtype d) {
     return index < 0 ? "?" : names[index];
 }
 
-int64_t tni_dtype_bytes(tn_dtype d) { return tn_dtype_index(d) < 0 ? 0 : d.bits / 8; }
 int64_t tn_dtype_bytes(tn_dtype d) { return tni_dtype_bytes(d); }
 
 /* ---- 16-bit floats: 1 sign bit, `exponent` bits, the rest mantissa

@@ -267,16 +267,7 @@ void tni_tensor_meta(const tn_tensor *t, tn_meta *out) {
     memcpy(out->strides, t->strides, (size_t)t->rank * sizeof *t->strides);
 }
 
-void *tni_tensor_data(const tn_tensor *t) {
-    char *data = t->storage->data;
-    return data ? data + t->offset * tni_dtype_bytes(t->dtype) : NULL;
-}
-
-bool tni_tensor_check(const tn_tensor *t, const char *where, const char *what) {
-    if (__builtin_expect(
-            t && __atomic_load_n(&t->state, __ATOMIC_RELAXED) == (uint32_t)TNI_TENSOR_LIVE, 1)) {
-        return true;
-    }
+void tni_tensor_refuse(const tn_tensor *t, const char *where, const char *what) {
     if (!t) {
         (void)tn_raise(TN_ERR_INVALID, "%s: %s is NULL; pass a tensor", where, what);
     } else {
@@ -285,5 +276,4 @@ bool tni_tensor_check(const tn_tensor *t, const char *where, const char *what) {
                        "make a tensor live longer",
                        where, what);
     }
-    return false;
 }

@@ -53,7 +53,7 @@ struct tn_tensor {
 };
 
 /* Bytes of one element; 0 for an unknown dtype. */
-int64_t tni_dtype_bytes(tn_dtype);
+static inline int64_t tni_dtype_bytes(tn_dtype d) { return tn_dtype_index(d) < 0 ? 0 : d.bits / 8; }
 
 /* numel of sizes[0..rank), or -1 if negative or too large for `element_bytes` each. Raises nothing.
  */
@@ -69,11 +69,23 @@ tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *meta);
 void tni_tensor_retain(tn_tensor *);
 void tni_tensor_release(tn_tensor *); /* NULL is fine; iterative through bases and grads */
 void tni_tensor_meta(const tn_tensor *, tn_meta *out); /* offset 0 */
-void *tni_tensor_data(const tn_tensor *);              /* first element */
 
+/* First element, or NULL if the storage has no bytes. Of a live tensor, whose dtype is known. */
+static inline void *tni_tensor_data(const tn_tensor *t) {
+    char *data = (char *)t->storage->data;
+    return data ? data + t->offset * (t->dtype.bits / 8) : NULL;
+}
+
+void tni_tensor_refuse(const tn_tensor *, const char *where, const char *what);
 /* Live and usable? Raises INVALID for NULL and STALE for freed ones, naming what (an argument) and
  * where (an op). */
-bool tni_tensor_check(const tn_tensor *, const char *where, const char *what);
+static inline bool tni_tensor_check(const tn_tensor *t, const char *where, const char *what) {
+    if (__builtin_expect(
+            t && __atomic_load_n(&t->state, __ATOMIC_RELAXED) == (uint32_t)TNI_TENSOR_LIVE, 1))
+        return true;
+    tni_tensor_refuse(t, where, what);
+    return false;
+}
 
 /* Puts a tensor with refs >= 1 into the current scope, which takes over one reference. On NOMEM the
  * reference is dropped, the error raised and NULL returned. */
