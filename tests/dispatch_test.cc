@@ -369,17 +369,17 @@ TEST_F(Dispatch, NamesTheNearestOpWhenThereIsNone) {
 
 TEST_F(Dispatch, ChecksNumberAndTypesOfArguments) {
     static tn_op_ref op = {"softmax", 0, 0};
-    tn_value args[3] = {tn_value_tensor(full({2}, 1)), tn_float(0), tn_int(0)}, out;
-    EXPECT_EQ(tn_op_call(&op, args, 2, &out, 1), TN_ERR_INVALID);
+    tn_value args[3] = {tn_value_tensor(full({2}, 1)), tn_float(0), tn_int(0)}, out[3];
+    EXPECT_EQ(tn_op_call(&op, args, 2, out, 1), TN_ERR_INVALID);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"softmax", "dim", "int"}));
-    EXPECT_EQ(tn_op_call(&op, args, 3, &out, 1), TN_ERR_INVALID);
+    EXPECT_EQ(tn_op_call(&op, args, 3, out, 1), TN_ERR_INVALID);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"softmax", "arguments"}));
     args[0].tag = 77;
-    EXPECT_EQ(tn_op_call(&op, args, 2, &out, 1), TN_ERR_INVALID);
+    EXPECT_EQ(tn_op_call(&op, args, 2, out, 1), TN_ERR_INVALID);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"softmax", "x"}));
-    EXPECT_EQ(tn_op_call(nullptr, args, 2, &out, 1), TN_ERR_INVALID);
+    EXPECT_EQ(tn_op_call(nullptr, args, 2, out, 1), TN_ERR_INVALID);
     EXPECT_TRUE(error_is(TN_ERR_INVALID));
-    EXPECT_EQ(tn_op_call(&op, args, 2, &out, 3), TN_ERR_INVALID);
+    EXPECT_EQ(tn_op_call(&op, args, 2, out, 3), TN_ERR_INVALID);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"results"}));
 }
 

@@ -349,6 +349,7 @@ static tn_status kernel_check(const tn_kernel *k, const problem *p) {
 }
 
 static tn_status transaction_kernels(transaction *t, const problem *p) {
+    if (t->rows->n_kernels == 0) return TN_OK;
     t->providers = tni_alloc((uint64_t)t->rows->n_kernels * sizeof(*t->providers));
     if (t->providers == NULL) return refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
     for (uint32_t i = 0; i < t->rows->n_kernels; i++) {
