@@ -1,0 +1,301 @@
+/* ctx.c - see ctx.h. Kept values are handed out as fresh headers over their storage, after their version
+ * was compared; when the backward is itself recorded they get their history back.
+ *
+ * Invariant: a header made here never lives in a node, so kept results make no cycle.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/autograd/ctx.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/autograd/engine.h"
+#include "core/autograd/engine_ops.h"
+
+static const char *op_name(const tn_grad_ctx *ctx) {
+    return ctx->node->op->schema.name;
+}
+
+static tn_status unknown(const tn_grad_ctx *ctx, const char *name, const char *wanted) {
+    return tn_raise(TN_ERR_INVALID, "row '%s' has no %s named '%s'; its schema is %s", op_name(ctx), wanted,
+                    name ? name : "(null)", tni_node_base(ctx->node)->row.schema);
+}
+
+/* ---- Finding slots by name --------------------------------------------------------------------------- */
+
+typedef struct named { /* the slots of one argument or result */
+    tni_slot *slots;
+    uint32_t n;
+    bool list;
+    bool result;
+    bool kept;
+} named;
+
+static uint32_t result_slot(const tni_node *n, uint32_t index) {
+    uint32_t slot = 0;
+    while (slot < n->n_results && tni_node_result_index(n, slot) < index) slot++;
+    return slot;
+}
+
+/* False + error if there is no tensor of that name. */
+static bool find(const tn_grad_ctx *ctx, const char *name, named *out) {
+    tni_node *n = ctx->node;
+    const tni_op *base = tni_node_base(n);
+    if (tn_error()) return false;
+    memset(out, 0, sizeof *out);
+    const int arg = name ? tni_schema_param(&base->schema, name) : -1;
+    if (arg >= 0 && (uint32_t)arg < n->n_values) {
+        const tni_type type = base->schema.params[arg].type;
+        if (type != TNI_TENSOR && type != TNI_TENSORS) return !unknown(ctx, name, "tensor");
+        const tn_value *v = &n->values[arg];
+        const bool absent = v->tag != TN_TAG_TENSOR && v->tag != TN_TAG_TENSORS;
+        *out = (named){n->slots + (absent ? 0 : v->i), absent ? 0 : v->aux, type == TNI_TENSORS, false,
+                       base->keep_args >> arg & 1};
+        return true;
+    }
+    const int result = name ? tni_schema_result(&base->schema, name) : -1;
+    if (result < 0) return !unknown(ctx, name, "tensor");
+    const uint32_t first = result_slot(n, (uint32_t)result), end = result_slot(n, (uint32_t)result + 1);
+    *out = (named){n->results + first, end - first, base->schema.results[result].list, true,
+                   base->keep_results >> result & 1};
+    return true;
+}
+
+/* ---- Gradients coming in --------------------------------------------------------------------------------- */
+
+static bool has_result(const tn_grad_ctx *ctx, uint32_t i) {
+    if (i < ctx->node->n_results) return true;
+    tn_raise(TN_ERR_INVALID, "derivative of '%s' asks for the gradient of result %u, but there are %u", op_name(ctx), i,
+             ctx->node->n_results);
+    return false;
+}
+
+bool tni_ctx_grad_out_defined(tn_grad_ctx *ctx, uint32_t i) {
+    return !tn_error() && has_result(ctx, i) && ctx->node->results[i].grad;
+}
+
+tn_tensor *tni_ctx_grad_out(tn_grad_ctx *ctx, uint32_t i) {
+    if (tn_error() || !has_result(ctx, i)) return NULL;
+    const tni_slot *s = &ctx->node->results[i];
+    if (s->grad || s->flags & TNI_SLOT_ABSENT) return s->grad;
+    tn_meta m;
+    tni_slot_meta(s, &m);
+    tn_tensor *zeros = tni_engine_filled(&m, s->device, 0);
+    return zeros ? tni_scope_own(zeros) : NULL;
+}
+
+/* ---- Kept values ------------------------------------------------------------------------------------------- */
+
+/* A new header over the kept storage: an empty tensor whose storage is exchanged. refs 1. */
+static tn_tensor *header(const tni_slot *s) {
+    tn_tensor *t = tni_tensor_new(s->dtype, 1, (const int64_t[]){0}, s->device);
+    if (!t) return NULL;
+    tni_storage *empty = t->storage;
+    atomic_fetch_add_explicit(&s->storage->refs, 1, memory_order_relaxed);
+    t->storage = s->storage;
+    tni_storage_release(empty);
+    t->offset = s->offset;
+    t->rank = s->rank;
+    t->numel = 1;
+    t->flags &= ~(uint32_t)TNI_CONTIGUOUS;
+    if (s->flags & TNI_SLOT_CONTIGUOUS) t->flags |= TNI_CONTIGUOUS;
+    if (s->flags & TNI_SLOT_WRAPPED) t->flags |= TNI_WRAPPED;
+    for (int32_t i = 0; i < s->rank; i++) {
+        t->sizes[i] = s->dims[i];
+        t->strides[i] = s->dims[s->rank + i];
+        t->numel *= s->dims[i]; /* cannot overflow: the tensor existed */
+    }
+    return t;
+}
+
+/* part belongs to result `out` of `node` by way of the view that was written in place. */
+static bool attach_part(const tni_slices *slices, tn_tensor *part, tni_node *node, uint32_t out) {
+    const tn_meta *m = &slices->region.whole;
+    tn_tensor *whole = tni_tensor_new(part->dtype, 1, (const int64_t[]){0}, part->storage->device);
+    if (!whole) return false;
+    whole->rank = m->rank; /* only its geometry is asked for */
+    for (int32_t i = 0; i < m->rank; i++) {
+        whole->sizes[i] = m->sizes[i];
+        whole->strides[i] = m->strides[i];
+    }
+    whole->offset = part->offset - slices->region.part.offset;
+    tni_node_retain(node);
+    tni_history_attach(whole, node, out);
+    const bool ok = tni_history_attach_view(whole, part);
+    tni_tensor_release(whole);
+    return ok;
+}
+
+static bool attach_history(tni_node *n, const tni_slot *s, tn_tensor *t) {
+    const int index = tn_dtype_index(s->dtype);
+    if (index < 0 || !(TN_MASK_FLOAT >> index & 1)) return true;
+    const bool is_result = s >= n->results && s < n->results + n->n_results;
+    const uint32_t at = (uint32_t)(s - (is_result ? n->results : n->slots));
+    tni_node *node = is_result ? n : s->edge.kind == TNI_EDGE_NODE ? s->edge.node : NULL;
+    const uint32_t out = is_result ? at : s->edge.out;
+    if (!node) return true;
+    if (n->slices && at == (is_result ? n->slices->result : n->slices->target))
+        return attach_part(n->slices, t, node, out);
+    tni_node_retain(node);
+    tni_history_attach(t, node, out);
+    return true;
+}
+
+static tn_tensor *unpack(tn_grad_ctx *ctx, const char *name, const tni_slot *s) {
+    if (s->flags & TNI_SLOT_ABSENT) return NULL;
+    const uint32_t now = s->storage ? atomic_load_explicit(&s->storage->version, memory_order_acquire) : 0;
+    if (!s->storage) {
+        tn_raise(TN_ERR_INTERNAL, "%s: '%s' was kept for backward, but is gone", op_name(ctx), name);
+        return NULL;
+    }
+    if (now != s->version) {
+        tn_raise(TN_ERR_MODIFIED,
+                 "%s: '%s' was kept for backward and then changed in place (it is at version %u, expected %u); "
+                 "change a clone of it instead, or use the op without underscore",
+                 op_name(ctx), name, now, s->version);
+        return NULL;
+    }
+    if (ctx->task->create && s->edge.kind == TNI_EDGE_LEAF) {
+        tni_tensor_retain(s->edge.leaf);
+        return tni_scope_own(s->edge.leaf);
+    }
+    tn_tensor *t = header(s);
+    if (!t) return NULL;
+    if (!ctx->task->create || attach_history(ctx->node, s, t)) return tni_scope_own(t);
+    tni_tensor_release(t);
+    return NULL;
+}
+
+static bool find_kept(tn_grad_ctx *ctx, const char *name, bool list, named *out) {
+    if (!find(ctx, name, out)) return false;
+    if (!out->kept) {
+        tn_raise(TN_ERR_INVALID, "row '%s' does not keep '%s': add it to keep(...)", op_name(ctx), name);
+        return false;
+    }
+    if (out->list == list) return true;
+    tn_raise(TN_ERR_INVALID, "row '%s': '%s' is %s; ask with grad_saved%s", op_name(ctx), name,
+             list ? "one tensor" : "a list", list ? "" : "_list");
+    return false;
+}
+
+tn_tensor *tni_ctx_grad_saved(tn_grad_ctx *ctx, const char *name) {
+    named f;
+    return find_kept(ctx, name, false, &f) && f.n ? unpack(ctx, name, f.slots) : NULL;
+}
+
+tn_tensors tni_ctx_grad_saved_list(tn_grad_ctx *ctx, const char *name) {
+    static const tn_tensors none = {NULL, 0};
+    named f;
+    if (!find_kept(ctx, name, true, &f) || !f.n) return none;
+    tn_tensor **list = tni_scope_alloc(f.n * sizeof *list);
+    if (!list) return none;
+    for (uint32_t i = 0; i < f.n; i++) {
+        list[i] = unpack(ctx, name, &f.slots[i]);
+        if (tn_error()) return none;
+    }
+    return (tn_tensors){list, f.n};
+}
+
+/* ---- Everything else ------------------------------------------------------------------------------------------ */
+
+tn_status tni_ctx_grad_meta(tn_grad_ctx *ctx, const char *name, tn_meta *out) {
+    named f;
+    memset(out, 0, sizeof *out);
+    if (!find(ctx, name, &f)) return tn_error();
+    if (!f.n || f.slots[0].flags & TNI_SLOT_ABSENT)
+        return tn_raise(TN_ERR_INVALID, "row '%s': '%s' is absent in this call", op_name(ctx), name);
+    tni_slot_meta(f.slots, out);
+    return TN_OK;
+}
+
+tn_value tni_ctx_grad_arg(tn_grad_ctx *ctx, const char *name) {
+    const tni_node *n = ctx->node;
+    const tni_schema *schema = &tni_node_base(n)->schema;
+    if (tn_error()) return tn_value_none();
+    const int i = name ? tni_schema_param(schema, name) : -1;
+    const tni_type type = i < 0 ? TNI_TENSOR : schema->params[i].type;
+    if (i < 0 || (uint32_t)i >= n->n_values || type == TNI_TENSOR || type == TNI_TENSORS) {
+        unknown(ctx, name, "argument that is no tensor");
+        return tn_value_none();
+    }
+    if (type == TNI_GENERATOR) return n->flags & TNI_NODE_RNG ? tn_value_rng(&n->rng) : tn_value_none();
+    return n->values[i];
+}
+
+bool tni_ctx_grad_needs(tn_grad_ctx *ctx, const char *name) {
+    named f;
+    if (!find(ctx, name, &f) || f.result) return false;
+    for (uint32_t i = 0; i < f.n; i++)
+        if (tni_task_needs(ctx->task, &f.slots[i].edge)) return true;
+    return false;
+}
+
+/* ---- Gradients going out ------------------------------------------------------------------------------------------ */
+
+/* A number stands for itself everywhere. */
+static bool is_number(const tn_tensor *g) {
+    return (g->flags & TNI_WRAPPED) && !(g->flags & TNI_REQUIRES_GRAD) && g->rank == 0;
+}
+
+/* Summing g over the dims that were broadcast gives the argument's shape. */
+static bool sums_to(const tn_tensor *g, const tni_slot *s) {
+    if (g->rank < s->rank) return false;
+    for (int32_t i = 0; i < s->rank; i++) {
+        const int64_t have = g->sizes[g->rank - s->rank + i];
+        if (have != s->dims[i] && s->dims[i] != 1) return false;
+    }
+    return true;
+}
+
+static bool fits(const tn_grad_ctx *ctx, const char *name, const tn_tensor *g, const tni_slot *s) {
+    tn_meta want, have;
+    char want_text[256], have_text[256];
+    const int dtype = tn_dtype_index(g->dtype);
+    const bool floating = dtype >= 0 && (TN_MASK_FLOAT >> dtype & 1);
+    const bool here = g->storage->device.kind == s->device.kind && g->storage->device.index == s->device.index;
+    if (is_number(g) || (floating && here && sums_to(g, s))) return true;
+    tni_slot_meta(s, &want);
+    tni_tensor_meta(g, &have);
+    tni_shape_text(&want, want_text, sizeof want_text);
+    tni_shape_text(&have, have_text, sizeof have_text);
+    if (!floating || !here)
+        tn_raise(floating ? TN_ERR_DEVICE : TN_ERR_DTYPE,
+                 "derivative of '%s': the gradient %s for argument '%s' %s is %s", op_name(ctx), have_text, name, want_text,
+                 floating ? "on another device" : "not of a floating dtype");
+    else
+        tn_raise(TN_ERR_SHAPE,
+                 "derivative of '%s': the gradient %s for argument '%s' cannot be summed to %s; give the shape of the "
+                 "argument, or of the result it was broadcast to",
+                 op_name(ctx), have_text, name, want_text);
+    return false;
+}
+
+static void set(tn_grad_ctx *ctx, const char *name, tni_slot *s, tn_tensor *g) {
+    if (!g || s->flags & TNI_SLOT_ABSENT || !tni_task_needs(ctx->task, &s->edge)) return;
+    if (!tni_tensor_check(g, op_name(ctx), name) || !fits(ctx, name, g, s)) return;
+    if (s->grad) {
+        tn_raise(TN_ERR_INVALID, "derivative of '%s' sets the gradient of '%s' twice", op_name(ctx), name);
+        return;
+    }
+    tni_tensor_retain(g);
+    s->grad = g;
+}
+
+void tni_ctx_grad_set(tn_grad_ctx *ctx, const char *name, tn_tensor *grad) {
+    tni_ctx_grad_set_list(ctx, name, (tn_tensors){&grad, 1});
+}
+
+void tni_ctx_grad_set_list(tn_grad_ctx *ctx, const char *name, tn_tensors grads) {
+    named f;
+    if (!find(ctx, name, &f)) return;
+    if (f.result) {
+        unknown(ctx, name, "argument");
+        return;
+    }
+    if (f.n == 0 && !f.list) return; /* absent */
+    if (grads.n != f.n || (grads.n && !grads.ptr)) {
+        tn_raise(TN_ERR_INVALID, "derivative of '%s' sets %lld gradients for '%s', which has %u tensors", op_name(ctx),
+                 (long long)grads.n, name, f.n);
+        return;
+    }
+    for (uint32_t i = 0; i < f.n && !tn_error(); i++) set(ctx, name, &f.slots[i], grads.ptr[i]);
+}

@@ -1,0 +1,276 @@
+/* engine.c - running one backward pass: claim, run, pass on, clean up.
+ *
+ * Invariants: when a pass ends, well or not, no node it touched holds a gradient or its claim; a kept
+ * value is given back as soon as its node has run, unless the graph is retained; nothing recurses.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/autograd/engine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+
+/* ---- Claims -------------------------------------------------------------------------------------------- */
+
+bool tni_task_claim(tni_task *task, tni_node *n) {
+    tni_task *owner = NULL;
+    if (atomic_compare_exchange_strong(&n->task, &owner, task)) {
+        n->next_claimed = task->claimed;
+        task->claimed = n;
+        n->mark = n->walk = 0;
+        return true;
+    }
+    if (owner == task) return true;
+    tn_raise(TN_ERR_GRAD,
+             "backward: the node of '%s' is being run by another backward pass; run passes that share a part of the "
+             "graph one after the other (retain_graph keeps it), or let the threads work on separate graphs",
+             n->op->schema.name);
+    return false;
+}
+
+static void drop_grads(tni_slot *slots, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        tn_tensor *t = slots[i].grad;
+        slots[i].grad = NULL;
+        tni_tensor_release(t);
+    }
+}
+
+static void release_claims(tni_task *task) {
+    for (tni_node *n = task->claimed, *next; n; n = next) {
+        next = n->next_claimed;
+        drop_grads(n->slots, n->n_slots);
+        drop_grads(n->results, n->n_results);
+        n->next_claimed = n->heap_child = n->heap_next = NULL;
+        atomic_store(&n->task, NULL);
+    }
+    task->claimed = NULL;
+}
+
+/* ---- Only what leads to the inputs of tn_backward_wrt ------------------------------------------------------ */
+
+static bool is_edge(const tni_edge *a, const tni_edge *b) {
+    return a->kind == b->kind && a->node == b->node && a->out == b->out;
+}
+
+static bool is_input(const tni_task *task, const tni_edge *e) {
+    for (int64_t i = 0; i < task->n_inputs; i++)
+        if (is_edge(&task->inputs[i], e)) return true;
+    return false;
+}
+
+bool tni_task_needs(const tni_task *task, const tni_edge *e) {
+    if (e->kind == TNI_EDGE_NONE) return false;
+    if (!task->inputs) return true;
+    if (e->kind == TNI_EDGE_LEAF) return is_input(task, e);
+    return e->node->mark & (TNI_MARK_NEEDED | TNI_MARK_INPUT);
+}
+
+static bool claim_inputs(tni_task *task) {
+    for (int64_t i = 0; i < task->n_inputs; i++) {
+        if (task->inputs[i].kind != TNI_EDGE_NODE) continue;
+        if (!tni_task_claim(task, task->inputs[i].node)) return false;
+        task->inputs[i].node->mark |= TNI_MARK_INPUT;
+    }
+    return true;
+}
+
+static bool visit(tni_task *task, tni_node *n, tni_node **stack) {
+    if (!tni_task_claim(task, n)) return false;
+    n->mark |= TNI_MARK_VISITED;
+    n->heap_next = *stack;
+    *stack = n;
+    return true;
+}
+
+/* Depth first, the stack threaded through the nodes: a node is needed if one of its edges is. */
+static bool mark_needed(tni_task *task, tni_node *root) {
+    tni_node *stack = NULL;
+    if (!tni_task_claim(task, root)) return false;
+    if (!(root->mark & TNI_MARK_VISITED) && !visit(task, root, &stack)) return false;
+    while (stack) {
+        tni_node *n = stack;
+        if (n->walk == n->n_slots) {
+            stack = n->heap_next;
+            n->heap_next = NULL;
+            continue;
+        }
+        const tni_edge *e = &n->slots[n->walk].edge;
+        if (e->kind == TNI_EDGE_NODE) {
+            if (!tni_task_claim(task, e->node)) return false;
+            if (!(e->node->mark & TNI_MARK_VISITED)) { /* and look at this edge again afterwards */
+                if (!visit(task, e->node, &stack)) return false;
+                continue;
+            }
+        }
+        if (tni_task_needs(task, e)) n->mark |= TNI_MARK_NEEDED;
+        n->walk++;
+    }
+    return true;
+}
+
+/* ---- Passing on ------------------------------------------------------------------------------------------------ */
+
+/* Inputs made by the same result share the tensor; it is not written while they do. */
+static void give_input(tni_task *task, const tni_edge *e, tn_tensor *grad) {
+    for (int64_t i = 0; i < task->n_inputs; i++) {
+        if (!is_edge(&task->inputs[i], e)) continue;
+        tni_tensor_retain(grad);
+        tni_tensor_release(task->input_grads[i]);
+        task->input_grads[i] = grad;
+    }
+}
+
+/* A leaf is reached once per use: the sum is kept with its first place among the inputs. */
+static bool add_input(tni_task *task, const tni_edge *e, tn_tensor *grad) {
+    int64_t i = 0;
+    while (i < task->n_inputs && !is_edge(&task->inputs[i], e)) i++;
+    if (i < task->n_inputs) return tni_flow_add(&task->input_grads[i], grad, task->create);
+    tni_tensor_release(grad);
+    return true;
+}
+
+static void share_leaf_inputs(tni_task *task) {
+    for (int64_t i = 0; i < task->n_inputs; i++)
+        if (task->inputs[i].kind == TNI_EDGE_LEAF && task->input_grads[i])
+            give_input(task, &task->inputs[i], task->input_grads[i]);
+}
+
+/* Takes over grad. */
+static bool deliver(tni_task *task, const tni_edge *e, tn_tensor *grad) {
+    if (!tni_task_needs(task, e)) {
+        tni_tensor_release(grad);
+        return true;
+    }
+    if (e->kind == TNI_EDGE_LEAF)
+        return task->inputs ? add_input(task, e, grad) : tni_flow_to_leaf(e->leaf, grad, task->create);
+    tni_node *n = e->node;
+    if (!tni_task_claim(task, n)) {
+        tni_tensor_release(grad);
+        return false;
+    }
+    if (!tni_flow_add(&n->results[e->out].grad, grad, task->create)) return false;
+    if (n->mark & TNI_MARK_QUEUED) return true;
+    n->mark |= TNI_MARK_QUEUED;
+    tni_ready_push(&task->heap, n);
+    return true;
+}
+
+/* ---- Running a node ------------------------------------------------------------------------------------------------ */
+
+static bool fit_all(tn_grad_ctx *ctx) {
+    tni_node *n = ctx->node;
+    for (uint32_t i = 0; i < n->n_slots; i++)
+        if (n->slots[i].grad && !tni_flow_fit(&n->slots[i])) return false;
+    return true;
+}
+
+static void set_grad(tni_slot *s, tn_tensor *t) {
+    tn_tensor *old = s->grad;
+    if (t) tni_tensor_retain(t);
+    s->grad = t;
+    tni_tensor_release(old);
+}
+
+/* The node was an in-place write on a view: its derivative sees only the part of the base's gradient
+ * that was written, and what it finds for the target takes that part's place. */
+static bool derive_part(tn_grad_ctx *ctx) {
+    tni_node *n = ctx->node;
+    const tni_slices *s = n->slices;
+    tni_slot *target = &n->slots[s->target], *result = &n->results[s->result];
+    tn_tensor *whole = result->grad;
+    if (whole) {
+        tn_tensor *part = tni_region_get(whole, &s->region);
+        if (!part) return false;
+        tni_tensor_retain(part);
+        result->grad = part; /* our reference to whole is in `whole` now */
+    }
+    tni_node_base(n)->row.derivative(ctx);
+    bool ok = !tn_error() && fit_all(ctx);
+    if (ok && (whole || target->grad) && tni_task_needs(ctx->task, &target->edge)) {
+        tn_tensor *t = tni_region_put(whole, target->grad, &s->region, target->device);
+        ok = t != NULL;
+        set_grad(target, t);
+    }
+    tni_tensor_release(whole);
+    return ok;
+}
+
+static bool derive(tn_grad_ctx *ctx) {
+    if (ctx->node->slices) return derive_part(ctx);
+    tni_node_base(ctx->node)->row.derivative(ctx);
+    return !tn_error() && fit_all(ctx);
+}
+
+static bool can_run(const tni_node *n) {
+    const tn_op *row = &tni_node_base(n)->row;
+    if (n->flags & TNI_NODE_CONSUMED)
+        tn_raise(TN_ERR_GRAD,
+                 "backward a second time through '%s', whose kept values were freed by the first; pass retain_graph to "
+                 "the first backward",
+                 n->op->schema.name);
+    else if (!row->derivative)
+        tn_raise(TN_ERR_GRAD, "'%s' has no derivative (%s), so there is no gradient for what went into it; detach its result",
+                 n->op->schema.name, row->no_grad ? row->no_grad : "its row gives none");
+    return tn_error() == TN_OK;
+}
+
+/* Puts the node's name before the pending error's text. */
+static void explain(const tni_node *n) {
+    char text[1024];
+    const tn_status code = tn_error();
+    snprintf(text, sizeof text, "%s", tn_error_message());
+    tn_clear_error();
+    tn_raise(code, "in the backward of '%s': %s", n->op->schema.name, text);
+}
+
+static void capture(tni_task *task, tni_node *n) {
+    for (uint32_t i = 0; i < n->n_results; i++) {
+        const tni_edge e = {.node = n, .out = i, .kind = TNI_EDGE_NODE};
+        if (n->results[i].grad) give_input(task, &e, n->results[i].grad);
+    }
+}
+
+/* The gradients of n's arguments are in their slots afterwards; everything else is given back. */
+static bool run_derivative(tni_task *task, tni_node *n) {
+    if (!can_run(n)) return false;
+    tn_grad_ctx ctx = {n, task};
+    const tn_scope scope = tn_scope_push();
+    const bool ok = !tn_error() && derive(&ctx);
+    tn_scope_pop(scope);
+    if (!ok) {
+        explain(n);
+        return false;
+    }
+    drop_grads(n->results, n->n_results); /* now: what was passed through is the receiver's alone */
+    if (!task->retain) tni_node_forget(n);
+    return true;
+}
+
+static bool run_node(tni_task *task, tni_node *n) {
+    if (n->mark & TNI_MARK_INPUT) capture(task, n);
+    if (task->inputs && !(n->mark & TNI_MARK_NEEDED)) {
+        drop_grads(n->results, n->n_results);
+        return true;
+    }
+    if (!run_derivative(task, n)) return false;
+    for (uint32_t i = 0; i < n->n_slots; i++) {
+        tn_tensor *grad = n->slots[i].grad;
+        n->slots[i].grad = NULL;
+        if (grad && !deliver(task, &n->slots[i].edge, grad)) return false;
+    }
+    return true;
+}
+
+tn_status tni_task_run(tni_task *task, const tni_edge *roots, tn_tensor *const *starts, int64_t n) {
+    bool ok = claim_inputs(task);
+    for (int64_t i = 0; ok && task->inputs && i < n; i++)
+        if (roots[i].kind == TNI_EDGE_NODE) ok = mark_needed(task, roots[i].node);
+    for (int64_t i = 0; ok && i < n; i++) {
+        tni_tensor_retain(starts[i]);
+        ok = deliver(task, &roots[i], starts[i]);
+    }
+    for (tni_node *top; ok && (top = tni_ready_pop(&task->heap)) != NULL;) ok = run_node(task, top);
+    if (ok) share_leaf_inputs(task);
+    release_claims(task);
+    return ok ? TN_OK : tn_error();
+}

@@ -1,0 +1,170 @@
+/* flow.c - gradients on their way from node to node and into leaves.
+ *
+ * Invariant: memory is written in place only where nobody else can see it: one header, one reference to
+ * the storage, no history. Sums for a recorded backward are always new tensors.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+
+#include "core/autograd/engine.h"
+#include "core/autograd/engine_ops.h"
+
+/* ---- Locks: striped by address, since leaves are many and collisions harmless ------------------------- */
+
+#define FOUR(x) x, x, x, x
+static pthread_mutex_t locks[64] = {FOUR(FOUR(FOUR(PTHREAD_MUTEX_INITIALIZER)))};
+
+static pthread_mutex_t *lock_of(const tn_tensor *t) {
+    const uintptr_t p = (uintptr_t)t >> 6;
+    return &locks[(p ^ p >> 6) & 63];
+}
+
+void tni_leaf_lock(const tn_tensor *t) {
+    pthread_mutex_lock(lock_of(t));
+}
+
+void tni_leaf_unlock(const tn_tensor *t) {
+    pthread_mutex_unlock(lock_of(t));
+}
+
+/* ---- Whose memory is it? -------------------------------------------------------------------------------- */
+
+/* A gradient that nobody else holds needs no base: that would only keep the base's header alive. */
+static void forget_base(tn_tensor *t) {
+    tn_tensor *base = t->base;
+    if (!base || t->node || t->kept || atomic_load_explicit(&t->refs, memory_order_acquire) != 1) return;
+    t->base = NULL;
+    tni_tensor_release(base);
+}
+
+/* The caller's reference is the only way to this memory, and it is laid out plainly. */
+static bool is_sole(tn_tensor *t) {
+    forget_base(t);
+    return !t->base && !t->kept && (t->flags & TNI_CONTIGUOUS) &&
+           atomic_load_explicit(&t->refs, memory_order_acquire) == 1 &&
+           atomic_load_explicit(&t->storage->refs, memory_order_acquire) == 1;
+}
+
+static bool may_write(tn_tensor *t) {
+    return is_sole(t) && !(t->flags & TNI_REQUIRES_GRAD);
+}
+
+/* a + b, refs 1, in no scope. */
+static tn_tensor *sum(tn_tensor *a, tn_tensor *b) {
+    const tn_scope scope = tn_scope_push();
+    tn_tensor *t = tni_engine_add(a, b);
+    if (t) tni_tensor_retain(t);
+    tn_scope_pop(scope);
+    return t;
+}
+
+bool tni_flow_add(tn_tensor **into, tn_tensor *grad, bool create) {
+    tn_tensor *have = *into;
+    if (!have) {
+        *into = grad;
+        return true;
+    }
+    if (!create && may_write(have)) {
+        const tn_status status = tni_engine_add_into(have, grad);
+        tni_tensor_release(grad);
+        return status == TN_OK;
+    }
+    if (!create && may_write(grad)) {
+        *into = grad;
+        const tn_status status = tni_engine_add_into(grad, have);
+        tni_tensor_release(have);
+        return status == TN_OK;
+    }
+    tn_tensor *t = sum(have, grad);
+    tni_tensor_release(grad);
+    if (!t) return false;
+    *into = t;
+    tni_tensor_release(have);
+    return true;
+}
+
+/* ---- Into a leaf -------------------------------------------------------------------------------------------- */
+
+/* The storage has little more than t. */
+static bool fills_storage(const tn_tensor *t) {
+    const uint64_t bytes = (uint64_t)t->numel * (uint64_t)tni_dtype_bytes(t->dtype);
+    return t->offset == 0 && t->storage->bytes / 2 <= bytes;
+}
+
+/* grad as a tensor of its own, which the caller may keep and change. Takes over grad. */
+static tn_tensor *own(tn_tensor *grad, bool create) {
+    if (is_sole(grad) && fills_storage(grad)) return grad;
+    tn_tensor *copy = NULL;
+    if (create) {
+        const tn_scope scope = tn_scope_push();
+        copy = tni_engine_clone(grad);
+        if (copy) tni_tensor_retain(copy);
+        tn_scope_pop(scope);
+    } else {
+        copy = tni_engine_copy(grad);
+    }
+    tni_tensor_release(grad);
+    return copy;
+}
+
+static bool add_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create) {
+    if (!leaf->grad) {
+        leaf->grad = own(grad, create);
+        return leaf->grad != NULL;
+    }
+    if (create) return tni_flow_add(&leaf->grad, grad, true);
+    const tn_status status = tni_engine_add_into(leaf->grad, grad); /* in place: its owner may hold it */
+    tni_tensor_release(grad);
+    return status == TN_OK;
+}
+
+bool tni_flow_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create) {
+    tni_leaf_lock(leaf);
+    const bool ok = add_to_leaf(leaf, grad, create);
+    tni_leaf_unlock(leaf);
+    return ok;
+}
+
+/* ---- Out of a derivative --------------------------------------------------------------------------------------- */
+
+static bool same_sizes(const tn_tensor *t, const tni_slot *s) {
+    if (t->rank != s->rank) return false;
+    for (int32_t i = 0; i < s->rank; i++)
+        if (t->sizes[i] != s->dims[i]) return false;
+    return true;
+}
+
+static void replace(tni_slot *s, tn_tensor *t) {
+    tn_tensor *old = s->grad;
+    s->grad = t;
+    tni_tensor_release(old);
+}
+
+/* A number becomes a tensor full of it. */
+static bool spread(tni_slot *s) {
+    tn_meta m;
+    tni_slot_meta(s, &m);
+    tn_tensor *t = tni_tensor_new(s->dtype, m.rank, m.sizes, s->device);
+    if (!t) return false;
+    if (tni_engine_copy_into(t, s->grad)) {
+        tni_tensor_release(t);
+        return false;
+    }
+    replace(s, t);
+    return true;
+}
+
+bool tni_flow_fit(tni_slot *s) {
+    if ((s->grad->flags & TNI_WRAPPED) && !(s->grad->flags & TNI_REQUIRES_GRAD) && s->grad->rank == 0) return spread(s);
+    if (!same_sizes(s->grad, s)) {
+        tn_tensor *t = tni_engine_sum_to(s->grad, s->dims, s->rank);
+        if (!t) return false;
+        tni_tensor_retain(t);
+        replace(s, t);
+    }
+    if (tn_dtype_is(s->grad->dtype, s->dtype)) return true;
+    tn_tensor *t = tni_engine_to(s->grad, s->dtype);
+    if (!t) return false;
+    tni_tensor_retain(t);
+    replace(s, t);
+    return true;
+}

@@ -1,0 +1,325 @@
+/* node.c - making, filling and destroying tape nodes.
+ *
+ * Invariants: recording does no heap call once the slabs are warm; destruction never recurses, however
+ * deep the graph.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "core/autograd/engine_ops.h"
+#include "core/autograd/node.h"
+#include "core/memory.h"
+#include "core/state.h"
+
+static _Atomic uint64_t made, destroyed;
+
+uint64_t tni_node_live(void) {
+    const uint64_t gone = atomic_load(&destroyed); /* first: a node made in between does not go below 0 */
+    return atomic_load(&made) - gone;
+}
+
+/* ---- Blocks ------------------------------------------------------------------------------------------ */
+
+#define SLAB(bytes) {bytes, "autograd " #bytes, NULL}
+static tni_slab slabs[] = {SLAB(256), SLAB(384), SLAB(512), SLAB(640), SLAB(768), SLAB(1024), SLAB(2048), SLAB(4096)};
+
+static tni_slab *slab_for(uint64_t bytes) {
+    for (uint32_t i = 0; i < sizeof slabs / sizeof *slabs; i++)
+        if (bytes <= slabs[i].object_bytes) return &slabs[i];
+    return NULL;
+}
+
+void *tni_block_get(uint64_t bytes) {
+    tni_slab *slab = slab_for(bytes);
+    return slab ? tni_slab_get(slab) : tni_alloc(bytes);
+}
+
+void tni_block_put(void *block, uint64_t bytes) {
+    if (!block) return;
+    tni_slab *slab = slab_for(bytes);
+    if (slab) tni_slab_put(slab, block);
+    else tni_free(block);
+}
+
+/* ---- Measuring ----------------------------------------------------------------------------------------- */
+
+typedef struct layout {
+    uint64_t n_slots;
+    uint64_t n_dims;   /* sizes and strides of arguments */
+    uint64_t n_copied; /* 8-byte words of lists and strings */
+    uint64_t rank;     /* greatest */
+} layout;
+
+static void measure_tensor(layout *l, const tn_tensor *t, bool kept) {
+    l->n_slots++;
+    if (!t) return;
+    const uint64_t rank = (uint64_t)t->rank;
+    l->n_dims += kept ? 2 * rank : rank;
+    if (rank > l->rank) l->rank = rank;
+}
+
+static void measure(layout *l, const tn_value *v, bool kept) {
+    switch (v->tag) {
+    case TN_TAG_TENSOR: measure_tensor(l, v->tensor, kept); break;
+    case TN_TAG_TENSORS:
+        for (uint32_t i = 0; i < v->aux; i++) measure_tensor(l, v->tensors[i], kept);
+        break;
+    case TN_TAG_INTS:
+    case TN_TAG_FLOATS: l->n_copied += v->aux; break;
+    case TN_TAG_STR: l->n_copied += (uint64_t)v->aux / 8 + 1; break;
+    default: break;
+    }
+}
+
+/* One block for all of it; only the head is filled. */
+static tni_node *node_block(const tni_op *op, uint32_t n_args, const layout *l) {
+    const uint64_t n_results = op->schema.n_results;
+    const uint64_t per_result = (op->base ? op->base : op)->keep_results ? 2 * l->rank : l->rank;
+    const uint64_t n_dims = l->n_dims + n_results * per_result;
+    const uint64_t bytes = sizeof(tni_node) + (l->n_slots + n_results) * sizeof(tni_slot) +
+                           n_args * sizeof(tn_value) + (l->n_copied + n_dims) * 8;
+    if (l->n_slots > UINT32_MAX || bytes > UINT32_MAX) return NULL;
+    tni_node *n = tni_block_get(bytes);
+    if (!n) return NULL;
+    memset(n, 0, sizeof *n);
+    atomic_store_explicit(&n->refs, 1, memory_order_relaxed);
+    n->bytes = (uint32_t)bytes;
+    n->op = op;
+    n->slots = (tni_slot *)(n + 1);
+    n->results = n->slots + l->n_slots;
+    n->room_results = (uint32_t)n_results;
+    n->values = (tn_value *)(n->results + n_results);
+    n->dims = (int64_t *)(n->values + n_args) + l->n_copied;
+    n->room_dims = (uint32_t)n_dims;
+    n->seq = atomic_fetch_add_explicit(&made, 1, memory_order_relaxed) + 1;
+    return n;
+}
+
+/* ---- Filling --------------------------------------------------------------------------------------------- */
+
+static const int64_t *take_dims(tni_node *n, const tn_tensor *t, bool kept) {
+    int64_t *dims = n->dims;
+    for (int32_t i = 0; i < t->rank; i++) dims[i] = t->sizes[i];
+    if (kept)
+        for (int32_t i = 0; i < t->rank; i++) dims[t->rank + i] = t->strides[i];
+    const uint32_t used = (uint32_t)t->rank * (kept ? 2 : 1);
+    n->dims += used;
+    n->room_dims -= used;
+    return dims;
+}
+
+static void slot_fill(tni_node *n, tni_slot *s, const tn_tensor *t, bool kept) {
+    memset(s, 0, sizeof *s);
+    if (!t) {
+        s->flags = TNI_SLOT_ABSENT;
+        return;
+    }
+    s->device = t->storage->device;
+    s->dtype = t->dtype;
+    s->rank = t->rank;
+    s->dims = take_dims(n, t, kept);
+    if (t->flags & TNI_WRAPPED) s->flags |= TNI_SLOT_WRAPPED;
+    if (!kept) return;
+    s->flags |= TNI_SLOT_KEPT | (t->flags & TNI_CONTIGUOUS ? TNI_SLOT_CONTIGUOUS : 0);
+    s->offset = t->offset;
+    s->storage = t->storage;
+    atomic_fetch_add_explicit(&s->storage->refs, 1, memory_order_relaxed);
+    s->version = atomic_load_explicit(&s->storage->version, memory_order_acquire);
+    n->flags |= TNI_NODE_KEEPS;
+}
+
+static bool shares_storage(const tn_value *v, const tni_storage *s) {
+    if (v->tag == TN_TAG_TENSOR) return v->tensor && v->tensor->storage == s;
+    if (v->tag != TN_TAG_TENSORS) return false;
+    for (uint32_t i = 0; i < v->aux; i++)
+        if (v->tensors[i] && v->tensors[i]->storage == s) return true;
+    return false;
+}
+
+/* Will this call overwrite t? Then what is kept of it must be a copy. */
+static bool will_change(const tni_op *op, const tn_value *args, uint32_t n_args, const tn_tensor *t) {
+    for (uint32_t i = 0; op->schema.mutates && i < n_args; i++)
+        if (op->schema.params[i].mutated && shares_storage(&args[i], t->storage)) return true;
+    return false;
+}
+
+typedef struct filler {
+    tni_node *node;
+    const tn_value *args;
+    uint32_t n_args;
+    int64_t *copied; /* next free word for lists */
+} filler;
+
+static bool add_slot(filler *f, tn_tensor *t, uint32_t param) {
+    tni_node *n = f->node;
+    const bool kept = tni_node_base(n)->keep_args >> param & 1;
+    tni_slot *s = &n->slots[n->n_slots];
+    tn_tensor *copy = NULL;
+    if (t && kept && will_change(n->op, f->args, f->n_args, t)) {
+        copy = tni_engine_copy(t);
+        if (!copy) return false;
+        if (t->flags & TNI_WRAPPED) copy->flags |= TNI_WRAPPED;
+    }
+    slot_fill(n, s, copy ? copy : t, kept);
+    n->n_slots++;
+    tni_tensor_release(copy);
+    if (!t) return true;
+    if (n->op->schema.params[param].mutated) s->target = t;
+    return tni_history_edge(t, &s->edge);
+}
+
+static void copy_words(filler *f, tn_value *out, const void *from, uint64_t bytes, uint64_t words) {
+    if (bytes) memcpy(f->copied, from, bytes);
+    if (out->tag == TN_TAG_STR) ((char *)f->copied)[bytes] = 0;
+    out->ints = f->copied; /* the union's pointers are one address */
+    f->copied += words;
+}
+
+static bool add_value(filler *f, uint32_t param) {
+    tni_node *n = f->node;
+    const tn_value *v = &f->args[param];
+    tn_value *out = &n->values[param];
+    *out = *v;
+    n->n_values++;
+    if (v->tag == TN_TAG_TENSOR || v->tag == TN_TAG_TENSORS) {
+        if (v->tag == TN_TAG_TENSOR) out->aux = 1;
+        out->i = n->n_slots;
+        if (v->tag == TN_TAG_TENSOR) return add_slot(f, v->tensor, param);
+        for (uint32_t i = 0; i < v->aux; i++)
+            if (!add_slot(f, v->tensors[i], param)) return false;
+    } else if (v->tag == TN_TAG_INTS || v->tag == TN_TAG_FLOATS) {
+        copy_words(f, out, v->ints, (uint64_t)v->aux * 8, v->aux);
+    } else if (v->tag == TN_TAG_STR) {
+        copy_words(f, out, v->str, v->aux, (uint64_t)v->aux / 8 + 1);
+    } else if (v->tag == TN_TAG_RNG && v->rng) {
+        n->rng = *v->rng;
+        n->flags |= TNI_NODE_RNG;
+    }
+    return true;
+}
+
+tni_node *tni_node_new(const tni_op *op, const tn_value *args, uint32_t n_args, const tn_rng *rng) {
+    const uint32_t keep = (op->base ? op->base : op)->keep_args;
+    layout l = {0};
+    if (n_args > op->schema.n_params) n_args = op->schema.n_params;
+    for (uint32_t i = 0; i < n_args; i++) measure(&l, &args[i], keep >> i & 1);
+    tni_node *n = node_block(op, n_args, &l);
+    if (!n) {
+        tn_raise(TN_ERR_NOMEM, "no memory to record '%s' for backward", op->schema.name);
+        return NULL;
+    }
+    filler f = {n, args, n_args, n->dims - l.n_copied};
+    for (uint32_t i = 0; i < n_args; i++) {
+        if (add_value(&f, i)) continue;
+        tni_node_release(n);
+        return NULL;
+    }
+    if (rng) {
+        n->rng = *rng;
+        n->flags |= TNI_NODE_RNG;
+    }
+    return n;
+}
+
+/* ---- Results ------------------------------------------------------------------------------------------------ */
+
+uint32_t tni_node_result_index(const tni_node *n, uint32_t slot) {
+    const uint32_t in_schema = n->op->schema.n_results;
+    for (uint32_t i = 0; i < in_schema; i++) {
+        const uint32_t count = n->op->schema.results[i].list ? n->n_results + 1 - in_schema : 1;
+        if (slot < count) return i;
+        slot -= count;
+    }
+    return in_schema ? in_schema - 1 : 0;
+}
+
+static bool results_room(tni_node *n, tn_tensor *const *results, uint32_t n_results, bool keep) {
+    uint64_t n_dims = 0;
+    for (uint32_t i = 0; i < n_results; i++)
+        if (results[i]) n_dims += (keep ? 2 : 1) * (uint64_t)results[i]->rank;
+    if (n_results <= n->room_results && n_dims <= n->room_dims) return true;
+    const uint64_t bytes = n_results * sizeof(tni_slot) + n_dims * 8;
+    if (n_dims > UINT32_MAX) return false;
+    n->more = tni_block_get(bytes);
+    if (!n->more) return false;
+    n->more_bytes = bytes;
+    n->results = n->more;
+    n->dims = (int64_t *)(n->results + n_results);
+    n->room_dims = (uint32_t)n_dims;
+    return true;
+}
+
+bool tni_node_results(tni_node *n, tn_tensor *const *results, uint32_t n_results) {
+    const uint32_t keep = tni_node_base(n)->keep_results;
+    if (!results_room(n, results, n_results, keep != 0)) {
+        tn_raise(TN_ERR_NOMEM, "no memory to record '%s' for backward", n->op->schema.name);
+        return false;
+    }
+    n->n_results = n_results;
+    for (uint32_t i = 0; i < n_results; i++)
+        slot_fill(n, &n->results[i], results[i], keep && keep >> tni_node_result_index(n, i) & 1);
+    return true;
+}
+
+void tni_slot_meta(const tni_slot *s, tn_meta *out) {
+    memset(out, 0, sizeof *out);
+    out->dtype = s->dtype;
+    out->rank = s->rank;
+    int64_t stride = 1; /* cannot overflow: the tensor existed */
+    for (int32_t i = s->rank - 1; i >= 0; i--) {
+        out->sizes[i] = s->dims[i];
+        out->strides[i] = s->flags & TNI_SLOT_KEPT ? s->dims[s->rank + i] : stride;
+        stride *= s->dims[i] > 0 ? s->dims[i] : 1;
+    }
+}
+
+/* ---- The end ------------------------------------------------------------------------------------------------- */
+
+static void forget(tni_slot *slots, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        tni_storage *s = slots[i].storage;
+        slots[i].storage = NULL;
+        if (s) tni_storage_release(s);
+    }
+}
+
+void tni_node_forget(tni_node *n) {
+    if (!(n->flags & TNI_NODE_KEEPS)) return;
+    forget(n->slots, n->n_slots);
+    forget(n->results, n->n_results);
+    n->flags |= TNI_NODE_CONSUMED;
+}
+
+static void destroy(tni_node *n) {
+    tni_node_forget(n);
+    for (uint32_t i = 0; i < n->n_slots; i++) tni_edge_release(&n->slots[i].edge);
+    tni_block_put(n->slices, sizeof *n->slices);
+    tni_block_put(n->more, n->more_bytes);
+    tni_block_put(n, n->bytes);
+    atomic_fetch_add_explicit(&destroyed, 1, memory_order_relaxed);
+}
+
+void tni_node_retain(tni_node *n) {
+    atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed);
+}
+
+/* True if it was the last. Whoever holds the only one needs no atomic write. */
+static bool drop_ref(tni_node *n) {
+    if (atomic_load_explicit(&n->refs, memory_order_acquire) == 1) return true;
+    return atomic_fetch_sub_explicit(&n->refs, 1, memory_order_acq_rel) == 1;
+}
+
+/* Destroying a node drops edges, which may drop nodes, also by way of a leaf and its gradient: all of
+ * them queue up for the outermost call on this thread. */
+void tni_node_release(tni_node *n) {
+    if (!n || !drop_ref(n)) return;
+    /* tni_tls itself, not tni_state_get: this also runs while a thread ends. */
+    n->next_dying = tni_tls.dying;
+    tni_tls.dying = n;
+    if (tni_tls.destroying) return;
+    tni_tls.destroying = true;
+    while ((n = tni_tls.dying) != NULL) {
+        tni_tls.dying = n->next_dying;
+        destroy(n);
+    }
+    tni_tls.destroying = false;
+}
