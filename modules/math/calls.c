@@ -1,0 +1,75 @@
+/* calls.c - steps that several derivatives and decompositions take.
+ *
+ * Invariant: nothing here reads a tensor's metadata without checking that there is a tensor.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/math/calls.h"
+
+tn_tensor *math_call(tn_op_ref *op, const tn_value *args, size_t n_args) {
+    tn_value out = tn_value_none();
+    return tn_plugin_ops->call(op, args, (uint32_t)n_args, &out, 1) == TN_OK ? out.tensor : NULL;
+}
+
+tn_tensor *math_number(double x) { return tn_plugin_ops->scalar(tn_float(x)); }
+
+bool math_meta(tn_tensor *t, tn_meta *out) { return t && tn_plugin_ops->meta(t, out) == TN_OK; }
+
+tn_tensor *math_full(const tn_meta *m, double value, tn_tensor *where) {
+    tn_device device;
+
+    if (!where || tn_plugin_ops->device(where, &device) != TN_OK) return NULL;
+    tn_tensor *t = tn_plugin_ops->empty((tn_ints){m->sizes, m->rank}, m->dtype, device);
+    return t ? tn_fill_(t, tn_float(value)) : NULL;
+}
+
+tn_tensor *math_arg(const tn_value *args, uint32_t n_args, uint32_t i) {
+    return i < n_args && args[i].tag == TN_TAG_TENSOR ? args[i].tensor : NULL;
+}
+
+tn_tensor *math_reshape(tn_tensor *t, const int64_t *sizes, int32_t rank) {
+    return tn_reshape(t, (tn_ints){sizes, rank});
+}
+
+tn_tensor *math_sum_keep(tn_tensor *t, const int64_t *dims, int64_t n) {
+    static tn_op_ref op = {"sum.dim", 0, 0};
+    return MATH_CALL(&op, tn_value_tensor(t), tn_value_ints((tn_ints){dims, n}), tn_bool(true));
+}
+
+tn_tensor *math_mean_keep(tn_tensor *t, const int64_t *dims, int64_t n) {
+    static tn_op_ref op = {"mean.dim", 0, 0};
+    return MATH_CALL(&op, tn_value_tensor(t), tn_value_ints((tn_ints){dims, n}), tn_bool(true));
+}
+
+tn_tensor *math_narrow(tn_tensor *t, int64_t dim, int64_t start, int64_t n) {
+    static tn_op_ref op = {"slice", 0, 0};
+    return MATH_CALL(&op, tn_value_tensor(t), tn_int(dim), tn_int(start), tn_int(start + n));
+}
+
+tn_tensor *math_cat(tn_tensor *const *xs, int64_t n, int64_t dim) {
+    static tn_op_ref op = {"cat", 0, 0};
+    return MATH_CALL(&op, tn_value_tensors((tn_tensors){xs, n}), tn_int(dim));
+}
+
+int64_t math_from_end(int64_t dim, int64_t rank) { return dim < 0 ? dim + (rank ? rank : 1) : dim; }
+
+uint32_t math_dim_mask(tn_value dim, int32_t rank) {
+    const uint32_t all = (1u << rank) - 1;
+    uint32_t mask = 0;
+
+    if (dim.tag == TN_TAG_INT) return 1u << math_from_end(dim.i, rank) & all;
+    if (dim.tag != TN_TAG_INTS || dim.aux == 0) return all;
+    for (uint32_t i = 0; i < dim.aux; i++) mask |= 1u << math_from_end(dim.ints[i], rank);
+    return mask & all;
+}
+
+tn_meta math_kept(const tn_meta *x, uint32_t mask) {
+    tn_meta kept = *x;
+    for (int32_t i = 0; i < x->rank; i++)
+        if (mask >> i & 1) kept.sizes[i] = 1;
+    return kept;
+}
+
+int64_t math_rows(const tn_meta *m) {
+    int64_t n = 1;
+    for (int32_t i = 0; i < m->rank - 1; i++) n *= m->sizes[i];
+    return n;
+}

@@ -1,0 +1,40 @@
+/* calls.h - what derivatives and decompositions share: small steps over the generated wrappers.
+ *
+ * All results belong to the current scope. A NULL result means that an error is pending; it may be
+ * passed on, because every op then does nothing.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_MATH_CALLS_H
+#define TENON_MATH_CALLS_H
+
+#include "modules/math/math_ops.h"
+
+#include "modules/math/rows.h"
+
+/* Calls op with the values given. Where optional arguments are given or results are several, this
+ * reads better than a wrapper's option struct. Returns result 0, NULL on error. */
+#define MATH_CALL(name, ...)                                                                       \
+    math_call(name, (const tn_value[]){__VA_ARGS__},                                               \
+              sizeof((const tn_value[]){__VA_ARGS__}) / sizeof(tn_value))
+tn_tensor *math_call(tn_op_ref *, const tn_value *args, size_t n_args);
+
+tn_tensor *math_number(double); /* 0-dim; gives way in promotion */
+/* A new tensor of `value`, with sizes and dtype of a meta, where `where` lives. */
+tn_tensor *math_full(const tn_meta *, double value, tn_tensor *where);
+bool math_meta(tn_tensor *, tn_meta *out); /* false: an error is pending */
+tn_tensor *math_arg(const tn_value *args, uint32_t n_args, uint32_t i); /* NULL if absent */
+tn_tensor *math_reshape(tn_tensor *, const int64_t *sizes, int32_t rank);
+/* Sum and mean over dims, which stay with size 1. */
+tn_tensor *math_sum_keep(tn_tensor *, const int64_t *dims, int64_t n);
+tn_tensor *math_mean_keep(tn_tensor *, const int64_t *dims, int64_t n);
+tn_tensor *math_narrow(tn_tensor *, int64_t dim, int64_t start, int64_t n);
+tn_tensor *math_cat(tn_tensor *const *, int64_t n, int64_t dim);
+
+/* A reduction's dims as bits, negative ones counted from the end; none given means all. */
+uint32_t math_dim_mask(tn_value dim, int32_t rank);
+/* x's sizes, with 1 in the dims of mask. */
+tn_meta math_kept(const tn_meta *x, uint32_t mask);
+/* A dim in -rank..rank-1 made non-negative; rank 0 counts as 1. */
+int64_t math_from_end(int64_t dim, int64_t rank);
+int64_t math_rows(const tn_meta *); /* product of all sizes but the last */
+
+#endif

@@ -1,0 +1,425 @@
+/* decompositions.c - composite ops written in other ops: how they run where no kernel takes them.
+ *
+ * Invariant: only ops are called, so a decomposition runs on every device and, where its row has no
+ * derivative, differentiates by itself. Arguments are borrowed handles; the caller has opened a
+ * scope and moves out what is put into outs.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/math/calls.h"
+
+static tn_status give(tn_value *outs, tn_tensor *y) {
+    outs[0] = tn_value_tensor(y);
+    return y ? TN_OK : tn_plugin_ops->error();
+}
+
+static tn_status pending(void) { return tn_plugin_ops->error(); }
+
+static bool is_half(tn_dtype d) { return tn_dtype_is(d, TN_F16) || tn_dtype_is(d, TN_BF16); }
+
+/* x's elements, contiguous, as dtype. */
+static tn_tensor *copy_as(tn_tensor *x, const tn_meta *m, tn_dtype dtype) {
+    tn_device device;
+
+    if (tn_plugin_ops->device(x, &device) != TN_OK) return NULL;
+    return tn_copy_(tn_plugin_ops->empty((tn_ints){m->sizes, m->rank}, dtype, device), x);
+}
+
+/* ---- Create and copy ---------------------------------------------------------------------- */
+
+tn_status math_compose_clone(const tn_value *args, uint32_t n_args, tn_value *outs,
+                             uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+    tn_meta m;
+
+    (void)n_outs;
+    return math_meta(x, &m) ? give(outs, copy_as(x, &m, m.dtype)) : pending();
+}
+
+static bool is_contiguous(const tn_meta *m) {
+    int64_t step = 1;
+
+    for (int32_t i = m->rank - 1; i >= 0; i--) {
+        if (m->sizes[i] == 0) return true;
+        if (m->sizes[i] != 1 && m->strides[i] != step) return false;
+        step *= m->sizes[i];
+    }
+    return true;
+}
+
+tn_status math_compose_contiguous(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                  uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_meta(x, &m)) return pending();
+    return give(outs, is_contiguous(&m) ? x : tn_clone(x));
+}
+
+tn_status math_compose_to(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+    tn_meta m;
+
+    (void)n_outs;
+    return math_meta(x, &m) ? give(outs, copy_as(x, &m, args[1].dtype)) : pending();
+}
+
+tn_status math_compose_full_like(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                 uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+    tn_device device;
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_meta(x, &m) || tn_plugin_ops->device(x, &device) != TN_OK) return pending();
+    return give(
+        outs, tn_fill_(tn_plugin_ops->empty((tn_ints){m.sizes, m.rank}, m.dtype, device), args[1]));
+}
+
+/* ---- Reduce ------------------------------------------------------------------------------- */
+
+/* sum / n. 16-bit floats are summed and divided as f32: their sum may be too large for them. */
+tn_status math_compose_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
+                            uint32_t n_outs) {
+    static tn_op_ref sum = {"sum.dim", 0, 0};
+    tn_tensor *x = math_arg(args, n_args, 0);
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_meta(x, &m)) return pending();
+    const uint32_t mask = math_dim_mask(args[1], m.rank);
+    double n = 1;
+    for (int32_t i = 0; i < m.rank; i++)
+        if (mask >> i & 1) n *= (double)m.sizes[i];
+    const bool half = is_half(m.dtype);
+    tn_tensor *total = MATH_CALL(&sum, tn_value_tensor(half ? tn_to(x, TN_F32) : x), args[1],
+                                 n_args > 2 ? args[2] : tn_bool(false));
+    tn_tensor *y = tn_div(total, math_number(n));
+    return give(outs, half ? tn_to(y, m.dtype) : y);
+}
+
+/* Sums over the dims that are new or were of size 1, then drops the new ones. */
+tn_status math_compose_sum_to(const tn_value *args, uint32_t n_args, tn_value *outs,
+                              uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+    int64_t dims[TN_MAX_RANK], n = 0;
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_meta(x, &m)) return pending();
+    const int32_t rank = (int32_t)args[1].aux, more = m.rank - rank;
+    for (int32_t i = 0; i < m.rank; i++)
+        if (i < more || (args[1].ints[i - more] == 1 && m.sizes[i] != 1)) dims[n++] = i;
+    if (n > 0) x = math_sum_keep(x, dims, n);
+    return give(outs, more > 0 ? math_reshape(x, args[1].ints, rank) : x);
+}
+
+/* ---- Matrix products ---------------------------------------------------------------------- */
+
+/* t's leading dims broadcast to batch and joined into one: [B,m,k]. Costs a copy only where strides
+ * disagree. */
+static tn_tensor *batched(tn_tensor *t, const tn_meta *m, const tn_meta *batch, int64_t n_batch) {
+    int64_t sizes[TN_MAX_RANK];
+
+    for (int32_t i = 0; i < batch->rank; i++) sizes[i] = batch->sizes[i];
+    for (int32_t i = 0; i < 2; i++) sizes[batch->rank + i] = m->sizes[m->rank - 2 + i];
+    t = tn_expand(t, (tn_ints){sizes, (int64_t)batch->rank + 2});
+    return math_reshape(t, (int64_t[]){n_batch, m->sizes[m->rank - 2], m->sizes[m->rank - 1]}, 3);
+}
+
+/* Matrices with any leading dims -> [.., m, n] as `sizes`. */
+static tn_tensor *product(tn_tensor *a, tn_tensor *b, tn_ints sizes) {
+    tn_meta a_meta, b_meta, batch = {0};
+
+    if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return NULL;
+    if (b_meta.rank == 2) { /* a's batches are rows of one product */
+        const int64_t rows[3] = {1, math_rows(&a_meta), a_meta.sizes[a_meta.rank - 1]};
+        a = math_reshape(a, rows, 3);
+        return tn_reshape(tn_gemm(a, tn_unsqueeze(b, 0)), sizes);
+    }
+    math_broadcast(&batch, a_meta.sizes, a_meta.rank - 2);
+    math_broadcast(&batch, b_meta.sizes, b_meta.rank - 2);
+    const int64_t n = math_meta_numel(&batch);
+    return tn_reshape(tn_gemm(batched(a, &a_meta, &batch, n), batched(b, &b_meta, &batch, n)),
+                      sizes);
+}
+
+tn_status math_compose_matmul(const tn_value *args, uint32_t n_args, tn_value *outs,
+                              uint32_t n_outs) {
+    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
+    tn_meta a_meta, b_meta, y = {0};
+
+    (void)n_outs;
+    if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return pending();
+    math_broadcast(&y, a_meta.sizes, a_meta.rank > 2 ? a_meta.rank - 2 : 0);
+    math_broadcast(&y, b_meta.sizes, b_meta.rank > 2 ? b_meta.rank - 2 : 0);
+    if (a_meta.rank > 1)
+        y.sizes[y.rank++] = a_meta.sizes[a_meta.rank - 2];
+    else
+        a = tn_unsqueeze(a, 0);
+    if (b_meta.rank > 1)
+        y.sizes[y.rank++] = b_meta.sizes[b_meta.rank - 1];
+    else
+        b = tn_unsqueeze(b, 1);
+    return give(outs, product(a, b, (tn_ints){y.sizes, y.rank}));
+}
+
+tn_status math_compose_linear(const tn_value *args, uint32_t n_args, tn_value *outs,
+                              uint32_t n_outs) {
+    tn_tensor *b = math_arg(args, n_args, 2);
+    tn_tensor *y =
+        tn_matmul(math_arg(args, n_args, 0), tn_transpose(math_arg(args, n_args, 1), 0, 1));
+
+    (void)n_outs;
+    return give(outs, b ? tn_add(y, b) : y);
+}
+
+/* ---- Softmax ------------------------------------------------------------------------------ */
+
+/* x less its largest along dim, so that exp stays in range. Nothing has no largest. */
+static tn_tensor *shifted(tn_tensor *x, const tn_value *dim) {
+    static tn_op_ref amax = {"amax", 0, 0};
+    tn_meta m;
+
+    if (!math_meta(x, &m) || math_meta_numel(&m) == 0) return x;
+    return tn_sub(x, MATH_CALL(&amax, tn_value_tensor(x), tn_value_ints((tn_ints){&dim->i, 1}),
+                               tn_bool(true)));
+}
+
+tn_status math_compose_softmax(const tn_value *args, uint32_t n_args, tn_value *outs,
+                               uint32_t n_outs) {
+    tn_tensor *e = tn_exp(shifted(math_arg(args, n_args, 0), &args[1]));
+
+    (void)n_outs;
+    return give(outs, tn_div(e, math_sum_keep(e, &args[1].i, 1)));
+}
+
+tn_status math_compose_log_softmax(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                   uint32_t n_outs) {
+    tn_tensor *z = shifted(math_arg(args, n_args, 0), &args[1]);
+
+    (void)n_outs;
+    return give(outs, tn_sub(z, tn_log(math_sum_keep(tn_exp(z), &args[1].i, 1))));
+}
+
+tn_status math_compose_softmax_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                   uint32_t n_outs) {
+    tn_tensor *grad = math_arg(args, n_args, 0), *y = math_arg(args, n_args, 1);
+
+    (void)n_outs; /* y (grad - sum(grad y)) */
+    return give(outs, tn_mul(y, tn_sub(grad, math_sum_keep(tn_mul(grad, y), &args[2].i, 1))));
+}
+
+tn_status math_compose_log_softmax_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                       uint32_t n_outs) {
+    tn_tensor *grad = math_arg(args, n_args, 0), *y = math_arg(args, n_args, 1);
+
+    (void)n_outs; /* grad - exp(y) sum(grad) */
+    return give(outs, tn_sub(grad, tn_mul(tn_exp(y), math_sum_keep(grad, &args[2].i, 1))));
+}
+
+/* ---- Norms -------------------------------------------------------------------------------- */
+
+typedef struct dims {
+    int64_t dims[TN_MAX_RANK], n;
+} dims;
+
+static bool last_dims(const tn_meta *m, uint32_t n, dims *out) {
+    if (n > (uint32_t)m->rank) return false;
+    out->n = n;
+    for (int64_t i = 0; i < out->n; i++) out->dims[i] = m->rank - out->n + i;
+    return true;
+}
+
+tn_status math_compose_layer_norm(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                  uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0), *w = math_arg(args, n_args, 2);
+    tn_tensor *b = math_arg(args, n_args, 3);
+    tn_meta m;
+    dims t;
+
+    if (!math_meta(x, &m) || !last_dims(&m, args[1].aux, &t)) return pending();
+    tn_tensor *mean = math_mean_keep(x, t.dims, t.n), *centred = tn_sub(x, mean);
+    tn_tensor *variance = math_mean_keep(tn_mul(centred, centred), t.dims, t.n);
+    tn_tensor *rstd = tn_rsqrt(tn_add(variance, math_number(args[4].f)));
+    tn_tensor *y = tn_mul(centred, rstd);
+    if (w) y = tn_mul(y, w);
+    if (n_outs > 1) outs[1] = tn_value_tensor(mean);
+    if (n_outs > 2) outs[2] = tn_value_tensor(rstd);
+    return give(outs, b ? tn_add(y, b) : y);
+}
+
+/* (grad, x, w?, mean, rstd, shape), with normal = (x - mean) rstd and d = grad w:
+ * dx = rstd (d - mean(d) - normal mean(d normal)), dw = sum(grad normal), db = sum(grad) */
+tn_status math_compose_layer_norm_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                      uint32_t n_outs) {
+    tn_tensor *grad = math_arg(args, n_args, 0), *w = math_arg(args, n_args, 2);
+    tn_tensor *x = math_arg(args, n_args, 1), *rstd = math_arg(args, n_args, 4);
+    const tn_ints shape = {args[5].ints, args[5].aux};
+    tn_meta kept;
+    dims t;
+
+    (void)n_outs;
+    if (!math_meta(x, &kept) || !last_dims(&kept, args[5].aux, &t)) return pending();
+    for (int64_t i = 0; i < t.n; i++) kept.sizes[t.dims[i]] = 1;
+    tn_tensor *mean = math_reshape(math_arg(args, n_args, 3), kept.sizes, kept.rank);
+    rstd = math_reshape(rstd, kept.sizes, kept.rank);
+    tn_tensor *normal = tn_mul(tn_sub(x, mean), rstd), *d = w ? tn_mul(grad, w) : grad;
+    tn_tensor *along = tn_mul(normal, math_mean_keep(tn_mul(d, normal), t.dims, t.n));
+    tn_tensor *across = tn_sub(tn_sub(d, math_mean_keep(d, t.dims, t.n)), along);
+    outs[1] = tn_value_tensor(tn_sum_to(tn_mul(grad, normal), shape));
+    outs[2] = tn_value_tensor(tn_sum_to(grad, shape));
+    return give(outs, tn_mul(rstd, across));
+}
+
+/* ---- Losses ------------------------------------------------------------------------------- */
+
+tn_status math_compose_mse_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    tn_tensor *d = tn_sub(math_arg(args, n_args, 0), math_arg(args, n_args, 1));
+
+    (void)n_outs;
+    return give(outs, tn_mean(tn_mul(d, d)));
+}
+
+/* grad (softmax(x) - one_hot(target)) / N */
+tn_status math_compose_cross_entropy_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                         uint32_t n_outs) {
+    tn_tensor *grad = math_arg(args, n_args, 0), *p = tn_softmax(math_arg(args, n_args, 1), 1);
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_meta(p, &m)) return pending();
+    const double n = (double)m.sizes[0];
+    m.sizes[1] = 1;
+    tn_tensor *at = tn_unsqueeze(math_arg(args, n_args, 2), 1);
+    tn_tensor *d = tn_scatter_add(p, 1, at, math_full(&m, -1, p));
+    return give(outs, tn_mul(d, tn_div(grad, math_number(n))));
+}
+
+tn_status math_compose_one_hot(const tn_value *args, uint32_t n_args, tn_value *outs,
+                               uint32_t n_outs) {
+    tn_tensor *at = tn_unsqueeze(math_arg(args, n_args, 0), -1);
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_meta(at, &m)) return pending();
+    m.sizes[m.rank - 1] = args[1].i;
+    return give(outs, tn_scatter_add(math_full(&m, 0, at), -1, at, tn_ones_like(at)));
+}
+
+/* ---- Views and joins ---------------------------------------------------------------------- */
+
+/* zeros of args[1]'s sizes, with grad copied into the part of them that op(zeros, args[2..]) shows.
+ */
+static tn_status put_back(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs) {
+    tn_tensor *grad = math_arg(args, n_args, 0);
+    tn_value part_args[5];
+    tn_meta m;
+
+    if (!math_meta(grad, &m) || args[1].aux > TN_MAX_RANK || n_args > 6) return pending();
+    m.rank = (int32_t)args[1].aux;
+    for (int32_t i = 0; i < m.rank; i++) m.sizes[i] = args[1].ints[i];
+    tn_tensor *whole = math_full(&m, 0, grad);
+    part_args[0] = tn_value_tensor(whole);
+    for (uint32_t i = 2; i < n_args; i++) part_args[i - 1] = args[i];
+    tn_tensor *part = math_call(op, part_args, n_args - 1);
+    return give(outs, tn_copy_(part, grad) ? whole : NULL);
+}
+
+tn_status math_compose_slice_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                 uint32_t n_outs) {
+    static tn_op_ref op = {"slice", 0, 0};
+
+    (void)n_outs;
+    return put_back(&op, args, n_args, outs);
+}
+
+tn_status math_compose_select_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                  uint32_t n_outs) {
+    static tn_op_ref op = {"select", 0, 0};
+
+    (void)n_outs;
+    return put_back(&op, args, n_args, outs);
+}
+
+tn_status math_compose_reshape(const tn_value *args, uint32_t n_args, tn_value *outs,
+                               uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+    char why[MATH_TEXT] = "";
+    tn_meta m, y;
+
+    (void)n_outs;
+    if (!math_meta(x, &m)) return pending();
+    if (!math_infer_sizes(&m, (tn_ints){args[1].ints, args[1].aux}, &y, why))
+        return tn_plugin_ops->fail(TN_ERR_SHAPE, why, tn_strlen(why));
+    if (!math_view_strides(&m, &y)) x = tn_clone(x);
+    return give(outs, tn_view_sizes(x, (tn_ints){y.sizes, y.rank}));
+}
+
+static tn_tensor *nothing_of(tn_tensor *x) { /* [0], of x's dtype */
+    return math_reshape(math_narrow(x, 0, 0, 0), (int64_t[]){0}, 1);
+}
+
+/* The dtype that a list has in common: what the core says that adding its members gives. */
+static bool common_dtype(const tn_value *xs, tn_dtype *out) {
+    tn_meta m;
+
+    if (!math_meta(xs->tensors[0], &m)) return false;
+    *out = m.dtype;
+    for (uint32_t i = 1; i < xs->aux; i++) {
+        if (!math_meta(xs->tensors[i], &m)) return false;
+        if (tn_dtype_is(m.dtype, *out)) continue;
+        tn_tensor *sum = tn_to(nothing_of(xs->tensors[0]), *out);
+        if (!math_meta(tn_add(sum, nothing_of(xs->tensors[i])), &m)) return false;
+        *out = m.dtype;
+    }
+    return true;
+}
+
+tn_status math_compose_cat(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
+    const tn_value *xs = &args[0];
+    tn_device device;
+    tn_dtype dtype;
+    tn_meta x, y;
+
+    (void)n_args, (void)n_outs;
+    if (!common_dtype(xs, &dtype) || !math_meta(xs->tensors[0], &y)) return pending();
+    if (tn_plugin_ops->device(xs->tensors[0], &device) != TN_OK) return pending();
+    const int64_t dim = math_from_end(args[1].i, y.rank);
+    for (uint32_t i = 1; i < xs->aux; i++) {
+        if (!math_meta(xs->tensors[i], &x)) return pending();
+        y.sizes[dim] += x.sizes[dim]; /* the shape rule has checked the total */
+    }
+    tn_tensor *whole = tn_plugin_ops->empty((tn_ints){y.sizes, y.rank}, dtype, device);
+    for (int64_t i = 0, start = 0; i < (int64_t)xs->aux; i++, start += x.sizes[dim]) {
+        if (!math_meta(xs->tensors[i], &x)) return pending();
+        if (!tn_copy_(math_narrow(whole, dim, start, x.sizes[dim]), xs->tensors[i]))
+            return pending();
+    }
+    return give(outs, whole);
+}
+
+tn_status math_compose_stack(const tn_value *args, uint32_t n_args, tn_value *outs,
+                             uint32_t n_outs) {
+    const uint64_t n = args[0].aux;
+    tn_tensor **xs = tn_plugin_host->alloc(tn_plugin_self, (n ? n : 1) * sizeof *xs);
+
+    (void)n_args, (void)n_outs;
+    if (!xs) return tn_plugin_ops->fail(TN_ERR_NOMEM, "no memory for the list", 22);
+    for (uint64_t i = 0; i < n; i++) xs[i] = tn_unsqueeze(args[0].tensors[i], args[1].i);
+    tn_tensor *y = math_cat(xs, (int64_t)n, args[1].i);
+    tn_plugin_host->free(tn_plugin_self, xs);
+    return give(outs, y);
+}
+
+/* ---- Data-dependent sizes ----------------------------------------------------------------- */
+
+tn_status math_compose_nonzero(const tn_value *args, uint32_t n_args, tn_value *outs,
+                               uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0), *count = tn_nonzero_count(x);
+    int64_t n = 0;
+
+    (void)n_outs;
+    if (!count || tn_plugin_ops->read(count, &n, sizeof n) != TN_OK) return pending();
+    return give(outs, tn_nonzero_fill(x, n));
+}

@@ -1,0 +1,267 @@
+/* derivatives.c - derivatives that need more than an expression: lists, several results, sizes of
+ * arguments.
+ *
+ * Invariant: everything is computed by ops, so that a recorded backward differentiates again;
+ * gradients may be larger than their argument where that was broadcast, the engine sums them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/math/calls.h"
+
+static tn_tensor *grad_of(tn_grad_ctx *c) { return tn_plugin_ops->grad_out(c, 0); }
+static tn_tensor *saved(tn_grad_ctx *c, const char *name) {
+    return tn_plugin_ops->grad_saved(c, name);
+}
+static tn_value arg(tn_grad_ctx *c, const char *name) { return tn_plugin_ops->grad_arg(c, name); }
+static bool needs(tn_grad_ctx *c, const char *name) { return tn_plugin_ops->grad_needs(c, name); }
+static void set(tn_grad_ctx *c, const char *name, tn_tensor *g) {
+    tn_plugin_ops->grad_set(c, name, g);
+}
+static bool meta_of(tn_grad_ctx *c, const char *name, tn_meta *out) {
+    return tn_plugin_ops->grad_meta(c, name, out) == TN_OK;
+}
+static tn_tensor *last_two_exchanged(tn_tensor *t) { return tn_transpose(t, -2, -1); }
+
+/* ---- Elementwise -------------------------------------------------------------------------- */
+
+/* g where x is inside min..max, the bounds included. */
+void math_grad_clamp(tn_grad_ctx *c) {
+    tn_tensor *g = grad_of(c), *x = saved(c, "x"), *zero = math_number(0);
+    const tn_value min = arg(c, "min"), max = arg(c, "max");
+
+    if (min.tag == TN_TAG_FLOAT) g = tn_where(tn_ge(x, math_number(min.f)), g, zero);
+    if (max.tag == TN_TAG_FLOAT) g = tn_where(tn_le(x, math_number(max.f)), g, zero);
+    set(c, "x", g);
+}
+
+void math_grad_to(tn_grad_ctx *c) {
+    tn_meta x;
+    if (meta_of(c, "x", &x)) set(c, "x", tn_to(grad_of(c), x.dtype));
+}
+
+/* g 2 (x - target) / n */
+void math_grad_mse_loss(tn_grad_ctx *c) {
+    tn_tensor *x = saved(c, "x"), *target = saved(c, "target"), *difference = tn_sub(x, target);
+    tn_meta m;
+
+    if (!math_meta(difference, &m)) return;
+    tn_tensor *d =
+        tn_mul(difference, tn_mul(grad_of(c), math_number(2.0 / (double)math_meta_numel(&m))));
+    if (needs(c, "x")) set(c, "x", d);
+    if (needs(c, "target")) set(c, "target", tn_neg(d));
+}
+
+/* ---- Reductions --------------------------------------------------------------------------- */
+
+/* Every element has gone into the sum once. */
+void math_grad_sum(tn_grad_ctx *c) {
+    tn_meta x;
+
+    if (!meta_of(c, "x", &x)) return;
+    const tn_meta kept = math_kept(&x, math_dim_mask(arg(c, "dim"), x.rank));
+    tn_tensor *g = math_reshape(grad_of(c), kept.sizes, kept.rank);
+    set(c, "x", tn_expand(g, (tn_ints){x.sizes, x.rank}));
+}
+
+/* amax, amin: shared evenly among the elements that equal the result. */
+void math_grad_amax(tn_grad_ctx *c) {
+    int64_t dims[TN_MAX_RANK], n = 0;
+    tn_meta x, y;
+
+    if (!meta_of(c, "x", &x) || !meta_of(c, "y", &y)) return;
+    const uint32_t mask = math_dim_mask(arg(c, "dim"), x.rank);
+    const tn_meta kept = math_kept(&x, mask);
+    for (int32_t i = 0; i < x.rank; i++)
+        if (mask >> i & 1) dims[n++] = i;
+    tn_tensor *g = math_reshape(grad_of(c), kept.sizes, kept.rank);
+    tn_tensor *result = math_reshape(saved(c, "y"), kept.sizes, kept.rank);
+    tn_tensor *chosen = tn_to(tn_eq(saved(c, "x"), result), y.dtype);
+    tn_tensor *ties = n ? math_sum_keep(chosen, dims, n) : chosen;
+    set(c, "x", tn_mul(chosen, tn_div(g, ties)));
+}
+
+/* ---- Matrix products ---------------------------------------------------------------------- */
+
+/* t as a matrix with all leading dims in the rows. */
+static tn_tensor *as_matrix(tn_tensor *t, const tn_meta *m) {
+    const int64_t sizes[2] = {math_rows(m), m->sizes[m->rank - 1]};
+    return math_reshape(t, sizes, 2);
+}
+
+/* Transposed left times right. Where only `left` has batches, they are rows of one product: no sum
+ * afterwards. */
+static tn_tensor *left_product(tn_tensor *left, tn_tensor *right, bool one_product) {
+    tn_meta l, r;
+
+    if (!one_product) return tn_matmul(last_two_exchanged(left), right);
+    if (!math_meta(left, &l) || !math_meta(right, &r)) return NULL;
+    return tn_matmul(last_two_exchanged(as_matrix(left, &l)), as_matrix(right, &r));
+}
+
+/* A vector a counts as one row, a vector b as one column; y has then lost that dim. */
+void math_grad_matmul(tn_grad_ctx *c) {
+    tn_tensor *g = grad_of(c), *a = saved(c, "a"), *b = saved(c, "b");
+    tn_meta a_meta, b_meta;
+
+    if (!meta_of(c, "a", &a_meta) || !meta_of(c, "b", &b_meta)) return;
+    const bool row = a_meta.rank == 1, column = b_meta.rank == 1;
+    if (column) b = tn_unsqueeze(b, 1), g = tn_unsqueeze(g, -1);
+    if (row) a = tn_unsqueeze(a, 0), g = tn_unsqueeze(g, -2);
+    if (needs(c, "a"))
+        set(c, "a", tn_matmul(g, last_two_exchanged(b))); /* [..,1,k] of a row: summed to [k] */
+    if (!needs(c, "b")) return;
+    tn_tensor *d_b = left_product(a, g, b_meta.rank <= 2 && a_meta.rank > 2);
+    set(c, "b", column ? tn_select(d_b, -1, 0) : d_b);
+}
+
+void math_grad_linear(tn_grad_ctx *c) {
+    tn_tensor *g = grad_of(c);
+
+    if (needs(c, "x")) set(c, "x", tn_matmul(g, saved(c, "w")));
+    if (needs(c, "b")) set(c, "b", g);
+    if (!needs(c, "w")) return;
+    tn_meta g_meta, x_meta;
+    tn_tensor *x = saved(c, "x");
+    if (!math_meta(g, &g_meta) || !math_meta(x, &x_meta)) return;
+    set(c, "w", tn_matmul(last_two_exchanged(as_matrix(g, &g_meta)), as_matrix(x, &x_meta)));
+}
+
+/* ---- Norms -------------------------------------------------------------------------------- */
+
+/* What came back through mean and rstd (in a second derivative) goes on to x:
+ * d mean / dx = 1 / n, d rstd / dx = -rstd^3 (x - mean) / n. */
+static tn_tensor *norm_statistics(tn_grad_ctx *c, tn_tensor *dx) {
+    const tn_value shape = arg(c, "shape");
+    tn_tensor *rstd = saved(c, "rstd");
+    double n = 1;
+
+    for (uint32_t i = 0; i < shape.aux; i++) n *= (double)shape.ints[i];
+    if (tn_plugin_ops->grad_out_defined(c, 1))
+        dx = tn_add(dx, tn_mul(tn_plugin_ops->grad_out(c, 1), math_number(1 / n)));
+    if (!tn_plugin_ops->grad_out_defined(c, 2)) return dx;
+    tn_tensor *scale = tn_mul(tn_mul(rstd, tn_mul(rstd, rstd)), math_number(1 / n));
+    tn_tensor *centred = tn_sub(saved(c, "x"), saved(c, "mean"));
+    return tn_sub(dx, tn_mul(tn_mul(tn_plugin_ops->grad_out(c, 2), scale), centred));
+}
+
+void math_grad_layer_norm(tn_grad_ctx *c) {
+    static tn_op_ref op = {"layer_norm_bwd", 0, 0};
+    tn_value outs[3] = {tn_value_none(), tn_value_none(), tn_value_none()};
+    const tn_value args[] = {
+        tn_value_tensor(grad_of(c)),       tn_value_tensor(saved(c, "x")),
+        tn_value_tensor(saved(c, "w")),    tn_value_tensor(saved(c, "mean")),
+        tn_value_tensor(saved(c, "rstd")), arg(c, "shape"),
+    };
+
+    if (tn_plugin_ops->call(&op, args, 6, outs, 3) != TN_OK) return;
+    if (needs(c, "x")) set(c, "x", norm_statistics(c, outs[0].tensor));
+    if (needs(c, "w")) set(c, "w", outs[1].tensor);
+    if (needs(c, "b")) set(c, "b", outs[2].tensor);
+}
+
+/* ---- Views -------------------------------------------------------------------------------- */
+
+void math_grad_permute(tn_grad_ctx *c) {
+    const tn_value dims = arg(c, "dims");
+    int64_t back[TN_MAX_RANK] = {0};
+
+    if (dims.aux > TN_MAX_RANK) return; /* the shape rule has refused it */
+    for (uint32_t i = 0; i < dims.aux; i++) back[math_from_end(dims.ints[i], dims.aux)] = i;
+    set(c, "x", tn_permute(grad_of(c), (tn_ints){back, dims.aux}));
+}
+
+void math_grad_slice(tn_grad_ctx *c) {
+    static tn_op_ref op = {"slice_bwd", 0, 0};
+    tn_meta x;
+
+    if (!meta_of(c, "x", &x)) return;
+    set(c, "x",
+        MATH_CALL(&op, tn_value_tensor(grad_of(c)), tn_value_ints((tn_ints){x.sizes, x.rank}),
+                  arg(c, "dim"), arg(c, "start"), arg(c, "end"), arg(c, "step")));
+}
+
+void math_grad_select(tn_grad_ctx *c) {
+    tn_meta x;
+
+    if (!meta_of(c, "x", &x)) return;
+    set(c, "x",
+        tn_select_bwd(grad_of(c), (tn_ints){x.sizes, x.rank}, arg(c, "dim").i, arg(c, "index").i));
+}
+
+/* view, squeeze, unsqueeze: back to x's sizes */
+void math_grad_reshaped(tn_grad_ctx *c) {
+    tn_meta x;
+    if (meta_of(c, "x", &x)) set(c, "x", math_reshape(grad_of(c), x.sizes, x.rank));
+}
+
+/* ---- Lists -------------------------------------------------------------------------------- */
+
+static tn_tensor **new_list(int64_t n) {
+    tn_tensor **list = tn_plugin_host->alloc(tn_plugin_self, (uint64_t)n * sizeof *list);
+    if (!list) {
+        static const char text[] = "no memory for a list of gradients";
+        tn_plugin_ops->fail(TN_ERR_NOMEM, text, sizeof text - 1);
+    }
+    return list;
+}
+
+void math_grad_split(tn_grad_ctx *c) {
+    tn_meta x;
+
+    if (!meta_of(c, "x", &x)) return;
+    const int64_t size = arg(c, "size").i, dim = math_from_end(arg(c, "dim").i, x.rank);
+    const int64_t n = x.sizes[dim] ? (x.sizes[dim] - 1) / size + 1 : 1;
+    tn_tensor **gs = new_list(n);
+    if (!gs) return;
+    for (int64_t i = 0; i < n; i++) gs[i] = tn_plugin_ops->grad_out(c, (uint32_t)i);
+    set(c, "x", math_cat(gs, n, dim));
+    tn_plugin_host->free(tn_plugin_self, gs);
+}
+
+void math_grad_cat(tn_grad_ctx *c) {
+    const tn_tensors xs = tn_plugin_ops->grad_saved_list(c, "xs");
+    tn_tensor *g = grad_of(c), **gs = xs.n ? new_list(xs.n) : NULL;
+    tn_meta y;
+
+    if (!gs) return;
+    int64_t start = 0;
+    const int64_t dim = math_meta(g, &y) ? math_from_end(arg(c, "dim").i, y.rank) : 0;
+    for (int64_t i = 0; i < xs.n; i++) {
+        tn_meta x;
+        gs[i] = NULL;
+        if (!math_meta(xs.ptr[i], &x)) break; /* an error is pending */
+        gs[i] = math_narrow(g, dim, start, x.sizes[dim]);
+        start += x.sizes[dim];
+    }
+    if (tn_plugin_ops->error() == TN_OK)
+        tn_plugin_ops->grad_set_list(c, "xs", (tn_tensors){gs, xs.n});
+    tn_plugin_host->free(tn_plugin_self, gs);
+}
+
+/* ---- Index ops ---------------------------------------------------------------------------- */
+
+void math_grad_gather(tn_grad_ctx *c) {
+    tn_tensor *g = grad_of(c);
+    tn_meta x;
+
+    if (!meta_of(c, "x", &x)) return;
+    set(c, "x", tn_scatter_add(math_full(&x, 0, g), arg(c, "dim").i, saved(c, "index"), g));
+}
+
+/* src may be larger than index; what index does not reach has no gradient. */
+void math_grad_scatter_add(tn_grad_ctx *c) {
+    static tn_op_ref op = {"slice_bwd", 0, 0};
+    tn_tensor *g = grad_of(c);
+    tn_meta src, have;
+
+    if (needs(c, "x")) set(c, "x", g);
+    if (!needs(c, "src") || !meta_of(c, "src", &src)) return;
+    tn_tensor *d = tn_gather(g, arg(c, "dim").i, saved(c, "index"));
+    if (!math_meta(d, &have)) return;
+    for (int32_t i = 0; i < src.rank; i++) {
+        const int64_t n = have.sizes[i];
+        if (n == src.sizes[i]) continue;
+        have.sizes[i] = src.sizes[i];
+        d = MATH_CALL(&op, tn_value_tensor(d), tn_value_ints((tn_ints){have.sizes, have.rank}),
+                      tn_int(i), tn_int(0), tn_int(n));
+    }
+    set(c, "src", d);
+}

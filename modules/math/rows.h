@@ -1,0 +1,73 @@
+/* rows.h - the C functions that rows of math.ops name, and what they share.
+ *
+ * The prefix is math_, not tni_: a plugin may be linked statically into a program next to the core
+ * and other plugins. Shape rules see metadata only; derivatives and decompositions are written in
+ * ops, run in a scope of their own, and may leave an error pending at any point: ops called after
+ * it do nothing and give NULL.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_MATH_ROWS_H
+#define TENON_MATH_ROWS_H
+
+#include <tenon/abi.h>
+
+typedef tn_status math_shape_rule(tn_infer *);
+typedef void math_derivative(tn_grad_ctx *);
+typedef tn_status math_decomposition(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                     uint32_t n_outs);
+
+/* shapes.c */
+math_shape_rule math_shape_copy, math_shape_arange, math_shape_to, math_shape_random,
+    math_shape_scalar, math_shape_loss, math_shape_like_x, math_shape_sizes, math_shape_sum,
+    math_shape_amax, math_shape_sum_to, math_shape_one_hot, math_shape_nonzero_fill;
+/* shapes_matrix.c */
+math_shape_rule math_shape_gemm, math_shape_matmul, math_shape_linear, math_shape_layer_norm,
+    math_shape_layer_norm_bwd, math_shape_cat, math_shape_stack, math_shape_gather,
+    math_shape_scatter_add, math_shape_sgd;
+/* shapes_view.c */
+math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math_shape_select,
+    math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,
+    math_shape_squeeze, math_shape_split;
+
+/* derivatives.c */
+math_derivative math_grad_clamp, math_grad_to, math_grad_sum, math_grad_amax, math_grad_matmul,
+    math_grad_linear, math_grad_layer_norm, math_grad_mse_loss, math_grad_permute, math_grad_slice,
+    math_grad_select, math_grad_reshaped, math_grad_split, math_grad_cat, math_grad_gather,
+    math_grad_scatter_add;
+
+/* decompositions.c */
+math_decomposition math_compose_clone, math_compose_contiguous, math_compose_to,
+    math_compose_full_like, math_compose_mean, math_compose_sum_to, math_compose_matmul,
+    math_compose_linear, math_compose_softmax, math_compose_softmax_bwd, math_compose_log_softmax,
+    math_compose_log_softmax_bwd, math_compose_layer_norm, math_compose_layer_norm_bwd,
+    math_compose_mse_loss, math_compose_cross_entropy_bwd, math_compose_one_hot,
+    math_compose_slice_bwd, math_compose_select_bwd, math_compose_reshape, math_compose_cat,
+    math_compose_stack, math_compose_nonzero;
+
+/* ---- Shared: sizes and strides (shapes.c) ---- */
+
+enum { MATH_TEXT = 320 }; /* room for an error text */
+
+/* Fails a shape rule with a formatted text; returns code. */
+tn_status math_refuse(tn_infer *, tn_status code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* "[2,3]" into out; long shapes are cut. Returns out. */
+const char *math_shape_text(const int64_t *sizes, int32_t rank, char out[MATH_TEXT]);
+/* True if the sizes are >= 0 and their product (with 0 counted as 1, so that no order of dims
+ * overflows) fits. */
+bool math_sizes_fit(const int64_t *sizes, int32_t rank);
+/* Fills out's rank and sizes; INVALID or OVERFLOW if they cannot be. `what` is the argument they
+ * came from. */
+tn_status math_set_sizes(tn_infer *, tn_meta *out, const int64_t *sizes, int64_t rank,
+                         const char *what);
+/* Rank, sizes and strides of a view; offset 0. */
+void math_view_meta(const tn_view *, tn_meta *out);
+int64_t math_meta_numel(const tn_meta *); /* of a tensor that exists: cannot overflow */
+bool math_broadcast(tn_meta *into, const int64_t *sizes, int32_t rank); /* false: they do not fit */
+
+/* sizes with at most one -1, for x's elements, into out's rank and sizes. False + why. */
+bool math_infer_sizes(const tn_meta *x, tn_ints sizes, tn_meta *out, char why[MATH_TEXT]);
+/* out's strides so that it shows x's elements in order without moving them. False: a copy is
+ * needed. */
+bool math_view_strides(const tn_meta *x, tn_meta *out);
+
+#endif

@@ -1,0 +1,311 @@
+/* shapes.c - shape rules of creation, reduction and loss ops, and the size arithmetic that all
+ * rules share.
+ *
+ * Invariant: a rule either fills every result or fails with a text that names the argument and both
+ * sizes; no size is computed without an overflow check.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/math/rows.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- Shared ------------------------------------------------------------------------------- */
+
+tn_status math_refuse(tn_infer *in, tn_status code, const char *format, ...) {
+    char text[MATH_TEXT * 3];
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    return tn_fail(in, code, text);
+}
+
+const char *math_shape_text(const int64_t *sizes, int32_t rank, char out[MATH_TEXT]) {
+    size_t n = 1;
+
+    out[0] = '[', out[1] = 0;
+    for (int32_t i = 0; i < rank && n + 24 < MATH_TEXT; i++) {
+        const int wrote =
+            snprintf(out + n, MATH_TEXT - n, i ? ",%lld" : "%lld", (long long)sizes[i]);
+        if (wrote > 0) n += (size_t)wrote;
+    }
+    snprintf(out + n, MATH_TEXT - n, "]");
+    return out;
+}
+
+bool math_sizes_fit(const int64_t *sizes, int32_t rank) {
+    int64_t product = 8; /* bytes of the widest dtype */
+
+    for (int32_t i = 0; i < rank; i++) {
+        if (sizes[i] < 0) return false;
+        if (sizes[i] && __builtin_mul_overflow(product, sizes[i], &product)) return false;
+    }
+    return true;
+}
+
+tn_status math_set_sizes(tn_infer *in, tn_meta *out, const int64_t *sizes, int64_t rank,
+                         const char *what) {
+    if (rank < 0 || rank > TN_MAX_RANK)
+        return math_refuse(in, TN_ERR_SHAPE, "%s: rank %lld is more than the %d a tensor can have",
+                           what, (long long)rank, TN_MAX_RANK);
+    for (int64_t i = 0; i < rank; i++)
+        if (sizes[i] < 0)
+            return math_refuse(in, TN_ERR_INVALID, "%s: size %lld in dim %lld is negative", what,
+                               (long long)sizes[i], (long long)i);
+    if (!math_sizes_fit(sizes, (int32_t)rank)) {
+        char text[MATH_TEXT];
+        return math_refuse(in, TN_ERR_OVERFLOW,
+                           "%s: a tensor of sizes %s has more elements than memory can hold", what,
+                           math_shape_text(sizes, (int32_t)rank, text));
+    }
+    out->rank = (int32_t)rank;
+    if (rank) memmove(out->sizes, sizes, (size_t)rank * sizeof *sizes);
+    return TN_OK;
+}
+
+void math_view_meta(const tn_view *v, tn_meta *out) {
+    memset(out, 0, sizeof *out);
+    out->dtype = v->dtype, out->rank = v->rank;
+    for (int32_t i = 0; i < v->rank; i++)
+        out->sizes[i] = v->sizes[i], out->strides[i] = v->strides[i];
+}
+
+int64_t math_meta_numel(const tn_meta *m) {
+    int64_t n = 1;
+    for (int32_t i = 0; i < m->rank; i++) n *= m->sizes[i];
+    return n;
+}
+
+/* Dims are aligned at the right; a size of 1 gives way. */
+bool math_broadcast(tn_meta *into, const int64_t *sizes, int32_t rank) {
+    if (rank > into->rank) {
+        const int32_t more = rank - into->rank;
+        memmove(into->sizes + more, into->sizes, (size_t)into->rank * sizeof *sizes);
+        for (int32_t i = 0; i < more; i++) into->sizes[i] = 1;
+        into->rank = rank;
+    }
+    for (int32_t i = 0; i < rank; i++) {
+        int64_t *size = &into->sizes[into->rank - rank + i];
+        if (*size == 1)
+            *size = sizes[i];
+        else if (sizes[i] != 1 && sizes[i] != *size)
+            return false;
+    }
+    return true;
+}
+
+static const tn_view *view_of(const tn_infer *in, uint32_t i) {
+    return i < in->n_args && in->args[i].tag == TN_TAG_VIEW ? in->args[i].view : NULL;
+}
+
+static tn_status like(tn_infer *in, uint32_t argument, const char *name) {
+    const tn_view *v = view_of(in, argument);
+    return v ? math_set_sizes(in, &in->outs[0], v->sizes, v->rank, name)
+             : math_refuse(in, TN_ERR_INVALID, "%s is missing", name);
+}
+
+/* ---- Create and copy ---------------------------------------------------------------------- */
+
+/* The result is dst; src must broadcast to it. */
+tn_status math_shape_copy(tn_infer *in) {
+    const tn_view *dst = view_of(in, 0), *src = view_of(in, 1);
+    char to[MATH_TEXT], from[MATH_TEXT];
+    tn_meta both;
+
+    if (!dst || !src) return math_refuse(in, TN_ERR_INVALID, "%s is missing", dst ? "src" : "dst");
+    math_view_meta(dst, &both);
+    if (src->rank > dst->rank || !math_broadcast(&both, src->sizes, src->rank) ||
+        memcmp(both.sizes, dst->sizes, (size_t)dst->rank * sizeof *dst->sizes) != 0)
+        return math_refuse(in, TN_ERR_SHAPE, "src%s cannot be broadcast to dst%s",
+                           math_shape_text(src->sizes, src->rank, from),
+                           math_shape_text(dst->sizes, dst->rank, to));
+    return like(in, 0, "dst");
+}
+
+static bool number_of(const tn_infer *in, uint32_t i, double *out) {
+    if (i >= in->n_args) return false;
+    const tn_value *v = &in->args[i];
+    *out = v->tag == TN_TAG_FLOAT ? v->f : (double)v->i;
+    return v->tag == TN_TAG_FLOAT || v->tag == TN_TAG_INT || v->tag == TN_TAG_BOOL;
+}
+
+/* ceil((end - start) / step), exactly where all three are integers. False: step is 0 or points
+ * away. */
+static bool arange_count(const tn_infer *in, double *count) {
+    double start, end, step;
+
+    if (!number_of(in, 0, &start) || !number_of(in, 1, &end) || !number_of(in, 2, &step))
+        return false;
+    if (step == 0 || !isfinite(start) || !isfinite(end) || !isfinite(step)) return false;
+    if ((end - start) * (step > 0 ? 1 : -1) < 0) return false;
+    if (in->args[0].tag != TN_TAG_INT || in->args[1].tag != TN_TAG_INT ||
+        in->args[2].tag != TN_TAG_INT) {
+        *count = ceil((end - start) / step);
+        return true;
+    }
+    /* the span may need 65 bits: take it apart in unsigned numbers */
+    const int64_t a = in->args[0].i, b = in->args[1].i, s = in->args[2].i;
+    const uint64_t span = s > 0 ? (uint64_t)b - (uint64_t)a : (uint64_t)a - (uint64_t)b;
+    const uint64_t stride = s > 0 ? (uint64_t)s : 0 - (uint64_t)s;
+    *count = (double)(span / stride + (span % stride != 0));
+    return true;
+}
+
+static void set_dtype(tn_infer *in, uint32_t argument) {
+    if (argument < in->n_args && in->args[argument].tag == TN_TAG_DTYPE)
+        in->outs[0].dtype = in->args[argument].dtype;
+}
+
+tn_status math_shape_arange(tn_infer *in) {
+    double count;
+
+    if (!arange_count(in, &count))
+        return math_refuse(in, TN_ERR_INVALID,
+                           "start, end and step must be finite numbers, and step must lead from "
+                           "start towards end");
+    if (count > 1e15)
+        return math_refuse(in, TN_ERR_OVERFLOW, "%g elements are more than memory can hold", count);
+    set_dtype(in, 3); /* a shape rule may overrule the dtype that the schema presets */
+    const int64_t n = (int64_t)count;
+    return math_set_sizes(in, &in->outs[0], &n, 1, "result");
+}
+
+tn_status math_shape_to(tn_infer *in) {
+    set_dtype(in, 1);
+    return like(in, 0, "x");
+}
+
+static tn_status from_sizes(tn_infer *in, uint32_t argument, const char *name) {
+    const tn_value *v = &in->args[argument];
+    if (argument >= in->n_args || v->tag != TN_TAG_INTS)
+        return math_refuse(in, TN_ERR_INVALID, "%s is missing", name);
+    return math_set_sizes(in, &in->outs[0], v->ints, v->aux, name);
+}
+
+/* uniform, normal: sizes and dtype as asked */
+tn_status math_shape_random(tn_infer *in) {
+    set_dtype(in, 3);
+    const int index = tn_dtype_index(in->outs[0].dtype);
+    if (index < 0 || !(UINT64_C(1) << index & TN_MASK_FLOAT))
+        return math_refuse(in, TN_ERR_DTYPE, "dtype must be a floating one: f16, bf16, f32 or f64");
+    return from_sizes(in, 0, "sizes");
+}
+
+/* slice_bwd, select_bwd */
+tn_status math_shape_sizes(tn_infer *in) { return from_sizes(in, 1, "sizes"); }
+
+/* ---- Reduce ------------------------------------------------------------------------------- */
+
+/* Bit i: dim i is reduced. The contract has made dims non-negative; none given means all. */
+static uint32_t reduced_dims(const tn_infer *in, int32_t rank) {
+    const uint32_t all = (1u << rank) - 1;
+    uint32_t dims = 0;
+
+    if (in->n_args < 2) return all;
+    if (in->args[1].tag == TN_TAG_INT) return 1u << in->args[1].i & all;
+    if (in->args[1].tag != TN_TAG_INTS || in->args[1].aux == 0) return all;
+    for (uint32_t i = 0; i < in->args[1].aux; i++) dims |= 1u << in->args[1].ints[i];
+    return dims & all;
+}
+
+static tn_status reduced(tn_infer *in, const tn_view *x) {
+    const uint32_t dims = reduced_dims(in, x->rank);
+    const bool keepdim = in->n_args > 2 && in->args[2].i;
+    tn_meta *y = &in->outs[0];
+
+    y->rank = 0;
+    for (int32_t i = 0; i < x->rank; i++) {
+        const bool gone = dims >> i & 1;
+        if (!gone || keepdim) y->sizes[y->rank++] = gone ? 1 : x->sizes[i];
+    }
+    return TN_OK;
+}
+
+/* Sums of booleans and integers are i64, so that counting does not wrap around. */
+tn_status math_shape_sum(tn_infer *in) {
+    const tn_view *x = view_of(in, 0);
+
+    if (!x) return math_refuse(in, TN_ERR_INVALID, "x is missing");
+    const int index = tn_dtype_index(x->dtype);
+    if (index >= 0 && !(UINT64_C(1) << index & TN_MASK_FLOAT)) in->outs[0].dtype = TN_I64;
+    return reduced(in, x);
+}
+
+/* amax, amin, argmax: nothing has no largest element. */
+tn_status math_shape_amax(tn_infer *in) {
+    const tn_view *x = view_of(in, 0);
+    char text[MATH_TEXT];
+
+    if (!x) return math_refuse(in, TN_ERR_INVALID, "x is missing");
+    const uint32_t dims = reduced_dims(in, x->rank);
+    for (int32_t i = 0; i < x->rank; i++)
+        if (x->sizes[i] == 0 && dims >> i & 1)
+            return math_refuse(
+                in, TN_ERR_SHAPE,
+                "x%s has size 0 in dim %d: nothing has no largest or smallest element",
+                math_shape_text(x->sizes, x->rank, text), (int)i);
+    return reduced(in, x);
+}
+
+tn_status math_shape_sum_to(tn_infer *in) {
+    const tn_view *x = view_of(in, 0);
+    char from[MATH_TEXT], to[MATH_TEXT];
+    tn_meta wide;
+
+    if (!x) return math_refuse(in, TN_ERR_INVALID, "x is missing");
+    const tn_status status = from_sizes(in, 1, "sizes");
+    if (status) return status;
+    wide = in->outs[0];
+    if (wide.rank > x->rank || !math_broadcast(&wide, x->sizes, x->rank) ||
+        memcmp(wide.sizes, x->sizes, (size_t)x->rank * sizeof *x->sizes) != 0)
+        return math_refuse(in, TN_ERR_SHAPE,
+                           "x%s cannot be summed to sizes %s: those do not broadcast to x",
+                           math_shape_text(x->sizes, x->rank, from),
+                           math_shape_text(in->outs[0].sizes, in->outs[0].rank, to));
+    return TN_OK;
+}
+
+/* ---- Losses and counts -------------------------------------------------------------------- */
+
+tn_status math_shape_scalar(tn_infer *in) {
+    in->outs[0].rank = 0;
+    return TN_OK;
+}
+
+/* mse_loss: x and target broadcast, the result is one number */
+tn_status math_shape_loss(tn_infer *in) {
+    const tn_view *x = view_of(in, 0), *target = view_of(in, 1);
+    char a[MATH_TEXT], b[MATH_TEXT];
+    tn_meta both;
+
+    if (!x || !target) return math_refuse(in, TN_ERR_INVALID, "%s is missing", x ? "target" : "x");
+    math_view_meta(x, &both);
+    if (!math_broadcast(&both, target->sizes, target->rank))
+        return math_refuse(in, TN_ERR_SHAPE, "x%s and target%s do not fit together",
+                           math_shape_text(x->sizes, x->rank, a),
+                           math_shape_text(target->sizes, target->rank, b));
+    return math_shape_scalar(in);
+}
+
+/* cross_entropy_bwd(grad, x, target) */
+tn_status math_shape_like_x(tn_infer *in) { return like(in, 1, "x"); }
+
+tn_status math_shape_one_hot(tn_infer *in) {
+    const tn_view *x = view_of(in, 0);
+    int64_t sizes[TN_MAX_RANK + 1];
+
+    if (!x || in->n_args < 2) return math_refuse(in, TN_ERR_INVALID, "x or classes is missing");
+    for (int32_t i = 0; i < x->rank; i++) sizes[i] = x->sizes[i];
+    sizes[x->rank] = in->args[1].i;
+    return math_set_sizes(in, &in->outs[0], sizes, (int64_t)x->rank + 1, "result");
+}
+
+tn_status math_shape_nonzero_fill(tn_infer *in) {
+    const tn_view *x = view_of(in, 0);
+
+    if (!x || in->n_args < 2) return math_refuse(in, TN_ERR_INVALID, "x or n is missing");
+    return math_set_sizes(in, &in->outs[0], (int64_t[]){in->args[1].i, x->rank}, 2, "result");
+}

@@ -1,0 +1,255 @@
+/* shapes_matrix.c - shape rules of ops that bring several tensors together: products, norms, joins,
+ * index ops.
+ *
+ * Invariant: whatever a kernel reads by position is compared here first; a mismatch names both
+ * arguments and their sizes.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/math/rows.h"
+
+#include <string.h>
+
+static const tn_view *view_of(const tn_infer *in, uint32_t i) {
+    return i < in->n_args && in->args[i].tag == TN_TAG_VIEW ? in->args[i].view : NULL;
+}
+
+static tn_status missing(tn_infer *in) {
+    return tn_fail(in, TN_ERR_INVALID, "a required tensor is missing");
+}
+
+/* Fails with "a[..] and b[..]: rule". */
+static tn_status mismatch(tn_infer *in, const char *a_name, const tn_view *a, const char *b_name,
+                          const tn_view *b, const char *rule) {
+    char a_text[MATH_TEXT], b_text[MATH_TEXT];
+    return math_refuse(in, TN_ERR_SHAPE, "%s%s and %s%s: %s", a_name,
+                       math_shape_text(a->sizes, a->rank, a_text), b_name,
+                       math_shape_text(b->sizes, b->rank, b_text), rule);
+}
+
+static bool same_sizes(const tn_view *a, const tn_view *b) {
+    return a->rank == b->rank &&
+           (!a->rank || !memcmp(a->sizes, b->sizes, (size_t)a->rank * sizeof *a->sizes));
+}
+
+/* ---- Products ----------------------------------------------------------------------------- */
+
+/* [B,M,K] [B,K,N] -> [B,M,N]; the contract has compared them */
+tn_status math_shape_gemm(tn_infer *in) {
+    const tn_view *a = view_of(in, 0), *b = view_of(in, 1);
+
+    if (!a || !b) return missing(in);
+    return math_set_sizes(in, &in->outs[0], (int64_t[]){a->sizes[0], a->sizes[1], b->sizes[2]}, 3,
+                          "result");
+}
+
+tn_status math_shape_matmul(tn_infer *in) {
+    const tn_view *a = view_of(in, 0), *b = view_of(in, 1);
+    tn_meta y = {0};
+
+    if (!a || !b) return missing(in);
+    if (a->rank == 0 || b->rank == 0)
+        return mismatch(in, "a", a, "b", b, "numbers are multiplied with mul");
+    const int64_t a_inner = a->sizes[a->rank - 1],
+                  b_inner = b->sizes[b->rank > 1 ? b->rank - 2 : 0];
+    if (a_inner != b_inner)
+        return mismatch(in, "a", a, "b", b,
+                        "a's last size must equal b's last but one (the only one of a vector)");
+
+    const int32_t a_batch = a->rank > 2 ? a->rank - 2 : 0, b_batch = b->rank > 2 ? b->rank - 2 : 0;
+    if (!math_broadcast(&y, a->sizes, a_batch) || !math_broadcast(&y, b->sizes, b_batch))
+        return mismatch(in, "a", a, "b", b, "the leading dims do not broadcast");
+    if (a->rank > 1) y.sizes[y.rank++] = a->sizes[a->rank - 2];
+    if (b->rank > 1) y.sizes[y.rank++] = b->sizes[b->rank - 1];
+    return math_set_sizes(in, &in->outs[0], y.sizes, y.rank, "result");
+}
+
+/* [*,I] [O,I] -> [*,O]; the contract has compared them */
+tn_status math_shape_linear(tn_infer *in) {
+    const tn_view *x = view_of(in, 0), *w = view_of(in, 1);
+    int64_t sizes[TN_MAX_RANK];
+
+    if (!x || !w) return missing(in);
+    for (int32_t i = 0; i < x->rank - 1; i++) sizes[i] = x->sizes[i];
+    sizes[x->rank - 1] = w->sizes[0];
+    return math_set_sizes(in, &in->outs[0], sizes, x->rank, "result");
+}
+
+/* ---- Norms -------------------------------------------------------------------------------- */
+
+/* Do the last sizes of v equal `shape`? */
+static bool ends_with(const tn_view *v, const tn_value *shape) {
+    const int32_t n = (int32_t)shape->aux;
+    return shape->aux <= TN_MAX_RANK && n <= v->rank &&
+           (n == 0 || !memcmp(v->sizes + v->rank - n, shape->ints, (size_t)n * sizeof(int64_t)));
+}
+
+static tn_status check_norm(tn_infer *in, const char *name, const tn_view *v, const tn_value *shape,
+                            bool whole) {
+    char have[MATH_TEXT], want[MATH_TEXT];
+
+    if (!v || (ends_with(v, shape) && (!whole || (uint32_t)v->rank == shape->aux))) return TN_OK;
+    math_shape_text(shape->ints, shape->aux < TN_MAX_RANK ? (int32_t)shape->aux : TN_MAX_RANK,
+                    want);
+    return math_refuse(in, TN_ERR_SHAPE,
+                       whole ? "%s%s must have exactly the sizes of shape %s"
+                             : "%s%s must end in the sizes of shape %s",
+                       name, math_shape_text(v->sizes, v->rank, have), want);
+}
+
+/* y as x; mean and rstd with size 1 in the dims that are normalised. */
+tn_status math_shape_layer_norm(tn_infer *in) {
+    const tn_view *x = view_of(in, 0);
+    tn_status status;
+
+    if (!x || in->n_args < 4 || in->args[1].tag != TN_TAG_INTS) return missing(in);
+    if (in->args[1].aux == 0)
+        return tn_fail(in, TN_ERR_INVALID, "shape must name at least one dim to normalise over");
+    if ((status = check_norm(in, "x", x, &in->args[1], false))) return status;
+    if ((status = check_norm(in, "w", view_of(in, 2), &in->args[1], true))) return status;
+    if ((status = check_norm(in, "b", view_of(in, 3), &in->args[1], true))) return status;
+    for (uint32_t o = 0; o < in->n_outs; o++) {
+        if ((status = math_set_sizes(in, &in->outs[o], x->sizes, x->rank, "x"))) return status;
+        for (uint32_t i = 0; o > 0 && i < in->args[1].aux; i++)
+            in->outs[o].sizes[x->rank - 1 - (int32_t)i] = 1;
+    }
+    return TN_OK;
+}
+
+/* (grad, x, w?, mean, rstd, shape) -> dx as x; dw and db in `shape` */
+tn_status math_shape_layer_norm_bwd(tn_infer *in) {
+    const tn_view *grad = view_of(in, 0), *x = view_of(in, 1), *w = view_of(in, 2);
+    tn_status status;
+
+    if (!grad || !x || in->n_args < 6 || in->args[5].tag != TN_TAG_INTS) return missing(in);
+    const tn_value *shape = &in->args[5];
+    if (!same_sizes(grad, x)) return mismatch(in, "grad", grad, "x", x, "sizes must be equal");
+    if ((status = check_norm(in, "x", x, shape, false))) return status;
+    if ((status = check_norm(in, "w", w, shape, true))) return status;
+    int64_t rows = 1;
+    for (int32_t d = 0; d < x->rank - (int32_t)shape->aux; d++) rows *= x->sizes[d];
+    for (uint32_t i = 3; i < 5; i++) {
+        const tn_view *v = view_of(in, i);
+        if (!v) return missing(in);
+        if (tn_view_numel(v) != rows)
+            return mismatch(in, i == 3 ? "mean" : "rstd", v, "x", x,
+                            "one number is needed for every normalised row");
+    }
+    if ((status = math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x"))) return status;
+    if ((status = math_set_sizes(in, &in->outs[1], shape->ints, shape->aux, "shape")))
+        return status;
+    return math_set_sizes(in, &in->outs[2], shape->ints, shape->aux, "shape");
+}
+
+/* ---- Joins -------------------------------------------------------------------------------- */
+
+static bool same_but(const tn_view *a, const tn_view *b, int64_t dim) {
+    if (a->rank != b->rank) return false;
+    for (int32_t i = 0; i < a->rank; i++)
+        if (i != dim && a->sizes[i] != b->sizes[i]) return false;
+    return true;
+}
+
+/* Checks that there is a list, and dim, which is one of rank + extra, made non-negative. */
+static tn_status join(tn_infer *in, int32_t extra, int64_t *dim) {
+    const tn_value *xs = &in->args[0];
+
+    if (in->n_args < 2 || xs->tag != TN_TAG_VIEWS || xs->aux == 0)
+        return tn_fail(in, TN_ERR_INVALID,
+                       "xs is empty: there must be at least one tensor to join");
+    const int64_t rank = (int64_t)xs->views[0]->rank + extra;
+    if (rank == 0) return tn_fail(in, TN_ERR_SHAPE, "xs are 0-dim tensors: join those with stack");
+    *dim = in->args[1].i;
+    if (*dim < -rank || *dim >= rank)
+        return math_refuse(in, TN_ERR_INDEX, "dim is %lld, allowed are %lld to %lld",
+                           (long long)*dim, (long long)-rank, (long long)rank - 1);
+    if (*dim < 0) *dim += rank;
+    return TN_OK;
+}
+
+tn_status math_shape_cat(tn_infer *in) {
+    int64_t sizes[TN_MAX_RANK], dim, total = 0;
+
+    const tn_status status = join(in, 0, &dim);
+    if (status) return status;
+    const tn_view *const *xs = in->args[0].views, *first = xs[0];
+    for (uint32_t i = 0; i < in->args[0].aux; i++) {
+        if (!same_but(first, xs[i], dim))
+            return mismatch(in, "the first of xs", first, "another", xs[i],
+                            "sizes must be equal in every dim but dim");
+        if (__builtin_add_overflow(total, xs[i]->sizes[dim], &total))
+            return tn_fail(in, TN_ERR_OVERFLOW, "xs are too long together");
+    }
+    memcpy(sizes, first->sizes, (size_t)first->rank * sizeof *sizes);
+    sizes[dim] = total;
+    return math_set_sizes(in, &in->outs[0], sizes, first->rank, "result");
+}
+
+tn_status math_shape_stack(tn_infer *in) {
+    int64_t sizes[TN_MAX_RANK + 1], dim;
+
+    const tn_status status = join(in, 1, &dim);
+    if (status) return status;
+    const tn_view *const *xs = in->args[0].views, *first = xs[0];
+    for (uint32_t i = 1; i < in->args[0].aux; i++)
+        if (!same_sizes(first, xs[i]))
+            return mismatch(in, "the first of xs", first, "another", xs[i], "sizes must be equal");
+    for (int32_t i = 0, from = 0; i <= first->rank; i++)
+        sizes[i] = i == dim ? in->args[0].aux : first->sizes[from++];
+    return math_set_sizes(in, &in->outs[0], sizes, (int64_t)first->rank + 1, "result");
+}
+
+/* ---- Index ops ---------------------------------------------------------------------------- */
+
+/* index must not reach outside v, save along dim (-1: along none), where the values decide. */
+static bool index_inside(const tn_view *index, const tn_view *v, int64_t dim) {
+    if (index->rank != v->rank) return false;
+    for (int32_t i = 0; i < v->rank; i++)
+        if (i != dim && index->sizes[i] > v->sizes[i]) return false;
+    return true;
+}
+
+tn_status math_shape_gather(tn_infer *in) {
+    const tn_view *x = view_of(in, 0), *index = view_of(in, 2);
+
+    if (!x || !index) return missing(in);
+    if (!index_inside(index, x, in->args[1].i))
+        return mismatch(in, "index", index, "x", x,
+                        "ranks must be equal and index no larger than x, save along dim");
+    return math_set_sizes(in, &in->outs[0], index->sizes, index->rank, "index");
+}
+
+tn_status math_shape_scatter_add(tn_infer *in) {
+    const tn_view *x = view_of(in, 0), *index = view_of(in, 2), *src = view_of(in, 3);
+
+    if (!x || !index || !src) return missing(in);
+    if (!index_inside(index, x, in->args[1].i))
+        return mismatch(in, "index", index, "x", x,
+                        "ranks must be equal and index no larger than x, save along dim");
+    if (!index_inside(index, src, -1))
+        return mismatch(in, "index", index, "src", src,
+                        "ranks must be equal and index no larger than src");
+    return math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
+}
+
+/* ---- Optimizers --------------------------------------------------------------------------- */
+
+static tn_status check_list(tn_infer *in, const tn_value *params, const tn_value *list,
+                            const char *name) {
+    if (list->tag != TN_TAG_VIEWS || list->aux != params->aux)
+        return math_refuse(in, TN_ERR_INVALID,
+                           "%s has %u tensors, params has %u: there must be one for each", name,
+                           (unsigned)list->aux, (unsigned)params->aux);
+    for (uint32_t i = 0; i < params->aux; i++)
+        if (!same_sizes(params->views[i], list->views[i]))
+            return mismatch(in, "a tensor of params", params->views[i], name, list->views[i],
+                            "sizes must be equal");
+    return TN_OK;
+}
+
+/* nothing is returned; momenta may be empty */
+tn_status math_shape_sgd(tn_infer *in) {
+    if (in->n_args < 3 || in->args[0].tag != TN_TAG_VIEWS) return missing(in);
+    const tn_status status = check_list(in, &in->args[0], &in->args[1], "grads");
+    if (status) return status;
+    if (in->args[2].tag == TN_TAG_VIEWS && in->args[2].aux == 0) return TN_OK;
+    return check_list(in, &in->args[0], &in->args[2], "momenta");
+}
