@@ -1,0 +1,35 @@
+/* probe.h - asking tenon-probe, a process of its own, whether a plugin can be loaded.
+ *
+ * Invariants: we wait for our own child only, never longer than the limit; the verdict is the
+ * message it sends, complete and with our nonce; its exit status is not evidence.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_CORE_PROBE_H
+#define TENON_CORE_PROBE_H
+
+#include "core/discover.h"
+#include "core/report.h"
+
+typedef enum tni_probe_policy {
+    TNI_PROBE_TRY = 0, /* where tenon-probe is found */
+    TNI_PROBE_REQUIRE, /* no plugin without it */
+    TNI_PROBE_OFF
+} tni_probe_policy;
+
+void tni_probe_policy_set(tni_probe_policy); /* TENON_PROBE_POLICY=require|try|off ranks above it */
+tni_probe_policy tni_probe_policy_of(const tni_search *);
+void tni_probe_limit_set(uint32_t ms); /* 10000 unless told; 0 = that */
+
+enum { TNI_PROBE_FD = 3, TNI_PROBE_NONCE = 16 };
+
+typedef struct tni_probe_answer {
+    bool ran;        /* the helper itself came up */
+    bool answered;   /* a complete answer came */
+    tn_status code;  /* if answered: TN_OK, or why the plugin cannot be loaded */
+    tni_stage stage; /* ... and where */
+    char text[400];  /* its facts, or the cause; if not answered: what happened */
+} tni_probe_answer;
+
+/* False: the program cannot be started (text says why). */
+bool tni_probe_ask(const char *program, const char *plugin, tni_probe_answer *out);
+
+#endif

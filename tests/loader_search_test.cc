@@ -1,0 +1,226 @@
+// loader_search_test.cc - where plugins are looked for, whose files are believed, what a listing
+// shows, and what the verdicts of tenon-probe are worth.
+// SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+
+#include "tests/loader_test.h"
+
+namespace {
+
+// ---- Owners and folders ------------------------------------------------------------------------
+
+// As discovered (not given by path): the plugin path of a scan, and the stages it tells.
+string discovered(const string &dir, const string &id) {
+    Setting path("TENON_PLUGIN_PATH", dir);
+    const auto lines = why(id);
+    return lines.empty() ? "" : lines.back().stage + ": " + lines.back().detail;
+}
+
+TEST_F(Loader, RefusesADiscoveredPluginThatOthersCanChange) {
+    const string path = folder.copy("vendor_missing");
+    EXPECT_EQ(discovered(folder.path(), "vendor_missing").substr(0, 6), "vendor");
+    for (mode_t mode : {0666, 0664}) {
+        chmod(path.c_str(), mode);
+        const string text = discovered(folder.path(), "vendor_missing");
+        EXPECT_EQ(text.substr(0, 5), "owner") << text;
+        EXPECT_NE(text.find("can be changed by"), string::npos) << text;
+        EXPECT_NE(text.find("chmod go-w"), string::npos) << text;
+    }
+    chmod(path.c_str(), 0644);
+    for (mode_t mode : {0777, 0770, 01777}) {
+        chmod(folder.path().c_str(), mode);
+        EXPECT_EQ(discovered(folder.path(), "vendor_missing").substr(0, 5), "owner")
+            << std::oct << mode;
+    }
+}
+
+TEST_F(Loader, RefusesADiscoveredPluginBelowAFolderThatOthersCanSwap) {
+    const string parent = folder / "parent", dir = parent + "/child";
+    ASSERT_EQ(mkdir(parent.c_str(), 0755) | mkdir(dir.c_str(), 0755), 0);
+    write_file(dir + "/vendor_missing.so", slurp(plugin("vendor_missing")));
+    EXPECT_EQ(discovered(dir, "vendor_missing").substr(0, 6), "vendor");
+    chmod(parent.c_str(), 0777);
+    EXPECT_EQ(discovered(dir, "vendor_missing").substr(0, 5), "owner");
+    chmod(parent.c_str(), 01777); // as /tmp: others cannot swap what is ours
+    EXPECT_EQ(discovered(dir, "vendor_missing").substr(0, 6), "vendor");
+}
+
+TEST_F(Loader, OnlyWarnsOfADoubtfulPluginThatIsGivenByPath) {
+    const string path = folder.copy("vendor_missing");
+    chmod(path.c_str(), 0666);
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(load(path).stage(), "vendor");
+    const string log = testing::internal::GetCapturedStderr();
+    EXPECT_NE(log.find("can be changed by everybody"), string::npos) << log;
+}
+
+TEST_F(Loader, ResolvesLinksBeforeItJudges) {
+    const string dir = folder / "links";
+    ASSERT_EQ(mkdir(dir.c_str(), 0755), 0);
+    ASSERT_EQ(symlink(folder.copy("vendor_missing").c_str(), (dir + "/vendor_missing.so").c_str()),
+              0);
+    EXPECT_EQ(discovered(dir, "vendor_missing").substr(0, 6), "vendor");
+    chmod(folder.path().c_str(), 0777);
+    EXPECT_EQ(discovered(dir, "vendor_missing").substr(0, 5), "owner");
+}
+
+TEST_F(Loader, LooksIntoAbsoluteFoldersOnlyAndInAFixedOrder) {
+    Setting path("TENON_PLUGIN_PATH", "::.:relative:/one::/two:");
+    tn_scope s = tn_scope_push();
+    const string text = tn_plugin_paths();
+    EXPECT_EQ(text.find("TENON_PLUGIN_PATH\t/one\nTENON_PLUGIN_PATH\t/two\nuser\t" + folder.path() +
+                        "/data/tenon/plugins\nbeside libtenon\t"),
+              0u)
+        << text;
+    EXPECT_NE(text.find("built in\t/"), string::npos) << text;
+    EXPECT_EQ(text.find("relative"), string::npos) << text;
+    tn_scope_pop(s);
+}
+
+TEST_F(Loader, ReadsTheFoldersOfABuildTreeFromPluginsPath) {
+    const string home = folder / "home";
+    for (const char *dir :
+         {"home", "backends", "backends/b", "backends/a", "modules", "modules/math"})
+        ASSERT_EQ(mkdir((folder / dir).c_str(), 0755), 0);
+    write_file(home + "/plugins.path",
+               "# a build tree\n../modules/math\n\n../backends/*\n/absolute\n");
+    tn_scope s = tn_scope_push();
+    const string text = tn_plugin_paths(), beside = "beside libtenon\t" + folder.path();
+    EXPECT_NE(
+        text.find(beside + "/modules/math\n" + beside + "/backends/a\n" + beside + "/backends/b\n"),
+        string::npos)
+        << text;
+    EXPECT_EQ(text.find("/absolute"), string::npos);
+    chmod((home + "/plugins.path").c_str(), 0666);
+    EXPECT_EQ(string(tn_plugin_paths()).find("/modules/math"), string::npos)
+        << "believed a file others can write";
+    tn_scope_pop(s);
+}
+
+TEST_F(Loader, SearchesInSafeModeOnlyWhereItWasInstalled) {
+    Setting path("TENON_PLUGIN_PATH", "/one");
+    tni_search safe = {};
+    safe.safe_mode = true;
+    char given[] = "/given";
+    safe.plugin_path = given;
+    tni_places places;
+    ASSERT_TRUE(tni_places_make(&safe, &places));
+    for (uint32_t i = 0; i < places.n; i++) {
+        const string origin = places.items[i].origin;
+        EXPECT_TRUE(origin == "beside libtenon" || origin == "built in") << origin;
+        EXPECT_EQ(string(places.items[i].path).find(folder.path()), string::npos)
+            << "TENON_HOME was believed";
+    }
+    tni_places_free(&places);
+}
+
+// ---- Listings ----------------------------------------------------------------------------------
+
+TEST_F(Loader, ListsPluginsWithoutMappingThemInShortTime) {
+    for (const char *name :
+         {"start_nothing", "query_null", "wrong_major", "no_note", "vendor_missing"})
+        folder.copy(name);
+    Setting path("TENON_PLUGIN_PATH", folder.path());
+    const auto begin = std::chrono::steady_clock::now();
+    const auto all = scan();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    EXPECT_FALSE(is_mapped(folder.path()));
+    EXPECT_LT(seconds.count(), 1.0); // 20 ms is the aim; a busy machine is no failure
+    const tn_plugin_info *fresh = find(all, "start_nothing"), *major = find(all, "wrong_major"),
+                         *none = find(all, "no_note");
+    ASSERT_TRUE(fresh && major && none);
+    EXPECT_EQ(fresh->state, TN_PLUGIN_NOT_TRIED);
+    EXPECT_EQ(string(fresh->origin), "TENON_PLUGIN_PATH");
+    EXPECT_EQ(string(fresh->version), "0.1.0");
+    EXPECT_EQ(string(fresh->licence), "Apache-2.0");
+    EXPECT_EQ(major->state, TN_PLUGIN_REFUSED);
+    EXPECT_NE(string(major->why).find("needs ABI 9.x"), string::npos) << major->why;
+    EXPECT_EQ(none->state, TN_PLUGIN_REFUSED);
+    EXPECT_TRUE(std::is_sorted(all.begin(), all.end(), [](const auto &a, const auto &b) {
+        return std::make_pair(string(a.kinds), string(a.id)) <
+               std::make_pair(string(b.kinds), string(b.id));
+    }));
+    tn_plugin_info out = {};
+    out.size = sizeof(out);
+    EXPECT_EQ(tn_plugin_at(static_cast<int64_t>(all.size()), &out), TN_ERR_INDEX);
+    tn_clear_error();
+    EXPECT_EQ(tn_plugin_at(-1, &out), TN_ERR_INDEX);
+    tn_clear_error();
+}
+
+TEST_F(Loader, ShowsThatAPluginIsHiddenByAnEarlierOne) {
+    const string second = folder / "second";
+    ASSERT_EQ(mkdir(second.c_str(), 0755), 0);
+    folder.copy("start_nothing");
+    write_file(second + "/copy.so", slurp(plugin("start_nothing")));
+    Setting path("TENON_PLUGIN_PATH", folder.path() + ":" + second);
+    int hidden = 0;
+    for (const auto &info : scan())
+        hidden += string(info.why).find("hidden by " + folder.path() + "/start_nothing.so") == 0;
+    EXPECT_EQ(hidden, 1);
+}
+
+TEST_F(Loader, NamesWhatThereIsWhenAskedForAnUnknownPlugin) {
+    folder.copy("query_null");
+    Setting path("TENON_PLUGIN_PATH", folder.path());
+    std::vector<Line> lines;
+    EXPECT_EQ(tn_plugin_why("nobody", collect, &lines), TN_ERR_NOTFOUND);
+    EXPECT_NE(string(tn_error_message()).find("query_null"), string::npos) << tn_error_message();
+    EXPECT_TRUE(lines.empty());
+    tn_clear_error();
+    EXPECT_EQ(tn_plugin_why(nullptr, collect, &lines), TN_ERR_INVALID);
+}
+
+// ---- Probe and verdicts ------------------------------------------------------------------------
+
+TEST_F(Loader, RefusesWithoutAProbeOnlyIfThePolicyRequiresOne) {
+    Setting none("TENON_PROBE", "/nonexistent/tenon-probe");
+    expect_refused(plugin("vendor_missing"), "probe", "tenon-probe was not found");
+    Setting attempt("TENON_PROBE_POLICY", "try");
+    EXPECT_EQ(load(folder.copy("vendor_missing")).stage(), "vendor");
+}
+
+TEST_F(Loader, DoesNotTakeASilentProgramForAProbe) {
+    Setting silent("TENON_PROBE", "/bin/true");
+    EXPECT_EQ(load(plugin("vendor_missing")).stage(), "probe");
+    Setting attempt("TENON_PROBE_POLICY", "try");
+    EXPECT_EQ(load(folder.copy("vendor_missing")).stage(), "vendor");
+}
+
+string verdicts(const Folder &folder) { return slurp(folder / "tenon/verdicts"); }
+
+TEST_F(Loader, RemembersAPluginThatKilledTheProbeUntilTheFileChanges) {
+    const string path = folder.copy("ctor_crash");
+    EXPECT_FALSE(load(path).says("remembered"));
+    EXPECT_TRUE(load(path).says("SIGSEGV, in dlopen (remembered)"));
+    EXPECT_NE(verdicts(folder).find(" bad crashed the probe"), string::npos) << verdicts(folder);
+    Setting search("TENON_PLUGIN_PATH", folder.path());
+    const auto all = scan();
+    ASSERT_NE(find(all, "ctor_crash"), nullptr);
+    EXPECT_EQ(find(all, "ctor_crash")->state, TN_PLUGIN_REFUSED);
+    write_file(path, slurp(plugin("vendor_missing")));
+    EXPECT_EQ(load(path).stage(), "vendor");
+}
+
+TEST_F(Loader, AsksAgainWhenTheCacheIsDamagedForeignOrUnwritable) {
+    const string path = folder.copy("ctor_crash"), file = folder / "tenon/verdicts";
+    load(path);
+    const string good = verdicts(folder);
+    ASSERT_TRUE(load(path).says("remembered"));
+    for (const string &text :
+         {string("\xff\xfe garbage\n"), string("1 "), string(300000, 'x'),
+          good.substr(0, good.size() / 2), good.substr(0, good.find(" bad")) + " perhaps\n",
+          string(good).replace(0, 1, "2")}) {
+        write_file(file, text);
+        const Outcome o = load(path);
+        EXPECT_EQ(o.stage(), "probe");
+        EXPECT_FALSE(o.says("remembered")) << text.substr(0, 200);
+        EXPECT_EQ(verdicts(folder), good) << "was not made whole again";
+    }
+    chmod(file.c_str(), 0666);
+    EXPECT_FALSE(load(path).says("remembered")) << "believed a file others can write";
+    Setting nowhere("XDG_CACHE_HOME", "/dev/null/cache");
+    EXPECT_FALSE(load(path).says("remembered"));
+}
+
+} // namespace

@@ -1,0 +1,219 @@
+/* hostile.c - one plugin, built many times: each CASE does one thing wrong (or nothing: CASE_good).
+ * BUILD has the list of cases; loader_test.cc says what must come of each.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <tenon/abi_driver.h>
+
+/* ---- Identity: most cases are called after themselves ---------------------------------------- */
+
+#define ID     TN_STRING(CASE_NAME)
+#define KINDS  "ops,kernels,driver"
+#define EXTRA  ""
+#define ABI    "0.0"
+#define DESC   ID
+#define LATEST "0.1.0"
+
+#if defined(CASE_fake_math)
+#undef ID
+#define ID "math"
+#elif defined(CASE_fake_cpu_ref)
+#undef ID
+#define ID "cpu_ref"
+#elif defined(CASE_other_good)
+#undef ID
+#define ID "good"
+#elif defined(CASE_wrong_major)
+#undef ABI
+#define ABI "9.3"
+#elif defined(CASE_kinds_lie)
+#undef KINDS
+#define KINDS "ops"
+#elif defined(CASE_id_differs)
+#undef DESC
+#define DESC "somebody_else"
+#elif defined(CASE_runtime_a)
+#undef EXTRA
+#define EXTRA "runtime.openmp=libgomp\n"
+#elif defined(CASE_runtime_b)
+#undef EXTRA
+#define EXTRA "runtime.openmp=libomp\n"
+#elif defined(CASE_requires_absent)
+#undef EXTRA
+#define EXTRA "requires=tenon.nobody>=0.1\n"
+#elif defined(CASE_requires_newer)
+#undef EXTRA
+#define EXTRA "requires=tenon.good>=7\n"
+#elif defined(CASE_note_twice)
+#undef EXTRA
+#define EXTRA "version=0.2\n"
+#elif defined(CASE_note_control)
+#undef EXTRA
+#define EXTRA "remark=\033[31mred\n"
+#endif
+
+#if !defined(CASE_no_note)
+TN_NOTE(note, TN_NOTE_IDENTITY,
+        "id=" ID "\nversion=0.1.0\nabi=" ABI "\nkinds=" KINDS "\nlicence=Apache-2.0\n" EXTRA);
+#endif
+
+/* Really dies of it, also where a sanitizer has a handler. */
+static void die(int number) {
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* ---- Constructors ---------------------------------------------------------------------------- */
+
+#if defined(CASE_ctor_crash)
+__attribute__((constructor)) static void at_load(void) { die(SIGSEGV); }
+#elif defined(CASE_ctor_exit)
+__attribute__((constructor)) static void at_load(void) { _exit(0); }
+#elif defined(CASE_ctor_loop)
+__attribute__((constructor)) static void at_load(void) {
+    for (;;) sleep(1);
+}
+#elif defined(CASE_ctor_closes)
+__attribute__((constructor)) static void at_load(void) {
+    for (int fd = 0; fd < 64; fd++) close(fd);
+}
+#endif
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+static tn_status run(const void *plan, tn_call *c) {
+    (void)plan, (void)c;
+    return TN_OK;
+}
+
+static const tn_kernel kernel = {
+    .size = sizeof(tn_kernel), .op = ID "_op", .device = "cpu", .dtypes = TN_MASK_ALL, .run = run};
+
+#define OP_ROW(text)                                                                               \
+    {                                                                                              \
+        .size = sizeof(tn_op), .schema = text, .form = "pointwise", .shape_rule = "same",          \
+        .no_grad = "a test"                                                                        \
+    }
+
+static const tn_op op = OP_ROW(ID "_op(Tensor<T> x) -> Tensor y");
+
+static tn_status register_good(const tn_host *h, tn_plugin *p) {
+    h->describe(p, "a test plugin");
+    h->add_ops(p, &op, 1, sizeof(op));
+    h->add_kernels(p, &kernel, 1, sizeof(kernel));
+    return TN_OK;
+}
+
+static tn_status fail(const tn_host *h, tn_plugin *p, tn_status code, const char *text) {
+    h->fail(p, code, text, strlen(text));
+    return code;
+}
+
+/* ---- What goes wrong ------------------------------------------------------------------------- */
+
+static tn_status start(const tn_host *h, tn_plugin *p) {
+#if defined(CASE_row_malformed)
+    static const tn_op bad = OP_ROW("this is (no schema");
+    h->add_ops(p, &bad, 1, sizeof(bad));
+    return TN_OK;
+#elif defined(CASE_row_duplicate)
+    h->add_ops(p, &op, 1, sizeof(op));
+    h->add_ops(p, &op, 1, sizeof(op));
+    return TN_OK;
+#elif defined(CASE_row_half)
+    tn_kernel half = kernel;
+    half.run = NULL;
+    h->add_ops(p, &op, 1, sizeof(op));
+    h->add_kernels(p, &half, 1, sizeof(half));
+    return TN_OK;
+#elif defined(CASE_row_short)
+    tn_kernel shorter = kernel;
+    shorter.size = 8;
+    h->add_kernels(p, &shorter, 1, sizeof(shorter));
+    return TN_OK; /* and does not look at the answer */
+#elif defined(CASE_row_null)
+    h->add_kernels(p, NULL, 3, sizeof(kernel));
+    return TN_OK;
+#elif defined(CASE_row_many)
+    h->add_kernels(p, &kernel, UINT32_MAX, sizeof(kernel));
+    return TN_OK;
+#elif defined(CASE_row_stride)
+    h->add_kernels(p, &kernel, 1, 12);
+    return TN_OK;
+#elif defined(CASE_row_old)
+    /* A row of an older header: the last field is not there. That is fine. */
+    tn_kernel rows[2] = {kernel, kernel};
+    rows[0].size = rows[1].size = offsetof(tn_kernel, drop);
+    rows[1].device = "elsewhere";
+    memset(&rows[0].drop, 0x5a, sizeof(rows[0].drop));
+    memset(&rows[1].drop, 0x5a, sizeof(rows[1].drop));
+    return h->add_kernels(p, rows, 2, sizeof(*rows));
+#elif defined(CASE_vendor_missing)
+    register_good(h, p);
+    return fail(h, p, TN_ERR_UNSUPPORTED, "libnobody.so.7 was not found");
+#elif defined(CASE_device_missing)
+    return fail(h, p, TN_ERR_DEVICE, "no such card\nin this \033[1mcomputer");
+#elif defined(CASE_start_fails)
+    register_good(h, p);
+    return TN_ERR_INTERNAL;
+#elif defined(CASE_start_nothing)
+    (void)h, (void)p;
+    return TN_OK;
+#elif defined(CASE_start_crash)
+    (void)h, (void)p;
+    die(SIGBUS);
+    return TN_OK;
+#elif defined(CASE_driver_half)
+    static const tn_driver d = {.size = sizeof(tn_driver), .kind = "half"};
+    h->add_driver(p, &d);
+    return TN_OK;
+#elif defined(CASE_services)
+    /* Services take nonsense without harm. */
+    h->log(NULL, TN_LOG_DEBUG, NULL, 7);
+    h->free(p, NULL);
+    h->free(p, h->alloc(p, 1000));
+    h->describe(p, NULL);
+    if (h->alloc(p, UINT64_MAX) || h->interface(p, "tn.nothing/9") || h->option(p, "no=such key"))
+        return TN_ERR_INTERNAL;
+    const char *color = h->option(p, "color");
+    h->describe(p, color ? color : "no color");
+    return register_good(h, p);
+#else
+    return register_good(h, p);
+#endif
+}
+
+/* ---- Entry ----------------------------------------------------------------------------------- */
+
+static const tn_plugin_desc desc = {
+    sizeof(tn_plugin_desc), TN_ABI_MINOR, DESC, LATEST, start, NULL, NULL};
+
+#if defined(CASE_no_entry)
+__attribute__((used)) static const tn_plugin_desc *const unused = &desc;
+#else
+#if defined(CASE_entry_v1)
+#define ENTRY tn_plugin_query_v1
+#else
+#define ENTRY tn_plugin_query_v0
+#endif
+TN_ENTRY const tn_plugin_desc *ENTRY(const tn_hello *hello, const char **why);
+TN_ENTRY const tn_plugin_desc *ENTRY(const tn_hello *hello, const char **why) {
+    (void)hello, (void)why;
+#if defined(CASE_query_null)
+    return NULL;
+#elif defined(CASE_query_reason)
+    *why = "the moon is not full";
+    return NULL;
+#elif defined(CASE_no_start)
+    static tn_plugin_desc empty;
+    empty = desc;
+    empty.start = NULL;
+    return &empty;
+#else
+    return &desc;
+#endif
+}
+#endif
