@@ -1,0 +1,227 @@
+/* kernels.h - what the files of this provider share: the table of vector code, one per instruction
+ * set, and the functions named by the kernel rows in plugin.c.
+ *
+ * Invariant: tni_vec is set once, by tni_vec_select, before any kernel runs. How work is cut
+ * depends on shapes only, so results have the same bits for every number of threads.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_CPU_BLAS_KERNELS_H
+#define TENON_CPU_BLAS_KERNELS_H
+
+#include <tenon/abi.h>
+
+extern TN_HIDDEN const tn_host *tn_plugin_host;
+extern TN_HIDDEN tn_plugin *tn_plugin_self;
+
+enum { TNI_GRAIN = 32768 }; /* elements one thread takes at a time */
+
+/* Element types with vector code, in the order of every table below. */
+enum { TNI_I32, TNI_I64, TNI_F32, TNI_F64, TNI_LANE_TYPES };
+
+/* ALL(op, kind): the four types; FLOAT(op, kind): f32 and f64. The kinds are in ewise.c. */
+/* clang-format off */
+#define TNI_EWISE_LIST(ALL, FLOAT)                                                                 \
+    ALL(neg, UNARY) ALL(abs, UNARY) ALL(sign, UNARY) ALL(relu, UNARY)                              \
+    FLOAT(exp, UNARY) FLOAT(log, UNARY) FLOAT(sqrt, UNARY) FLOAT(rsqrt, UNARY)                     \
+    FLOAT(reciprocal, UNARY) FLOAT(tanh, UNARY) FLOAT(sigmoid, UNARY) FLOAT(sin, UNARY)            \
+    FLOAT(cos, UNARY) FLOAT(floor, UNARY) FLOAT(clamp, CLAMP)                                      \
+    FLOAT(isnan, PREDICATE) ALL(logical_not, PREDICATE)                                            \
+    ALL(add, BINARY) ALL(sub, BINARY) ALL(mul, BINARY) FLOAT(div, BINARY) FLOAT(pow, BINARY)       \
+    ALL(maximum, BINARY) ALL(minimum, BINARY)                                                      \
+    ALL(eq, COMPARE) ALL(ne, COMPARE) ALL(lt, COMPARE) ALL(le, COMPARE) ALL(gt, COMPARE)           \
+    ALL(ge, COMPARE) ALL(where, WHERE)
+/* clang-format on */
+
+#define TNI_EWISE_ENUM(op, kind) TNI_EW_##op,
+enum { TNI_EWISE_LIST(TNI_EWISE_ENUM, TNI_EWISE_ENUM) TNI_EWISE_COUNT };
+#undef TNI_EWISE_ENUM
+
+/* n >= 1 elements: y[i] = op(in[0][i], ...). Bit k of splat: operand k is one element for all i.
+ * bounds: clamp's {min, max}. y may be one of the operands. */
+typedef void (*tni_ewise_fn)(int64_t n, void *y, const void *const *in, uint32_t splat,
+                             const double *bounds);
+
+typedef struct tni_gemm_block { /* C[m,n] = A[m,k] B[k,n]; all strides in elements */
+    int64_t m, n, k;
+    const void *a;
+    int64_t a_row, a_col;
+    const void *b;
+    int64_t b_row, b_col;
+    void *c;
+    int64_t ldc; /* C's rows; its columns are adjacent */
+    void *pack;  /* gemm_block only: 64-byte aligned, see TNI_PACK_ROWS */
+} tni_gemm_block;
+
+enum {
+    TNI_BLOCK_M = 192, /* what one gemm_block may be; k is cut inside */
+    TNI_BLOCK_N = 1024,
+    TNI_BLOCK_K = 256,
+    TNI_SMALL_B = 4096 /* gemm_small: unless b_col is 1, b_row is, and k * n is at most this */
+};
+
+/* Rows of packed A and columns of packed B, filled up to whole tiles of any instruction set; the
+ * buffer of gemm_block is their sum times min(k, TNI_BLOCK_K) elements. */
+#define TNI_PACK_ROWS(m) (((m) + 15) / 16 * 16 + 16)
+#define TNI_PACK_COLS(n) (((n) + 31) / 32 * 32 + 32)
+
+typedef struct tni_sgd {
+    double lr, momentum, decay;
+} tni_sgd;
+
+enum { TNI_SUM, TNI_MAX, TNI_MIN, TNI_REDUCE_COUNT };
+
+typedef struct tni_norm_row { /* one row of layer_norm and of its backward */
+    int64_t n;
+    const void *x, *w, *b, *grad; /* w, b: NULL if absent */
+    void *y;
+    double eps, mean, rstd;
+} tni_norm_row;
+
+/* Index [2]: f32, f64. Kernels of different sets agree to rounding only. */
+typedef struct tni_vec_table {
+    const char *name;
+    int32_t vector_bytes;
+    tni_ewise_fn ewise[TNI_EWISE_COUNT][TNI_LANE_TYPES]; /* NULL: no such type */
+    double (*reduce_row[TNI_REDUCE_COUNT][2])(const void *x, int64_t n);
+    /* acc[j] = acc[j] op x[i * ld + j] for i in [0, rows), j in [0, cols) */
+    void (*reduce_cols[TNI_REDUCE_COUNT][2])(const void *x, int64_t rows, int64_t ld, int64_t cols,
+                                             double *acc);
+    void (*softmax[2])(void *y, const void *x, int64_t n);
+    void (*log_softmax[2])(void *y, const void *x, int64_t n);
+    void (*softmax_bwd[2])(void *dx, const void *grad, const void *y, int64_t n);
+    void (*log_softmax_bwd[2])(void *dx, const void *grad, const void *y, int64_t n);
+    double (*logsumexp[2])(const void *x, int64_t n, double *max); /* log(sum(exp(x - max))) */
+    void (*cross_entropy_bwd[2])(void *dx, const void *x, int64_t n, double max, double logsum,
+                                 double scale); /* dx = scale * exp(x - max - logsum) */
+    void (*layer_norm[2])(tni_norm_row *);      /* fills mean, rstd, y */
+    void (*layer_norm_bwd[2])(const tni_norm_row *);
+    /* dw[j] += grad[j] * (x[j] - mean) * rstd, db[j] += grad[j] for j in [0, n) */
+    void (*layer_norm_wb[2])(const tni_norm_row *, double *dw, double *db);
+    void (*sgd[2])(int64_t n, void *p, const void *g, void *m, const tni_sgd *); /* m may be NULL */
+    /* Elements first .. first+n-1 of the stream; first is a multiple of 64. */
+    void (*uniform[2])(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
+                       double low, double high);
+    void (*dropout[2])(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
+                       const void *x, double p);
+    void (*fill[2])(int64_t n, void *y, const void *item); /* items of 4 and 8 bytes */
+    void (*narrow)(int64_t n, float *y, const double *x);
+    void (*widen)(int64_t n, double *y, const float *x);
+    void (*transpose[2])(int64_t rows, int64_t cols, void *y, int64_t y_ld, const void *x,
+                         int64_t x_ld); /* y[j * y_ld + i] = x[i * x_ld + j]; 4 and 8 bytes wide */
+    void (*gemm_small[2])(const tni_gemm_block *);
+    void (*gemm_block[2])(const tni_gemm_block *); /* m <= TNI_BLOCK_M, n <= TNI_BLOCK_N, any k */
+} tni_vec_table;
+
+extern const tni_vec_table tni_vec_sse2, tni_vec_avx2, tni_vec_avx512;
+extern const tni_vec_table *tni_vec;
+
+/* The widest set this processor has, or the one of that name; NULL if it has no such set. */
+const tni_vec_table *tni_vec_find(const char *name);
+void tni_vec_select(const tni_vec_table *);
+
+/* ---- Helpers ------------------------------------------------------------------------------------
+ */
+
+static inline int64_t tni_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t tni_max(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline const tn_view *tni_arg(const tn_call *c, uint32_t i) { return c->args[i].view; }
+static inline const tn_view *tni_out(const tn_call *c, uint32_t i) { return c->outs[i].view; }
+
+/* TNI_I32 .. TNI_F64, for dtypes the rows' masks let through. */
+static inline int tni_lane_type(tn_dtype d) { return (d.code == 2) * 2 + (d.bits == 64); }
+static inline int tni_is_f64(const tn_view *v) { return v->dtype.bits == 64; }
+
+static inline bool tni_is_f32_or_f64(const tn_view *v) {
+    return tn_dtype_is(v->dtype, TN_F32) || tn_dtype_is(v->dtype, TN_F64);
+}
+
+static inline void *tni_at(const tn_view *v, int64_t element) {
+    return (char *)v->data + element * (v->dtype.bits / 8);
+}
+
+static inline double tni_number(const tn_value *v, double absent) {
+    return v->tag == TN_TAG_FLOAT ? v->f : v->tag == TN_TAG_NONE ? absent : (double)v->i;
+}
+
+bool tni_is_contiguous(const tn_view *); /* row-major without gaps; sizes of 1 have any stride */
+
+static inline void tni_answer(tn_verdict *v, int32_t answer, int32_t reason) {
+    v->answer = answer, v->reason = reason;
+    v->needs = answer == TN_YES_IF ? TN_NEEDS_CONTIGUOUS : 0;
+}
+
+/* body over [0, n) items of about `cost` elements each, a fixed number of items at a time. */
+static inline void tni_parallel(const tn_call *c, int64_t n, int64_t cost, tn_range_fn body,
+                                void *arg) {
+    const int64_t grain = tni_max(1, TNI_GRAIN / tni_max(1, cost));
+    if (n <= grain) { /* nothing to share: spare tiny work the call */
+        if (n > 0) body(arg, 0, n);
+        return;
+    }
+    tn_plugin_host->parallel_for(tn_plugin_self, n, grain, c->max_threads, body, arg);
+}
+
+/* Views of the same sizes, walked a run along the last dim at a time. views[0] is the result. */
+typedef struct tni_runs {
+    const tn_view *views[4];
+    uint32_t n_views;
+    void (*body)(void *arg, int64_t n,
+                 char *const *at); /* at[k]: first of n elements of views[k] */
+    void *arg;
+    int64_t pieces; /* the walk's: pieces a run is cut into, each at most TNI_GRAIN */
+} tni_runs;
+
+void tni_runs_walk(const tn_call *c, tni_runs *r); /* rank >= 1; in parallel */
+
+/* ---- Rows
+ * ------------------------------------------------------------------------------------------ */
+
+typedef struct tni_ewise_op { /* tn_kernel.user of elementwise rows */
+    uint8_t index;            /* TNI_EW_* */
+    uint8_t n_in;             /* tensors */
+    uint8_t first;            /* the operand whose dtype counts: where's condition is bytes */
+    uint8_t out_byte;         /* the result is bool */
+} tni_ewise_op;
+
+extern const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT];
+tn_status tni_ewise_run(const void *, tn_call *);
+tn_status tni_clamp_run(const void *, tn_call *);
+void tni_clamp_supports(const tn_call *, tn_verdict *);
+
+tn_status tni_sum_run(const void *, tn_call *);
+tn_status tni_amax_run(const void *, tn_call *);
+tn_status tni_amin_run(const void *, tn_call *);
+
+void tni_along_supports(const tn_call *, tn_verdict *);
+tn_status tni_softmax_run(const void *, tn_call *);
+tn_status tni_log_softmax_run(const void *, tn_call *);
+tn_status tni_softmax_bwd_run(const void *, tn_call *);
+tn_status tni_log_softmax_bwd_run(const void *, tn_call *);
+void tni_cross_entropy_supports(const tn_call *, tn_verdict *);
+void tni_cross_entropy_bwd_supports(const tn_call *, tn_verdict *);
+tn_status tni_cross_entropy_run(const void *, tn_call *);
+tn_status tni_cross_entropy_bwd_run(const void *, tn_call *);
+
+void tni_layer_norm_supports(const tn_call *, tn_verdict *);
+void tni_layer_norm_bwd_supports(const tn_call *, tn_verdict *);
+tn_status tni_layer_norm_run(const void *, tn_call *);
+tn_status tni_layer_norm_bwd_run(const void *, tn_call *);
+
+void tni_copy_supports(const tn_call *, tn_verdict *);
+tn_status tni_copy_run(const void *, tn_call *);
+void tni_fill_supports(const tn_call *, tn_verdict *);
+tn_status tni_fill_run(const void *, tn_call *);
+
+void tni_uniform_supports(const tn_call *, tn_verdict *);
+tn_status tni_uniform_run(const void *, tn_call *);
+void tni_dropout_supports(const tn_call *, tn_verdict *);
+tn_status tni_dropout_run(const void *, tn_call *);
+
+void tni_sgd_supports(const tn_call *, tn_verdict *);
+tn_status tni_sgd_run(const void *, tn_call *);
+
+void tni_gemm_supports(const tn_call *, tn_verdict *);
+tn_status tni_gemm_plan(tn_call *, tn_plan *);
+tn_status tni_gemm_run(const void *, tn_call *);
+void tni_gemm_drop(void *);
+
+#endif

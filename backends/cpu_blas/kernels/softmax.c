@@ -1,0 +1,176 @@
+/* softmax.c - softmax, log_softmax, their backwards, cross_entropy and its backward.
+ *
+ * Only the last dim (inner == 1): other dims go to the reference. Rows are independent, so any
+ * number of threads gives the same bits; the loss is summed in a fixed tree.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_blas/kernels/kernels.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+typedef struct job {
+    const tn_view *y, *a, *b; /* result and inputs, [rows, n] */
+    const int64_t *target;
+    int64_t n;
+    int f64;
+    double scale;
+    void (*one)(void *, const void *, int64_t);
+    void (*two)(void *, const void *, const void *, int64_t);
+    _Atomic int64_t bad; /* lowest row with a target out of range; INT64_MAX: none */
+} job;
+
+void tni_along_supports(const tn_call *c, tn_verdict *v) {
+    const tn_view *x = tni_arg(c, 0);
+    const bool last = x->sizes[2] == 1;
+    tni_answer(v, last ? TN_YES : TN_NO, last ? TN_REASON_NONE : TN_REASON_LAYOUT);
+}
+
+static void one_range(void *arg, int64_t begin, int64_t end) {
+    const job *j = arg;
+    for (int64_t r = begin; r < end; r++)
+        j->one(tni_at(j->y, r * j->n), tni_at(j->a, r * j->n), j->n);
+}
+
+static void two_range(void *arg, int64_t begin, int64_t end) {
+    const job *j = arg;
+    for (int64_t r = begin; r < end; r++)
+        j->two(tni_at(j->y, r * j->n), tni_at(j->a, r * j->n), tni_at(j->b, r * j->n), j->n);
+}
+
+static tn_status run_one(const tn_call *c, void (*const one[2])(void *, const void *, int64_t)) {
+    const tn_view *x = tni_arg(c, 0);
+    job j = {.y = tni_out(c, 0), .a = x, .n = x->sizes[1], .one = one[tni_is_f64(x)]};
+    if (j.n > 0) tni_parallel(c, x->sizes[0], j.n, one_range, &j);
+    return TN_OK;
+}
+
+static tn_status run_two(const tn_call *c,
+                         void (*const two[2])(void *, const void *, const void *, int64_t)) {
+    const tn_view *g = tni_arg(c, 0);
+    job j = {.y = tni_out(c, 0),
+             .a = g,
+             .b = tni_arg(c, 1),
+             .n = g->sizes[1],
+             .two = two[tni_is_f64(g)]};
+    if (j.n > 0) tni_parallel(c, g->sizes[0], j.n, two_range, &j);
+    return TN_OK;
+}
+
+tn_status tni_softmax_run(const void *plan, tn_call *c) {
+    return (void)plan, run_one(c, tni_vec->softmax);
+}
+tn_status tni_log_softmax_run(const void *plan, tn_call *c) {
+    return (void)plan, run_one(c, tni_vec->log_softmax);
+}
+tn_status tni_softmax_bwd_run(const void *plan, tn_call *c) {
+    return (void)plan, run_two(c, tni_vec->softmax_bwd);
+}
+tn_status tni_log_softmax_bwd_run(const void *plan, tn_call *c) {
+    return (void)plan, run_two(c, tni_vec->log_softmax_bwd);
+}
+
+/* ---- cross_entropy(x[N,C], target[N]): mean of log(sum(exp(x))) - x[target]
+ * ------------------------ */
+
+static void answer_contiguous(tn_verdict *v, const tn_view *x, const tn_view *target) {
+    const bool plain = tni_is_contiguous(x) && tni_is_contiguous(target);
+    tni_answer(v, plain ? TN_YES : TN_YES_IF, TN_REASON_NONE);
+}
+
+void tni_cross_entropy_supports(const tn_call *c, tn_verdict *v) {
+    answer_contiguous(v, tni_arg(c, 0), tni_arg(c, 1));
+}
+
+void tni_cross_entropy_bwd_supports(const tn_call *c, tn_verdict *v) {
+    answer_contiguous(v, tni_arg(c, 1), tni_arg(c, 2));
+}
+
+static bool target_is_good(job *j, int64_t row) {
+    if (j->target[row] >= 0 && j->target[row] < j->n) return true;
+    int64_t seen = atomic_load(&j->bad);
+    while (row < seen && !atomic_compare_exchange_weak(&j->bad, &seen, row)) {
+    }
+    return false;
+}
+
+static double element(const tn_view *v, int64_t at) {
+    return tni_is_f64(v) ? ((const double *)v->data)[at] : (double)((const float *)v->data)[at];
+}
+
+static void loss_range(void *arg, int64_t begin, int64_t end, void *partial) {
+    job *j = arg;
+    double sum = 0, max;
+    for (int64_t r = begin; r < end; r++) {
+        if (!target_is_good(j, r)) continue;
+        const double log_sum = tni_vec->logsumexp[j->f64](tni_at(j->a, r * j->n), j->n, &max);
+        sum += log_sum - (element(j->a, r * j->n + j->target[r]) - max);
+    }
+    *(double *)partial = sum;
+}
+
+static void add_loss(void *arg, void *left, const void *right) {
+    (void)arg;
+    *(double *)left += *(const double *)right;
+}
+
+static void loss_bwd_range(void *arg, int64_t begin, int64_t end) {
+    job *j = arg;
+    double max;
+    for (int64_t r = begin; r < end; r++) {
+        if (!target_is_good(j, r)) continue;
+        const int64_t at = r * j->n;
+        const double log_sum = tni_vec->logsumexp[j->f64](tni_at(j->a, at), j->n, &max);
+        tni_vec->cross_entropy_bwd[j->f64](tni_at(j->y, at), tni_at(j->a, at), j->n, max, log_sum,
+                                           j->scale);
+        if (j->f64)
+            ((double *)j->y->data)[at + j->target[r]] -= j->scale;
+        else
+            ((float *)j->y->data)[at + j->target[r]] -= (float)j->scale;
+    }
+}
+
+static tn_status fail_target(tn_call *c, const char *op, const job *j) {
+    char text[160];
+    const int64_t row = atomic_load(&j->bad);
+    const int n =
+        snprintf(text, sizeof text,
+                 "%s: target[%lld] is %lld, but x has %lld classes: 0 to %lld are allowed", op,
+                 (long long)row, (long long)j->target[row], (long long)j->n, (long long)j->n - 1);
+    c->fail(c, TN_ERR_INDEX, text, n < 0 ? 0 : (uint64_t)n);
+    return TN_ERR_INDEX;
+}
+
+static job loss_job(const tn_view *x, const tn_view *target) {
+    return (job){
+        .a = x, .target = target->data, .n = x->sizes[1], .f64 = tni_is_f64(x), .bad = INT64_MAX};
+}
+
+tn_status tni_cross_entropy_run(const void *plan, tn_call *c) {
+    (void)plan;
+    const tn_view *x = tni_arg(c, 0);
+    const int64_t rows = x->sizes[0];
+    job j = loss_job(x, tni_arg(c, 1));
+    double sum = 0;
+    const tn_status s = tn_plugin_host->parallel_reduce(
+        tn_plugin_self, rows, tni_max(1, TNI_GRAIN / tni_max(1, j.n)), c->max_threads, loss_range,
+        add_loss, &j, &sum, sizeof sum);
+    if (s != TN_OK) return s;
+    if (atomic_load(&j.bad) != INT64_MAX) return fail_target(c, "cross_entropy", &j);
+    const double mean = sum / (double)rows; /* no rows: NaN, as a mean of nothing is */
+    if (j.f64)
+        *(double *)tni_out(c, 0)->data = mean;
+    else
+        *(float *)tni_out(c, 0)->data = (float)mean;
+    return TN_OK;
+}
+
+tn_status tni_cross_entropy_bwd_run(const void *plan, tn_call *c) {
+    (void)plan;
+    const tn_view *x = tni_arg(c, 1);
+    job j = loss_job(x, tni_arg(c, 2));
+    if (x->sizes[0] == 0) return TN_OK;
+    j.y = tni_out(c, 0), j.scale = element(tni_arg(c, 0), 0) / (double)x->sizes[0];
+    tni_parallel(c, x->sizes[0], j.n, loss_bwd_range, &j);
+    if (atomic_load(&j.bad) != INT64_MAX) return fail_target(c, "cross_entropy_bwd", &j);
+    return TN_OK;
+}

@@ -1,0 +1,64 @@
+/* vec.c - which table of vector code is used, and how strided views are walked.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_blas/kernels/kernels.h"
+
+#include <string.h>
+
+const tni_vec_table *tni_vec = &tni_vec_sse2;
+
+static bool has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+const tni_vec_table *tni_vec_find(const char *name) {
+    __builtin_cpu_init(); /* feature bits and what the kernel saves, never the model number */
+    const tni_vec_table *widest_first[] = {has_avx512() ? &tni_vec_avx512 : NULL,
+                                           has_avx2() ? &tni_vec_avx2 : NULL, &tni_vec_sse2};
+    for (int i = 0; i < 3; i++)
+        if (widest_first[i] && (!name || strcmp(name, widest_first[i]->name) == 0))
+            return widest_first[i];
+    return NULL;
+}
+
+void tni_vec_select(const tni_vec_table *table) { tni_vec = table; }
+
+bool tni_is_contiguous(const tn_view *v) {
+    int64_t expected = 1;
+    for (int32_t d = v->rank - 1; d >= 0; d--) {
+        if (v->sizes[d] != 1 && v->strides[d] != expected) return false;
+        expected *= v->sizes[d];
+    }
+    return true;
+}
+
+static void runs_range(void *arg, int64_t begin, int64_t end) {
+    const tni_runs *r = arg;
+    const tn_view *o = r->views[0];
+    const int32_t last = o->rank - 1;
+    for (int64_t piece = begin; piece < end; piece++) {
+        const int64_t start = piece % r->pieces * TNI_GRAIN;
+        int64_t row = piece / r->pieces, offset[4] = {0};
+        for (int32_t d = last; d >= 0; d--) {
+            const int64_t index = d == last ? start : row % o->sizes[d];
+            if (d < last) row /= o->sizes[d];
+            for (uint32_t k = 0; k < r->n_views; k++) offset[k] += index * r->views[k]->strides[d];
+        }
+        char *at[4];
+        for (uint32_t k = 0; k < r->n_views; k++) at[k] = tni_at(r->views[k], offset[k]);
+        r->body(r->arg, tni_min(TNI_GRAIN, o->sizes[last] - start), at);
+    }
+}
+
+void tni_runs_walk(const tn_call *c, tni_runs *r) {
+    const tn_view *o = r->views[0];
+    const int64_t numel = tn_view_numel(o);
+    if (numel == 0) return;
+    const int64_t run = o->sizes[o->rank - 1];
+    r->pieces = (run + TNI_GRAIN - 1) / TNI_GRAIN;
+    tni_parallel(c, numel / run * r->pieces, tni_min(run, TNI_GRAIN), runs_range, r);
+}

@@ -1,0 +1,106 @@
+/* plugin.c - cpu_blas, the fast provider of the cpu: its table of kernels and its entry.
+ *
+ * Vector code is chosen by feature bits, OpenBLAS is opened at start. What a row declines, and
+ * every dtype outside its mask, goes to the reference.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_blas/blas.h"
+#include "backends/cpu_blas/kernels/gemm.h"
+#include "backends/cpu_blas/kernels/kernels.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SIZES .size = sizeof(tn_kernel), .device = "cpu"
+#define F     (TN_MASK(F32) | TN_MASK(F64))
+#define FI    (F | TN_MASK(I32) | TN_MASK(I64))
+
+#define CLAMP_FNS     .run = tni_clamp_run, .supports = tni_clamp_supports
+#define UNARY_FNS     .run = tni_ewise_run
+#define PREDICATE_FNS .run = tni_ewise_run
+#define BINARY_FNS    .run = tni_ewise_run
+#define COMPARE_FNS   .run = tni_ewise_run
+#define WHERE_FNS     .run = tni_ewise_run
+#define EWISE(op_, kind, mask)                                                                     \
+    {SIZES, .op = #op_, .dtypes = mask, .user = &tni_ewise_ops[TNI_EW_##op_], kind##_FNS},
+#define EWISE_ALL(op_, kind)   EWISE(op_, kind, FI)
+#define EWISE_FLOAT(op_, kind) EWISE(op_, kind, F)
+#define ROW(op_, run_)                                                                             \
+    { SIZES, .op = op_, .dtypes = F, .run = run_ }
+#define ROW_IF(op_, run_, supports_)                                                               \
+    { SIZES, .op = op_, .dtypes = F, .run = run_, .supports = supports_ }
+#define PLANNED(op_)                                                                               \
+    {                                                                                              \
+        SIZES, .op = op_, .dtypes = F, .supports = tni_gemm_supports, .plan = tni_gemm_plan,       \
+               .run = tni_gemm_run, .drop = tni_gemm_drop                                          \
+    }
+
+/* clang-format off */
+static const tn_kernel kernels[] = {
+    TNI_EWISE_LIST(EWISE_ALL, EWISE_FLOAT)
+    ROW("sum.dim", tni_sum_run),
+    ROW("amax", tni_amax_run),
+    ROW("amin", tni_amin_run),
+    ROW_IF("softmax", tni_softmax_run, tni_along_supports),
+    ROW_IF("log_softmax", tni_log_softmax_run, tni_along_supports),
+    ROW_IF("softmax_bwd", tni_softmax_bwd_run, tni_along_supports),
+    ROW_IF("log_softmax_bwd", tni_log_softmax_bwd_run, tni_along_supports),
+    ROW_IF("cross_entropy", tni_cross_entropy_run, tni_cross_entropy_supports),
+    ROW_IF("cross_entropy_bwd", tni_cross_entropy_bwd_run, tni_cross_entropy_bwd_supports),
+    ROW_IF("layer_norm", tni_layer_norm_run, tni_layer_norm_supports),
+    ROW_IF("layer_norm_bwd", tni_layer_norm_bwd_run, tni_layer_norm_bwd_supports),
+    ROW_IF("copy_", tni_copy_run, tni_copy_supports),
+    ROW_IF("fill_", tni_fill_run, tni_fill_supports),
+    ROW_IF("uniform", tni_uniform_run, tni_uniform_supports),
+    ROW_IF("dropout", tni_dropout_run, tni_dropout_supports),
+    ROW_IF("sgd_", tni_sgd_run, tni_sgd_supports),
+    PLANNED("gemm"),
+    PLANNED("matmul"),
+};
+/* clang-format on */
+
+/* The option "vectors" holds the code down to a narrower set, for comparing. */
+static tn_status select_vectors(const tn_host *host, tn_plugin *self) {
+    const char *wanted = host->option(self, "vectors");
+    const tni_vec_table *table = tni_vec_find(wanted);
+    char text[160];
+    if (!table) {
+        const int n =
+            snprintf(text, sizeof text,
+                     "option \"vectors\" is \"%.32s\", which this processor lacks or nobody "
+                     "knows; use sse2, avx2 or avx512, or leave it out",
+                     wanted);
+        host->fail(self, TN_ERR_INVALID, text, n < 0 ? 0 : (uint64_t)n);
+        return TN_ERR_INVALID;
+    }
+    tni_vec_select(table);
+    snprintf(text, sizeof text, "vector code for %s", table->name);
+    host->describe(self, text);
+    return TN_OK;
+}
+
+/* The option "gemm" is "own" or "openblas"; left out, own code runs where it has wider vectors. */
+static tn_status select_gemm(const tn_host *host, tn_plugin *self) {
+    static const char unknown[] = "option \"gemm\" must be own or openblas, or be left out";
+    const char *wanted = host->option(self, "gemm");
+    tni_gemm_own = tni_vec->vector_bytes == 64 && !tni_blas.has_avx512_code;
+    if (wanted) {
+        tni_gemm_own = strcmp(wanted, "own") == 0;
+        if (!tni_gemm_own && strcmp(wanted, "openblas") != 0) {
+            host->fail(self, TN_ERR_INVALID, unknown, sizeof unknown - 1);
+            return TN_ERR_INVALID;
+        }
+    }
+    host->describe(self, tni_gemm_own ? "large matrix products by own code"
+                                      : "large matrix products by OpenBLAS");
+    return TN_OK;
+}
+
+static tn_status start(const tn_host *host, tn_plugin *self) {
+    tn_status s = tni_blas_open(host, self);
+    if (s == TN_OK) s = select_vectors(host, self);
+    if (s == TN_OK) s = select_gemm(host, self);
+    if (s != TN_OK) return s;
+    return host->add_kernels(self, kernels, sizeof kernels / sizeof *kernels, sizeof *kernels);
+}
+
+TN_PLUGIN("cpu_blas", "0.1.0", "kernels", "Apache-2.0", "", start, NULL);

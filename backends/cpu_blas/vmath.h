@@ -1,0 +1,217 @@
+/* vmath.h - vector mathematics for one floating type and one instruction set (see isa.inc).
+ *
+ * f32: exp, log, tanh and sigmoid by our own polynomials, at most 2 ulp from the true value over
+ * all floats (the coefficients are Cephes'); infinities, NaN, -0 and subnormals as in libm.
+ * f64: libm, lane by lane. Included once per type: no include guard on purpose.
+ * SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off: it takes FN(name)(...) for a cast */
+
+AI FN(V) FN(absolute)(FN(V) x) { return (FN(V))((FN(U))x << 1 >> 1); }
+
+/* fma: fused where the set has it. root, round_down: exact. */
+#if TNI_VECTOR_BYTES == 64 && WIDE
+AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm512_fmadd_pd(a, b, c); }
+AI FN(V) FN(root)(FN(V) x) { return _mm512_sqrt_pd(x); }
+AI FN(V) FN(round_down)(FN(V) x) { return _mm512_roundscale_pd(x, 9); }
+#elif TNI_VECTOR_BYTES == 64
+AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm512_fmadd_ps(a, b, c); }
+AI FN(V) FN(root)(FN(V) x) { return _mm512_sqrt_ps(x); }
+AI FN(V) FN(round_down)(FN(V) x) { return _mm512_roundscale_ps(x, 9); }
+#elif TNI_VECTOR_BYTES == 32 && WIDE
+AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm256_fmadd_pd(a, b, c); }
+AI FN(V) FN(root)(FN(V) x) { return _mm256_sqrt_pd(x); }
+AI FN(V) FN(round_down)(FN(V) x) { return _mm256_floor_pd(x); }
+#elif TNI_VECTOR_BYTES == 32
+AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm256_fmadd_ps(a, b, c); }
+AI FN(V) FN(root)(FN(V) x) { return _mm256_sqrt_ps(x); }
+AI FN(V) FN(round_down)(FN(V) x) { return _mm256_floor_ps(x); }
+#else
+AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return a * b + c; }
+#if WIDE
+AI FN(V) FN(root)(FN(V) x) { return _mm_sqrt_pd(x); }
+#else
+AI FN(V) FN(root)(FN(V) x) { return _mm_sqrt_ps(x); }
+#endif
+AI FN(V) FN(round_down)(FN(V) x) {
+    for (int i = 0; i < LANES; i++) x[i] = (T)floor((double)x[i]);
+    return x;
+}
+#endif
+
+/* ---- Sums are kept in double: an f32 vector is two parts, an f64 vector is one -------------- */
+
+#if WIDE
+enum { FN(parts) = 1 };
+AI V_f64 FN(part)(FN(V) v, int p) { return (void)p, v; }
+#else
+enum { FN(parts) = 2 };
+#if TNI_VECTOR_BYTES == 64
+AI V_f64 FN(part)(FN(V) v, int p) {
+    return _mm512_cvtps_pd(p ? _mm512_extractf32x8_ps(v, 1) : _mm512_castps512_ps256(v));
+}
+#elif TNI_VECTOR_BYTES == 32
+AI V_f64 FN(part)(FN(V) v, int p) {
+    return _mm256_cvtps_pd(p ? _mm256_extractf128_ps(v, 1) : _mm256_castps256_ps128(v));
+}
+#else
+AI V_f64 FN(part)(FN(V) v, int p) { return _mm_cvtps_pd(p ? _mm_movehl_ps(v, v) : (__m128)v); }
+#endif
+#endif
+
+#if !WIDE /* two parts, each rounded to f32 */
+AI V_f32 join_f32(V_f64 a, V_f64 b) {
+#if TNI_VECTOR_BYTES == 64
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(a)), _mm512_cvtpd_ps(b), 1);
+#elif TNI_VECTOR_BYTES == 32
+    return _mm256_set_m128(_mm256_cvtpd_ps(b), _mm256_cvtpd_ps(a));
+#else
+    return _mm_movelh_ps(_mm_cvtpd_ps(a), _mm_cvtpd_ps(b));
+#endif
+}
+#endif
+
+typedef struct FN(sums) {
+    V_f64 part[FN(parts)];
+} FN(sums);
+
+AI void FN(gather)(FN(sums) *s, FN(V) v) {
+    s->part[0] += FN(part)(v, 0);
+    if (FN(parts) == 2) s->part[FN(parts) - 1] += FN(part)(v, 1);
+}
+
+AI double FN(total)(const FN(sums) *s) {
+    V_f64 v = s->part[0];
+    if (FN(parts) == 2) v += s->part[FN(parts) - 1];
+    double lane[sizeof v / sizeof(double)];
+    memcpy(lane, &v, sizeof v);
+    for (int width = (int)(sizeof v / sizeof(double)) / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] += lane[i + width];
+    return lane[0];
+}
+
+/* Lanes 0 .. n-1 are true. */
+AI FN(M) FN(below)(int64_t n) {
+    static const TM index[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    FN(M) m;
+    memcpy(&m, index, sizeof m);
+    return m < (TM)n;
+}
+
+/* ---- Functions ------------------------------------------------------------------------------ */
+
+AI FN(V) FN(each)(FN(V) x, T (*f)(T)) {
+    for (int i = 0; i < LANES; i++) x[i] = f(x[i]);
+    return x;
+}
+
+#if WIDE
+static inline double libm_sin_f64(double x) { return sin(x); }
+static inline double libm_cos_f64(double x) { return cos(x); }
+static inline double libm_exp_f64(double x) { return exp(x); }
+static inline double libm_log_f64(double x) { return log(x); }
+static inline double libm_tanh_f64(double x) { return tanh(x); }
+static inline double libm_pow_f64(double a, double b) { return pow(a, b); }
+
+AI V_f64 vexp_f64(V_f64 x) { return each_f64(x, libm_exp_f64); }
+AI V_f64 vlog_f64(V_f64 x) { return each_f64(x, libm_log_f64); }
+AI V_f64 vtanh_f64(V_f64 x) { return each_f64(x, libm_tanh_f64); }
+#else
+static inline float libm_sin_f32(float x) { return sinf(x); }
+static inline float libm_cos_f32(float x) { return cosf(x); }
+static inline float libm_pow_f32(float a, float b) { return powf(a, b); }
+
+/* x * 2^k for k in [-151, 129], rounded once */
+AI V_f32 scale_f32(V_f32 x, V_f32 k_float, M_f32 k) {
+#if TNI_VECTOR_BYTES == 64
+    (void)k;
+    return _mm512_scalef_ps(x, k_float);
+#else
+    (void)k_float;
+    const M_f32 half = k >> 1, rest = k - half;
+    return x * (V_f32)((half + 127) << 23) * (V_f32)((rest + 127) << 23);
+#endif
+}
+
+/* x = k ln 2 + r, |r| <= ln 2 / 2; e^x = 2^k e^r. sharp: what rounding r and 1 + r loses is added
+ * again, which leaves little more than the last rounding (0.6 instead of 1 ulp). */
+AI V_f32 exponential_f32(V_f32 x, bool sharp) {
+    const V_f32 magic = splat_f32(0x1.8p23f); /* adding it rounds to an integer in the low bits */
+    x = pick_f32(x < -104.0f, splat_f32(-104.0f), x);
+    x = pick_f32(x > 89.0f, splat_f32(89.0f), x);
+    const V_f32 shifted = fma_f32(x, splat_f32(1.44269504088896341f), magic);
+    const V_f32 k_float = shifted - magic;
+    const M_f32 k = (M_f32)((U_f32)shifted - (U_f32)magic);
+    const V_f32 near = fma_f32(k_float, splat_f32(-0.693359375f), x); /* exact */
+    const V_f32 r = fma_f32(k_float, splat_f32(2.12194440e-4f), near);
+    V_f32 p = splat_f32(1.9875691500e-4f);
+    p = fma_f32(p, r, splat_f32(1.3981999507e-3f));
+    p = fma_f32(p, r, splat_f32(8.3334519073e-3f));
+    p = fma_f32(p, r, splat_f32(4.1665795894e-2f));
+    p = fma_f32(p, r, splat_f32(1.6666665459e-1f));
+    p = fma_f32(p, r, splat_f32(5.0000001201e-1f));
+    if (sharp) {
+        const V_f32 one_r = r + 1.0f;
+        const V_f32 r_lost = fma_f32(k_float, splat_f32(2.12194440e-4f), near - r);
+        const V_f32 lost = (r - (one_r - 1.0f)) + r_lost;
+        p = fma_f32(p, r * r, lost) + one_r;
+    } else {
+        p = fma_f32(p, r * r, r) + 1.0f;
+    }
+    return scale_f32(p, k_float, k);
+}
+
+AI V_f32 vexp_f32(V_f32 x) { return exponential_f32(x, false); }
+
+/* x = 2^k m, m in [sqrt(1/2), sqrt(2)); log x = k ln 2 + log(1 + f), f = m - 1 */
+AI V_f32 vlog_f32(V_f32 x) {
+    const M_f32 tiny = x < 0x1p-126f;
+    const V_f32 y = pick_f32(tiny, x * 0x1p23f, x);
+    const U_f32 above = (U_f32)y - 0x3f3504f3u; /* the bits of sqrt(1/2) */
+    const M_f32 k = ((M_f32)above >> 23) - (tiny & 23);
+    const V_f32 f = (V_f32)((U_f32)y - (above & 0xff800000u)) - 1.0f, z = f * f;
+    const V_f32 e = __builtin_convertvector(k, V_f32);
+    V_f32 p = splat_f32(7.0376836292e-2f);
+    p = fma_f32(p, f, splat_f32(-1.1514610310e-1f));
+    p = fma_f32(p, f, splat_f32(1.1676998740e-1f));
+    p = fma_f32(p, f, splat_f32(-1.2420140846e-1f));
+    p = fma_f32(p, f, splat_f32(1.4249322787e-1f));
+    p = fma_f32(p, f, splat_f32(-1.6668057665e-1f));
+    p = fma_f32(p, f, splat_f32(2.0000714765e-1f));
+    p = fma_f32(p, f, splat_f32(-2.4999993993e-1f));
+    p = fma_f32(p, f, splat_f32(3.3333331174e-1f));
+    p = p * f * z;
+    p = fma_f32(e, splat_f32(-2.12194440e-4f), p);
+    p = fma_f32(z, splat_f32(-0.5f), p);
+    p = fma_f32(e, splat_f32(0.693359375f), f + p);
+    p = pick_f32(x == (float)INFINITY, x, p);
+    p = pick_f32(x == 0.0f, splat_f32(-(float)INFINITY), p);
+    return pick_f32((x < 0.0f) | (x != x), splat_f32((float)NAN), p);
+}
+
+/* Small arguments by a polynomial, the others as 1 - 2 / (e^2|x| + 1). */
+AI V_f32 vtanh_f32(V_f32 x) {
+    const V_f32 a = absolute_f32(x), z = a * a;
+    V_f32 p = splat_f32(-5.70498872745e-3f);
+    p = fma_f32(p, z, splat_f32(2.06390887954e-2f));
+    p = fma_f32(p, z, splat_f32(-5.37397155531e-2f));
+    p = fma_f32(p, z, splat_f32(1.33314422036e-1f));
+    p = fma_f32(p, z, splat_f32(-3.33332819422e-1f));
+    p = fma_f32(p * z, a, a);
+    const V_f32 far = 1.0f - 2.0f / (vexp_f32(a + a) + 1.0f);
+    const U_f32 sign = (U_f32)x & 0x80000000u;
+    return (V_f32)((U_f32)pick_f32(a < 0.625f, p, far) | sign);
+}
+#endif
+
+#if WIDE
+AI V_f64 exponential_f64(V_f64 x, bool sharp) { return (void)sharp, vexp_f64(x); }
+#endif
+
+/* With e = exp(-|x|), which cannot overflow: q = n / (1 + e), n = 1, or e for negative x. What
+ * rounding 1 + e loses is taken off q again; 1 / (1 + e) is q or, for negative x, 1 - q. */
+AI FN(V) FN(vsigmoid)(FN(V) x) {
+    const FN(M) negative = x < (T)0;
+    const FN(V) e = FN(exponential)(-FN(absolute)(x), true), d = e + (T)1;
+    const FN(V) q = FN(pick)(negative, e, FN(splat)(1)) / d, lost = e - (d - (T)1);
+    return FN(fma)(-q * lost, FN(pick)(negative, (T)1 - q, q), q);
+}

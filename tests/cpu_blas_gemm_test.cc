@@ -1,0 +1,149 @@
+// cpu_blas_gemm_test.cc - matrix products of cpu_blas, by own code and by OpenBLAS, against plain
+// loops in double. SPDX-License-Identifier: Apache-2.0
+#include "tests/cpu_blas_call.h"
+
+#include <filesystem>
+
+namespace {
+
+// ---- Matrix products
+// --------------------------------------------------------------------------------------
+
+class CpuBlasGemm : public CpuBlas {
+  protected:
+    void SetUp() override {
+        CpuBlas::SetUp();
+        if (IsSkipped()) return;
+        if (!tni_blas.sgemm && tni_blas_open(tn_plugin_host, nullptr) != TN_OK)
+            GTEST_SKIP() << host_failure;
+    }
+};
+
+EVERY_SET(CpuBlasGemm);
+
+struct Shape {
+    int64_t batch, m, n, k;
+};
+
+// a_turned, b_turned: memory holds the transposed matrix.
+template <class T>
+std::vector<T> product(Shape s, bool a_turned, bool b_turned, int32_t threads, uint32_t flags) {
+    auto a = random_values<T>(s.batch * s.m * s.k + 1, 17),
+         b = random_values<T>(s.batch * s.k * s.n + 1, 18);
+    std::vector<T> y(static_cast<size_t>(s.batch * s.m * s.n) + 2, T(NAN));
+    Tensor va(a.data(), {s.batch, s.m, s.k},
+              a_turned ? Sizes{s.m * s.k, 1, s.m} : Sizes{s.m * s.k, s.k, 1});
+    Tensor vb(b.data(), {s.batch, s.k, s.n}, b_turned ? Sizes{0, 1, s.k} : Sizes{0, s.n, 1});
+    Tensor vy(y.data() + 1, {s.batch, s.m, s.n});
+    Call c;
+    c.args = {va.value(), vb.value()}, c.outs = {vy.value()}, c.threads = threads, c.flags = flags;
+    EXPECT_EQ(c.answer(tni_gemm_supports), TN_YES);
+    EXPECT_EQ(c.plan_and_run(), TN_OK) << call_failure;
+    EXPECT_TRUE(std::isnan(y.front()) && std::isnan(y.back()));
+    return y;
+}
+
+template <class T> void check_product(Shape s, bool a_turned, bool b_turned) {
+    auto a = random_values<T>(s.batch * s.m * s.k + 1, 17),
+         b = random_values<T>(s.batch * s.k * s.n + 1, 18);
+    const auto y = product<T>(s, a_turned, b_turned, 2, 0);
+    const double bound = (sizeof(T) == 4 ? 1e-6 : 1e-14) * std::sqrt(static_cast<double>(s.k)) * 8;
+    for (int64_t h = 0; h < s.batch; h++)
+        for (int64_t i = 0; i < s.m; i++)
+            for (int64_t j = 0; j < s.n; j++) {
+                double want = 0;
+                for (int64_t p = 0; p < s.k; p++)
+                    want += static_cast<double>(a[static_cast<size_t>(
+                                h * s.m * s.k + (a_turned ? p * s.m + i : i * s.k + p))]) *
+                            static_cast<double>(
+                                b[static_cast<size_t>(b_turned ? j * s.k + p : p * s.n + j)]);
+                ASSERT_NEAR(
+                    static_cast<double>(y[static_cast<size_t>(1 + (h * s.m + i) * s.n + j)]), want,
+                    bound)
+                    << s.m << "x" << s.n << "x" << s.k << " at " << h << "," << i << "," << j;
+            }
+}
+
+const Shape shapes[] = {{1, 1, 1, 1},       {1, 2, 3, 4},    {1, 16, 16, 16}, {3, 13, 33, 17},
+                        {1, 7, 64, 5},      {1, 8, 1, 9},    {1, 1, 40, 30},  {2, 500, 1, 300},
+                        {2, 1, 300, 200},   {1, 50, 70, 90}, {2, 3, 4, 0},    {1, 200, 130, 300},
+                        {2, 193, 1030, 40}, {1, 65, 33, 520}};
+
+TEST_P(CpuBlasGemm, ProductsEqualPlainLoopsInAnyLayoutByOwnCodeAndByOpenBLAS) {
+    for (bool own : {true, false}) {
+        tni_gemm_own = own;
+        for (const Shape &s : shapes)
+            for (int layout = 0; layout < 4; layout++) {
+                check_product<float>(s, layout & 1, layout & 2);
+                check_product<double>(s, layout & 1, layout & 2);
+            }
+    }
+}
+
+TEST_P(CpuBlasGemm, DeterministicProductsHaveTheSameBitsForEveryNumberOfThreads) {
+    for (bool own : {true, false}) {
+        tni_gemm_own = own;
+        for (const Shape &s :
+             {Shape{1, 300, 301, 302}, Shape{1, 1, 3000, 700}, Shape{5, 40, 40, 40}}) {
+            const auto one = product<float>(s, false, true, 1, TN_CALL_DETERMINISTIC);
+            for (int32_t threads : {2, 3, 4, 7}) {
+                const auto many = product<float>(s, false, true, threads, TN_CALL_DETERMINISTIC);
+                EXPECT_EQ(memcmp(&one[1], &many[1], (one.size() - 2) * 4), 0)
+                    << threads << " threads, own " << own;
+            }
+        }
+    }
+}
+
+TEST_P(CpuBlasGemm, OddStridesAskForACopyAndForeignShapesAreDeclined) {
+    float x[64] = {0};
+    Tensor good(x, {4, 4}), gaps(x, {4, 4}, {8, 2}), negative(x + 15, {4, 4}, {-4, -1}),
+        flat(x, {4});
+    Tensor spread(x, {4, 4}, {0, 1}), deep(x, {2, 2, 4, 4}, {1, 1, 4, 1});
+    Call c;
+    auto answer = [&](const Tensor &a, const Tensor &b) {
+        c.args = {a.value(), b.value()}, c.outs = {good.value()};
+        return c.answer(tni_gemm_supports);
+    };
+    EXPECT_EQ(answer(good, good), TN_YES);
+    EXPECT_EQ(answer(gaps, good), TN_YES_IF);
+    EXPECT_EQ(answer(good, negative), TN_YES_IF);
+    EXPECT_EQ(answer(spread, good), TN_YES_IF);
+    Tensor overlapping(x, {4, 4}, {1, 2});
+    EXPECT_EQ(answer(good, overlapping), TN_YES_IF);
+    EXPECT_EQ(answer(good, flat), TN_NO);
+    EXPECT_EQ(answer(deep, deep), TN_NO);
+    Tensor huge(x, {1, INT64_C(1) << 31}), tall(x, {INT64_C(1) << 31, 1});
+    EXPECT_EQ(answer(huge, tall), TN_NO);
+}
+
+size_t threads_now() {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
+// OpenMP counts threads per calling thread: a limit set on one thread says nothing to another.
+TEST_P(CpuBlasGemm, ALimitOfOneHoldsOnThreadsOpenBLASHasNotSeenYet) {
+    tni_gemm_own = false;
+    std::thread([] {
+        const int before = tni_blas.omp_threads ? tni_blas.omp_threads() : 1;
+        const size_t threads = threads_now();
+        for (int i = 0; i < 3; i++) product<float>({1, 600, 600, 600}, false, false, 1, 0);
+        EXPECT_EQ(threads_now(), threads) << "OpenBLAS started a team";
+        EXPECT_EQ(tni_blas.omp_threads ? tni_blas.omp_threads() : 1, before);
+    }).join();
+}
+
+TEST_P(CpuBlasGemm, AMissingLibraryIsExplainedWithWhatWasTried) {
+    static tn_host host = *tn_plugin_host;
+    host.option = [](tn_plugin *, const char *) -> const char * {
+        return "/nowhere/libopenblas.so.0";
+    };
+    const tni_blas_lib before = tni_blas;
+    EXPECT_EQ(tni_blas_open(&host, nullptr), TN_ERR_UNSUPPORTED);
+    tni_blas = before;
+    EXPECT_NE(host_failure.find("/nowhere/libopenblas.so.0"), std::string::npos) << host_failure;
+    EXPECT_NE(host_failure.find("install libopenblas0"), std::string::npos) << host_failure;
+}
+
+} // namespace

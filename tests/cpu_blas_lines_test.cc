@@ -1,0 +1,302 @@
+// cpu_blas_lines_test.cc - softmax, losses, norms, copies, random numbers and sgd of cpu_blas,
+// called directly, against plain loops in double.
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/cpu_blas_call.h"
+
+namespace {
+
+EVERY_SET(CpuBlas);
+
+// ---- softmax, cross_entropy, layer_norm
+// -----------------------------------------------------------------
+
+TEST_P(CpuBlas, SoftmaxAndLogSoftmaxAndTheirBackwardsEqualPlainLoops) {
+    for (int64_t n : {1, 2, 15, 16, 17, 33, 67, 1000}) {
+        const size_t rows = 3, N = static_cast<size_t>(n);
+        auto x = random_values<float>(3 * n, 5, 20), g = random_values<float>(3 * n, 6);
+        std::vector<float> y(3 * N), ly(3 * N), dx(3 * N), ldx(3 * N);
+        Tensor vx(x.data(), {3, n, 1}), vg(g.data(), {3, n, 1}), vy(y.data(), {3, n, 1});
+        Tensor vly(ly.data(), {3, n, 1}), vdx(dx.data(), {3, n, 1}), vldx(ldx.data(), {3, n, 1});
+        Call c;
+        c.args = {vx.value(), tn_int(1)}, c.outs = {vy.value()};
+        ASSERT_EQ(c.run(tni_softmax_run), TN_OK);
+        c.outs = {vly.value()}, c.run(tni_log_softmax_run);
+        c.args = {vg.value(), vy.value(), tn_int(1)}, c.outs = {vdx.value()},
+        c.run(tni_softmax_bwd_run);
+        c.args = {vg.value(), vly.value(), tn_int(1)}, c.outs = {vldx.value()},
+        c.run(tni_log_softmax_bwd_run);
+        for (size_t r = 0; r < rows; r++) {
+            double max = -INFINITY, sum = 0, gy = 0, gs = 0;
+            for (size_t i = 0; i < N; i++) max = std::max(max, static_cast<double>(x[r * N + i]));
+            for (size_t i = 0; i < N; i++) sum += std::exp(static_cast<double>(x[r * N + i]) - max);
+            for (size_t i = 0; i < N; i++) {
+                gy += static_cast<double>(g[r * N + i]) *
+                      std::exp(static_cast<double>(x[r * N + i]) - max) / sum;
+                gs += static_cast<double>(g[r * N + i]);
+            }
+            for (size_t i = 0; i < N; i++) {
+                const size_t at = r * N + i;
+                const double e = static_cast<double>(x[at]) - max, p = std::exp(e) / sum;
+                EXPECT_NEAR(static_cast<double>(y[at]), p,
+                            (1e-6 - 1e-7 * e) * p + 1e-44); // x - max is rounded
+                EXPECT_NEAR(static_cast<double>(ly[at]), e - std::log(sum), 1e-5);
+                EXPECT_NEAR(static_cast<double>(dx[at]), p * (static_cast<double>(g[at]) - gy),
+                            1e-5);
+                EXPECT_NEAR(static_cast<double>(ldx[at]), static_cast<double>(g[at]) - p * gs,
+                            1e-4);
+            }
+        }
+    }
+}
+
+TEST_P(CpuBlas, SoftmaxAlongAnEarlierDimIsLeftToTheReference) {
+    float x[8];
+    Tensor vx(x, {2, 2, 2}), last(x, {2, 4, 1});
+    Call c;
+    c.args = {vx.value()}, c.outs = {vx.value()};
+    EXPECT_EQ(c.answer(tni_along_supports), TN_NO);
+    c.args = {last.value()};
+    EXPECT_EQ(c.answer(tni_along_supports), TN_YES);
+}
+
+TEST_P(CpuBlas, CrossEntropyAndItsBackwardEqualPlainLoops) {
+    for (int64_t C : {1, 3, 17, 200}) {
+        const int64_t N = 401;
+        const size_t classes = static_cast<size_t>(C);
+        auto x = random_values<float>(N * C, 7, 3);
+        std::vector<int64_t> t(static_cast<size_t>(N));
+        for (size_t i = 0; i < t.size(); i++) t[i] = static_cast<int64_t>(i * 7919 % classes);
+        float loss = 0, first = 0, g = 0.5f;
+        std::vector<float> dx(x.size());
+        Tensor vx(x.data(), {N, C}), vt(t.data(), {N}), vl(&loss, {}), vg(&g, {}),
+            vdx(dx.data(), {N, C});
+        for (int32_t threads : {1, 2, 7}) {
+            Call c;
+            c.threads = threads, c.args = {vx.value(), vt.value()}, c.outs = {vl.value()};
+            ASSERT_EQ(c.run(tni_cross_entropy_run), TN_OK);
+            if (threads == 1) first = loss;
+            EXPECT_EQ(first, loss);
+            c.args = {vg.value(), vx.value(), vt.value()}, c.outs = {vdx.value()};
+            ASSERT_EQ(c.run(tni_cross_entropy_bwd_run), TN_OK);
+        }
+        double want = 0;
+        for (size_t r = 0; r < t.size(); r++) {
+            double sum = 0;
+            for (size_t i = 0; i < classes; i++)
+                sum += std::exp(static_cast<double>(x[r * classes + i]));
+            want += std::log(sum) - static_cast<double>(x[r * classes + static_cast<size_t>(t[r])]);
+            for (size_t i = 0; i < classes; i++) {
+                const double p = std::exp(static_cast<double>(x[r * classes + i])) / sum;
+                EXPECT_NEAR(static_cast<double>(dx[r * classes + i]),
+                            0.5 / static_cast<double>(N) * (p - (static_cast<int64_t>(i) == t[r])),
+                            2e-9);
+            }
+        }
+        EXPECT_NEAR(static_cast<double>(loss), want / static_cast<double>(N), 1e-6);
+    }
+}
+
+TEST_P(CpuBlas, CrossEntropyNamesTheFirstTargetOutOfRange) {
+    const float x[6] = {1, 2, 3, 4, 5, 6};
+    const int64_t t[3] = {1, 2, -1};
+    float loss;
+    Tensor vx(x, {3, 2}), vt(t, {3}), vl(&loss, {});
+    Call c;
+    c.args = {vx.value(), vt.value()}, c.outs = {vl.value()};
+    EXPECT_EQ(c.run(tni_cross_entropy_run), TN_ERR_INDEX);
+    EXPECT_NE(call_failure.find("target[1] is 2"), std::string::npos) << call_failure;
+}
+
+TEST_P(CpuBlas, LayerNormAndItsBackwardEqualPlainLoops) {
+    for (int64_t n : {1, 5, 16, 33, 300}) {
+        const int64_t R = 9;
+        const size_t N = static_cast<size_t>(n);
+        auto x = random_values<float>(R * n, 8, 3), w = random_values<float>(n, 9),
+             b = random_values<float>(n, 10);
+        auto g = random_values<float>(R * n, 11);
+        std::vector<float> y(x.size()), dx(x.size()), mean(9), rstd(9), dw(N), db(N);
+        Tensor vx(x.data(), {R, n}), vw(w.data(), {n}), vb(b.data(), {n}), vg(g.data(), {R, n});
+        Tensor vy(y.data(), {R, n}), vdx(dx.data(), {R, n}), vm(mean.data(), {R, 1}),
+            vr(rstd.data(), {R, 1});
+        Tensor vdw(dw.data(), {n}), vdb(db.data(), {n});
+        const int64_t shape[1] = {n};
+        Call c;
+        c.args = {vx.value(), tn_value_ints({shape, 1}), vw.value(), vb.value(), tn_float(1e-5)};
+        c.outs = {vy.value(), vm.value(), vr.value()}, c.threads = 3;
+        ASSERT_EQ(c.answer(tni_layer_norm_supports), TN_YES);
+        ASSERT_EQ(c.run(tni_layer_norm_run), TN_OK);
+        c.args = {vg.value(),    vx.value(), vw.value(),
+                  vm.value(),    vr.value(), tn_value_ints({shape, 1}),
+                  tn_float(1e-5)};
+        c.outs = {vdx.value(), vdw.value(), vdb.value()};
+        ASSERT_EQ(c.run(tni_layer_norm_bwd_run), TN_OK);
+        std::vector<double> want_w(N), want_b(N);
+        for (size_t r = 0; r < 9; r++) {
+            double m = 0, v = 0, q1 = 0, q2 = 0;
+            const float *row = &x[r * N], *grad = &g[r * N];
+            for (size_t i = 0; i < N; i++)
+                m += static_cast<double>(row[i]) / static_cast<double>(n);
+            for (size_t i = 0; i < N; i++)
+                v += std::pow(static_cast<double>(row[i]) - m, 2) / static_cast<double>(n);
+            const double s = 1 / std::sqrt(v + 1e-5);
+            for (size_t i = 0; i < N; i++) {
+                const double h = (static_cast<double>(row[i]) - m) * s,
+                             q = static_cast<double>(grad[i]) * static_cast<double>(w[i]);
+                EXPECT_NEAR(static_cast<double>(y[r * N + i]),
+                            h * static_cast<double>(w[i]) + static_cast<double>(b[i]), 1e-4);
+                q1 += q / static_cast<double>(n), q2 += q * h / static_cast<double>(n);
+                want_w[i] += static_cast<double>(grad[i]) * h,
+                    want_b[i] += static_cast<double>(grad[i]);
+            }
+            for (size_t i = 0; i < N; i++) {
+                const double h = (static_cast<double>(row[i]) - m) * s,
+                             q = static_cast<double>(grad[i]) * static_cast<double>(w[i]);
+                EXPECT_NEAR(static_cast<double>(dx[r * N + i]), s * (q - q1 - h * q2),
+                            1e-3 * (1 + s));
+            }
+        }
+        for (size_t i = 0; i < N; i++) {
+            EXPECT_NEAR(static_cast<double>(dw[i]), want_w[i], 1e-4);
+            EXPECT_NEAR(static_cast<double>(db[i]), want_b[i], 1e-5);
+        }
+    }
+}
+
+// ---- Copies, random numbers, sgd
+// ------------------------------------------------------------------------
+
+template <class D, class S>
+void check_copy(Sizes sizes, Sizes to, Sizes from, int64_t from_start = 0) {
+    auto src = random_values<S>(60000, 12, 100);
+    std::vector<D> dst(60000, D(7)), want = dst;
+    Tensor vd(dst.data(), sizes, to), vs(src.data() + from_start, sizes, from);
+    Call c;
+    c.threads = 2, c.args = {vd.value(), vs.value()}, c.outs = {vd.value()};
+    ASSERT_EQ(c.answer(tni_copy_supports), TN_YES);
+    ASSERT_EQ(c.run(tni_copy_run), TN_OK);
+    const int64_t n = tn_view_numel(&vd.view);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t rest = i, d_at = 0, s_at = from_start;
+        for (size_t d = sizes.size(); d-- > 0; rest /= sizes[d]) {
+            d_at += rest % sizes[d] * to[d], s_at += rest % sizes[d] * from[d];
+        }
+        want[static_cast<size_t>(d_at)] = static_cast<D>(src[static_cast<size_t>(s_at)]);
+    }
+    EXPECT_TRUE(dst == want);
+}
+
+TEST_P(CpuBlas, CopiesEqualPlainLoopsForAnyLayout) {
+    check_copy<float, float>({1000}, {1}, {1});
+    check_copy<float, float>({1000}, {1}, {0});
+    check_copy<int64_t, int64_t>({30, 20}, {20, 1}, {0, 1});
+    check_copy<float, float>({100, 77}, {77, 1}, {1, 100});
+    check_copy<float, float>({100, 77}, {1, 100}, {77, 1});
+    check_copy<double, double>({3, 67, 130}, {67 * 130, 130, 1}, {67 * 130, 1, 67});
+    check_copy<int32_t, int32_t>({66, 3, 70}, {210, 70, 1}, {1, 66, 198});
+    check_copy<float, float>({50, 40}, {40, 1}, {-40, -1}, 1999);
+    check_copy<float, double>({1001}, {1}, {1});
+    check_copy<double, float>({1001}, {1}, {1});
+    check_copy<float, double>({10, 11}, {11, 1}, {1, 10});
+    check_copy<double, float>({10, 11}, {33, 3}, {1, 0});
+}
+
+TEST_P(CpuBlas, FillWritesTheValueAndNothingElse) {
+    for (int64_t n = 0; n <= 67; n++) {
+        std::vector<float> y(static_cast<size_t>(n) + 2, 7);
+        Tensor vy(y.data() + 1, {n});
+        Call c;
+        c.args = {vy.value(), tn_float(1.1)}, c.outs = {vy.value()};
+        ASSERT_EQ(c.run(tni_fill_run), TN_OK);
+        for (size_t i = 0; i < static_cast<size_t>(n); i++) EXPECT_EQ(y[i + 1], 1.1f);
+        EXPECT_EQ(y[0], 7);
+        EXPECT_EQ(y.back(), 7);
+    }
+}
+
+uint32_t philox_word(uint64_t seed, uint64_t offset, uint64_t word) {
+    const uint64_t at = offset + word / 4;
+    uint32_t x[4] = {static_cast<uint32_t>(at), static_cast<uint32_t>(at >> 32), 0, 0};
+    uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+    for (int round = 0; round < 10; round++) {
+        const uint64_t p0 = UINT64_C(0xD2511F53) * x[0], p1 = UINT64_C(0xCD9E8D57) * x[2];
+        const uint32_t y[4] = {
+            static_cast<uint32_t>(p1 >> 32) ^ x[1] ^ k0, static_cast<uint32_t>(p1),
+            static_cast<uint32_t>(p0 >> 32) ^ x[3] ^ k1, static_cast<uint32_t>(p0)};
+        memcpy(x, y, sizeof x);
+        k0 += 0x9E3779B9, k1 += 0xBB67AE85;
+    }
+    return x[word % 4];
+}
+
+TEST_P(CpuBlas, RandomNumbersAreThePhiloxStreamBitForBit) {
+    EXPECT_EQ(philox_word(0, 0, 0), 0x6627e8d5u); // the authors' first vector
+    const uint64_t seed = UINT64_C(0x123456789abcdef0);
+    for (uint64_t offset : {UINT64_C(0), UINT64_C(0xfffffffd), UINT64_C(77)})
+        for (int64_t n : {1, 3, 64, 67, 70001}) {
+            const size_t N = static_cast<size_t>(n);
+            std::vector<float> u(N), v(N), d(N);
+            std::vector<double> w(N);
+            auto x = random_values<float>(n, 13);
+            Tensor vu(u.data(), {n}), vv(v.data(), {n}), vw(w.data(), {n}), vx(x.data(), {n}),
+                vd(d.data(), {n});
+            Call c;
+            c.seed = seed, c.offset = offset, c.threads = 2;
+            c.args = {tn_value_none(), tn_float(0), tn_float(1)}, c.outs = {vu.value()};
+            ASSERT_EQ(c.run(tni_uniform_run), TN_OK);
+            c.args = {tn_value_none(), tn_float(-1), tn_float(2)}, c.outs = {vv.value()},
+            c.run(tni_uniform_run);
+            c.outs = {vw.value()}, c.run(tni_uniform_run);
+            c.args = {vx.value(), tn_float(0.3)}, c.outs = {vd.value()}, c.run(tni_dropout_run);
+            for (size_t i = 0; i < N; i++) {
+                const double unit =
+                    static_cast<double>(philox_word(seed, offset, i) >> 8) * 0x1p-24;
+                const uint64_t wide = static_cast<uint64_t>(philox_word(seed, offset, 2 * i + 1))
+                                          << 32 |
+                                      philox_word(seed, offset, 2 * i);
+                ASSERT_EQ(u[i], static_cast<float>(unit)) << i;
+                ASSERT_EQ(v[i], static_cast<float>(-1 + unit * 3)) << i;
+                ASSERT_EQ(w[i], -1 + static_cast<double>(wide >> 11) * 0x1p-53 * 3) << i;
+                ASSERT_EQ(d[i], unit >= 0.3 ? static_cast<float>(static_cast<double>(x[i]) *
+                                                                 (1 / (1 - 0.3)))
+                                            : 0)
+                    << i;
+            }
+        }
+}
+
+TEST_P(CpuBlas, SgdUpdatesParametersAndMomentaOfEveryTensor) {
+    for (int64_t n : {1, 17, 70001}) {
+        const size_t N = static_cast<size_t>(n);
+        auto p = random_values<float>(n, 14), g = random_values<float>(n, 15),
+             m = random_values<float>(n, 16);
+        auto p0 = p, m0 = m, q = p;
+        Tensor vp(p.data(), {n}), vg(g.data(), {n}), vm(m.data(), {n}), vq(q.data(), {n});
+        const tn_view *ps[1] = {&vp.view}, *gs[1] = {&vg.view}, *ms[1] = {&vm.view},
+                      *qs[1] = {&vq.view};
+        auto list = [](const tn_view *const *v, uint32_t k) {
+            tn_value x = tn_value_none();
+            x.tag = TN_TAG_VIEWS, x.aux = k, x.views = v;
+            return x;
+        };
+        Call c;
+        c.threads = 2;
+        c.args = {list(ps, 1),   list(gs, 1),   list(ms, 1),
+                  tn_float(0.1), tn_float(0.9), tn_float(0.01)};
+        ASSERT_EQ(c.answer(tni_sgd_supports), TN_YES);
+        ASSERT_EQ(c.run(tni_sgd_run), TN_OK);
+        c.args = {list(qs, 1), list(gs, 1), list(ms, 0), tn_float(0.1), tn_float(0), tn_float(0)};
+        ASSERT_EQ(c.run(tni_sgd_run), TN_OK);
+        c.args[4] = tn_float(0.9);
+        EXPECT_EQ(c.run(tni_sgd_run), TN_ERR_INVALID);
+        for (size_t i = 0; i < N; i++) {
+            const double step = 0.9 * static_cast<double>(m0[i]) + static_cast<double>(g[i]) +
+                                0.01 * static_cast<double>(p0[i]);
+            ASSERT_NEAR(static_cast<double>(m[i]), step, 1e-6);
+            ASSERT_NEAR(static_cast<double>(p[i]), static_cast<double>(p0[i]) - 0.1 * step, 1e-6);
+            ASSERT_NEAR(static_cast<double>(q[i]),
+                        static_cast<double>(p0[i]) - 0.1 * static_cast<double>(g[i]), 1e-6);
+        }
+    }
+}
+
+} // namespace
