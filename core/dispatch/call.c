@@ -244,12 +244,15 @@ static void count_versions(frame *f) {
 
 static tn_status kernel_failed(frame *f, tn_status code) {
     int32_t given = atomic_load(&f->image.failed);
+    const char *op = f->v.op->schema.name, *text = f->image.text;
+    size_t n = strlen(op);
+    if (strncmp(text, op, n) == 0 && strncmp(text + n, ": ", 2) == 0)
+        text += n + 2; /* said once is enough */
     char shapes[600];
     tni_invocation_text(&f->v, shapes, sizeof(shapes));
-    return tn_raise(given != TN_OK ? given : code, "%s: %s\n  called with %s on %s",
-                    f->v.op->schema.name,
-                    f->image.text[0] ? f->image.text : "the kernel failed and gave no reason",
-                    shapes, f->s->provider->plugin);
+    return tn_raise(given != TN_OK ? given : code, "%s: %s\n  called with %s on %s", op,
+                    text[0] ? text : "the kernel failed and gave no reason", shapes,
+                    f->s->provider->plugin);
 }
 
 static bool workspace_get(frame *f) {
