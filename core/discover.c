@@ -65,8 +65,12 @@ static void add_below(tni_places *l, const char *origin, const char *base, const
 
 /* As add_below; a folder that exists is shown by its real name, and once. */
 static void add_beside_folder(tni_places *l, const char *base, const char *below) {
-    char folder[PATH_MAX], real[PATH_MAX];
-    if (!join(folder, base, below)) return;
+    char up[PATH_MAX], folder[PATH_MAX], real[PATH_MAX];
+    snprintf(up, sizeof(up), "%s", base);
+    for (char *slash; strncmp(below, "../", 3) == 0 && (slash = strrchr(up, '/')) != NULL;
+         below += 3)
+        *slash = 0; /* base is canonical, so this is what the system would do */
+    if (!join(folder, up, below)) return;
     const char *path = realpath(folder, real) ? real : folder;
     for (uint32_t i = 0; i < l->n; i++)
         if (strcmp(l->items[i].path, path) == 0) return;

@@ -29,6 +29,14 @@ static bool named(const tn_plugin *p, const char *id) {
     return strcmp(stem, id) == 0;
 }
 
+/* A library may lie beside the plugin that uses it: libNAME.so without a note is no plugin. */
+static bool just_a_library(const tn_plugin *p) {
+    const char *slash = strrchr(p->path, '/');
+    bool plain = p->report.code != TN_OK && p->report.failed == TNI_STAGE_NOTE;
+    return plain && slash && strncmp(slash, "/lib", 4) == 0;
+}
+
+/* The same file, found by another path before. */
 static bool listed(const tni_listing *l, const tn_plugin *p) {
     for (uint32_t i = 0; i < l->n; i++)
         if (l->items[i]->st.st_ino != 0 && tni_file_same(&l->items[i]->st, &p->st)) return true;
@@ -41,8 +49,8 @@ static bool examine_all(const tni_search *s, const tni_places *files, tni_listin
         if (p == NULL) return false;
         tni_loading l = {.p = p, .search = s, .path = files->items[i].path};
         tni_load_examine(&l);
-        if (listed(out, p))
-            tni_plugin_delete(p); /* the same file by another path */
+        if (listed(out, p) || just_a_library(p))
+            tni_plugin_delete(p);
         else
             out->items[out->n++] = p;
     }

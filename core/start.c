@@ -117,12 +117,21 @@ tn_status tni_load_map(tn_plugin *p) {
 
 /* ---- Query, start, registration -------------------------------------------------------------- */
 
+#if defined(__has_feature)
+#define TNI_HAS_FEATURE(x) __has_feature(x)
+#else
+#define TNI_HAS_FEATURE(x) 0
+#endif
+
 static uint32_t sanitizers(void) {
     uint32_t bits = 0;
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || TNI_HAS_FEATURE(address_sanitizer)
     bits |= 1;
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if TNI_HAS_FEATURE(undefined_behavior_sanitizer)
+    bits |= 2; /* gcc does not tell */
+#endif
+#if defined(__SANITIZE_THREAD__) || TNI_HAS_FEATURE(thread_sanitizer)
     bits |= 4;
 #endif
     return bits;

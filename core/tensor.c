@@ -186,7 +186,10 @@ static bool inside(const tn_tensor *base, const tn_meta *m, int64_t numel, int64
     const int64_t elements = (int64_t)base->storage->bytes / tni_dtype_bytes(m->dtype);
     if (__builtin_add_overflow(base->offset, m->offset, first) || !reach(m, &low, &high))
         return false;
-    if (numel == 0) return *first >= 0 && *first <= elements;
+    if (numel == 0) { /* reads nothing, so where it starts does not matter */
+        *first = base->offset;
+        return true;
+    }
     if (__builtin_add_overflow(low, *first, &low) || __builtin_add_overflow(high, *first, &high)) {
         return false;
     }

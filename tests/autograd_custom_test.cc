@@ -1,8 +1,8 @@
-// autograd_custom_test.cc - functions added by a program, and the checks that catch wrong derivatives.
-// SPDX-License-Identifier: Apache-2.0
+// autograd_custom_test.cc - functions added by a program, and the checks that catch wrong
+// derivatives. SPDX-License-Identifier: Apache-2.0
 #include "tests/support.h"
 
-#include "math_ops.h"
+#include "modules/math/math_ops.h"
 
 namespace {
 
@@ -24,8 +24,8 @@ tn_status weigh(const tn_value *args, uint32_t, tn_value *outs, uint32_t) {
 }
 
 void add_op(const char *schema, const char *keep, Derivative derivative,
-            tn_status (*decompose)(const tn_value *, uint32_t, tn_value *, uint32_t), const char *samples,
-            const char *rule) {
+            tn_status (*decompose)(const tn_value *, uint32_t, tn_value *, uint32_t),
+            const char *samples, const char *rule) {
     tn_op row = {};
     row.size = sizeof row;
     row.schema = schema;
@@ -51,12 +51,15 @@ tn_tensor *call(const char *name, std::initializer_list<tn_tensor *> args) {
 }
 
 void square_right(tn_grad_ctx *c) {
-    ops()->grad_set(c, "x", tn_mul(tn_mul(ops()->grad_out(c, 0), ops()->grad_saved(c, "x")), number(2)));
+    ops()->grad_set(c, "x",
+                    tn_mul(tn_mul(ops()->grad_out(c, 0), ops()->grad_saved(c, "x")), number(2)));
 }
 
-void add_square() { add_op("t_square(Tensor<F> x) -> Tensor y", "x", square_right, square, "x[3,2]", "same"); }
+void add_square() {
+    add_op("t_square(Tensor<F> x) -> Tensor y", "x", square_right, square, "x[3,2]", "same");
+}
 
-// ---- Functions of a program --------------------------------------------------------------------------
+// ---- Functions of a program --------------------------------------------------------------------
 
 TEST_F(Custom, FunctionsOfAProgramHaveTheirOwnDerivative) {
     add_square();
@@ -80,7 +83,8 @@ TEST_F(Custom, FunctionsWithoutDerivativeRecordWhatIsInside) {
 
 TEST_F(Custom, DerivativesMayGiveNumbersAndBroadcastShapes) {
     add_op(
-        "t_five(Tensor<F> x, Tensor<F> w) -> Tensor y", "", [](tn_grad_ctx *c) {
+        "t_five(Tensor<F> x, Tensor<F> w) -> Tensor y", "",
+        [](tn_grad_ctx *c) {
             ops()->grad_set(c, "x", number(5));
             ops()->grad_set(c, "w", ops()->grad_out(c, 0));
         },
@@ -91,7 +95,7 @@ TEST_F(Custom, DerivativesMayGiveNumbersAndBroadcastShapes) {
     EXPECT_EQ(grad(w), Numbers(3, 2));
 }
 
-// ---- What a derivative can do wrong -----------------------------------------------------------------------
+// ---- What a derivative can do wrong ------------------------------------------------------------
 
 TEST_F(Custom, NamesRowAndArgumentOfAMistake) {
     static bool asked_needs;
@@ -102,25 +106,56 @@ TEST_F(Custom, NamesRowAndArgumentOfAMistake) {
         std::initializer_list<const char *> parts;
     };
     const Mistake mistakes[] = {
-        {"t_not_kept", [](tn_grad_ctx *c) { ops()->grad_saved(c, "w"); }, TN_ERR_INVALID,
+        {"t_not_kept",
+         [](tn_grad_ctx *c) { ops()->grad_saved(c, "w"); },
+         TN_ERR_INVALID,
          {"t_not_kept", "does not keep 'w'", "add it to keep(...)"}},
-        {"t_no_name", [](tn_grad_ctx *c) { ops()->grad_saved(c, "z"); }, TN_ERR_INVALID, {"t_no_name", "'z'", "Tensor<F> x"}},
-        {"t_no_arg", [](tn_grad_ctx *c) { ops()->grad_arg(c, "x"); }, TN_ERR_INVALID, {"t_no_arg", "'x'"}},
-        {"t_no_out", [](tn_grad_ctx *c) { ops()->grad_out(c, 3); }, TN_ERR_INVALID, {"t_no_out", "result 3"}},
-        {"t_shape", [](tn_grad_ctx *c) { ops()->grad_set(c, "w", full({2, 5}, 1)); }, TN_ERR_SHAPE,
+        {"t_no_name",
+         [](tn_grad_ctx *c) { ops()->grad_saved(c, "z"); },
+         TN_ERR_INVALID,
+         {"t_no_name", "'z'", "Tensor<F> x"}},
+        {"t_no_arg",
+         [](tn_grad_ctx *c) { ops()->grad_arg(c, "x"); },
+         TN_ERR_INVALID,
+         {"t_no_arg", "'x'"}},
+        {"t_no_out",
+         [](tn_grad_ctx *c) { ops()->grad_out(c, 3); },
+         TN_ERR_INVALID,
+         {"t_no_out", "result 3"}},
+        {"t_shape",
+         [](tn_grad_ctx *c) {
+             ops()->grad_set(c, "w", full({2, 5}, 1));
+         },
+         TN_ERR_SHAPE,
          {"t_shape", "'w'", "f64[2,5]", "f64[3]"}},
-        {"t_dtype", [](tn_grad_ctx *c) { ops()->grad_set(c, "w", tn_ones(ints({3}), TN_I64)); }, TN_ERR_DTYPE,
+        {"t_dtype",
+         [](tn_grad_ctx *c) { ops()->grad_set(c, "w", tn_ones(ints({3}), TN_I64)); },
+         TN_ERR_DTYPE,
          {"t_dtype", "'w'", "i64"}},
         {"t_twice",
          [](tn_grad_ctx *c) {
              ops()->grad_set(c, "w", full({3}, 1));
              ops()->grad_set(c, "w", full({3}, 1));
          },
-         TN_ERR_INVALID, {"t_twice", "'w'", "twice"}},
-        {"t_list", [](tn_grad_ctx *c) { ops()->grad_set_list(c, "w", {nullptr, 0}); }, TN_ERR_INVALID, {"t_list", "'w'"}},
-        {"t_fails", [](tn_grad_ctx *) { ops()->fail(TN_ERR_IO, "no luck", 7); }, TN_ERR_IO, {"t_fails", "no luck"}},
-        {"t_result", [](tn_grad_ctx *c) { asked_needs = ops()->grad_needs(c, "y"); ops()->grad_set(c, "y", nullptr); },
-         TN_ERR_INVALID, {"t_result", "'y'"}},
+         TN_ERR_INVALID,
+         {"t_twice", "'w'", "twice"}},
+        {"t_list",
+         [](tn_grad_ctx *c) {
+             ops()->grad_set_list(c, "w", {nullptr, 0});
+         },
+         TN_ERR_INVALID,
+         {"t_list", "'w'"}},
+        {"t_fails",
+         [](tn_grad_ctx *) { ops()->fail(TN_ERR_IO, "no luck", 7); },
+         TN_ERR_IO,
+         {"t_fails", "no luck"}},
+        {"t_result",
+         [](tn_grad_ctx *c) {
+             asked_needs = ops()->grad_needs(c, "y");
+             ops()->grad_set(c, "y", nullptr);
+         },
+         TN_ERR_INVALID,
+         {"t_result", "'y'"}},
     };
     for (const Mistake &m : mistakes) {
         static std::vector<std::string> schemas(0);
@@ -138,7 +173,8 @@ TEST_F(Custom, NamesRowAndArgumentOfAMistake) {
 TEST_F(Custom, DerivativesAreAskedOnlyForWhatIsNeeded) {
     static bool needs_x, needs_w;
     add_op(
-        "t_needs(Tensor<F> x, Tensor<F> w) -> Tensor y", "w", [](tn_grad_ctx *c) {
+        "t_needs(Tensor<F> x, Tensor<F> w) -> Tensor y", "w",
+        [](tn_grad_ctx *c) {
             needs_x = ops()->grad_needs(c, "x");
             needs_w = ops()->grad_needs(c, "w");
             ops()->grad_set(c, "x", tn_mul(ops()->grad_out(c, 0), ops()->grad_saved(c, "w")));
@@ -149,15 +185,17 @@ TEST_F(Custom, DerivativesAreAskedOnlyForWhatIsNeeded) {
     EXPECT_TRUE(needs_x && !needs_w);
     EXPECT_EQ(grad(x), Numbers(3, 2));
     tn_tensor *y = tn_sum(call("t_needs", {x, v}));
-    ASSERT_EQ(tn_backward_wrt(tensors({y}), tensors({v}), {}, nullptr, grads), TN_OK) << tn_error_message();
+    ASSERT_EQ(tn_backward_wrt(tensors({y}), tensors({v}), {}, nullptr, grads), TN_OK)
+        << tn_error_message();
     EXPECT_TRUE(!needs_x && needs_w);
 }
 
-// ---- Checks ----------------------------------------------------------------------------------------------------
+// ---- Checks ------------------------------------------------------------------------------------
 
 TEST_F(Custom, GradcheckNamesOpArgumentAndBothNumbers) {
     add_op(
-        "t_wrong(Tensor<F> x, Tensor<F> w) -> Tensor y", "x,w", [](tn_grad_ctx *c) {
+        "t_wrong(Tensor<F> x, Tensor<F> w) -> Tensor y", "x,w",
+        [](tn_grad_ctx *c) {
             tn_tensor *g = ops()->grad_out(c, 0);
             ops()->grad_set(c, "x", tn_mul(g, ops()->grad_saved(c, "w")));
             ops()->grad_set(c, "w", tn_mul(tn_mul(g, ops()->grad_saved(c, "x")), number(1.01)));
@@ -169,7 +207,8 @@ TEST_F(Custom, GradcheckNamesOpArgumentAndBothNumbers) {
 
 TEST_F(Custom, GradgradcheckFindsADerivativeThatWasNotRecorded) {
     add_op(
-        "t_unrecorded(Tensor<F> x) -> Tensor y", "x", [](tn_grad_ctx *c) {
+        "t_unrecorded(Tensor<F> x) -> Tensor y", "x",
+        [](tn_grad_ctx *c) {
             const bool was = tn_set_grad_enabled(false);
             square_right(c);
             tn_set_grad_enabled(was);
@@ -181,25 +220,33 @@ TEST_F(Custom, GradgradcheckFindsADerivativeThatWasNotRecorded) {
 }
 
 TEST_F(Custom, ChecksFunctionsOfThePrograms) {
-    auto fn = [](void *, tn_tensor *const *in, int64_t) { return tn_mul(tn_exp(tn_matmul(in[0], in[1])), in[2]); };
+    auto fn = [](void *, tn_tensor *const *in, int64_t) {
+        return tn_mul(tn_exp(tn_matmul(in[0], in[1])), in[2]);
+    };
     tn_tensor *a = param(from({0.1, 0.2, 0.3, 0.4}, {2, 2})), *b = param(from({0.5, -0.6}, {2, 1}));
     tn_tensor *constant = full({2, 1}, 3);
-    EXPECT_EQ(tn_gradcheck(fn, nullptr, tensors({a, b, constant}), nullptr), TN_OK) << tn_error_message();
-    EXPECT_EQ(tn_gradgradcheck(fn, nullptr, tensors({a, b, constant}), nullptr), TN_OK) << tn_error_message();
+    EXPECT_EQ(tn_gradcheck(fn, nullptr, tensors({a, b, constant}), nullptr), TN_OK)
+        << tn_error_message();
+    EXPECT_EQ(tn_gradgradcheck(fn, nullptr, tensors({a, b, constant}), nullptr), TN_OK)
+        << tn_error_message();
     EXPECT_EQ(tn_grad_of(a), nullptr) << "the caller's tensors were touched";
-    auto detached = [](void *, tn_tensor *const *in, int64_t) { return tn_mul(tn_detach(in[0]), in[0]); };
+    auto detached = [](void *, tn_tensor *const *in, int64_t) {
+        return tn_mul(tn_detach(in[0]), in[0]);
+    };
     EXPECT_EQ(tn_gradcheck(detached, nullptr, tensors({a}), nullptr), TN_ERR_GRAD);
     EXPECT_TRUE(error_is(TN_ERR_GRAD, {"input 0, element 0"}));
 }
 
 TEST_F(Custom, ChecksNeedF64AndSomethingToCheck) {
     auto fn = [](void *, tn_tensor *const *in, int64_t) { return tn_mul(in[0], in[0]); };
-    EXPECT_EQ(tn_gradcheck(fn, nullptr, tensors({param(full({2}, 1, TN_F32))}), nullptr), TN_ERR_DTYPE);
+    EXPECT_EQ(tn_gradcheck(fn, nullptr, tensors({param(full({2}, 1, TN_F32))}), nullptr),
+              TN_ERR_DTYPE);
     EXPECT_TRUE(error_is(TN_ERR_DTYPE, {"input 0", "f32", "f64"}));
     EXPECT_EQ(tn_gradcheck(fn, nullptr, tensors({full({2}, 1)}), nullptr), TN_ERR_GRAD);
     EXPECT_TRUE(error_is(TN_ERR_GRAD, {"no input requires grad"}));
     auto broken = [](void *, tn_tensor *const *, int64_t) -> tn_tensor * { return nullptr; };
-    EXPECT_EQ(tn_gradcheck(broken, nullptr, tensors({param(full({2}, 1))}), nullptr), TN_ERR_INVALID);
+    EXPECT_EQ(tn_gradcheck(broken, nullptr, tensors({param(full({2}, 1))}), nullptr),
+              TN_ERR_INVALID);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"NULL"}));
     EXPECT_EQ(tn_op_gradcheck("argmax", 0, 1, nullptr), TN_ERR_GRAD);
     EXPECT_TRUE(error_is(TN_ERR_GRAD, {"argmax", "no derivative"}));
@@ -208,7 +255,8 @@ TEST_F(Custom, ChecksNeedF64AndSomethingToCheck) {
 }
 
 TEST_F(Custom, ChecksOpsOnTheirSamples) {
-    for (const char *op : {"mul", "copy_", "fill_", "dropout", "cat", "sort", "split", "select", "where", "tanh", "tanh_"})
+    for (const char *op : {"mul", "copy_", "fill_", "dropout", "cat", "sort", "split", "select",
+                           "where", "tanh", "tanh_"})
         for (int32_t order : {1, 2})
             for (int64_t i = 0;; i++) {
                 const tn_status status = tn_op_gradcheck(op, i, order, nullptr);

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support.h"
 
-#include "math_ops.h"
+#include "modules/math/math_ops.h"
 
 namespace {
 
@@ -61,7 +61,7 @@ TEST_F(InPlace, LeavesNoCycleBehind) {
     tn_mul_(v, v); // the fixture counts nodes and tensors
 }
 
-// ---- Views ------------------------------------------------------------------------------------------
+// ---- Views -------------------------------------------------------------------------------------
 
 TEST_F(InPlace, OnAViewChangesTheHistoryOfTheBase) {
     tn_tensor *x = param(from({1, 2, 3, 4}, {2, 2})), *y = recorded(x);
@@ -80,7 +80,8 @@ TEST_F(InPlace, OnABaseChangesWhatItsViewsAre) {
 
 TEST_F(InPlace, OnOneViewChangesTheOthers) {
     tn_tensor *x = param(from({1, 2, 3, 4}, {2, 2})), *y = recorded(x);
-    tn_tensor *row = tn_select(y, 0, 0), *column = tn_select(y, 1, 0), *flipped = tn_transpose(y, 0, 1);
+    tn_tensor *row = tn_select(y, 0, 0), *column = tn_select(y, 1, 0),
+              *flipped = tn_transpose(y, 0, 1);
     tn_mul_(row, row);
     EXPECT_EQ(backward(column, {1, 1}, x), (Numbers{2, 0, 1, 0}));
     tn_mul_(tn_select(flipped, 0, 1), number(5)); // column 1 of y
@@ -149,7 +150,7 @@ TEST_F(InPlace, DifferentiatesTwiceThroughAViewWrite) {
     EXPECT_EQ(tn_gradgradcheck(fn, nullptr, tensors({x, w}), nullptr), TN_OK) << tn_error_message();
 }
 
-// ---- Refusals ------------------------------------------------------------------------------------------
+// ---- Refusals ----------------------------------------------------------------------------------
 
 TEST_F(InPlace, RefusesALeafThatRequiresGrad) {
     tn_tensor *x = param(from({1, 2}));

@@ -18,19 +18,44 @@ constexpr size_t stride = 23; // a sanitized probe takes long to start
 constexpr size_t stride = 1;
 #endif
 
-TEST_F(Loader, RefusesEveryTruncationBeforeItIsMapped) {
-    Setting off("TENON_PROBE_POLICY", "off");
-    const string whole = slurp(plugin("vendor_missing")), path = folder / "cut.so";
-    ASSERT_GT(whole.size(), 4096u);
+// Cuts the file to every length below `end`, longest first.
+void expect_every_cut_refused(const string &path, size_t end) {
     const uint64_t before = tni_registry_hash();
-    write_file(path, whole);
-    for (size_t n = whole.size() - 1; n + 1 > 0; n--) {
+    for (size_t n = end; n-- > 0;) {
         ASSERT_EQ(truncate(path.c_str(), static_cast<off_t>(n)), 0);
         const Outcome o = load(path);
         ASSERT_EQ(o.stage(), "note") << "cut to " << n << ": " << o.text;
     }
     EXPECT_FALSE(is_mapped(path));
     EXPECT_EQ(tni_registry_hash(), before);
+}
+
+TEST_F(Loader, RefusesEveryTruncationBeforeItIsMapped) {
+    Setting off("TENON_PROBE_POLICY", "off");
+    const string whole = slurp(plugin("vendor_missing")), path = folder / "cut.so";
+    ASSERT_GT(whole.size(), 4096u);
+    write_file(path, whole);
+    expect_every_cut_refused(path, whole.size());
+}
+
+TEST_F(Loader, RefusesEveryTruncationOfAFileWithoutSections) {
+    Setting off("TENON_PROBE_POLICY", "off");
+    string whole = slurp(plugin("vendor_missing"));
+    Elf64_Ehdr h;
+    memcpy(&h, whole.data(), sizeof(h));
+    h.e_shoff = 0, h.e_shnum = h.e_shstrndx = 0;
+    memcpy(whole.data(), &h, sizeof(h));
+    size_t end = 0; // of the last segment
+    for (size_t i = 0; i < h.e_phnum; i++) {
+        Elf64_Phdr p;
+        memcpy(&p, whole.data() + h.e_phoff + i * sizeof(p), sizeof(p));
+        end = std::max<size_t>(end, p.p_offset + p.p_filesz);
+    }
+    const string path = folder / "bare.so";
+    write_file(path, whole.substr(0, end));
+    expect_every_cut_refused(path, end);
+    write_file(path, whole.substr(0, end));
+    EXPECT_EQ(load(path).stage(), "vendor") << "sections are not needed";
 }
 
 // Offsets of headers, note and dynamic section, and of all that is used of the first 4 KiB: hash

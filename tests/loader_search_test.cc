@@ -148,6 +148,15 @@ TEST_F(Loader, ListsPluginsWithoutMappingThemInShortTime) {
     tn_clear_error();
 }
 
+TEST_F(Loader, DoesNotListLibrariesThatLieBesidePlugins) {
+    folder.copy("no_note", "libvendor");
+    folder.copy("no_note", "odd");
+    Setting path("TENON_PLUGIN_PATH", folder.path());
+    const auto all = scan();
+    EXPECT_EQ(find(all, "libvendor"), nullptr);
+    EXPECT_NE(find(all, "odd"), nullptr);
+}
+
 TEST_F(Loader, ShowsThatAPluginIsHiddenByAnEarlierOne) {
     const string second = folder / "second";
     ASSERT_EQ(mkdir(second.c_str(), 0755), 0);

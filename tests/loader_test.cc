@@ -61,6 +61,16 @@ TEST_F(Loader, RefusesUnequalRuntimesAndNamesBoth) {
                    "openmp=libomp, but plugin 'runtime_a' is loaded and uses openmp=libgomp");
 }
 
+TEST_F(Loader, LoadsWhatAPluginRequiresIfItIsFound) {
+    folder.copy("required");
+    Setting path("TENON_PLUGIN_PATH", folder.path());
+    ASSERT_EQ(load(plugin("good")).text, "");
+    EXPECT_EQ(load(plugin("requires_found")).text, "");
+    const auto all = scan();
+    ASSERT_NE(find(all, "required"), nullptr);
+    EXPECT_EQ(find(all, "required")->state, TN_PLUGIN_READY);
+}
+
 // ---- Linked-in plugins -------------------------------------------------------------------------
 
 tn_status nested_result;

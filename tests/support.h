@@ -1,9 +1,8 @@
-// support.h - short words for tests: tensors from numbers, numbers from tensors, and a fixture that starts
-// Tenon with the plugins of the build tree and finds leaks.
+// support.h - short words for tests: tensors from numbers, numbers from tensors, and a fixture that
+// starts Tenon with the plugins of the build tree and finds leaks.
 //
-// TENON_TEST_PLUGINS in the environment lists plugin files, joined by ':', relative to the working folder;
-// their folders become the plugin path.
-// SPDX-License-Identifier: Apache-2.0
+// TENON_TEST_PLUGINS in the environment lists plugin files, joined by ':', relative to the working
+// folder; their folders become the plugin path. SPDX-License-Identifier: Apache-2.0
 #ifndef TENON_TESTS_SUPPORT_H
 #define TENON_TESTS_SUPPORT_H
 
@@ -78,7 +77,8 @@ inline tn_memory_info memory_now() {
 }
 
 // An error with this code is pending and its text has all these parts; clears it.
-inline ::testing::AssertionResult error_is(tn_status code, std::initializer_list<const char *> parts = {}) {
+inline ::testing::AssertionResult error_is(tn_status code,
+                                           std::initializer_list<const char *> parts = {}) {
     const tn_status have = tn_error();
     const std::string text = tn_error_message();
     tn_clear_error();

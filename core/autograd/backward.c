@@ -18,7 +18,8 @@ static bool output_edge(const char *where, tn_tensor *output, tni_edge *out) {
     if (!tni_tensor_check(output, where, "output") || !tni_history_edge(output, out)) return false;
     if (out->kind != TNI_EDGE_NONE) return true;
     tn_raise(TN_ERR_GRAD,
-             "%s: the output has no history: nothing it was made from requires grad, or grad mode was off; call "
+             "%s: the output has no history: nothing it was made from requires grad, or grad mode "
+             "was off; call "
              "tn_set_requires_grad on the leaves before the forward pass",
              where);
     return false;
@@ -29,14 +30,16 @@ static bool start_fits(const char *where, const tn_tensor *output, const tn_tens
     bool same = output->rank == grad->rank;
     for (int32_t i = 0; same && i < output->rank; i++) same = output->sizes[i] == grad->sizes[i];
     const tn_device a = output->storage->device, b = grad->storage->device;
-    const tn_status code = !same                                          ? TN_ERR_SHAPE
-                           : !tn_dtype_is(output->dtype, grad->dtype)     ? TN_ERR_DTYPE
-                           : a.kind != b.kind || a.index != b.index       ? TN_ERR_DEVICE
-                                                                          : TN_OK;
+    const tn_status code = !same                                      ? TN_ERR_SHAPE
+                           : !tn_dtype_is(output->dtype, grad->dtype) ? TN_ERR_DTYPE
+                           : a.kind != b.kind || a.index != b.index   ? TN_ERR_DEVICE
+                                                                      : TN_OK;
     if (code == TN_OK) return true;
     shape_of(output, want, sizeof want);
     shape_of(grad, have, sizeof have);
-    tn_raise(code, "%s: the start gradient is %s, but the output is %s%s; they must agree in shape, dtype and device",
+    tn_raise(code,
+             "%s: the start gradient is %s, but the output is %s%s; they must agree in shape, "
+             "dtype and device",
              where, have, want, code == TN_ERR_DEVICE ? " on another device" : "");
     return false;
 }
@@ -54,18 +57,17 @@ static tn_tensor *start_of(const char *where, tn_tensor *output, tn_tensor *grad
     char text[256];
     shape_of(output, text, sizeof text);
     tn_raise(TN_ERR_GRAD,
-             "%s: the output is %s, and only one number has an obvious start gradient; reduce it first (tn_sum, tn_mean) "
+             "%s: the output is %s, and only one number has an obvious start gradient; reduce it "
+             "first (tn_sum, tn_mean) "
              "or pass the gradient of each element",
              where, text);
     return NULL;
 }
 
-static bool may_start(void) {
-    return tn_error() == TN_OK && !tni_forked();
-}
+static bool may_start(void) { return tn_error() == TN_OK && !tni_forked(); }
 
-static tn_status run(tni_task *task, const tn_backward_opts *opts, const tni_edge *roots, tn_tensor *const *starts,
-                     int64_t n) {
+static tn_status run(tni_task *task, const tn_backward_opts *opts, const tni_edge *roots,
+                     tn_tensor *const *starts, int64_t n) {
     task->create = opts && opts->create_graph;
     task->retain = opts && (opts->retain_graph || opts->create_graph);
     const bool recording = tn_set_grad_enabled(task->create);
@@ -85,11 +87,9 @@ tn_status tn_backward_with(tn_tensor *output, const tn_backward_opts *opts) {
     return tn_error();
 }
 
-tn_status tn_backward(tn_tensor *loss) {
-    return tn_backward_with(loss, NULL);
-}
+tn_status tn_backward(tn_tensor *loss) { return tn_backward_with(loss, NULL); }
 
-/* ---- With respect to given inputs ------------------------------------------------------------------------ */
+/* ---- With respect to given inputs ----------------------------------------------------------- */
 
 typedef struct request { /* everything tn_backward_wrt works on, in one block */
     tni_edge *roots;
@@ -100,11 +100,12 @@ typedef struct request { /* everything tn_backward_wrt works on, in one block */
 } request;
 
 static bool request_new(request *r, int64_t n_roots, int64_t n_inputs) {
-    const uint64_t bytes = (uint64_t)(n_roots + n_inputs) * sizeof(tni_edge) + (uint64_t)n_roots * sizeof(tn_tensor *);
+    const uint64_t bytes =
+        (uint64_t)(n_roots + n_inputs) * sizeof(tni_edge) + (uint64_t)n_roots * sizeof(tn_tensor *);
     void *block = tni_block_get(bytes);
     if (!block) {
-        tn_raise(TN_ERR_NOMEM, "tn_backward_wrt: no memory for %lld outputs and %lld inputs", (long long)n_roots,
-                 (long long)n_inputs);
+        tn_raise(TN_ERR_NOMEM, "tn_backward_wrt: no memory for %lld outputs and %lld inputs",
+                 (long long)n_roots, (long long)n_inputs);
         return false;
     }
     memset(block, 0, bytes);
@@ -143,14 +144,18 @@ static bool fill_inputs(request *r, tn_tensors inputs) {
     return true;
 }
 
-static bool lists_fit(tn_tensors outputs, tn_tensors inputs, tn_tensors start, const tn_backward_opts *opts,
-                      tn_tensor *const *grads) {
+static bool lists_fit(tn_tensors outputs, tn_tensors inputs, tn_tensors start,
+                      const tn_backward_opts *opts, tn_tensor *const *grads) {
     const char *why = NULL;
     const int64_t most = INT32_MAX;
-    if (outputs.n < 1 || outputs.n > most || !outputs.ptr) why = "there must be an output";
-    else if (inputs.n < 0 || inputs.n > most || (inputs.n && (!inputs.ptr || !grads))) why = "inputs and grads must be lists of equal length";
-    else if (start.n != 0 && (start.n != outputs.n || !start.ptr)) why = "start must have one tensor per output, or none at all";
-    else if (opts && opts->grad) why = "opts->grad must be NULL; start values are in start";
+    if (outputs.n < 1 || outputs.n > most || !outputs.ptr)
+        why = "there must be an output";
+    else if (inputs.n < 0 || inputs.n > most || (inputs.n && (!inputs.ptr || !grads)))
+        why = "inputs and grads must be lists of equal length";
+    else if (start.n != 0 && (start.n != outputs.n || !start.ptr))
+        why = "start must have one tensor per output, or none at all";
+    else if (opts && opts->grad)
+        why = "opts->grad must be NULL; start values are in start";
     if (why) tn_raise(TN_ERR_INVALID, "tn_backward_wrt: %s", why);
     return why == NULL;
 }
@@ -168,11 +173,12 @@ static tn_status own_all(tn_tensor **grads, int64_t n) {
     return tn_error();
 }
 
-tn_status tn_backward_wrt(tn_tensors outputs, tn_tensors inputs, tn_tensors start, const tn_backward_opts *opts,
-                          tn_tensor **grads) {
+tn_status tn_backward_wrt(tn_tensors outputs, tn_tensors inputs, tn_tensors start,
+                          const tn_backward_opts *opts, tn_tensor **grads) {
     request r;
     for (int64_t i = 0; grads && i < inputs.n; i++) grads[i] = NULL;
-    if (!may_start() || !lists_fit(outputs, inputs, start, opts, grads) || inputs.n == 0) return tn_error();
+    if (!may_start() || !lists_fit(outputs, inputs, start, opts, grads) || inputs.n == 0)
+        return tn_error();
     if (!request_new(&r, outputs.n, inputs.n)) return tn_error();
     if (fill_roots(&r, outputs, start) && fill_inputs(&r, inputs)) {
         tni_task task = {.inputs = r.inputs, .input_grads = grads, .n_inputs = inputs.n};

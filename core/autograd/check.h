@@ -8,16 +8,17 @@
 typedef struct tni_check {
     tn_check_fn fn;
     void *user;
-    tn_tensors inputs;         /* those that require grad are checked; f64 */
-    const char *what;          /* "gradcheck of 'mul'" */
-    const char *const *names;  /* of inputs, or NULL: "input 0" */
+    tn_tensors inputs;        /* those that require grad are checked; f64 */
+    const char *what;         /* "gradcheck of 'mul'" */
+    const char *const *names; /* of inputs, or NULL: "input 0" */
     tn_gradcheck_opts opts;
 } tni_check;
 
 tn_status tni_check_run(const tni_check *);       /* first derivative */
 tn_status tni_check_run_twice(const tni_check *); /* second */
 
-/* Fixed weights, between 0.25 and 1.25 in size, of either sign; f64 and of t's shape. Scope's; NULL + error. */
+/* Fixed weights, between 0.25 and 1.25 in size, of either sign; f64 and of t's shape. Scope's; NULL
+ * + error. */
 tn_tensor *tni_check_weights(tn_tensor *like, uint64_t seed);
 /* acc + sum(t * weights); acc NULL = 0. Scope's; NULL + error. */
 tn_tensor *tni_check_weighted(tn_tensor *acc, tn_tensor *t, uint64_t seed);

@@ -1,5 +1,5 @@
-/* ctx.c - see ctx.h. Kept values are handed out as fresh headers over their storage, after their version
- * was compared; when the backward is itself recorded they get their history back.
+/* ctx.c - see ctx.h. Kept values are handed out as fresh headers over their storage, after their
+ * version was compared; when the backward is itself recorded they get their history back.
  *
  * Invariant: a header made here never lives in a node, so kept results make no cycle.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -11,16 +11,14 @@
 #include "core/autograd/engine.h"
 #include "core/autograd/engine_ops.h"
 
-static const char *op_name(const tn_grad_ctx *ctx) {
-    return ctx->node->op->schema.name;
-}
+static const char *op_name(const tn_grad_ctx *ctx) { return ctx->node->op->schema.name; }
 
 static tn_status unknown(const tn_grad_ctx *ctx, const char *name, const char *wanted) {
-    return tn_raise(TN_ERR_INVALID, "row '%s' has no %s named '%s'; its schema is %s", op_name(ctx), wanted,
-                    name ? name : "(null)", tni_node_base(ctx->node)->row.schema);
+    return tn_raise(TN_ERR_INVALID, "row '%s' has no %s named '%s'; its schema is %s", op_name(ctx),
+                    wanted, name ? name : "(null)", tni_node_base(ctx->node)->row.schema);
 }
 
-/* ---- Finding slots by name --------------------------------------------------------------------------- */
+/* ---- Finding slots by name ------------------------------------------------------------------ */
 
 typedef struct named { /* the slots of one argument or result */
     tni_slot *slots;
@@ -48,24 +46,26 @@ static bool find(const tn_grad_ctx *ctx, const char *name, named *out) {
         if (type != TNI_TENSOR && type != TNI_TENSORS) return !unknown(ctx, name, "tensor");
         const tn_value *v = &n->values[arg];
         const bool absent = v->tag != TN_TAG_TENSOR && v->tag != TN_TAG_TENSORS;
-        *out = (named){n->slots + (absent ? 0 : v->i), absent ? 0 : v->aux, type == TNI_TENSORS, false,
-                       base->keep_args >> arg & 1};
+        *out = (named){n->slots + (absent ? 0 : v->i), absent ? 0 : v->aux, type == TNI_TENSORS,
+                       false, base->keep_args >> arg & 1};
         return true;
     }
     const int result = name ? tni_schema_result(&base->schema, name) : -1;
     if (result < 0) return !unknown(ctx, name, "tensor");
-    const uint32_t first = result_slot(n, (uint32_t)result), end = result_slot(n, (uint32_t)result + 1);
+    const uint32_t first = result_slot(n, (uint32_t)result),
+                   end = result_slot(n, (uint32_t)result + 1);
     *out = (named){n->results + first, end - first, base->schema.results[result].list, true,
                    base->keep_results >> result & 1};
     return true;
 }
 
-/* ---- Gradients coming in --------------------------------------------------------------------------------- */
+/* ---- Gradients coming in -------------------------------------------------------------------- */
 
 static bool has_result(const tn_grad_ctx *ctx, uint32_t i) {
     if (i < ctx->node->n_results) return true;
-    tn_raise(TN_ERR_INVALID, "derivative of '%s' asks for the gradient of result %u, but there are %u", op_name(ctx), i,
-             ctx->node->n_results);
+    tn_raise(TN_ERR_INVALID,
+             "derivative of '%s' asks for the gradient of result %u, but there are %u",
+             op_name(ctx), i, ctx->node->n_results);
     return false;
 }
 
@@ -83,7 +83,7 @@ tn_tensor *tni_ctx_grad_out(tn_grad_ctx *ctx, uint32_t i) {
     return zeros ? tni_scope_own(zeros) : NULL;
 }
 
-/* ---- Kept values ------------------------------------------------------------------------------------------- */
+/* ---- Kept values ---------------------------------------------------------------------------- */
 
 /* A new header over the kept storage: an empty tensor whose storage is exchanged. refs 1. */
 static tn_tensor *header(const tni_slot *s) {
@@ -142,14 +142,17 @@ static bool attach_history(tni_node *n, const tni_slot *s, tn_tensor *t) {
 
 static tn_tensor *unpack(tn_grad_ctx *ctx, const char *name, const tni_slot *s) {
     if (s->flags & TNI_SLOT_ABSENT) return NULL;
-    const uint32_t now = s->storage ? atomic_load_explicit(&s->storage->version, memory_order_acquire) : 0;
+    const uint32_t now =
+        s->storage ? atomic_load_explicit(&s->storage->version, memory_order_acquire) : 0;
     if (!s->storage) {
-        tn_raise(TN_ERR_INTERNAL, "%s: '%s' was kept for backward, but is gone", op_name(ctx), name);
+        tn_raise(TN_ERR_INTERNAL, "%s: '%s' was kept for backward, but is gone", op_name(ctx),
+                 name);
         return NULL;
     }
     if (now != s->version) {
         tn_raise(TN_ERR_MODIFIED,
-                 "%s: '%s' was kept for backward and then changed in place (it is at version %u, expected %u); "
+                 "%s: '%s' was kept for backward and then changed in place (it is at version %u, "
+                 "expected %u); "
                  "change a clone of it instead, or use the op without underscore",
                  op_name(ctx), name, now, s->version);
         return NULL;
@@ -168,7 +171,8 @@ static tn_tensor *unpack(tn_grad_ctx *ctx, const char *name, const tni_slot *s) 
 static bool find_kept(tn_grad_ctx *ctx, const char *name, bool list, named *out) {
     if (!find(ctx, name, out)) return false;
     if (!out->kept) {
-        tn_raise(TN_ERR_INVALID, "row '%s' does not keep '%s': add it to keep(...)", op_name(ctx), name);
+        tn_raise(TN_ERR_INVALID, "row '%s' does not keep '%s': add it to keep(...)", op_name(ctx),
+                 name);
         return false;
     }
     if (out->list == list) return true;
@@ -195,14 +199,15 @@ tn_tensors tni_ctx_grad_saved_list(tn_grad_ctx *ctx, const char *name) {
     return (tn_tensors){list, f.n};
 }
 
-/* ---- Everything else ------------------------------------------------------------------------------------------ */
+/* ---- Everything else ------------------------------------------------------------------------ */
 
 tn_status tni_ctx_grad_meta(tn_grad_ctx *ctx, const char *name, tn_meta *out) {
     named f;
     memset(out, 0, sizeof *out);
     if (!find(ctx, name, &f)) return tn_error();
     if (!f.n || f.slots[0].flags & TNI_SLOT_ABSENT)
-        return tn_raise(TN_ERR_INVALID, "row '%s': '%s' is absent in this call", op_name(ctx), name);
+        return tn_raise(TN_ERR_INVALID, "row '%s': '%s' is absent in this call", op_name(ctx),
+                        name);
     tni_slot_meta(f.slots, out);
     return TN_OK;
 }
@@ -217,7 +222,8 @@ tn_value tni_ctx_grad_arg(tn_grad_ctx *ctx, const char *name) {
         unknown(ctx, name, "argument that is no tensor");
         return tn_value_none();
     }
-    if (type == TNI_GENERATOR) return n->flags & TNI_NODE_RNG ? tn_value_rng(&n->rng) : tn_value_none();
+    if (type == TNI_GENERATOR)
+        return n->flags & TNI_NODE_RNG ? tn_value_rng(&n->rng) : tn_value_none();
     return n->values[i];
 }
 
@@ -229,7 +235,7 @@ bool tni_ctx_grad_needs(tn_grad_ctx *ctx, const char *name) {
     return false;
 }
 
-/* ---- Gradients going out ------------------------------------------------------------------------------------------ */
+/* ---- Gradients going out -------------------------------------------------------------------- */
 
 /* A number stands for itself everywhere. */
 static bool is_number(const tn_tensor *g) {
@@ -251,7 +257,8 @@ static bool fits(const tn_grad_ctx *ctx, const char *name, const tn_tensor *g, c
     char want_text[256], have_text[256];
     const int dtype = tn_dtype_index(g->dtype);
     const bool floating = dtype >= 0 && (TN_MASK_FLOAT >> dtype & 1);
-    const bool here = g->storage->device.kind == s->device.kind && g->storage->device.index == s->device.index;
+    const bool here =
+        g->storage->device.kind == s->device.kind && g->storage->device.index == s->device.index;
     if (is_number(g) || (floating && here && sums_to(g, s))) return true;
     tni_slot_meta(s, &want);
     tni_tensor_meta(g, &have);
@@ -259,11 +266,13 @@ static bool fits(const tn_grad_ctx *ctx, const char *name, const tn_tensor *g, c
     tni_shape_text(&have, have_text, sizeof have_text);
     if (!floating || !here)
         tn_raise(floating ? TN_ERR_DEVICE : TN_ERR_DTYPE,
-                 "derivative of '%s': the gradient %s for argument '%s' %s is %s", op_name(ctx), have_text, name, want_text,
+                 "derivative of '%s': the gradient %s for argument '%s' %s is %s", op_name(ctx),
+                 have_text, name, want_text,
                  floating ? "on another device" : "not of a floating dtype");
     else
         tn_raise(TN_ERR_SHAPE,
-                 "derivative of '%s': the gradient %s for argument '%s' cannot be summed to %s; give the shape of the "
+                 "derivative of '%s': the gradient %s for argument '%s' cannot be summed to %s; "
+                 "give the shape of the "
                  "argument, or of the result it was broadcast to",
                  op_name(ctx), have_text, name, want_text);
     return false;
@@ -273,7 +282,8 @@ static void set(tn_grad_ctx *ctx, const char *name, tni_slot *s, tn_tensor *g) {
     if (!g || s->flags & TNI_SLOT_ABSENT || !tni_task_needs(ctx->task, &s->edge)) return;
     if (!tni_tensor_check(g, op_name(ctx), name) || !fits(ctx, name, g, s)) return;
     if (s->grad) {
-        tn_raise(TN_ERR_INVALID, "derivative of '%s' sets the gradient of '%s' twice", op_name(ctx), name);
+        tn_raise(TN_ERR_INVALID, "derivative of '%s' sets the gradient of '%s' twice", op_name(ctx),
+                 name);
         return;
     }
     tni_tensor_retain(g);
@@ -293,8 +303,9 @@ void tni_ctx_grad_set_list(tn_grad_ctx *ctx, const char *name, tn_tensors grads)
     }
     if (f.n == 0 && !f.list) return; /* absent */
     if (grads.n != f.n || (grads.n && !grads.ptr)) {
-        tn_raise(TN_ERR_INVALID, "derivative of '%s' sets %lld gradients for '%s', which has %u tensors", op_name(ctx),
-                 (long long)grads.n, name, f.n);
+        tn_raise(TN_ERR_INVALID,
+                 "derivative of '%s' sets %lld gradients for '%s', which has %u tensors",
+                 op_name(ctx), (long long)grads.n, name, f.n);
         return;
     }
     for (uint32_t i = 0; i < f.n && !tn_error(); i++) set(ctx, name, &f.slots[i], grads.ptr[i]);

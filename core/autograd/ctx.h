@@ -1,7 +1,7 @@
 /* ctx.h - what a derivative can ask and say: the grad_* slots of tn_ops.
  *
- * Names are those of the row's schema. A wrong name or a shape that cannot be right is an error that
- * names row and argument. While an error is pending everything answers NULL, NONE or false.
+ * Names are those of the row's schema. A wrong name or a shape that cannot be right is an error
+ * that names row and argument. While an error is pending everything answers NULL, NONE or false.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_AUTOGRAD_CTX_H
 #define TENON_AUTOGRAD_CTX_H

@@ -1,15 +1,14 @@
 /* engine.c - running one backward pass: claim, run, pass on, clean up.
  *
- * Invariants: when a pass ends, well or not, no node it touched holds a gradient or its claim; a kept
- * value is given back as soon as its node has run, unless the graph is retained; nothing recurses.
- * SPDX-License-Identifier: Apache-2.0 */
+ * Invariants: when a pass ends, well or not, no node it touched holds a gradient or its claim; a
+ * kept value is given back as soon as its node has run, unless the graph is retained; nothing
+ * recurses. SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/engine.h"
 
 #include <stdio.h>
 #include <string.h>
 
-
-/* ---- Claims -------------------------------------------------------------------------------------------- */
+/* ---- Claims --------------------------------------------------------------------------------- */
 
 bool tni_task_claim(tni_task *task, tni_node *n) {
     tni_task *owner = NULL;
@@ -17,12 +16,15 @@ bool tni_task_claim(tni_task *task, tni_node *n) {
         n->next_claimed = task->claimed;
         task->claimed = n;
         n->mark = n->walk = 0;
+        n->heap_child = n->heap_next = NULL;
         return true;
     }
     if (owner == task) return true;
     tn_raise(TN_ERR_GRAD,
-             "backward: the node of '%s' is being run by another backward pass; run passes that share a part of the "
-             "graph one after the other (retain_graph keeps it), or let the threads work on separate graphs",
+             "backward: the node of '%s' is being run by another backward pass; run passes that "
+             "share a part of the "
+             "graph one after the other (retain_graph keeps it), or let the threads work on "
+             "separate graphs",
              n->op->schema.name);
     return false;
 }
@@ -46,7 +48,7 @@ static void release_claims(tni_task *task) {
     task->claimed = NULL;
 }
 
-/* ---- Only what leads to the inputs of tn_backward_wrt ------------------------------------------------------ */
+/* ---- Only what leads to the inputs of tn_backward_wrt --------------------------------------- */
 
 static bool is_edge(const tni_edge *a, const tni_edge *b) {
     return a->kind == b->kind && a->node == b->node && a->out == b->out;
@@ -108,7 +110,7 @@ static bool mark_needed(tni_task *task, tni_node *root) {
     return true;
 }
 
-/* ---- Passing on ------------------------------------------------------------------------------------------------ */
+/* ---- Passing on ----------------------------------------------------------------------------- */
 
 /* Inputs made by the same result share the tensor; it is not written while they do. */
 static void give_input(tni_task *task, const tni_edge *e, tn_tensor *grad) {
@@ -142,7 +144,8 @@ static bool deliver(tni_task *task, const tni_edge *e, tn_tensor *grad) {
         return true;
     }
     if (e->kind == TNI_EDGE_LEAF)
-        return task->inputs ? add_input(task, e, grad) : tni_flow_to_leaf(e->leaf, grad, task->create);
+        return task->inputs ? add_input(task, e, grad)
+                            : tni_flow_to_leaf(e->leaf, grad, task->create);
     tni_node *n = e->node;
     if (!tni_task_claim(task, n)) {
         tni_tensor_release(grad);
@@ -155,7 +158,7 @@ static bool deliver(tni_task *task, const tni_edge *e, tn_tensor *grad) {
     return true;
 }
 
-/* ---- Running a node ------------------------------------------------------------------------------------------------ */
+/* ---- Running a node ------------------------------------------------------------------------- */
 
 static bool fit_all(tn_grad_ctx *ctx) {
     tni_node *n = ctx->node;
@@ -171,8 +174,8 @@ static void set_grad(tni_slot *s, tn_tensor *t) {
     tni_tensor_release(old);
 }
 
-/* The node was an in-place write on a view: its derivative sees only the part of the base's gradient
- * that was written, and what it finds for the target takes that part's place. */
+/* The node was an in-place write on a view: its derivative sees only the part of the base's
+ * gradient that was written, and what it finds for the target takes that part's place. */
 static bool derive_part(tn_grad_ctx *ctx) {
     tni_node *n = ctx->node;
     const tni_slices *s = n->slices;
@@ -205,11 +208,14 @@ static bool can_run(const tni_node *n) {
     const tn_op *row = &tni_node_base(n)->row;
     if (n->flags & TNI_NODE_CONSUMED)
         tn_raise(TN_ERR_GRAD,
-                 "backward a second time through '%s', whose kept values were freed by the first; pass retain_graph to "
+                 "backward a second time through '%s', whose kept values were freed by the first; "
+                 "pass retain_graph to "
                  "the first backward",
                  n->op->schema.name);
     else if (!row->derivative)
-        tn_raise(TN_ERR_GRAD, "'%s' has no derivative (%s), so there is no gradient for what went into it; detach its result",
+        tn_raise(TN_ERR_GRAD,
+                 "'%s' has no derivative (%s), so there is no gradient for what went into it; "
+                 "detach its result",
                  n->op->schema.name, row->no_grad ? row->no_grad : "its row gives none");
     return tn_error() == TN_OK;
 }

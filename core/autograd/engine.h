@@ -1,9 +1,8 @@
 /* engine.h - one backward pass; for core/autograd only.
  *
  * Invariants: a node belongs to at most one pass at a time (its `task`); the node with the greatest
- * sequence number runs first, so all gradients it will ever get have arrived: whoever could still send
- * one is newer.
- * SPDX-License-Identifier: Apache-2.0 */
+ * sequence number runs first, so all gradients it will ever get have arrived: whoever could still
+ * send one is newer. SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_AUTOGRAD_ENGINE_H
 #define TENON_AUTOGRAD_ENGINE_H
 
@@ -26,7 +25,8 @@ struct tn_grad_ctx {
 };
 
 bool tni_task_claim(tni_task *, tni_node *); /* false + GRAD if another pass is at it */
-bool tni_task_needs(const tni_task *, const tni_edge *); /* will anybody read this edge's gradient? */
+bool tni_task_needs(const tni_task *,
+                    const tni_edge *); /* will anybody read this edge's gradient? */
 /* Runs a prepared task from its roots; the caller keeps its references to starts and roots. */
 tn_status tni_task_run(tni_task *, const tni_edge *roots, tn_tensor *const *starts, int64_t n);
 
@@ -35,9 +35,11 @@ void tni_ready_push(tni_node **heap, tni_node *);
 tni_node *tni_ready_pop(tni_node **heap); /* NULL if empty */
 
 /* flow.c: gradients on their way. Both take over the reference to grad; false + error. */
-bool tni_flow_add(tn_tensor **sum, tn_tensor *grad, bool create);          /* *sum += grad; *sum may be NULL */
+bool tni_flow_add(tn_tensor **sum, tn_tensor *grad,
+                  bool create); /* *sum += grad; *sum may be NULL */
 bool tni_flow_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create);
-/* What the derivative set for slot, summed and cast to the argument's shape and dtype; slot's reference is replaced. */
+/* What the derivative set for slot, summed and cast to the argument's shape and dtype; slot's
+ * reference is replaced. */
 bool tni_flow_fit(tni_slot *);
 /* Leaves may be shared by threads. */
 void tni_leaf_lock(const tn_tensor *);

@@ -11,7 +11,8 @@ static const tni_op *op_of(const tn_op_ref *ref) {
     return id > 0 ? tni_registry_op(id) : NULL;
 }
 
-int64_t tni_engine_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t capacity) {
+int64_t tni_engine_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_value *outs,
+                        uint32_t capacity) {
     const tni_op *op = op_of(ref);
     const uint32_t n_outs = op ? op->schema.n_visible : 1; /* unknown: the call says so */
     if (n_outs > capacity) {

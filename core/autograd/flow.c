@@ -1,14 +1,14 @@
 /* flow.c - gradients on their way from node to node and into leaves.
  *
- * Invariant: memory is written in place only where nobody else can see it: one header, one reference to
- * the storage, no history. Sums for a recorded backward are always new tensors.
+ * Invariant: memory is written in place only where nobody else can see it: one header, one
+ * reference to the storage, no history. Sums for a recorded backward are always new tensors.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 
 #include "core/autograd/engine.h"
 #include "core/autograd/engine_ops.h"
 
-/* ---- Locks: striped by address, since leaves are many and collisions harmless ------------------------- */
+/* ---- Locks: striped by address, since leaves are many and collisions harmless --------------- */
 
 #define FOUR(x) x, x, x, x
 static pthread_mutex_t locks[64] = {FOUR(FOUR(FOUR(PTHREAD_MUTEX_INITIALIZER)))};
@@ -18,20 +18,17 @@ static pthread_mutex_t *lock_of(const tn_tensor *t) {
     return &locks[(p ^ p >> 6) & 63];
 }
 
-void tni_leaf_lock(const tn_tensor *t) {
-    pthread_mutex_lock(lock_of(t));
-}
+void tni_leaf_lock(const tn_tensor *t) { pthread_mutex_lock(lock_of(t)); }
 
-void tni_leaf_unlock(const tn_tensor *t) {
-    pthread_mutex_unlock(lock_of(t));
-}
+void tni_leaf_unlock(const tn_tensor *t) { pthread_mutex_unlock(lock_of(t)); }
 
-/* ---- Whose memory is it? -------------------------------------------------------------------------------- */
+/* ---- Whose memory is it? -------------------------------------------------------------------- */
 
 /* A gradient that nobody else holds needs no base: that would only keep the base's header alive. */
 static void forget_base(tn_tensor *t) {
     tn_tensor *base = t->base;
-    if (!base || t->node || t->kept || atomic_load_explicit(&t->refs, memory_order_acquire) != 1) return;
+    if (!base || t->node || t->kept || atomic_load_explicit(&t->refs, memory_order_acquire) != 1)
+        return;
     t->base = NULL;
     tni_tensor_release(base);
 }
@@ -44,9 +41,7 @@ static bool is_sole(tn_tensor *t) {
            atomic_load_explicit(&t->storage->refs, memory_order_acquire) == 1;
 }
 
-static bool may_write(tn_tensor *t) {
-    return is_sole(t) && !(t->flags & TNI_REQUIRES_GRAD);
-}
+static bool may_write(tn_tensor *t) { return is_sole(t) && !(t->flags & TNI_REQUIRES_GRAD); }
 
 /* a + b, refs 1, in no scope. */
 static tn_tensor *sum(tn_tensor *a, tn_tensor *b) {
@@ -82,7 +77,7 @@ bool tni_flow_add(tn_tensor **into, tn_tensor *grad, bool create) {
     return true;
 }
 
-/* ---- Into a leaf -------------------------------------------------------------------------------------------- */
+/* ---- Into a leaf ---------------------------------------------------------------------------- */
 
 /* The storage has little more than t. */
 static bool fills_storage(const tn_tensor *t) {
@@ -112,7 +107,8 @@ static bool add_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create) {
         return leaf->grad != NULL;
     }
     if (create) return tni_flow_add(&leaf->grad, grad, true);
-    const tn_status status = tni_engine_add_into(leaf->grad, grad); /* in place: its owner may hold it */
+    const tn_status status =
+        tni_engine_add_into(leaf->grad, grad); /* in place: its owner may hold it */
     tni_tensor_release(grad);
     return status == TN_OK;
 }
@@ -124,7 +120,7 @@ bool tni_flow_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create) {
     return ok;
 }
 
-/* ---- Out of a derivative --------------------------------------------------------------------------------------- */
+/* ---- Out of a derivative -------------------------------------------------------------------- */
 
 static bool same_sizes(const tn_tensor *t, const tni_slot *s) {
     if (t->rank != s->rank) return false;
@@ -154,7 +150,9 @@ static bool spread(tni_slot *s) {
 }
 
 bool tni_flow_fit(tni_slot *s) {
-    if ((s->grad->flags & TNI_WRAPPED) && !(s->grad->flags & TNI_REQUIRES_GRAD) && s->grad->rank == 0) return spread(s);
+    if ((s->grad->flags & TNI_WRAPPED) && !(s->grad->flags & TNI_REQUIRES_GRAD) &&
+        s->grad->rank == 0)
+        return spread(s);
     if (!same_sizes(s->grad, s)) {
         tn_tensor *t = tni_engine_sum_to(s->grad, s->dims, s->rank);
         if (!t) return false;

@@ -1,9 +1,9 @@
 /* gradcheck.c - derivatives against central differences, in f64.
  *
- * The function's result is weighted with fixed numbers w, so that one backward pass (start value w) and
- * two forward passes per input element compare all of w^T J. Inputs are copied into fresh leaves: the
- * caller's tensors and their gradients are not touched.
- * SPDX-License-Identifier: Apache-2.0 */
+ * The function's result is weighted with fixed numbers w, so that one backward pass (start value w)
+ * and two forward passes per input element compare all of w^T J. Inputs are copied into fresh
+ * leaves: the caller's tensors and their gradients are not touched. SPDX-License-Identifier:
+ * Apache-2.0 */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 
 enum { WEIGHT_SEED = 1, GRADIENT_SEED = 100 };
 
-/* ---- Weights -------------------------------------------------------------------------------------------- */
+/* ---- Weights -------------------------------------------------------------------------------- */
 
 static double weight(uint64_t seed, uint64_t i) { /* splitmix64 */
     uint64_t z = seed * 0x9E3779B97F4A7C15u + i * 0xBF58476D1CE4E5B9u + 0x94D049BB133111EBu;
@@ -29,9 +29,7 @@ static double *doubles(int64_t n) {
     return tni_scope_alloc((uint64_t)(n > 0 ? n : 1) * sizeof(double));
 }
 
-static tn_ints sizes_of(tn_tensor *t) {
-    return (tn_ints){t->sizes, t->rank};
-}
+static tn_ints sizes_of(tn_tensor *t) { return (tn_ints){t->sizes, t->rank}; }
 
 tn_tensor *tni_check_weights(tn_tensor *like, uint64_t seed) {
     double *w = doubles(like->numel);
@@ -47,14 +45,14 @@ tn_tensor *tni_check_weighted(tn_tensor *acc, tn_tensor *t, uint64_t seed) {
     return sum && acc ? tni_engine_add(acc, sum) : sum;
 }
 
-/* ---- One check --------------------------------------------------------------------------------------------- */
+/* ---- One check ------------------------------------------------------------------------------ */
 
 typedef struct run {
     const tni_check *check;
-    tn_tensor **leaves;   /* fresh copies of what is checked, the caller's tensors otherwise */
-    tn_tensor **asked;    /* the leaves that are checked, in order */
-    tn_tensor **grads;    /* their gradients */
-    int64_t *index;       /* which input asked[k] is */
+    tn_tensor **leaves; /* fresh copies of what is checked, the caller's tensors otherwise */
+    tn_tensor **asked;  /* the leaves that are checked, in order */
+    tn_tensor **grads;  /* their gradients */
+    int64_t *index;     /* which input asked[k] is */
     int64_t n_asked;
     double *weights;
     int64_t n_weights;
@@ -67,8 +65,10 @@ static bool is_floating(tn_tensor *t) {
 }
 
 static void name_input(const tni_check *c, int64_t i, char *out, size_t capacity) {
-    if (c->names && c->names[i]) snprintf(out, capacity, "argument '%s'", c->names[i]);
-    else snprintf(out, capacity, "input %lld", (long long)i);
+    if (c->names && c->names[i])
+        snprintf(out, capacity, "argument '%s'", c->names[i]);
+    else
+        snprintf(out, capacity, "input %lld", (long long)i);
 }
 
 static bool add_input(run *r, int64_t i) {
@@ -81,7 +81,8 @@ static bool add_input(run *r, int64_t i) {
     if (!is_floating(t) || !tn_requires_grad(t)) return true;
     name_input(c, i, name, sizeof name);
     if (!tn_dtype_is(t->dtype, TN_F64)) {
-        tn_raise(TN_ERR_DTYPE, "%s: %s is %s; central differences need f64", c->what, name, tn_dtype_name(t->dtype));
+        tn_raise(TN_ERR_DTYPE, "%s: %s is %s; central differences need f64", c->what, name,
+                 tn_dtype_name(t->dtype));
         return false;
     }
     double *data = doubles(t->numel);
@@ -103,7 +104,8 @@ static bool prepare(run *r) {
     for (int64_t i = 0; i < r->check->inputs.n; i++)
         if (!add_input(r, i)) return false;
     if (r->n_asked > 0) return true;
-    tn_raise(TN_ERR_GRAD, "%s: no input requires grad, so there is nothing to check", r->check->what);
+    tn_raise(TN_ERR_GRAD, "%s: no input requires grad, so there is nothing to check",
+             r->check->what);
     return false;
 }
 
@@ -128,7 +130,8 @@ static bool analytic(run *r) {
     tn_tensor *w = y ? tni_check_weights(y, WEIGHT_SEED) : NULL;
     r->has_history = w && tn_requires_grad(y);
     if (r->has_history)
-        tn_backward_wrt((tn_tensors){&y, 1}, (tn_tensors){r->asked, r->n_asked}, (tn_tensors){&w, 1}, NULL, r->grads);
+        tn_backward_wrt((tn_tensors){&y, 1}, (tn_tensors){r->asked, r->n_asked},
+                        (tn_tensors){&w, 1}, NULL, r->grads);
     tn_set_grad_enabled(recording);
     if (!w || tn_error()) return false;
     r->n_weights = w->numel;
@@ -143,8 +146,9 @@ static bool value(const run *r, double *out) {
     double *data = y ? doubles(y->numel) : NULL;
     *out = 0;
     if (y && y->numel != r->n_weights)
-        tn_raise(TN_ERR_SHAPE, "%s: the function's result has %lld elements now and had %lld before", r->check->what,
-                 (long long)y->numel, (long long)r->n_weights);
+        tn_raise(TN_ERR_SHAPE,
+                 "%s: the function's result has %lld elements now and had %lld before",
+                 r->check->what, (long long)y->numel, (long long)r->n_weights);
     else if (data && tn_read(y, data, (uint64_t)y->numel * sizeof *data) == TN_OK)
         for (int64_t i = 0; i < r->n_weights; i++) *out += r->weights[i] * data[i];
     tn_scope_pop(scope);
@@ -167,8 +171,9 @@ static bool compare(const run *r, int64_t index, int64_t element, double numeric
     char name[96];
     if (fabs(numeric - exact) <= o->atol + o->rtol * fabs(numeric)) return true; /* NaN: false */
     name_input(r->check, index, name, sizeof name);
-    tn_raise(TN_ERR_GRAD, "%s: %s, element %lld: numeric %.9g, analytic %.9g%s", r->check->what, name,
-             (long long)element, numeric, exact, r->has_history ? "" : " (the result has no history: nothing was recorded)");
+    tn_raise(TN_ERR_GRAD, "%s: %s, element %lld: numeric %.9g, analytic %.9g%s", r->check->what,
+             name, (long long)element, numeric, exact,
+             r->has_history ? "" : " (the result has no history: nothing was recorded)");
     return false;
 }
 
@@ -215,7 +220,7 @@ tn_status tni_check_run(const tni_check *check) {
     return tn_error();
 }
 
-/* ---- Second derivative: the check of (inputs, v) -> v^T J ------------------------------------------------------ */
+/* ---- Second derivative: the check of (inputs, v) -> v^T J ----------------------------------- */
 
 typedef struct vjp {
     const tni_check *check;
@@ -223,7 +228,8 @@ typedef struct vjp {
 } vjp;
 
 /* Leaves of the inner derivative: the outer check's own while it records, else fresh ones. */
-static int64_t inner_leaves(const vjp *u, tn_tensor *const *in, int64_t n, tn_tensor **all, tn_tensor **asked) {
+static int64_t inner_leaves(const vjp *u, tn_tensor *const *in, int64_t n, tn_tensor **all,
+                            tn_tensor **asked) {
     int64_t n_asked = 0;
     for (int64_t i = 0; i < n; i++) {
         all[i] = in[i];
@@ -248,7 +254,9 @@ static tn_tensor *weighted_vjp(const vjp *u, tn_tensor *const *in, int64_t n) {
     tn_tensor *v = in[n];
     if (tn_requires_grad(y)) {
         const tn_backward_opts opts = {.create_graph = true};
-        if (tn_backward_wrt((tn_tensors){&y, 1}, (tn_tensors){asked, n_asked}, (tn_tensors){&v, 1}, &opts, grads)) return NULL;
+        if (tn_backward_wrt((tn_tensors){&y, 1}, (tn_tensors){asked, n_asked}, (tn_tensors){&v, 1},
+                            &opts, grads))
+            return NULL;
         for (int64_t i = 0; i < n_asked; i++) {
             if (!grads[i]) continue;
             sum = tni_check_weighted(sum, grads[i], GRADIENT_SEED + (uint64_t)i);
@@ -298,22 +306,25 @@ tn_status tni_check_run_twice(const tni_check *c) {
     if (!c->fn || c->inputs.n < 0 || c->inputs.n > INT32_MAX || (c->inputs.n && !c->inputs.ptr))
         return tn_raise(TN_ERR_INVALID, "%s: a function and its inputs are needed", c->what);
     for (int64_t i = 0; i < c->inputs.n; i++)
-        if (c->inputs.ptr[i] && !tni_tensor_check(c->inputs.ptr[i], c->what, "an input")) return tn_error();
+        if (c->inputs.ptr[i] && !tni_tensor_check(c->inputs.ptr[i], c->what, "an input"))
+            return tn_error();
     const tn_scope scope = tn_scope_push();
     if (!tn_error()) check_twice(c);
     tn_scope_pop(scope);
     return tn_error();
 }
 
-/* ---- Public -------------------------------------------------------------------------------------------------------- */
+/* ---- Public --------------------------------------------------------------------------------- */
 
-tn_status tn_gradcheck(tn_check_fn fn, void *user, tn_tensors inputs, const tn_gradcheck_opts *opts) {
+tn_status tn_gradcheck(tn_check_fn fn, void *user, tn_tensors inputs,
+                       const tn_gradcheck_opts *opts) {
     tni_check c = {.fn = fn, .user = user, .inputs = inputs, .what = "gradcheck"};
     if (opts) c.opts = *opts;
     return tni_check_run(&c);
 }
 
-tn_status tn_gradgradcheck(tn_check_fn fn, void *user, tn_tensors inputs, const tn_gradcheck_opts *opts) {
+tn_status tn_gradgradcheck(tn_check_fn fn, void *user, tn_tensors inputs,
+                           const tn_gradcheck_opts *opts) {
     tni_check c = {.fn = fn, .user = user, .inputs = inputs, .what = "gradgradcheck"};
     if (opts) c.opts = *opts;
     return tni_check_run_twice(&c);

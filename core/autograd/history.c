@@ -1,14 +1,14 @@
 /* history.c - what a tensor knows of the node that made it.
  *
- * Invariant: a view whose storage has not changed since its node was recorded keeps that node; after an
- * in-place write somewhere under the same base, the view is a part of whatever the base is now, and its
- * node is made again when somebody asks.
- * SPDX-License-Identifier: Apache-2.0 */
+ * Invariant: a view whose storage has not changed since its node was recorded keeps that node;
+ * after an in-place write somewhere under the same base, the view is a part of whatever the base is
+ * now, and its node is made again when somebody asks. SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 
 #include "core/autograd/node.h"
 
-static pthread_mutex_t refreshing = PTHREAD_MUTEX_INITIALIZER; /* readers of one view may be several threads */
+static pthread_mutex_t refreshing =
+    PTHREAD_MUTEX_INITIALIZER; /* readers of one view may be several threads */
 
 static uint32_t version_of(const tn_tensor *t) {
     return atomic_load_explicit(&t->storage->version, memory_order_acquire);
@@ -20,9 +20,7 @@ static bool is_stale(const tn_tensor *t) {
     return t->node || !(t->flags & TNI_REQUIRES_GRAD); /* else a leaf by its owner's wish */
 }
 
-bool tni_history_wanted(tn_tensor *t) {
-    return (t->flags & TNI_REQUIRES_GRAD) || is_stale(t);
-}
+bool tni_history_wanted(tn_tensor *t) { return (t->flags & TNI_REQUIRES_GRAD) || is_stale(t); }
 
 /* t takes over a reference to node; returns the old one, to be released. */
 static tni_node *swap_node(tn_tensor *t, tni_node *node, uint32_t out) {
@@ -91,6 +89,8 @@ void tni_edge_release(tni_edge *e) {
     const tni_edge old = *e;
     e->kind = TNI_EDGE_NONE;
     e->node = NULL;
-    if (old.kind == TNI_EDGE_NODE) tni_node_release(old.node);
-    else if (old.kind == TNI_EDGE_LEAF) tni_tensor_release(old.leaf);
+    if (old.kind == TNI_EDGE_NODE)
+        tni_node_release(old.node);
+    else if (old.kind == TNI_EDGE_LEAF)
+        tni_tensor_release(old.leaf);
 }

@@ -4,16 +4,23 @@
 #include "core/state.h"
 
 tn_status tn_set_requires_grad(tn_tensor *t, bool on) {
-    if (!tni_tensor_check(t, "tn_set_requires_grad", "tensor") || !tni_history_refresh(t)) return tn_error();
+    if (!tni_tensor_check(t, "tn_set_requires_grad", "tensor") || !tni_history_refresh(t))
+        return tn_error();
     if (t->node)
-        return tn_raise(TN_ERR_GRAD, "tn_set_requires_grad: the tensor is the result of '%s', not a leaf; detach it first",
-                        t->node->op->schema.name);
+        return tn_raise(
+            TN_ERR_GRAD,
+            "tn_set_requires_grad: the tensor is the result of '%s', not a leaf; detach it first",
+            t->node->op->schema.name);
     const int index = tn_dtype_index(t->dtype);
     if (on && (index < 0 || !(TN_MASK_FLOAT >> index & 1)))
-        return tn_raise(TN_ERR_DTYPE, "tn_set_requires_grad: a tensor of dtype %s has no gradient; convert it to a floating dtype",
+        return tn_raise(TN_ERR_DTYPE,
+                        "tn_set_requires_grad: a tensor of dtype %s has no gradient; convert it to "
+                        "a floating dtype",
                         tn_dtype_name(t->dtype));
-    if (on) t->flags |= TNI_REQUIRES_GRAD;
-    else t->flags &= ~(uint32_t)TNI_REQUIRES_GRAD;
+    if (on)
+        t->flags |= TNI_REQUIRES_GRAD;
+    else
+        t->flags &= ~(uint32_t)TNI_REQUIRES_GRAD;
     return TN_OK;
 }
 
@@ -46,9 +53,7 @@ bool tn_set_grad_enabled(bool on) {
     return was;
 }
 
-bool tn_grad_enabled(void) {
-    return tni_state_get()->grad_enabled;
-}
+bool tn_grad_enabled(void) { return tni_state_get()->grad_enabled; }
 
 tn_tensor *tn_grad_of(tn_tensor *leaf) {
     if (!tni_tensor_check(leaf, "tn_grad_of", "leaf")) return NULL;

@@ -1,8 +1,7 @@
 /* node.c - making, filling and destroying tape nodes.
  *
- * Invariants: recording does no heap call once the slabs are warm; destruction never recurses, however
- * deep the graph.
- * SPDX-License-Identifier: Apache-2.0 */
+ * Invariants: recording does no heap call once the slabs are warm; destruction never recurses,
+ * however deep the graph. SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
 #include "core/autograd/engine_ops.h"
@@ -13,14 +12,17 @@
 static _Atomic uint64_t made, destroyed;
 
 uint64_t tni_node_live(void) {
-    const uint64_t gone = atomic_load(&destroyed); /* first: a node made in between does not go below 0 */
+    const uint64_t gone =
+        atomic_load(&destroyed); /* first: a node made in between does not go below 0 */
     return atomic_load(&made) - gone;
 }
 
-/* ---- Blocks ------------------------------------------------------------------------------------------ */
+/* ---- Blocks --------------------------------------------------------------------------------- */
 
-#define SLAB(bytes) {bytes, "autograd " #bytes, NULL}
-static tni_slab slabs[] = {SLAB(256), SLAB(384), SLAB(512), SLAB(640), SLAB(768), SLAB(1024), SLAB(2048), SLAB(4096)};
+#define SLAB(bytes)                                                                                \
+    { bytes, "autograd " #bytes, NULL }
+static tni_slab slabs[] = {SLAB(256), SLAB(384),  SLAB(512),  SLAB(640),
+                           SLAB(768), SLAB(1024), SLAB(2048), SLAB(4096)};
 
 static tni_slab *slab_for(uint64_t bytes) {
     for (uint32_t i = 0; i < sizeof slabs / sizeof *slabs; i++)
@@ -36,11 +38,13 @@ void *tni_block_get(uint64_t bytes) {
 void tni_block_put(void *block, uint64_t bytes) {
     if (!block) return;
     tni_slab *slab = slab_for(bytes);
-    if (slab) tni_slab_put(slab, block);
-    else tni_free(block);
+    if (slab)
+        tni_slab_put(slab, block);
+    else
+        tni_free(block);
 }
 
-/* ---- Measuring ----------------------------------------------------------------------------------------- */
+/* ---- Measuring ------------------------------------------------------------------------------ */
 
 typedef struct layout {
     uint64_t n_slots;
@@ -59,14 +63,21 @@ static void measure_tensor(layout *l, const tn_tensor *t, bool kept) {
 
 static void measure(layout *l, const tn_value *v, bool kept) {
     switch (v->tag) {
-    case TN_TAG_TENSOR: measure_tensor(l, v->tensor, kept); break;
+    case TN_TAG_TENSOR:
+        measure_tensor(l, v->tensor, kept);
+        break;
     case TN_TAG_TENSORS:
         for (uint32_t i = 0; i < v->aux; i++) measure_tensor(l, v->tensors[i], kept);
         break;
     case TN_TAG_INTS:
-    case TN_TAG_FLOATS: l->n_copied += v->aux; break;
-    case TN_TAG_STR: l->n_copied += (uint64_t)v->aux / 8 + 1; break;
-    default: break;
+    case TN_TAG_FLOATS:
+        l->n_copied += v->aux;
+        break;
+    case TN_TAG_STR:
+        l->n_copied += (uint64_t)v->aux / 8 + 1;
+        break;
+    default:
+        break;
     }
 }
 
@@ -80,7 +91,6 @@ static tni_node *node_block(const tni_op *op, uint32_t n_args, const layout *l) 
     if (l->n_slots > UINT32_MAX || bytes > UINT32_MAX) return NULL;
     tni_node *n = tni_block_get(bytes);
     if (!n) return NULL;
-    memset(n, 0, sizeof *n);
     atomic_store_explicit(&n->refs, 1, memory_order_relaxed);
     n->bytes = (uint32_t)bytes;
     n->op = op;
@@ -94,7 +104,7 @@ static tni_node *node_block(const tni_op *op, uint32_t n_args, const layout *l) 
     return n;
 }
 
-/* ---- Filling --------------------------------------------------------------------------------------------- */
+/* ---- Filling -------------------------------------------------------------------------------- */
 
 static const int64_t *take_dims(tni_node *n, const tn_tensor *t, bool kept) {
     int64_t *dims = n->dims;
@@ -136,7 +146,8 @@ static bool shares_storage(const tn_value *v, const tni_storage *s) {
 }
 
 /* Will this call overwrite t? Then what is kept of it must be a copy. */
-static bool will_change(const tni_op *op, const tn_value *args, uint32_t n_args, const tn_tensor *t) {
+static bool will_change(const tni_op *op, const tn_value *args, uint32_t n_args,
+                        const tn_tensor *t) {
     for (uint32_t i = 0; op->schema.mutates && i < n_args; i++)
         if (op->schema.params[i].mutated && shares_storage(&args[i], t->storage)) return true;
     return false;
@@ -220,7 +231,7 @@ tni_node *tni_node_new(const tni_op *op, const tn_value *args, uint32_t n_args, 
     return n;
 }
 
-/* ---- Results ------------------------------------------------------------------------------------------------ */
+/* ---- Results -------------------------------------------------------------------------------- */
 
 uint32_t tni_node_result_index(const tni_node *n, uint32_t slot) {
     const uint32_t in_schema = n->op->schema.n_results;
@@ -272,7 +283,7 @@ void tni_slot_meta(const tni_slot *s, tn_meta *out) {
     }
 }
 
-/* ---- The end ------------------------------------------------------------------------------------------------- */
+/* ---- The end -------------------------------------------------------------------------------- */
 
 static void forget(tni_slot *slots, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
@@ -298,9 +309,7 @@ static void destroy(tni_node *n) {
     atomic_fetch_add_explicit(&destroyed, 1, memory_order_relaxed);
 }
 
-void tni_node_retain(tni_node *n) {
-    atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed);
-}
+void tni_node_retain(tni_node *n) { atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed); }
 
 /* True if it was the last. Whoever holds the only one needs no atomic write. */
 static bool drop_ref(tni_node *n) {
@@ -308,8 +317,8 @@ static bool drop_ref(tni_node *n) {
     return atomic_fetch_sub_explicit(&n->refs, 1, memory_order_acq_rel) == 1;
 }
 
-/* Destroying a node drops edges, which may drop nodes, also by way of a leaf and its gradient: all of
- * them queue up for the outermost call on this thread. */
+/* Destroying a node drops edges, which may drop nodes, also by way of a leaf and its gradient: all
+ * of them queue up for the outermost call on this thread. */
 void tni_node_release(tni_node *n) {
     if (!n || !drop_ref(n)) return;
     /* tni_tls itself, not tni_state_get: this also runs while a thread ends. */

@@ -1,13 +1,13 @@
 /* node.h - the inside of a tape node; for core/autograd only.
  *
  * A node is one block: the head, one slot per tensor argument (lists flattened), one value per
- * parameter, then the numbers they point to. Results are learned after the kernel ran: their slots are
- * in the same block when the guess made for them was right, else in a second one.
+ * parameter, then the numbers they point to. Results are learned after the kernel ran: their slots
+ * are in the same block when the guess made for them was right, else in a second one.
  *
  *   [ head | argument slots | result slots | values | sizes and strides, copied lists ]
  *
- * Invariants: an edge leads to a node with a smaller sequence number, or to a leaf; a kept value holds
- * storage and geometry, never a tensor, so that no node can own what it made.
+ * Invariants: an edge leads to a node with a smaller sequence number, or to a leaf; a kept value
+ * holds storage and geometry, never a tensor, so that no node can own what it made.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_AUTOGRAD_NODE_H
 #define TENON_AUTOGRAD_NODE_H
@@ -26,22 +26,23 @@ typedef struct tni_edge { /* who gets a gradient; owns what it points to */
 } tni_edge;
 
 enum { /* tni_slot.flags */
-    TNI_SLOT_ABSENT = 1u << 0,
-    TNI_SLOT_KEPT = 1u << 1,
-    TNI_SLOT_CONTIGUOUS = 1u << 2,
-    TNI_SLOT_WRAPPED = 1u << 3
+       TNI_SLOT_ABSENT = 1u << 0,
+       TNI_SLOT_KEPT = 1u << 1,
+       TNI_SLOT_CONTIGUOUS = 1u << 2,
+       TNI_SLOT_WRAPPED = 1u << 3
 };
 
 typedef struct tni_slot { /* one tensor argument or result */
     tni_edge edge;        /* of an argument */
     union {
-        tn_tensor *grad;   /* while backward runs: of a result, what has come in; of an argument, what goes out */
+        tn_tensor *grad; /* while backward runs: of a result, what has come in; of an argument, what
+                            goes out */
         tn_tensor *target; /* of a mutated argument, until tni_tape_finish; not owned */
     };
     tni_storage *storage; /* owned; NULL = not kept, or given back */
     const int64_t *dims;  /* sizes; if KEPT, strides behind them */
     int64_t offset;
-    uint32_t version;     /* of storage when it was kept */
+    uint32_t version; /* of storage when it was kept */
     uint32_t flags;
     tn_device device;
     tn_dtype dtype;
@@ -53,50 +54,54 @@ typedef struct tni_region { /* a part of a tensor; part.offset counts from whole
     tn_meta part;
 } tni_region;
 
-typedef struct tni_slices { /* in place on a view: the node makes the whole tensor, its op only a part */
+typedef struct tni_slices { /* in place on a view: the node makes the whole tensor, its op only a
+                               part */
     tni_region region;
     uint32_t target; /* argument slot that was written */
     uint32_t result; /* result slot that is it */
 } tni_slices;
 
-enum { /* tni_node.flags */
-    TNI_NODE_KEEPS = 1u << 0,    /* keeps something */
-    TNI_NODE_CONSUMED = 1u << 1, /* and has given it back */
-    TNI_NODE_RNG = 1u << 2       /* rng is the position that was used */
+enum {                              /* tni_node.flags */
+       TNI_NODE_KEEPS = 1u << 0,    /* keeps something */
+       TNI_NODE_CONSUMED = 1u << 1, /* and has given it back */
+       TNI_NODE_RNG = 1u << 2       /* rng is the position that was used */
 };
 
 enum { /* tni_node.mark, of the backward pass that claimed it */
-    TNI_MARK_QUEUED = 1u << 0,
-    TNI_MARK_VISITED = 1u << 1,
-    TNI_MARK_NEEDED = 1u << 2, /* leads to an input of tn_backward_wrt */
-    TNI_MARK_INPUT = 1u << 3   /* makes one */
+       TNI_MARK_QUEUED = 1u << 0,
+       TNI_MARK_VISITED = 1u << 1,
+       TNI_MARK_NEEDED = 1u << 2, /* leads to an input of tn_backward_wrt */
+       TNI_MARK_INPUT = 1u << 3   /* makes one */
 };
 
 struct tni_node {
+    /* The slab zeroes these 64 bytes; the rest is written before it is read. */
     _Atomic int32_t refs;
     uint32_t bytes; /* of its block */
     uint64_t seq;
+    uint32_t n_slots, n_results, n_values;
+    uint32_t flags;
+    _Atomic(struct tni_task *) task; /* the backward pass that has claimed it */
+    tni_slices *slices;              /* NULL = none; owned */
+    void *more;                      /* second block, or NULL */
+    uint64_t more_bytes;
+
     const tni_op *op;
     tni_slot *slots;
     tni_slot *results;
     tn_value *values; /* one per parameter. Tensors: i = first slot, aux = how many */
-    uint32_t n_slots, n_results, n_values;
-    uint32_t flags;
-    uint32_t room_results; /* result slots in the block */
-    uint32_t room_dims;    /* numbers left in the block at dims */
     int64_t *dims;
-    void *more; /* second block, or NULL */
-    uint64_t more_bytes;
-    tni_slices *slices; /* NULL = none; owned */
-    tn_rng rng;
+    uint32_t room_dims;    /* numbers left in the block at dims */
+    uint32_t room_results; /* result slots in the block */
+    tn_rng rng;            /* if TNI_NODE_RNG */
     tni_node *next_dying;
     /* Of the backward pass that has claimed it: */
-    _Atomic(struct tni_task *) task;
     tni_node *next_claimed;
     tni_node *heap_child, *heap_next;
     uint32_t walk; /* next edge to look at */
     uint32_t mark;
 };
+_Static_assert(offsetof(struct tni_node, op) == 64, "what the slab zeroes");
 
 /* Small blocks from slabs by size class; large ones from the heap. NULL without an error raised. */
 void *tni_block_get(uint64_t bytes);
@@ -116,7 +121,7 @@ void tni_node_forget(tni_node *); /* gives kept values back */
 uint32_t tni_node_result_index(const tni_node *, uint32_t slot);
 void tni_slot_meta(const tni_slot *, tn_meta *out); /* contiguous strides if not kept */
 
-/* ---- history.c: what tensors know of their nodes ------------------------------------------------------ */
+/* ---- history.c: what tensors know of their nodes -------------------------------------------- */
 
 /* Does t depend on something that wants a gradient? */
 bool tni_history_wanted(tn_tensor *);
@@ -130,15 +135,17 @@ void tni_history_attach(tn_tensor *, tni_node *, uint32_t out);
 /* Records that view is a part of base, whatever made it. False + error. */
 bool tni_history_attach_view(tn_tensor *base, tn_tensor *view);
 
-/* ---- region.c: parts of tensors, differentiable ---------------------------------------------------------- */
+/* ---- region.c: parts of tensors, differentiable --------------------------------------------- */
 
 void tni_region_of(const tn_tensor *whole, const tn_tensor *part, tni_region *out);
 /* The part of whole; scope's. NULL + error. */
 tn_tensor *tni_region_get(tn_tensor *whole, const tni_region *);
-/* whole (NULL = zeros) with its part replaced by `part` (NULL = zeros); scope's. Where elements of the part
- * overlap, whole must be NULL, and they are summed. NULL + error. */
+/* whole (NULL = zeros) with its part replaced by `part` (NULL = zeros); scope's. Where elements of
+ * the part overlap, whole must be NULL, and they are summed. NULL + error. */
 tn_tensor *tni_region_put(tn_tensor *whole, tn_tensor *part, const tni_region *, tn_device);
-tni_node *tni_region_node(tn_tensor *whole, const tni_region *); /* node of a view; refs 1, no results yet. NULL + error */
+tni_node *
+tni_region_node(tn_tensor *whole,
+                const tni_region *); /* node of a view; refs 1, no results yet. NULL + error */
 /* Two indices may lead to the same element. */
 bool tni_meta_overlaps(const tn_meta *);
 

@@ -26,7 +26,8 @@ typedef struct op_call { /* an op and a sample; tensors are replaced by those gi
 } op_call;
 
 static tn_tensor *argument(const op_call *o, uint32_t param, tn_tensor *t) {
-    return t && o->op->schema.params[param].mutated ? tni_engine_clone(t) : t; /* leaves are not written */
+    return t && o->op->schema.params[param].mutated ? tni_engine_clone(t)
+                                                    : t; /* leaves are not written */
 }
 
 static bool put_tensors(const op_call *o, uint32_t param, tn_value *v, tn_tensor *const **next) {
@@ -72,14 +73,16 @@ static tn_tensor *op_fn(void *user, tn_tensor *const *in, int64_t n) {
     return n_outs < 0 ? NULL : weigh(outs, n_outs);
 }
 
-/* ---- From a sample ----------------------------------------------------------------------------------------- */
+/* ---- From a sample -------------------------------------------------------------------------- */
 
 static bool take(op_call *o, tn_tensor *t, uint32_t param, int64_t in_list) {
     char *name = tni_scope_alloc(NAME_BYTES + 24);
     if (!name) return false;
     const char *plain = o->op->schema.params[param].name;
-    if (in_list < 0) snprintf(name, NAME_BYTES + 24, "%s", plain);
-    else snprintf(name, NAME_BYTES + 24, "%s[%lld]", plain, (long long)in_list);
+    if (in_list < 0)
+        snprintf(name, NAME_BYTES + 24, "%s", plain);
+    else
+        snprintf(name, NAME_BYTES + 24, "%s[%lld]", plain, (long long)in_list);
     o->names[o->n_tensors] = name;
     o->tensors[o->n_tensors++] = t;
     if (!t) return true;
@@ -99,16 +102,19 @@ static bool take_value(op_call *o, uint32_t param) {
 /* An absent trailing generator would draw a new position at every call. */
 static void fix_generator(op_call *o) {
     const tni_schema *s = &o->op->schema;
-    while (o->n_values < s->n_params && o->n_values < MAX_VALUES && s->params[o->n_values].type == TNI_GENERATOR)
+    while (o->n_values < s->n_params && o->n_values < MAX_VALUES &&
+           s->params[o->n_values].type == TNI_GENERATOR)
         o->values[o->n_values++] = tn_value_rng(&o->rng);
 }
 
 /* NOTFOUND past the last sample, without an error raised: that is how loops end. */
 static tn_status sample(op_call *o, int64_t i) {
-    const tn_status status = tn_op_sample(o->ref.name, i, TN_F64, SAMPLE_SEED, o->values, &o->n_values);
+    const tn_status status =
+        tn_op_sample(o->ref.name, i, TN_F64, SAMPLE_SEED, o->values, &o->n_values);
     if (status) return status;
     uint64_t n = 1;
-    for (uint32_t k = 0; k < o->n_values; k++) n += o->values[k].tag == TN_TAG_TENSORS ? o->values[k].aux : 1;
+    for (uint32_t k = 0; k < o->n_values; k++)
+        n += o->values[k].tag == TN_TAG_TENSORS ? o->values[k].aux : 1;
     o->tensors = tni_scope_alloc(n * sizeof *o->tensors);
     o->names = tni_scope_alloc(n * sizeof *o->names);
     if (!o->tensors || !o->names) return tn_error();
@@ -122,10 +128,13 @@ static tn_status check_sample(op_call *o, int64_t i, int32_t order, const tn_gra
     char what[NAME_BYTES + 64];
     const tn_status status = sample(o, i);
     if (status) return status;
-    snprintf(what, sizeof what, "%s of op '%s', sample %lld", order == 1 ? "gradcheck" : "gradgradcheck",
-             o->op->schema.name, (long long)i);
-    tni_check c = {
-        .fn = op_fn, .user = o, .inputs = {o->tensors, o->n_tensors}, .what = what, .names = o->names};
+    snprintf(what, sizeof what, "%s of op '%s', sample %lld",
+             order == 1 ? "gradcheck" : "gradgradcheck", o->op->schema.name, (long long)i);
+    tni_check c = {.fn = op_fn,
+                   .user = o,
+                   .inputs = {o->tensors, o->n_tensors},
+                   .what = what,
+                   .names = o->names};
     if (opts) c.opts = *opts;
     return order == 1 ? tni_check_run(&c) : tni_check_run_twice(&c);
 }
@@ -141,15 +150,18 @@ static bool find(op_call *o, const char *name) {
     }
     const tn_op *row = &(o->op->base ? o->op->base : o->op)->row;
     if (row->derivative || (row->decompose && !row->no_grad)) return true;
-    tn_raise(TN_ERR_GRAD, "gradcheck: '%s' has no derivative (%s)", name, row->no_grad ? row->no_grad : "its row gives none");
+    tn_raise(TN_ERR_GRAD, "gradcheck: '%s' has no derivative (%s)", name,
+             row->no_grad ? row->no_grad : "its row gives none");
     return false;
 }
 
-tn_status tn_op_gradcheck(const char *name, int64_t i, int32_t order, const tn_gradcheck_opts *opts) {
+tn_status tn_op_gradcheck(const char *name, int64_t i, int32_t order,
+                          const tn_gradcheck_opts *opts) {
     op_call o = {.rng = {.seed = SAMPLE_SEED, .offset = 0}};
     if (tn_error()) return tn_error();
     if (!name || (order != 1 && order != 2))
-        return tn_raise(TN_ERR_INVALID, "tn_op_gradcheck: an op's name and order 1 or 2 are needed");
+        return tn_raise(TN_ERR_INVALID,
+                        "tn_op_gradcheck: an op's name and order 1 or 2 are needed");
     const tn_scope scope = tn_scope_push();
     tn_status status = tn_error();
     if (!status) status = find(&o, name) ? check_sample(&o, i, order, opts) : tn_error();

@@ -1,5 +1,5 @@
-/* ready.c - which node runs next: a pairing heap threaded through the nodes, greatest sequence number on
- * top. Push is O(1), pop O(log n) amortised, and neither allocates.
+/* ready.c - which node runs next: a pairing heap threaded through the nodes, greatest sequence
+ * number on top. Push is O(1), pop O(log n) amortised, and neither allocates.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/engine.h"
 

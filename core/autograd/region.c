@@ -16,16 +16,26 @@ _Static_assert(sizeof(tni_region) % 8 == 0, "a region travels as a list of integ
 static void part_derivative(tn_grad_ctx *);
 static void with_part_derivative(tn_grad_ctx *);
 
-static const tni_op part_op = {
-    .row = {.size = sizeof(tn_op), .traits = TN_OP_VIEW, .schema = "part(Tensor whole, int[] region) -> Tensor y", .derivative = part_derivative},
-    .schema = {.name = "part", .n_params = 2, .n_results = 1, .n_visible = 1,
-               .params = {{.name = "whole", .type = TNI_TENSOR}, {.name = "region", .type = TNI_INTS}},
-               .results = {{.name = "y"}}}};
+static const tni_op part_op = {.row = {.size = sizeof(tn_op),
+                                       .traits = TN_OP_VIEW,
+                                       .schema = "part(Tensor whole, int[] region) -> Tensor y",
+                                       .derivative = part_derivative},
+                               .schema = {.name = "part",
+                                          .n_params = 2,
+                                          .n_results = 1,
+                                          .n_visible = 1,
+                                          .params = {{.name = "whole", .type = TNI_TENSOR},
+                                                     {.name = "region", .type = TNI_INTS}},
+                                          .results = {{.name = "y"}}}};
 
 static const tni_op with_part_op = {
-    .row = {.size = sizeof(tn_op), .schema = "with_part(Tensor? whole, Tensor? part, int[] region) -> Tensor y",
+    .row = {.size = sizeof(tn_op),
+            .schema = "with_part(Tensor? whole, Tensor? part, int[] region) -> Tensor y",
             .derivative = with_part_derivative},
-    .schema = {.name = "with_part", .n_params = 3, .n_results = 1, .n_visible = 1,
+    .schema = {.name = "with_part",
+               .n_params = 3,
+               .n_results = 1,
+               .n_visible = 1,
                .params = {{.name = "whole", .type = TNI_TENSOR, .optional = true},
                           {.name = "part", .type = TNI_TENSOR, .optional = true},
                           {.name = "region", .type = TNI_INTS}},
@@ -70,7 +80,7 @@ void tni_region_of(const tn_tensor *whole, const tn_tensor *part, tni_region *ou
     out->part.offset = part->offset - whole->offset;
 }
 
-/* ---- Geometry: no overflow, since the tensors exist -------------------------------------------------- */
+/* ---- Geometry: no overflow, since the tensors exist ----------------------------------------- */
 
 static bool is_empty(const tn_meta *m) {
     for (int32_t i = 0; i < m->rank; i++)
@@ -87,9 +97,7 @@ static bool is_contiguous(const tn_meta *m) {
     return true;
 }
 
-static int64_t magnitude(int64_t x) {
-    return x < 0 ? -x : x;
-}
+static int64_t magnitude(int64_t x) { return x < 0 ? -x : x; }
 
 /* With strides in ascending order, each must step over all that the smaller ones reach. */
 bool tni_meta_overlaps(const tn_meta *m) {
@@ -99,7 +107,8 @@ bool tni_meta_overlaps(const tn_meta *m) {
     for (int32_t round = 0; round < m->rank; round++) {
         int32_t least = -1;
         for (int32_t i = 0; i < m->rank; i++)
-            if (!used[i] && (least < 0 || magnitude(m->strides[i]) < magnitude(m->strides[least]))) least = i;
+            if (!used[i] && (least < 0 || magnitude(m->strides[i]) < magnitude(m->strides[least])))
+                least = i;
         used[least] = true;
         if (m->sizes[least] < 2) continue;
         if (magnitude(m->strides[least]) <= reach) return true;
@@ -117,7 +126,7 @@ static void extent(const tn_meta *m, int64_t *low, int64_t *high) {
     }
 }
 
-/* ---- A buffer laid out like the base ------------------------------------------------------------------- */
+/* ---- A buffer laid out like the base -------------------------------------------------------- */
 
 typedef struct canvas {
     tn_tensor *whole; /* has the base's geometry; owned */
@@ -125,7 +134,8 @@ typedef struct canvas {
 } canvas;
 
 /* A base without holes becomes a plain tensor; else one row long enough, and a view of it. */
-static bool canvas_new(canvas *c, const tni_region *r, tn_dtype dtype, tn_device device, bool zeros) {
+static bool canvas_new(canvas *c, const tni_region *r, tn_dtype dtype, tn_device device,
+                       bool zeros) {
     const bool plain = is_contiguous(&r->whole) || is_empty(&r->whole);
     tn_meta m = r->whole;
     m.dtype = dtype;
@@ -186,12 +196,13 @@ static bool copy_part(tn_tensor *whole, const tn_meta *part, tn_tensor *from) {
     return status == TN_OK;
 }
 
-/* ---- The two ops; unrecorded, refs 1 ----------------------------------------------------------------------- */
+/* ---- The two ops; unrecorded, refs 1 -------------------------------------------------------- */
 
 static tn_tensor *get(tn_tensor *whole, const tni_region *r) {
     tn_meta m = r->part;
     m.dtype = whole->dtype;
-    if (whole->flags & TNI_CONTIGUOUS && is_contiguous(&r->whole)) return tni_tensor_view(whole, &m);
+    if (whole->flags & TNI_CONTIGUOUS && is_contiguous(&r->whole))
+        return tni_tensor_view(whole, &m);
     canvas c;
     if (!canvas_new(&c, r, whole->dtype, whole->storage->device, false)) return NULL;
     tn_tensor *part = NULL;
@@ -206,8 +217,10 @@ static tn_tensor *put(tn_tensor *whole, tn_tensor *part, const tni_region *r, tn
     if (!canvas_new(&c, r, dtype, device, whole == NULL)) return NULL;
     bool ok = !whole || tni_engine_copy_into(c.whole, whole) == TN_OK;
     if (ok && !is_empty(&r->part)) {
-        if (part && tni_meta_overlaps(&c.part)) ok = add_into(c.whole, &c.part, part);
-        else ok = copy_part(c.whole, &c.part, part);
+        if (part && tni_meta_overlaps(&c.part))
+            ok = add_into(c.whole, &c.part, part);
+        else
+            ok = copy_part(c.whole, &c.part, part);
     }
     if (ok) return c.whole;
     tni_tensor_release(c.whole);
@@ -237,11 +250,13 @@ tn_tensor *tni_region_get(tn_tensor *whole, const tni_region *r) {
     return finish(node, part);
 }
 
-tn_tensor *tni_region_put(tn_tensor *whole, tn_tensor *part, const tni_region *r, tn_device device) {
+tn_tensor *tni_region_put(tn_tensor *whole, tn_tensor *part, const tni_region *r,
+                          tn_device device) {
     int64_t words[REGION_WORDS];
     const tn_value args[] = {tn_value_tensor(whole), tn_value_tensor(part), region_value(r, words)};
     tni_node *node = NULL;
-    if (tni_tape_wanted(args, 2) && !(node = tni_node_new(&with_part_op, args, 3, NULL))) return NULL;
+    if (tni_tape_wanted(args, 2) && !(node = tni_node_new(&with_part_op, args, 3, NULL)))
+        return NULL;
     const bool recording = tn_set_grad_enabled(false);
     tn_tensor *y = put(whole, part, r, device);
     tn_set_grad_enabled(recording);

@@ -19,7 +19,7 @@ bool tni_tape_wanted(const tn_value *args, uint32_t n_args) {
     return false;
 }
 
-/* ---- In place ------------------------------------------------------------------------------------------ */
+/* ---- In place ------------------------------------------------------------------------------- */
 
 static bool is_floating(const tn_tensor *t) {
     const int index = tn_dtype_index(t->dtype);
@@ -27,8 +27,8 @@ static bool is_floating(const tn_tensor *t) {
 }
 
 static bool refuse(const tni_op *op, uint32_t param, const char *what, const char *fix) {
-    tn_raise(TN_ERR_GRAD, "%s: '%s' %s, so it cannot be changed in place while recording; %s", op->schema.name,
-             op->schema.params[param].name, what, fix);
+    tn_raise(TN_ERR_GRAD, "%s: '%s' %s, so it cannot be changed in place while recording; %s",
+             op->schema.name, op->schema.params[param].name, what, fix);
     return false;
 }
 
@@ -37,20 +37,25 @@ static bool is_asking_leaf(const tn_tensor *t) {
 }
 
 static bool may_change(const tni_op *op, uint32_t param, tn_tensor *t) {
-    static const char *const quiet = "turn grad mode off around the call (tn_set_grad_enabled(false)), or "
-                                     "use the op without underscore";
+    static const char *const quiet =
+        "turn grad mode off around the call (tn_set_grad_enabled(false)), or "
+        "use the op without underscore";
     static const char *const clone = "change a clone of it, or the tensor it is a view of";
     tn_meta m;
     if (!tni_history_refresh(t)) return false;
     tni_tensor_meta(t, &m);
     if (tni_meta_overlaps(&m))
-        return refuse(op, param, "has elements that share memory (it is expanded or overlaps itself)", "change a clone of it");
-    if (t->flags & TNI_MULTI_VIEW) return refuse(op, param, "is one of several views made by one op", clone);
+        return refuse(op, param,
+                      "has elements that share memory (it is expanded or overlaps itself)",
+                      "change a clone of it");
+    if (t->flags & TNI_MULTI_VIEW)
+        return refuse(op, param, "is one of several views made by one op", clone);
     if (t->flags & TNI_NO_GRAD_VIEW)
         return refuse(op, param, "is a view made with grad mode off of a tensor that requires grad",
                       "make the view with grad mode on, or detach it");
     if (is_asking_leaf(t)) return refuse(op, param, "is a leaf that requires grad", quiet);
-    if (t->base && is_asking_leaf(t->base)) return refuse(op, param, "is a view of a leaf that requires grad", quiet);
+    if (t->base && is_asking_leaf(t->base))
+        return refuse(op, param, "is a view of a leaf that requires grad", quiet);
     return true;
 }
 
@@ -61,19 +66,25 @@ static bool is_returned(const tni_op *op, uint32_t param) {
 }
 
 /* Checks every tensor op is going to write; counts those that are views. */
-static bool check_targets(const tni_op *op, const tn_value *args, uint32_t n_args, uint32_t *n_views) {
+static bool check_targets(const tni_op *op, const tn_value *args, uint32_t n_args,
+                          uint32_t *n_views) {
     for (uint32_t i = 0; i < n_args; i++) {
         if (!op->schema.params[i].mutated) continue;
         if (!is_returned(op, i))
-            return refuse(op, i, "is not a result of the op", "turn grad mode off around the call (tn_set_grad_enabled(false))");
+            return refuse(op, i, "is not a result of the op",
+                          "turn grad mode off around the call (tn_set_grad_enabled(false))");
         tn_tensor *const *list = args[i].tag == TN_TAG_TENSOR ? &args[i].tensor : args[i].tensors;
-        const uint32_t count = args[i].tag == TN_TAG_TENSOR ? 1 : args[i].tag == TN_TAG_TENSORS ? args[i].aux : 0;
+        const uint32_t count = args[i].tag == TN_TAG_TENSOR    ? 1
+                               : args[i].tag == TN_TAG_TENSORS ? args[i].aux
+                                                               : 0;
         for (uint32_t k = 0; k < count; k++) {
             if (!list[k]) continue;
             if (!may_change(op, i, list[k])) return false;
             *n_views += list[k]->base != NULL && is_floating(list[k]);
         }
-        if (*n_views > 1) return refuse(op, i, "is one of several views that would change at once", "change them one by one");
+        if (*n_views > 1)
+            return refuse(op, i, "is one of several views that would change at once",
+                          "change them one by one");
     }
     return true;
 }
@@ -101,7 +112,8 @@ static bool add_slices(tni_node *n) {
     return true;
 }
 
-tni_node *tni_tape_begin(const tni_op *op, const tn_value *args, uint32_t n_args, const tn_rng *rng) {
+tni_node *tni_tape_begin(const tni_op *op, const tn_value *args, uint32_t n_args,
+                         const tn_rng *rng) {
     uint32_t n_views = 0;
     if (n_args > op->schema.n_params) n_args = op->schema.n_params;
     if (op->schema.mutates && !check_targets(op, args, n_args, &n_views)) return NULL;
@@ -111,11 +123,9 @@ tni_node *tni_tape_begin(const tni_op *op, const tn_value *args, uint32_t n_args
     return NULL;
 }
 
-void tni_tape_abandon(tni_node *n) {
-    tni_node_release(n);
-}
+void tni_tape_abandon(tni_node *n) { tni_node_release(n); }
 
-/* ---- After the call -------------------------------------------------------------------------------------- */
+/* ---- After the call ------------------------------------------------------------------------- */
 
 void tni_tape_mutated(tn_tensor *t) {
     atomic_fetch_add_explicit(&t->storage->version, 1, memory_order_acq_rel);
@@ -145,8 +155,8 @@ static void rewrite(tni_node *n, tn_tensor *t, uint32_t out) {
     publish(n, t->base, out); /* t itself is made a part of it when somebody asks */
 }
 
-/* A result of an op that is no view may still lie in memory of a temporary, which the history does not
- * know: it stands for itself then. */
+/* A result of an op that is no view may still lie in memory of a temporary, which the history does
+ * not know: it stands for itself then. */
 static void settle_base(const tni_node *n, tn_tensor *t) {
     tn_tensor *base = t->base;
     if (!base) return;
@@ -165,7 +175,8 @@ static void attach(tni_node *n, tn_tensor *t, uint32_t out) {
     }
     if (t->flags & TNI_REQUIRES_GRAD) return; /* an argument passed through: it has its history */
     settle_base(n, t);
-    if ((n->op->row.traits & TN_OP_VIEW) && n->op->schema.results[index].list) t->flags |= TNI_MULTI_VIEW;
+    if ((n->op->row.traits & TN_OP_VIEW) && n->op->schema.results[index].list)
+        t->flags |= TNI_MULTI_VIEW;
     publish(n, t, out);
 }
 
@@ -178,17 +189,21 @@ tn_status tni_tape_finish(tni_node *n, tn_tensor *const *results, uint32_t n_res
     for (uint32_t i = 0; ok && i < n_results; i++) attach(n, results[i], i);
     if (n->op->schema.mutates) clear_targets(n);
     const int32_t refs = atomic_load_explicit(&n->refs, memory_order_relaxed);
-    if (refs > 1) atomic_store_explicit(&n->refs, refs - 1, memory_order_relaxed);
-    else tni_node_release(n);
+    if (refs > 1)
+        atomic_store_explicit(&n->refs, refs - 1, memory_order_relaxed);
+    else
+        tni_node_release(n);
     return ok ? TN_OK : tn_error();
 }
 
 void tni_tape_viewed(tn_tensor *of, tn_tensor *const *views, uint32_t n_views) {
     const tn_tensor *base = of->base ? of->base : of;
-    const bool hides = !tni_state_get()->grad_enabled && ((base->flags & TNI_REQUIRES_GRAD) || tni_history_wanted(of));
+    const bool hides = !tni_state_get()->grad_enabled &&
+                       ((base->flags & TNI_REQUIRES_GRAD) || tni_history_wanted(of));
     const uint32_t flag = hides || (of->flags & TNI_NO_GRAD_VIEW) ? TNI_NO_GRAD_VIEW : 0;
     for (uint32_t i = 0; i < n_views; i++) {
         views[i]->flags |= flag;
-        views[i]->node_version = atomic_load_explicit(&views[i]->storage->version, memory_order_acquire);
+        views[i]->node_version =
+            atomic_load_explicit(&views[i]->storage->version, memory_order_acquire);
     }
 }

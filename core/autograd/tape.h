@@ -35,8 +35,9 @@ void tni_node_release(tni_node *); /* NULL is fine; iterative */
  * happened. Counts the storage's version; in a recorded call that is before tni_tape_finish. */
 void tni_tape_mutated(tn_tensor *);
 
-/* After a view op made these views of `of`, recorded or not, before tni_tape_finish: a view made while not recording
- * hides history, and so do its views; all start out right for the storage's version. */
+/* After a view op made these views of `of`, recorded or not, before tni_tape_finish: a view made
+ * while not recording hides history, and so do its views; all start out right for the storage's
+ * version. */
 void tni_tape_viewed(tn_tensor *of, tn_tensor *const *views, uint32_t n_views);
 
 uint64_t tni_node_live(void); /* for tn_memory_stats */

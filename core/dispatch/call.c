@@ -3,6 +3,7 @@
  * Invariants: a failed call leaves no result and frees all it took; results of a successful one
  * belong to the current scope; in-place targets count one version per call.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/autograd/tape.h"
@@ -332,22 +333,61 @@ static tn_status decomposed_take(frame *f, const tn_value *outs, uint32_t n) {
     return TN_OK;
 }
 
+/* Numbers stay numbers: the inner ops promote them again. */
+static tn_tensor *decomposed_cast(const frame *f, uint32_t k, tn_tensor *t) {
+    static tn_op_ref to = {"to", 0, 0};
+    if (t == NULL || t->flags & TNI_WRAPPED) return t;
+    const tn_dtype dtype = f->s->operands[k].seen.dtype;
+    if (tn_dtype_is(dtype, t->dtype)) return t;
+    const tn_value args[2] = {tn_value_tensor(t), tn_value_dtype(dtype)};
+    tn_value out;
+    return tn_op_call(&to, args, 2, &out, 1) == TN_OK ? out.tensor : NULL;
+}
+
+/* Decompositions see what kernels see: tensors in the dtype the call computes in. */
+static bool decomposed_args(const frame *f, tn_value *args) {
+    const tni_op *op = f->v.op;
+    memcpy(args, f->v.args, op->n_args * sizeof(*args));
+    for (uint32_t i = 0, k = 0, n; f->s->prepares && i < op->n_args; i++, k += n) {
+        n = tni_arg_tensors(op, args, i);
+        if (op->types[i] == TNI_TENSOR && args[i].tag == TN_TAG_TENSOR)
+            args[i].tensor = decomposed_cast(f, k, args[i].tensor);
+        if (op->types[i] != TNI_TENSORS || n == 0) continue;
+        tn_tensor **list = tni_scope_alloc(n * sizeof(*list));
+        if (list == NULL) return false;
+        for (uint32_t j = 0; j < n; j++) list[j] = decomposed_cast(f, k + j, args[i].tensors[j]);
+        args[i].tensors = list;
+    }
+    return tn_error() == TN_OK;
+}
+
+/* Puts the op that was called before an inner op's message. */
+static tn_status decomposed_failed(const frame *f) {
+    const char *op = f->v.op->schema.name, *cause = tn_error_message();
+    const tn_status code = tn_error();
+    char text[1400];
+    if (strncmp(cause, op, strlen(op)) == 0) return code;
+    snprintf(text, sizeof(text), "%s: %s", op, cause);
+    tn_clear_error();
+    return tn_raise(code, "%s", text);
+}
+
 /* Below an op with a derivative nothing is recorded; without one, the inner ops are. */
 static tn_status call_decomposed(frame *f) {
     const tni_op *op = f->v.op;
-    tn_value outs[TNI_MAX_RESULTS] = {{0, 0, {0}}};
+    tn_value args[TNI_MAX_ARGS], outs[TNI_MAX_RESULTS] = {{0, 0, {0}}};
     tn_scope scope = tn_scope_push();
     bool grad = op->row.derivative ? tn_set_grad_enabled(false) : tn_grad_enabled();
-    tn_status status = tn_error();
+    tn_status status = decomposed_args(f, args) ? TN_OK : tn_error();
     if (status == TN_OK)
-        status = op->row.decompose(f->v.args, op->schema.n_params, outs, op->schema.n_results);
+        status = op->row.decompose(args, op->schema.n_params, outs, op->schema.n_results);
     if (status == TN_OK) status = tn_error();
     if (status != TN_OK && tn_error() == TN_OK)
         tn_raise(status, "%s: its decomposition failed and gave no reason", op->schema.name);
     tn_set_grad_enabled(grad);
     if (status == TN_OK) status = decomposed_take(f, outs, op->schema.n_results);
     tn_scope_pop(scope);
-    return status;
+    return status == TN_OK ? status : decomposed_failed(f);
 }
 
 static tn_status call_kind(frame *f) {

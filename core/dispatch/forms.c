@@ -217,6 +217,66 @@ static bool form_blocks(tni_signature *s, const tni_invocation *v, bool reduce) 
     return true;
 }
 
+/* ---- What every form promises its kernels
+ * -------------------------------------------------------------------- */
+
+static bool same_sizes(const tn_tensor *x, const tn_tensor *t) {
+    return x->rank == t->rank &&
+           memcmp(x->sizes, t->sizes, (size_t)x->rank * sizeof(int64_t)) == 0;
+}
+
+static bool widens_to(const tn_tensor *t, const tn_meta *to) {
+    int32_t shift = to->rank - t->rank;
+    bool fits = shift >= 0;
+    for (int32_t d = 0; fits && d < t->rank; d++)
+        fits = t->sizes[d] == to->sizes[d + shift] || t->sizes[d] == 1;
+    return fits;
+}
+
+static bool operand_fits(const tni_signature *s, const tn_tensor *first, const tn_tensor *t) {
+    if (t == NULL || s->op->form == TNI_STRIDED) return true;
+    if (s->op->form != TNI_POINTWISE) return first && same_sizes(first, t);
+    return s->n_outputs > 0 && widens_to(t, &s->outputs[0].meta);
+}
+
+/* How many elements the form makes of result i; -1: any number. */
+static int64_t output_elements(const tni_signature *s, const tni_invocation *v, uint32_t i) {
+    const tn_tensor *x = v->n_operands > 0 ? v->operands[0] : NULL;
+    if (s->op->form == TNI_STRIDED) return -1;
+    if (s->op->form == TNI_POINTWISE)
+        return i == 0 ? -1 : tni_numel(s->outputs[0].meta.sizes, s->outputs[0].meta.rank, 1);
+    if (x == NULL) return 0;
+    blocks b = blocks_of(x, dims_of(s, x->rank), false);
+    return b.outer * b.inner * (s->op->form == TNI_REDUCE ? 1 : b.n);
+}
+
+bool tni_form_check(const tni_signature *s, const tni_invocation *v) {
+    char shapes[600];
+    const tn_tensor *first = v->n_operands > 0 ? v->operands[0] : NULL;
+    bool fits = true;
+    for (uint32_t k = 0; fits && k < s->n_operands; k++)
+        fits = operand_fits(s, first, v->operands[k]);
+    tni_invocation_text(v, shapes, sizeof(shapes));
+    if (!fits) {
+        tn_raise(TN_ERR_SHAPE, "%s: %s\n  called with %s", s->op->schema.name,
+                 s->op->form == TNI_POINTWISE ? "a tensor cannot be broadcast to the result's shape"
+                                              : "all tensors must have the same shape",
+                 shapes);
+        return false;
+    }
+    for (uint32_t i = 0; i < s->n_outputs; i++) {
+        const tn_meta *m = &s->outputs[i].meta;
+        const int64_t want = output_elements(s, v, i);
+        if (want < 0 || tni_numel(m->sizes, m->rank, 1) == want) continue;
+        tn_raise(TN_ERR_INTERNAL,
+                 "%s: result %u does not have the size its form asks for; its shape rule is "
+                 "wrong\n  called with %s",
+                 s->op->schema.name, i, shapes);
+        return false;
+    }
+    return true;
+}
+
 bool tni_form_apply(tni_signature *s, const tni_invocation *v) {
     switch (s->op->form) {
     case TNI_POINTWISE:

@@ -415,6 +415,7 @@ static bool resolve_kind(resolution *r) {
         s->viewed = viewed_operand(s, r->v);
         return s->viewed >= 0 || refuse(r, TN_ERR_INTERNAL, "a view of nothing");
     }
+    if (s->n_outputs > 0 && !tni_form_check(s, r->v)) return false;
     if (!tni_must_decompose(r->v) && (s->n_outputs > 0 || s->op->schema.n_results == 0) &&
         tni_form_apply(s, r->v) && image_again(r) && chain_ask(r))
         return true;

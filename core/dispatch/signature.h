@@ -125,7 +125,9 @@ bool tni_dtype_promote(tn_dtype a, tn_dtype b,
 /* shape_rules.c: same, broadcast, reduce; NULL if there is no rule of this name */
 tn_shape_fn tni_shape_rule(const char *name);
 
-/* forms.c: fills operands' and outputs' `seen` (and copies needed); raises */
+/* forms.c: do tensors and results have shapes the op's form can show? Raises SHAPE, or INTERNAL */
+bool tni_form_check(const tni_signature *, const tni_invocation *);
+/* Fills operands' and outputs' `seen` (and copies needed); raises. After the check. */
 bool tni_form_apply(tni_signature *, const tni_invocation *);
 bool tni_geometry_contiguous(const tni_geometry *);
 /* Makes operand k a contiguous temporary with dims in the order `permutation` (NULL: as they are).

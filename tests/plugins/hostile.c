@@ -44,6 +44,9 @@
 #elif defined(CASE_requires_absent)
 #undef EXTRA
 #define EXTRA "requires=tenon.nobody>=0.1\n"
+#elif defined(CASE_requires_found)
+#undef EXTRA
+#define EXTRA "requires=tenon.required>=0.1,tenon.good\n"
 #elif defined(CASE_requires_newer)
 #undef EXTRA
 #define EXTRA "requires=tenon.good>=7\n"
@@ -114,7 +117,8 @@ static tn_status fail(const tn_host *h, tn_plugin *p, tn_status code, const char
 
 /* ---- What goes wrong ------------------------------------------------------------------------- */
 
-static tn_status start(const tn_host *h, tn_plugin *p) {
+/* Rows that are malformed, doubled, half filled, short, absent, too many, or old. */
+static tn_status register_odd(const tn_host *h, tn_plugin *p) {
 #if defined(CASE_row_malformed)
     static const tn_op bad = OP_ROW("this is (no schema");
     h->add_ops(p, &bad, 1, sizeof(bad));
@@ -151,7 +155,13 @@ static tn_status start(const tn_host *h, tn_plugin *p) {
     memset(&rows[0].drop, 0x5a, sizeof(rows[0].drop));
     memset(&rows[1].drop, 0x5a, sizeof(rows[1].drop));
     return h->add_kernels(p, rows, 2, sizeof(*rows));
-#elif defined(CASE_vendor_missing)
+#else
+    return register_good(h, p);
+#endif
+}
+
+static tn_status start(const tn_host *h, tn_plugin *p) {
+#if defined(CASE_vendor_missing)
     register_good(h, p);
     return fail(h, p, TN_ERR_UNSUPPORTED, "libnobody.so.7 was not found");
 #elif defined(CASE_device_missing)
@@ -182,7 +192,7 @@ static tn_status start(const tn_host *h, tn_plugin *p) {
     h->describe(p, color ? color : "no color");
     return register_good(h, p);
 #else
-    return register_good(h, p);
+    return register_odd(h, p);
 #endif
 }
 
