@@ -1,0 +1,256 @@
+/* save.c - writes a checkpoint: a new file beside the old one, made durable, then moved over it.
+ *
+ * Invariant: `path` names a whole checkpoint at every moment, the old one or the new one; until the
+ * rename nothing but the temporary file has been touched, and every way out removes that.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/io/checkpoint.h"
+
+#if TENON_HAVE_JANSSON
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "modules/io/layout.h"
+
+typedef struct saving {
+    const char *path;
+    const tn_named_tensor *items;
+    int64_t n;
+    json_t *header, *metadata; /* metadata belongs to header */
+    uint64_t header_bytes;
+    int fd;
+    char temp[PATH_MAX];
+    tni_crc crc;
+} saving;
+
+static tn_status failed(const saving *s, const char *step) {
+    return tn_raise(TN_ERR_IO,
+                    "cannot save checkpoint '%s': %s: %s; what was saved there before is untouched",
+                    s->path, step, strerror(errno));
+}
+
+static tn_status no_memory(const saving *s) {
+    return tn_raise(TN_ERR_NOMEM, "cannot save checkpoint '%s': out of memory", s->path);
+}
+
+/* ---- Header ---------------------------------------------------------------------------------- */
+
+static tn_status check_item(const saving *s, int64_t i) {
+    const char *name = s->items[i].name;
+    if (tn_rank(s->items[i].tensor) < 0) return tn_error();
+    if (!name || !*name || strlen(name) > TNI_IO_NAME_BYTES || strcmp(name, "__metadata__") == 0)
+        return tn_raise(TN_ERR_INVALID,
+                        "cannot save checkpoint '%s': tensor %" PRId64
+                        " needs a name of 1 to %d bytes that is "
+                        "not __metadata__",
+                        s->path, i, TNI_IO_NAME_BYTES);
+    if (json_object_get(s->header, name))
+        return tn_raise(TN_ERR_INVALID, "cannot save checkpoint '%s': two tensors are named '%s'",
+                        s->path, name);
+    if (!tni_io_dtype_name(tn_dtype_of(s->items[i].tensor)))
+        return tn_raise(TN_ERR_DTYPE,
+                        "cannot save checkpoint '%s': tensor '%s': the format has no dtype %s",
+                        s->path, name, tn_dtype_name(tn_dtype_of(s->items[i].tensor)));
+    return TN_OK;
+}
+
+static uint64_t bytes_of(tn_tensor *t) {
+    return (uint64_t)tn_numel(t) * (uint64_t)tn_dtype_bytes(tn_dtype_of(t));
+}
+
+static tn_status set_crc(saving *s, const char *name, uint32_t crc) {
+    char key[sizeof TNI_IO_EACH + TNI_IO_NAME_BYTES], digits[TNI_IO_CRC_DIGITS + 1];
+    snprintf(key, sizeof key, "%s%s", TNI_IO_EACH, name);
+    snprintf(digits, sizeof digits, "%08" PRIx32, crc);
+    return json_object_set_new(s->metadata, key, json_string(digits)) ? no_memory(s) : TN_OK;
+}
+
+static tn_status add_item(saving *s, int64_t i, uint64_t *offset) {
+    tn_status status = check_item(s, i);
+    if (status) return status;
+    tn_tensor *t = s->items[i].tensor;
+    json_t *shape = json_array();
+    for (int64_t d = 0; d < tn_rank(t); d++)
+        json_array_append_new(shape, json_integer(tn_size(t, d)));
+    const uint64_t end = *offset + bytes_of(t);
+    json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", tni_io_dtype_name(tn_dtype_of(t)),
+                              "shape", shape, "data_offsets", (json_int_t)*offset, (json_int_t)end);
+    *offset = end;
+    if (json_object_set_new(s->header, s->items[i].name, entry))
+        return tn_raise(TN_ERR_INVALID,
+                        "cannot save checkpoint '%s': the name of tensor %" PRId64 " is not UTF-8",
+                        s->path, i);
+    return set_crc(s, s->items[i].name, 0);
+}
+
+/* All checksums are zero yet; filling them in does not change the length. */
+static tn_status make_header(saving *s) {
+    uint64_t offset = 0;
+    s->header = json_object();
+    s->metadata = json_object();
+    if (json_object_set_new(s->header, "__metadata__", s->metadata) ||
+        json_object_set_new(s->metadata, TNI_IO_WHOLE, json_string("00000000")) ||
+        json_object_set_new(s->metadata, TNI_IO_FORMAT, json_string("1")))
+        return no_memory(s);
+    for (int64_t i = 0; i < s->n; i++) {
+        const tn_status status = add_item(s, i, &offset);
+        if (status) return status;
+    }
+    return TN_OK;
+}
+
+/* ---- Bytes ----------------------------------------------------------------------------------- */
+
+static bool write_all(int fd, const void *data, uint64_t bytes) {
+    for (const char *p = data; bytes > 0;) {
+        const ssize_t n = write(fd, p, bytes > SSIZE_MAX ? SSIZE_MAX : bytes);
+        if (n < 0 && errno != EINTR) return false;
+        if (n > 0) p += n, bytes -= (uint64_t)n;
+    }
+    return true;
+}
+
+/* Writes length and header at the file's current position, which is 0. */
+static tn_status write_header(saving *s) {
+    char *text = json_dumps(s->header, JSON_COMPACT);
+    if (!text) return no_memory(s);
+    const uint64_t bytes = strlen(text), padded = (bytes + 7) / 8 * 8;
+    char *line = realloc(text, padded + 1);
+    if (!line) return free(text), no_memory(s);
+    memset(line + bytes, ' ', padded - bytes);
+    char digits[TNI_IO_CRC_DIGITS + 1];
+    snprintf(digits, sizeof digits, "%08" PRIx32, tni_io_header_crc(&s->crc, line, padded));
+    memcpy(line + sizeof TNI_IO_START - 1, digits, TNI_IO_CRC_DIGITS);
+    unsigned char length[TNI_IO_LENGTH_BYTES];
+    tni_io_put_length(length, padded);
+    const bool ok = write_all(s->fd, length, sizeof length) && write_all(s->fd, line, padded);
+    free(line);
+    return ok ? TN_OK : failed(s, "writing");
+}
+
+static tn_status write_item(saving *s, const tn_named_tensor *item) {
+    const uint64_t bytes = bytes_of(item->tensor);
+    if (bytes == 0) return TN_OK;
+    void *copy = NULL;
+    const void *data = NULL;
+    if (tn_is_contiguous(item->tensor) && tn_device_of(item->tensor).kind == TN_CPU) {
+        data = tn_data(item->tensor);
+        if (!data) return tn_error();
+    } else {
+        data = copy = malloc(bytes);
+        if (!copy) return no_memory(s);
+        if (tn_read(item->tensor, copy, bytes)) return free(copy), tn_error();
+    }
+    const uint32_t crc = tni_crc_add(&s->crc, 0, data, bytes);
+    const bool ok = write_all(s->fd, data, bytes);
+    const int why = errno;
+    free(copy);
+    errno = why;
+    return ok ? set_crc(s, item->name, crc) : failed(s, "writing");
+}
+
+/* ---- The file -------------------------------------------------------------------------------- */
+
+static tn_status create_temp(saving *s) {
+    static unsigned counter;
+    for (int attempt = 0; attempt < 100; attempt++) {
+        const unsigned number = __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED);
+        const int n =
+            snprintf(s->temp, sizeof s->temp, "%s.tmp-%ld-%u", s->path, (long)getpid(), number);
+        if (n < 0 || n >= (int)sizeof s->temp) {
+            s->temp[0] = 0;
+            errno = ENAMETOOLONG;
+            return failed(s, "naming the new file");
+        }
+        s->fd = open(s->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (s->fd >= 0) return TN_OK;
+        if (errno != EEXIST) break;
+    }
+    s->temp[0] = 0; /* not ours to remove */
+    return failed(s, "creating a new file beside it");
+}
+
+static tn_status write_temp(saving *s) {
+    tn_status status = create_temp(s);
+    if (!status) status = write_header(s);
+    for (int64_t i = 0; i < s->n && !status; i++) status = write_item(s, &s->items[i]);
+    if (!status && lseek(s->fd, 0, SEEK_SET) < 0) status = failed(s, "writing the checksums");
+    if (!status) status = write_header(s);
+    if (!status && fsync(s->fd)) status = failed(s, "flushing to the disk");
+    if (s->fd >= 0 && close(s->fd) && !status) status = failed(s, "closing");
+    s->fd = -1;
+    return status;
+}
+
+/* The generation before stays reachable as path.prev. Where that cannot be, a good new file is
+ * still better than none. */
+static void keep_previous(const saving *s) {
+    char previous[PATH_MAX];
+    const int n = snprintf(previous, sizeof previous, "%s.prev", s->path);
+    if (n < 0 || n >= (int)sizeof previous || access(s->path, F_OK)) return;
+    unlink(previous);
+    (void)!link(s->path, previous);
+}
+
+static tn_status sync_folder(const saving *s) {
+    char folder[PATH_MAX];
+    const char *slash = strrchr(s->path, '/');
+    const int n = slash ? (int)(slash - s->path) + 1 : 2;
+    snprintf(folder, sizeof folder, "%.*s", n, slash ? s->path : "./");
+    const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool ok = fd >= 0 && fsync(fd) == 0;
+    const int why = errno;
+    if (fd >= 0) close(fd);
+    errno = why;
+    if (ok) return TN_OK;
+    return tn_raise(
+        TN_ERR_IO,
+        "checkpoint '%s' is written, but its folder could not be flushed (%s): it may not "
+        "survive a power loss",
+        s->path, strerror(errno));
+}
+
+static tn_status replace(saving *s) {
+    keep_previous(s);
+    if (rename(s->temp, s->path)) return failed(s, "moving the new file into place");
+    s->temp[0] = 0;
+    return sync_folder(s);
+}
+
+tn_status tn_checkpoint_save(const char *path, const tn_named_tensor *items, int64_t n) {
+    if (tn_error()) return tn_error();
+    if (!path || !*path || n < 0 || (n > 0 && !items))
+        return tn_raise(TN_ERR_INVALID,
+                        "tn_checkpoint_save needs a path, and a list if n is not 0");
+    saving *s = calloc(1, sizeof *s);
+    if (!s) return tn_raise(TN_ERR_NOMEM, "cannot save checkpoint '%s': out of memory", path);
+    s->path = path, s->items = items, s->n = n, s->fd = -1;
+    tni_crc_make(&s->crc);
+    tn_status status = make_header(s);
+    if (!status) status = write_temp(s);
+    if (!status) status = replace(s);
+    if (s->temp[0]) unlink(s->temp);
+    json_decref(s->header);
+    free(s);
+    return status;
+}
+
+#else
+
+tn_status tn_checkpoint_save(const char *path, const tn_named_tensor *items, int64_t n) {
+    (void)items, (void)n;
+    return tn_raise(TN_ERR_UNSUPPORTED,
+                    "cannot save checkpoint '%s': built without jansson; install libjansson-dev "
+                    "and build again",
+                    path ? path : "");
+}
+
+#endif
