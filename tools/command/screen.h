@@ -1,0 +1,45 @@
+/* screen.h - what a person sees: messages, tables, colour.
+ *
+ * Colour is used only on a terminal and without NO_COLOR; tables look the same in a pipe, and are
+ * cut to the window on a terminal. SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_COMMAND_SCREEN_H
+#define TENON_COMMAND_SCREEN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Prints "error: ..." to stderr; returns code. */
+int fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int fail_memory(void);
+/* Prints the library's pending error and clears it; returns the exit code that belongs to it. */
+int fail_pending(void);
+int exit_code(int32_t status);
+
+typedef enum shade { PLAIN, GOOD, BAD, DIM, BOLD } shade;
+
+enum { MOST_COLUMNS = 12 };
+
+typedef struct table {
+    int n_columns;
+    uint32_t right; /* bit i: column i is aligned to the right */
+    struct cell {
+        char *text;
+        shade shade;
+    } * cells;
+    int64_t n, capacity;
+    bool failed; /* out of memory */
+} table;
+
+/* titles: NULL-ended; *title may be "" in all columns for a table without a head. */
+table table_new(const char *const *titles);
+void table_cell(table *, shade, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Prints to stdout, and frees. Returns EXIT_OK or EXIT_NO_MEMORY. */
+int table_print(table *);
+void table_free(table *);
+
+/* A line on stderr that replaces itself; nothing where stderr is no terminal. */
+bool progress_wanted(void);
+void progress_bar(const char *label, double share, const char *text);
+void progress_clear(void);
+
+#endif
