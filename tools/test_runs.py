@@ -193,6 +193,7 @@ def main():
     tally = Tally()
     check(tally, ["tools/format", "--check"])
     check(tally, ["tools/size_check"])
+    check(tally, ["tools/docs_check"])
     for run in args.plan:
         bazel_test(tally, run, args.targets or ["//..."])
     return tally.report()
