@@ -42,8 +42,7 @@ static tn_tensor *make(const char *where, tn_ints sizes, tn_dtype dtype) {
     return tni_tensor_new(dtype, (int32_t)sizes.n, sizes.ptr, st->device);
 }
 
-/* ---- Filling -----------------------------------------------------------------------------------
- */
+/* ---- Filling --------------------------------------------------------------------------------- */
 
 typedef struct fill {
     char *data;
@@ -146,8 +145,7 @@ static tn_tensor *make_full(const char *where, tn_ints sizes, tn_value number, t
     return tni_scope_own(t);
 }
 
-/* ---- The public calls
- * ---------------------------------------------------------------------------- */
+/* ---- The public calls ------------------------------------------------------------------------ */
 
 tn_tensor *tn_empty(tn_ints sizes, tn_dtype dtype) {
     tn_tensor *t = make("tn_empty", sizes, dtype);

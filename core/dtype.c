@@ -21,8 +21,7 @@ const char *tn_dtype_name(tn_dtype d) {
 
 int64_t tn_dtype_bytes(tn_dtype d) { return tni_dtype_bytes(d); }
 
-/* ---- 16-bit floats: 1 sign bit, `exponent` bits, the rest mantissa
- * ------------------------------- */
+/* ---- 16-bit floats: 1 sign bit, `exponent` bits, the rest mantissa --------------------------- */
 
 static double widen(uint16_t bits, int exponent_bits) {
     const int mantissa_bits = 15 - exponent_bits, bias = (1 << (exponent_bits - 1)) - 1;
@@ -59,8 +58,7 @@ static uint16_t narrow(double value, int exponent_bits) {
     return all >= infinity ? sign | infinity : (uint16_t)(sign | all);
 }
 
-/* ---- Elements
- * ------------------------------------------------------------------------------------ */
+/* ---- Elements -------------------------------------------------------------------------------- */
 
 /* The memory may have been declared as anything: copies keep the compiler's aliasing rules. */
 #define LOAD(type)                                                                                 \

@@ -27,7 +27,8 @@ static int32_t level_wanted(void) {
 void tni_log(int32_t level, const char *who, const char *format, ...) {
     if (level < 0 || level > TN_LOG_DEBUG || level > level_wanted()) return;
     char line[1200];
-    int n = snprintf(line, sizeof(line), "tenon: %s: %.64s%s", names[level], who, who[0] ? ": " : "");
+    int n =
+        snprintf(line, sizeof(line), "tenon: %s: %.64s%s", names[level], who, who[0] ? ": " : "");
     va_list args;
     va_start(args, format);
     int m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, format, args);

@@ -59,8 +59,7 @@ static struct {
     _Atomic int32_t workers; /* threads there are; they end with the process */
 } pool;
 
-/* ---- How many ----------------------------------------------------------------------------------
- */
+/* ---- How many -------------------------------------------------------------------------------- */
 
 static pthread_once_t count_once = PTHREAD_ONCE_INIT;
 static int32_t count;

@@ -13,8 +13,7 @@
 #include "core/dtype.h"
 #include "core/memory.h"
 
-/* ---- Walking strided memory --------------------------------------------------------------------
- */
+/* ---- Walking strided memory ------------------------------------------------------------------ */
 
 /* Elements are moved as what they are not: these may alias anything. */
 typedef uint16_t __attribute__((may_alias)) any16;
@@ -89,8 +88,7 @@ static void walk(const tn_tensor *t, char *first, char *dense, bool gather) {
     } while (advance(t, r.outer, index, &offset));
 }
 
-/* ---- Devices -----------------------------------------------------------------------------------
- */
+/* ---- Devices --------------------------------------------------------------------------------- */
 
 /* The bytes of the storage a tensor lies in: [begin, begin + bytes). */
 static void span_of(const tn_tensor *t, int64_t *begin, int64_t *bytes) {
@@ -157,8 +155,7 @@ tn_status tni_tensor_upload(tn_tensor *t, const void *in, const char *where) {
     return TN_OK;
 }
 
-/* ---- The public calls
- * ---------------------------------------------------------------------------- */
+/* ---- The public calls ------------------------------------------------------------------------ */
 
 static bool may_touch(tn_tensor *t, const char *where) {
     return tn_error() == TN_OK && tni_tensor_check(t, where, "tensor");

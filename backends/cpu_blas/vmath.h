@@ -4,7 +4,7 @@
  * all floats (the coefficients are Cephes'); infinities, NaN, -0 and subnormals as in libm.
  * f64: libm, lane by lane. Included once per type: no include guard on purpose.
  * SPDX-License-Identifier: Apache-2.0 */
-/* clang-format off: it takes FN(name)(...) for a cast */
+/* clang-format off */
 
 AI FN(V) FN(absolute)(FN(V) x) { return (FN(V))((FN(U))x << 1 >> 1); }
 

@@ -140,23 +140,25 @@ static bool attach_history(tni_node *n, const tni_slot *s, tn_tensor *t) {
     return true;
 }
 
-static tn_tensor *unpack(tn_grad_ctx *ctx, const char *name, const tni_slot *s) {
-    if (s->flags & TNI_SLOT_ABSENT) return NULL;
-    const uint32_t now =
-        s->storage ? atomic_load_explicit(&s->storage->version, memory_order_acquire) : 0;
+/* Does the kept value still have the bytes it had? A recorded backward hands out a leaf itself, so
+ * that one must be what was kept, and not be overwritten since by way of other memory's name. */
+static bool is_intact(const tn_grad_ctx *ctx, const char *name, const tni_slot *s) {
     if (!s->storage) {
-        tn_raise(TN_ERR_INTERNAL, "%s: '%s' was kept for backward, but is gone", op_name(ctx),
-                 name);
-        return NULL;
+        tn_raise(TN_ERR_INTERNAL, "'%s' was kept for backward, but is gone", name);
+        return false;
     }
-    if (now != s->version) {
-        tn_raise(TN_ERR_MODIFIED,
-                 "%s: '%s' was kept for backward and then changed in place (it is at version %u, "
-                 "expected %u); "
-                 "change a clone of it instead, or use the op without underscore",
-                 op_name(ctx), name, now, s->version);
-        return NULL;
-    }
+    const uint32_t now = atomic_load_explicit(&s->storage->version, memory_order_acquire);
+    const bool leaf = ctx->task->create && s->edge.kind == TNI_EDGE_LEAF;
+    if (now == s->version && !(leaf && s->edge.leaf->storage != s->storage)) return true;
+    tn_raise(TN_ERR_MODIFIED,
+             "'%s' was kept for backward and then changed in place (it is at version %u, expected "
+             "%u); change a clone of it instead, or use the op without underscore",
+             name, now, s->version);
+    return false;
+}
+
+static tn_tensor *unpack(tn_grad_ctx *ctx, const char *name, const tni_slot *s) {
+    if (s->flags & TNI_SLOT_ABSENT || !is_intact(ctx, name, s)) return NULL;
     if (ctx->task->create && s->edge.kind == TNI_EDGE_LEAF) {
         tni_tensor_retain(s->edge.leaf);
         return tni_scope_own(s->edge.leaf);

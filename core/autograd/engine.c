@@ -2,7 +2,8 @@
  *
  * Invariants: when a pass ends, well or not, no node it touched holds a gradient or its claim; a
  * kept value is given back as soon as its node has run, unless the graph is retained; nothing
- * recurses. SPDX-License-Identifier: Apache-2.0 */
+ * recurses.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/engine.h"
 
 #include <stdio.h>

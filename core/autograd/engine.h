@@ -2,7 +2,8 @@
  *
  * Invariants: a node belongs to at most one pass at a time (its `task`); the node with the greatest
  * sequence number runs first, so all gradients it will ever get have arrived: whoever could still
- * send one is newer. SPDX-License-Identifier: Apache-2.0 */
+ * send one is newer.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_AUTOGRAD_ENGINE_H
 #define TENON_AUTOGRAD_ENGINE_H
 

@@ -2,8 +2,8 @@
  *
  * The function's result is weighted with fixed numbers w, so that one backward pass (start value w)
  * and two forward passes per input element compare all of w^T J. Inputs are copied into fresh
- * leaves: the caller's tensors and their gradients are not touched. SPDX-License-Identifier:
- * Apache-2.0 */
+ * leaves: the caller's tensors and their gradients are not touched.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,8 @@
  *
  * Invariant: a view whose storage has not changed since its node was recorded keeps that node;
  * after an in-place write somewhere under the same base, the view is a part of whatever the base is
- * now, and its node is made again when somebody asks. SPDX-License-Identifier: Apache-2.0 */
+ * now, and its node is made again when somebody asks.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 
 #include "core/autograd/node.h"

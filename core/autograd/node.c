@@ -1,7 +1,8 @@
 /* node.c - making, filling and destroying tape nodes.
  *
  * Invariants: recording does no heap call once the slabs are warm; destruction never recurses,
- * however deep the graph. SPDX-License-Identifier: Apache-2.0 */
+ * however deep the graph.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
 #include "core/autograd/engine_ops.h"

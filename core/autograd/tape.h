@@ -3,8 +3,8 @@
  * A node is one call of an op with a derivative: edges to what made its inputs, the values its row
  * keeps (with the version they had), its other arguments, and the metadata of every argument and
  * result. Invariants: a node never owns the tensors it produced (no cycles); sequence numbers only
- * grow, so a node's inputs have smaller numbers; destruction is iterative. SPDX-License-Identifier:
- * Apache-2.0 */
+ * grow, so a node's inputs have smaller numbers; destruction is iterative.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_AUTOGRAD_TAPE_H
 #define TENON_AUTOGRAD_TAPE_H
 

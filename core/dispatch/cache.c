@@ -59,9 +59,7 @@ static tni_local_cache *local_cache(void) {
     return st->cache = c;
 }
 
-/* ---- Keys
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- Keys ------------------------------------------------------------------------------------ */
 
 static bool key_room(tni_local_cache *c, uint64_t words) {
     if (words <= c->key_capacity) return true;
@@ -186,9 +184,7 @@ const uint64_t *tni_key(const tni_invocation *v, uint64_t *n, uint64_t *hash) {
     return c->key;
 }
 
-/* ---- Finding
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- Finding --------------------------------------------------------------------------------- */
 
 static bool matches(const tni_signature *s, const uint64_t *key, uint64_t n, uint64_t hash,
                     uint64_t epoch) {

@@ -112,9 +112,7 @@ static bool temporaries_room(frame *f) {
     return f->temporaries != NULL;
 }
 
-/* ---- Results
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- Results --------------------------------------------------------------------------------- */
 
 static bool results_room(frame *f, uint32_t n) {
     f->results = n <= TNI_MAX_RESULTS ? f->few : tni_scope_alloc(n * sizeof(tn_tensor *));
@@ -230,18 +228,13 @@ static void count_versions(frame *f) {
     for (uint32_t i = 0, k = 0; i < f->v.op->n_args; i++) {
         uint32_t n = tni_arg_tensors(f->v.op, f->v.args, i);
         for (uint32_t j = 0; f->v.op->schema.params[i].mutated && j < n; j++) {
-            tn_tensor *t = f->v.operands[k + j];
-            if (t == NULL) continue;
-            atomic_fetch_add_explicit(&t->storage->version, 1, memory_order_relaxed);
-            tni_tape_mutated(t);
+            if (f->v.operands[k + j]) tni_tape_mutated(f->v.operands[k + j]);
         }
         k += n;
     }
 }
 
-/* ---- The three kinds
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- The three kinds ------------------------------------------------------------------------- */
 
 static tn_status kernel_failed(frame *f, tn_status code) {
     int32_t given = atomic_load(&f->image.failed);
@@ -309,9 +302,9 @@ static tn_status call_view(frame *f) {
         tn_tensor *t = tni_tensor_view(base, &f->s->outputs[i].meta);
         if (t == NULL) return tn_error();
         if (f->s->list_result) t->flags |= TNI_MULTI_VIEW;
-        if (base->flags & TNI_REQUIRES_GRAD && !tn_grad_enabled()) t->flags |= TNI_NO_GRAD_VIEW;
         f->results[f->n_results++] = t;
     }
+    tni_tape_viewed(base, f->results, f->n_results);
     return TN_OK;
 }
 
@@ -402,9 +395,7 @@ static tn_status call_kind(frame *f) {
     return call_decomposed(f);
 }
 
-/* ---- The call
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- The call -------------------------------------------------------------------------------- */
 
 static const tni_op *find_op(tn_op_ref *ref, uint32_t n_outs) {
     if (ref == NULL || ref->name == NULL) {

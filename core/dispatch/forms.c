@@ -221,8 +221,7 @@ static bool form_blocks(tni_signature *s, const tni_invocation *v, bool reduce) 
  * -------------------------------------------------------------------- */
 
 static bool same_sizes(const tn_tensor *x, const tn_tensor *t) {
-    return x->rank == t->rank &&
-           memcmp(x->sizes, t->sizes, (size_t)x->rank * sizeof(int64_t)) == 0;
+    return x->rank == t->rank && memcmp(x->sizes, t->sizes, (size_t)x->rank * sizeof(int64_t)) == 0;
 }
 
 static bool widens_to(const tn_tensor *t, const tn_meta *to) {

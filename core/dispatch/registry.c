@@ -478,9 +478,7 @@ uint64_t tni_registry_providers(const tni_op *op, int32_t device_kind, const tni
     return n;
 }
 
-/* ---- Asking
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- Asking ---------------------------------------------------------------------------------- */
 
 uint64_t tni_registry_hash(void) {
     const snapshot *s = current();

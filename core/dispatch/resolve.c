@@ -149,9 +149,7 @@ static bool args_own(resolution *r) {
     return true;
 }
 
-/* ---- Results
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- Results --------------------------------------------------------------------------------- */
 
 static void infer_fail(tn_infer *in, tn_status code, const char *text, uint64_t len) {
     resolution *r = (resolution *)((char *)in - offsetof(resolution, infer));
@@ -360,6 +358,10 @@ static bool chain_ask(resolution *r) {
     enum { CHAIN = 64 };
     const tni_provider *chain[CHAIN];
     uint64_t n = tni_registry_providers(r->s->op, r->v->device.kind, chain, CHAIN);
+    /* Who pins a provider means its kernels, inside the decomposition too, not a rival's. */
+    const int32_t pin = tni_state_get()->pin;
+    const bool can_compose = r->s->op->row.decompose && !r->s->op->schema.mutates;
+    if (pin >= 0 && can_compose && (n == 0 || chain[0]->plugin_index != pin)) return false;
     for (uint64_t i = 0; i < n; i++) {
         r->image.call.user = chain[i]->row.user;
         if (!eligible(r, chain[i]) || !supports(r, chain[i])) continue;
@@ -387,9 +389,7 @@ static bool unsupported(resolution *r) {
     return refuse(r, TN_ERR_UNSUPPORTED, text);
 }
 
-/* ---- All of it
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- All of it ------------------------------------------------------------------------------- */
 
 static void rng_need(tni_signature *s) {
     if (!(s->op->row.traits & TN_OP_RANDOM) || s->n_outputs == 0) return;

@@ -110,7 +110,8 @@ static void cut_own(plan *p) {
 }
 
 static void cut_vendor(plan *p) {
-    p->bm = p->bn = VENDOR_BLOCK;
+    const bool few = p->m * p->n <= VENDOR_BLOCK * VENDOR_BLOCK;
+    p->bm = p->bn = few ? VENDOR_BLOCK / 2 : VENDOR_BLOCK;
     p->rows = (p->m + p->bm - 1) / p->bm, p->cols = (p->n + p->bn - 1) / p->bn;
 }
 

@@ -53,7 +53,7 @@ typedef struct tni_gemm_block { /* C[m,n] = A[m,k] B[k,n]; all strides in elemen
 
 enum {
     TNI_BLOCK_M = 192, /* what one gemm_block may be; k is cut inside */
-    TNI_BLOCK_N = 1024,
+    TNI_BLOCK_N = 512,
     TNI_BLOCK_K = 256,
     TNI_SMALL_B = 4096 /* gemm_small: unless b_col is 1, b_row is, and k * n is at most this */
 };

@@ -32,8 +32,7 @@ extern "C" {
 #define TN_HAS(p, field)                                                                           \
     ((p)->size >= (char *)(&(p)->field + 1) - (char *)(uintptr_t)(const void *)(p))
 
-/* ---- Status codes: one table gives number, name and text ----------------------------------------
- */
+/* ---- Status codes: one table gives number, name and text ------------------------------------- */
 
 #define TN_STATUS_LIST(X)                                                                          \
     X(0, OK, "ok")                                                                                 \
@@ -167,8 +166,7 @@ typedef struct tn_tensors {
     int64_t n;
 } tn_tensors;
 
-/* ---- Dtypes -------------------------------------------------------------------------------------
- */
+/* ---- Dtypes ---------------------------------------------------------------------------------- */
 
 static const tn_dtype TN_BOOL = {6, 8, 1}, TN_U8 = {1, 8, 1}, TN_I8 = {0, 8, 1},
                       TN_I16 = {0, 16, 1}, TN_I32 = {0, 32, 1}, TN_I64 = {0, 64, 1},
@@ -540,9 +538,7 @@ typedef struct tn_ops {
     void (*grad_set_list)(tn_grad_ctx *, const char *name, tn_tensors grads);
 } tn_ops;
 
-/* ---- Entry
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- Entry ----------------------------------------------------------------------------------- */
 
 typedef struct tn_hello { /* who asks */
     uint32_t size;

@@ -210,9 +210,7 @@ TN_API tn_status tn_gradgradcheck(tn_check_fn, void *user, tn_tensors inputs,
 TN_API tn_status tn_op_gradcheck(const char *op, int64_t i, int32_t order,
                                  const tn_gradcheck_opts *);
 
-/* ---- Plugins
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- Plugins --------------------------------------------------------------------------------- */
 
 TN_API tn_status tn_plugin_load(const char *path); /* explicit: any failure is an error */
 TN_API tn_status
@@ -256,9 +254,7 @@ typedef struct tn_device_info {
 TN_API int64_t tn_device_count(void);
 TN_API tn_status tn_device_at(int64_t i, tn_device_info *out);
 
-/* ---- Memory
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 typedef struct tn_memory_info {
     uint32_t size;
