@@ -232,8 +232,8 @@ TEST_F(Dispatch, CopiesInputsForAKernelThatNeedsThemContiguous) {
 TEST_F(Dispatch, AKernelsFailureIsTheCallsErrorAndLeavesNoResult) {
     run_fails = 1;
     EXPECT_EQ(times(f32({1, 2}, {1, 2, 1}), 2), nullptr);
-    EXPECT_TRUE(error_is(
-        TN_ERR_INDEX, {"test_times", "the third element is out of range", "f32[1,2,1]", "test_fast"}));
+    EXPECT_TRUE(error_is(TN_ERR_INDEX, {"test_times", "the third element is out of range",
+                                        "f32[1,2,1]", "test_fast"}));
     run_fails = 0;
     EXPECT_EQ(numbers(times(f32({1, 2}, {1, 2, 1}), 2)), (Numbers{2, 4})) << "the next call works";
 }

@@ -24,7 +24,9 @@ class Inner {
     tn_scope scope_;
 };
 
-bool has(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
+bool has(const std::string &text, const std::string &part) {
+    return text.find(part) != std::string::npos;
+}
 
 using Values = std::vector<tn_value>;
 
@@ -55,14 +57,18 @@ Outcome try_call(const Op &op, const Values &values) {
         for (uint32_t i = 0; i < copies.size(); i++)
             if (op.mutates(i)) collect(copies[i], &before[i]);
         const Outcome o = outcome(op, copies);
-        EXPECT_TRUE(!o.status || has(o.text, op.name)) << tn_status_name(o.status) << ": " << o.text;
+        EXPECT_TRUE(!o.status || has(o.text, op.name))
+            << tn_status_name(o.status) << ": " << o.text;
         EXPECT_NE(o.status, TN_ERR_INTERNAL) << o.text;
         for (uint32_t i = 0; o.status && i < copies.size(); i++) {
             if (op.mutates(i)) collect(copies[i], &after[i]);
-            for (size_t k = 0; k < after[i].size(); k++) EXPECT_EQ(before[i][k].bytes, after[i][k].bytes);
+            for (size_t k = 0; k < after[i].size(); k++)
+                EXPECT_EQ(before[i][k].bytes, after[i][k].bytes);
         }
-        if (strcmp(provider, "cpu_ref") == 0) first = o;
-        else EXPECT_EQ(first.status, o.status) << first.text << " but " << o.text;
+        if (strcmp(provider, "cpu_ref") == 0)
+            first = o;
+        else
+            EXPECT_EQ(first.status, o.status) << first.text << " but " << o.text;
     }
     tn_use_provider(nullptr);
     return first;
@@ -126,9 +132,12 @@ TEST_F(EveryOpErrors, NamesAnArgumentThatWasPoppedOrDropped) {
             SCOPED_TRACE(op.name + " " + p.name);
             for (tn_tensor *gone : {popped_tensor(), dropped_tensor()}) {
                 Values values = args.values;
-                if (p.type == TNI_TENSOR) values[i] = tn_value_tensor(gone);
-                else if (p.type == TNI_TENSORS) values[i] = tn_value_tensors({&gone, 1});
-                else continue;
+                if (p.type == TNI_TENSOR)
+                    values[i] = tn_value_tensor(gone);
+                else if (p.type == TNI_TENSORS)
+                    values[i] = tn_value_tensors({&gone, 1});
+                else
+                    continue;
                 expect_refusal(op, values, p, TN_ERR_STALE);
             }
         }
@@ -141,18 +150,30 @@ TEST_F(EveryOpErrors, NamesAnArgumentThatWasPoppedOrDropped) {
 bool takes(const tni_param &p, int32_t tag) {
     if (tag == TN_TAG_NONE) return p.optional || p.type == TNI_GENERATOR;
     switch (p.type) {
-    case TNI_TENSOR: return tag == TN_TAG_TENSOR;
-    case TNI_TENSORS: return tag == TN_TAG_TENSORS;
-    case TNI_INT: return tag == TN_TAG_INT;
-    case TNI_INTS: return tag == TN_TAG_INTS;
-    case TNI_FLOATS: return tag == TN_TAG_FLOATS;
-    case TNI_BOOL: return tag == TN_TAG_BOOL;
-    case TNI_STR: return tag == TN_TAG_STR;
-    case TNI_DTYPE: return tag == TN_TAG_DTYPE;
-    case TNI_DEVICE: return tag == TN_TAG_DEVICE;
-    case TNI_GENERATOR: return tag == TN_TAG_GENERATOR || tag == TN_TAG_RNG;
-    case TNI_FLOAT: return tag == TN_TAG_INT || tag == TN_TAG_FLOAT;
-    default: return tag == TN_TAG_INT || tag == TN_TAG_FLOAT || tag == TN_TAG_BOOL;
+    case TNI_TENSOR:
+        return tag == TN_TAG_TENSOR;
+    case TNI_TENSORS:
+        return tag == TN_TAG_TENSORS;
+    case TNI_INT:
+        return tag == TN_TAG_INT;
+    case TNI_INTS:
+        return tag == TN_TAG_INTS;
+    case TNI_FLOATS:
+        return tag == TN_TAG_FLOATS;
+    case TNI_BOOL:
+        return tag == TN_TAG_BOOL;
+    case TNI_STR:
+        return tag == TN_TAG_STR;
+    case TNI_DTYPE:
+        return tag == TN_TAG_DTYPE;
+    case TNI_DEVICE:
+        return tag == TN_TAG_DEVICE;
+    case TNI_GENERATOR:
+        return tag == TN_TAG_GENERATOR || tag == TN_TAG_RNG;
+    case TNI_FLOAT:
+        return tag == TN_TAG_INT || tag == TN_TAG_FLOAT;
+    default:
+        return tag == TN_TAG_INT || tag == TN_TAG_FLOAT || tag == TN_TAG_BOOL;
     }
 }
 
@@ -171,8 +192,8 @@ TEST_F(EveryOpErrors, NamesAnArgumentOfAWrongKind) {
         for (const tn_value &v :
              {tn_value_none(), tn_bool(true), tn_int(1), tn_float(0.5), tn_value_dtype(TN_F32),
               tn_value_device({TN_CPU, 0}), tn_value_str("mean", 4), tn_value_ints({sizes, 2}),
-              tn_value_floats({numbers, 2}), tn_value_tensor(tensor), tn_value_tensors({&tensor, 1}),
-              tn_value_rng(&rng)})
+              tn_value_floats({numbers, 2}), tn_value_tensor(tensor),
+              tn_value_tensors({&tensor, 1}), tn_value_rng(&rng)})
             forms[n++] = v;
         wild.tag = TN_TAG_VIEW, wild.view = &view;
         forms[n++] = wild;
@@ -213,7 +234,8 @@ TEST_F(EveryOpErrors, RefusesTooManyAndTooFewArguments) {
 // ---- Numbers that are out of place
 // ------------------------------------------------------------------------------------
 
-const int64_t odd_ints[] = {0, -1, 1, 5, -5, 16, 17, INT64_C(1) << 60, -(INT64_C(1) << 60), INT64_MAX, INT64_MIN};
+const int64_t odd_ints[] = {
+    0, -1, 1, 5, -5, 16, 17, INT64_C(1) << 60, -(INT64_C(1) << 60), INT64_MAX, INT64_MIN};
 
 TEST_F(EveryOpErrors, NamesTheErrorOrWorksForEveryInteger) {
     for (const Op &op : all_ops()) {
@@ -239,7 +261,8 @@ TEST_F(EveryOpErrors, NamesTheErrorOrWorksForEveryListOfIntegers) {
             const tni_param &p = op.schema.params[i];
             if (p.type != TNI_INTS) continue;
             SCOPED_TRACE(op.name + " " + p.name);
-            std::vector<Shape> lists = {{}, Shape(16, 1), Shape(17, 1), Shape(17, 0), Shape(1000, 1), {0, 0}, {3, 3}};
+            std::vector<Shape> lists = {
+                {}, Shape(16, 1), Shape(17, 1), Shape(17, 0), Shape(1000, 1), {0, 0}, {3, 3}};
             for (const int64_t number : odd_ints) {
                 lists.push_back({number});
                 lists.push_back({number, number});
@@ -268,7 +291,8 @@ TEST_F(EveryOpErrors, NamesTheErrorOrWorksForEveryFloat) {
         const Inner inner;
         const Args args = any_sample(op);
         for (uint32_t i = 0; i < args.values.size(); i++)
-            for (const double number : {0.0, -1.0, 2.0, 1e308, -1e308, 1e-320, double(NAN), double(INFINITY), -double(INFINITY)}) {
+            for (const double number : {0.0, -1.0, 2.0, 1e308, -1e308, 1e-320, double(NAN),
+                                        double(INFINITY), -double(INFINITY)}) {
                 const tni_param &p = op.schema.params[i];
                 if (p.type != TNI_FLOAT && p.type != TNI_SCALAR) continue;
                 SCOPED_TRACE(op.name + " " + p.name + " " + std::to_string(number));
@@ -283,8 +307,8 @@ TEST_F(EveryOpErrors, NamesTheErrorOrWorksForEveryFloat) {
 // ------------------------------------------------------------------------------------
 
 TEST_F(EveryOpErrors, NamesTheErrorOrWorksForEveryShape) {
-    const std::vector<Shape> shapes = {{},        {0},       {1},          {7},           {5, 0, 2},
-                                       {11, 13},  {1, 1, 1}, {2, 3, 4, 5}, Shape(16, 1),  {3, 4, 1},
+    const std::vector<Shape> shapes = {{},        {0},       {1},          {7},          {5, 0, 2},
+                                       {11, 13},  {1, 1, 1}, {2, 3, 4, 5}, Shape(16, 1), {3, 4, 1},
                                        {1, 3, 4}, {4, 3},    {3, 5},       {2, 0}};
     for (const Op &op : all_ops()) {
         const Inner inner;
@@ -295,7 +319,8 @@ TEST_F(EveryOpErrors, NamesTheErrorOrWorksForEveryShape) {
                 if (p.type != TNI_TENSOR && p.type != TNI_TENSORS) continue;
                 SCOPED_TRACE(op.name + " " + p.name + " " + ::testing::PrintToString(sizes));
                 Values values = args.values;
-                tn_tensor *t = full(sizes, 1, p.fixed ? p.dtype : TN_F32), *list[] = {t, full({3, 4}, 1, TN_F32)};
+                tn_tensor *t = full(sizes, 1, p.fixed ? p.dtype : TN_F32),
+                          *list[] = {t, full({3, 4}, 1, TN_F32)};
                 values[i] = tn_value_tensor(t);
                 if (p.type == TNI_TENSORS) values[i] = tn_value_tensors({list, 2});
                 try_call(op, values);
@@ -329,7 +354,8 @@ TEST_F(EveryOpErrors, NamesTheErrorForAnUnknownDtype) {
         const Inner inner;
         const Args args = any_sample(op);
         for (uint32_t i = 0; i < args.values.size(); i++)
-            for (const tn_dtype dtype : {tn_dtype{9, 8, 1}, tn_dtype{2, 32, 2}, tn_dtype{0, 0, 0}}) {
+            for (const tn_dtype dtype :
+                 {tn_dtype{9, 8, 1}, tn_dtype{2, 32, 2}, tn_dtype{0, 0, 0}}) {
                 if (op.schema.params[i].type != TNI_DTYPE) continue;
                 SCOPED_TRACE(op.name);
                 Values values = args.values;
@@ -352,14 +378,16 @@ TEST_F(EveryOpErrors, NamesAnIndexOutOfRange) {
             for (uint32_t i = 0; i < args.values.size(); i++)
                 for (const int64_t index : {INT64_C(-1), INT64_C(6), INT64_MAX, INT64_MIN}) {
                     const tni_param &p = op.schema.params[i];
-                    if (!is_tensor(args.values[i]) || !p.fixed || !tn_dtype_is(p.dtype, TN_I64)) continue;
+                    if (!is_tensor(args.values[i]) || !p.fixed || !tn_dtype_is(p.dtype, TN_I64))
+                        continue;
                     SCOPED_TRACE(op.name + " " + p.name + " " + std::to_string(index));
                     const Shape sizes = shape(args.values[i].tensor);
                     Values values = args.values;
                     values[i] = tn_value_tensor(tn_full(ints(sizes), tn_int(index), TN_I64));
                     const bool empty = tn_numel(values[i].tensor) == 0;
                     const Outcome o = try_call(op, values);
-                    EXPECT_EQ(o.status, empty ? tn_status(TN_OK) : tn_status(TN_ERR_INDEX)) << o.text;
+                    EXPECT_EQ(o.status, empty ? tn_status(TN_OK) : tn_status(TN_ERR_INDEX))
+                        << o.text;
                     EXPECT_TRUE(empty || has(o.text, std::to_string(index))) << o.text;
                     refused += o.status == TN_ERR_INDEX;
                 }

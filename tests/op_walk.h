@@ -77,15 +77,24 @@ inline double element_number(const void *at, int index) {
     };
     switch (index) {
     case TN_IX_BOOL:
-    case TN_IX_U8: return as(uint8_t());
-    case TN_IX_I8: return as(int8_t());
-    case TN_IX_I16: return as(int16_t());
-    case TN_IX_I32: return as(int32_t());
-    case TN_IX_I64: return static_cast<double>(as(int64_t()));
-    case TN_IX_F16: return half_number(as(uint16_t()));
-    case TN_IX_F32: return as(float());
-    case TN_IX_F64: return as(number);
-    default: break;
+    case TN_IX_U8:
+        return as(uint8_t());
+    case TN_IX_I8:
+        return as(int8_t());
+    case TN_IX_I16:
+        return as(int16_t());
+    case TN_IX_I32:
+        return as(int32_t());
+    case TN_IX_I64:
+        return static_cast<double>(as(int64_t()));
+    case TN_IX_F16:
+        return half_number(as(uint16_t()));
+    case TN_IX_F32:
+        return as(float());
+    case TN_IX_F64:
+        return as(number);
+    default:
+        break;
     }
     const uint32_t wide = static_cast<uint32_t>(as(uint16_t())) << 16; // bf16
     float f;
@@ -123,8 +132,8 @@ inline void collect(const tn_value &v, std::vector<Contents> *out) {
 
 struct Outcome {
     tn_status status;
-    std::string text;               // of the error
-    std::vector<Contents> results;  // and after them the written arguments
+    std::string text;              // of the error
+    std::vector<Contents> results; // and after them the written arguments
 };
 
 inline tn_status call(const Op &op, const std::vector<tn_value> &values, tn_value *outs) {
@@ -153,11 +162,16 @@ inline Outcome outcome(const Op &op, const std::vector<tn_value> &values) {
 // Relative to the largest number of the tensor: rounding of sums grows with their terms.
 inline double tolerance(tn_dtype dtype) {
     switch (tn_dtype_index(dtype)) {
-    case TN_IX_F64: return 1e-12;
-    case TN_IX_F32: return 1e-5;
-    case TN_IX_F16: return 4e-3;
-    case TN_IX_BF16: return 3e-2;
-    default: return 0;
+    case TN_IX_F64:
+        return 1e-12;
+    case TN_IX_F32:
+        return 1e-5;
+    case TN_IX_F16:
+        return 4e-3;
+    case TN_IX_BF16:
+        return 3e-2;
+    default:
+        return 0;
     }
 }
 
@@ -191,7 +205,8 @@ inline ::testing::AssertionResult same(const Outcome &a, const Outcome &b) {
                << a.results.size() << " and " << b.results.size() << " results";
     for (size_t i = 0; i < a.results.size(); i++) {
         const auto verdict = same(a.results[i], b.results[i]);
-        if (!verdict) return ::testing::AssertionFailure() << "result " << i << ": " << verdict.message();
+        if (!verdict)
+            return ::testing::AssertionFailure() << "result " << i << ": " << verdict.message();
     }
     return ::testing::AssertionSuccess();
 }
@@ -201,22 +216,24 @@ inline ::testing::AssertionResult same(const Outcome &a, const Outcome &b) {
 
 // Values whose tensors were replaced by f(tensor, argument's index); lists are held by `lists`.
 template <typename F>
-std::vector<tn_value> with_tensors(std::vector<tn_value> values, std::vector<std::vector<tn_tensor *>> *lists,
-                                   F f) {
+std::vector<tn_value> with_tensors(std::vector<tn_value> values,
+                                   std::vector<std::vector<tn_tensor *>> *lists, F f) {
     lists->reserve(lists->size() + values.size() + 16);
     for (uint32_t i = 0; i < values.size(); i++) {
         tn_value &v = values[i];
         if (is_tensor(v)) v.tensor = f(v.tensor, i);
         if (v.tag != TN_TAG_TENSORS) continue;
         std::vector<tn_tensor *> list;
-        for (uint32_t k = 0; k < v.aux; k++) list.push_back(v.tensors[k] ? f(v.tensors[k], i) : nullptr);
+        for (uint32_t k = 0; k < v.aux; k++)
+            list.push_back(v.tensors[k] ? f(v.tensors[k], i) : nullptr);
         lists->push_back(list);
         v.tensors = lists->back().data();
     }
     return values;
 }
 
-// Fresh tensors with the same contents, so that an op that writes its arguments can be called again.
+// Fresh tensors with the same contents, so that an op that writes its arguments can be called
+// again.
 inline tn_tensor *fresh(tn_tensor *t) {
     const Contents c = contents(t);
     return tn_from(c.bytes.data(), ints(c.sizes), c.dtype);

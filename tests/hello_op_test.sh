@@ -1,0 +1,39 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds examples/plugins/hello_op outside of Bazel, as its README says, and runs it.
+#
+#   hello_op_test.sh BUILD.sh TENON.h LIBTENON.so OPGEN TENON MATH.so CPU_REF.so
+set -euo pipefail
+source_folder=$(realpath "$(dirname "$1")")
+INCLUDE=$(realpath "$(dirname "$2")/..")
+LIB=$(realpath "$(dirname "$3")")
+OPGEN=$(realpath "$4")
+export INCLUDE LIB OPGEN
+tenon=$(realpath "$5")
+TENON_PLUGIN_PATH=$(realpath "$(dirname "$6")"):$(realpath "$(dirname "$7")")
+export TENON_PLUGIN_PATH
+
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/hello.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cp -L "$source_folder"/{build.sh,hello.c,hello.ops,main.c} "$work"
+"$work/build.sh"
+
+out=$("$work/hello" "$work/hello_op.so")
+echo "$out"
+grep -q 'ran on hello_op' <<<"$out"
+grep -q '0.880797, 1.96403' <<<"$out"
+grep -q 'first and second derivatives agree' <<<"$out"
+
+"$tenon" plugins why "$work/hello_op.so" | grep -q 'registered *ok *1 ops, 2 kernels'
+"$tenon" bindgen "$work/hello_op.so" -o "$work/swish.h"
+cc -fsyntax-only -Wall -Wextra -Werror -I "$INCLUDE" -include tenon/tenon.h -x c "$work/swish.h"
+
+# A gradient that is wrong is found.
+sed -i 's/d_x: mul(g, add(/d_x: mul(g, sub(/' "$work/hello.ops"
+"$work/build.sh"
+if "$work/hello" "$work/hello_op.so" 2>"$work/error"; then
+    echo "a wrong gradient was not noticed" >&2
+    exit 1
+fi
+grep -q swish "$work/error"
