@@ -215,7 +215,7 @@ static tn_status ask_probe(journey *j, tni_probe_policy policy, const char *prog
     tni_verdict v = {.ok = a.answered};
     if (a.answered && a.code != TN_OK) return probe_refused(j, &a);
     tni_text_format(v.text, sizeof(v.text), "%s", a.text);
-    tni_verdict_put(&j->file.st, j->p->note.build_id, &v);
+    if (!a.late) tni_verdict_put(&j->file.st, j->p->note.build_id, &v);
     if (!v.ok)
         return tni_report_fail(j->report, TNI_STAGE_PROBE, TN_ERR_PLUGIN, quarantine, "%s", v.text);
     tni_report_pass(j->report, TNI_STAGE_PROBE, "asked; it loads");

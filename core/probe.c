@@ -207,6 +207,7 @@ static void explain(const message *m, bool in_time, int status) {
     const char *where = m->step[0] ? m->step : "the start of the probe";
     char *text = m->out->text;
     uint64_t n = sizeof(m->out->text);
+    m->out->late = !in_time;
     if (!in_time)
         tni_text_format(text, n, "did not come back within %u ms, in %s",
                         (unsigned)atomic_load(&g_limit_ms), where);

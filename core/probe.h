@@ -24,6 +24,7 @@ enum { TNI_PROBE_FD = 3, TNI_PROBE_NONCE = 16 };
 typedef struct tni_probe_answer {
     bool ran;        /* the helper itself came up */
     bool answered;   /* a complete answer came */
+    bool late;       /* the time limit ended it: perhaps the machine was busy, so not for ever */
     tn_status code;  /* if answered: TN_OK, or why the plugin cannot be loaded */
     tni_stage stage; /* ... and where */
     char text[400];  /* its facts, or the cause; if not answered: what happened */

@@ -13,7 +13,7 @@
 enum { TNI_VERDICT_TEXT = 400 };
 
 typedef struct tni_verdict {
-    bool ok;                     /* else it killed or hung the probe */
+    bool ok;                     /* else it killed the probe */
     char text[TNI_VERDICT_TEXT]; /* what it said of itself, or what happened */
 } tni_verdict;
 
