@@ -24,8 +24,12 @@ static int32_t level_wanted(void) {
     return known;
 }
 
+bool tni_log_wanted(int32_t level) {
+    return level >= 0 && level <= TN_LOG_DEBUG && level <= level_wanted();
+}
+
 void tni_log(int32_t level, const char *who, const char *format, ...) {
-    if (level < 0 || level > TN_LOG_DEBUG || level > level_wanted()) return;
+    if (!tni_log_wanted(level)) return;
     char line[1200];
     int n =
         snprintf(line, sizeof(line), "tenon: %s: %.64s%s", names[level], who, who[0] ? ": " : "");

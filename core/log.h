@@ -5,6 +5,7 @@
 
 #include <tenon/abi.h>
 
+bool tni_log_wanted(int32_t level); /* would a line of this level be written? */
 /* who: a plugin's id, or "" for the core. Control characters are made harmless. */
 void tni_log(int32_t level, const char *who, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -10,18 +10,27 @@
 #include "core/log.h"
 #include "core/memory.h"
 
-enum { INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, RESULTS_LIMIT = 1 << 20 };
+enum { INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, RESULTS_LIMIT = 1 << 20, CHAIN = 64 };
 
-typedef struct resolution { /* what only lives while one signature is made */
+typedef struct refusal { /* who declined, and why */
+    const tni_provider *provider;
+    int32_t reason;
+} refusal;
+
+/* What only lives while one signature is made: on the stack, and never zeroed as a whole (a miss
+ * would spend more on that than on its work). */
+typedef struct resolution {
     tni_signature *s;
     const tni_invocation *v;
     tni_promotion types;
     tni_image image;
     tn_infer infer;
-    tn_meta *metas; /* outputs, as the shape rule fills them */
+    tn_meta *metas; /* outputs, as the shape rule fills them: few, or allocated for longer lists */
+    tn_meta few[TNI_MAX_RESULTS];
     uint32_t n_metas;
+    uint32_t n_refusals;
+    refusal refusals[CHAIN];
     int64_t ints[INTS_ROOM]; /* normalised dims */
-    char reasons[512];       /* who declined, and why */
 } resolution;
 
 static bool refuse(const resolution *r, tn_status code, const char *text) {
@@ -175,13 +184,17 @@ static tn_dtype result_dtype(const resolution *r, const tni_result *result) {
     return TN_F32;
 }
 
+static void metas_free(resolution *r) {
+    if (r->metas != r->few) tni_free(r->metas);
+}
+
 static tn_meta *infer_resize(tn_infer *in, uint32_t n) {
     resolution *r = (resolution *)((char *)in - offsetof(resolution, infer));
     if (n > RESULTS_LIMIT || !r->s->list_result) return NULL;
     tn_meta *metas = tni_alloc(n * sizeof(tn_meta));
     if (metas == NULL) return NULL;
     for (uint32_t i = 0; i < n; i++) metas[i].dtype = result_dtype(r, &r->s->op->schema.results[0]);
-    tni_free(r->metas);
+    metas_free(r);
     in->outs = r->metas = metas;
     in->n_outs = r->n_metas = n;
     return metas;
@@ -193,9 +206,8 @@ static bool shape_infer(resolution *r) {
                        : op->row.shape_rule ? tni_shape_rule(op->row.shape_rule)
                                             : NULL;
     r->n_metas = rule ? op->schema.n_results : 0;
-    r->metas = tni_alloc((uint64_t)r->n_metas * sizeof(tn_meta) + 8);
-    if (r->metas == NULL) return no_memory(r);
     if (rule == NULL) return true;
+    memset(r->few, 0, r->n_metas * sizeof(tn_meta));
     for (uint32_t i = 0; i < r->n_metas; i++)
         r->metas[i].dtype = result_dtype(r, &op->schema.results[i]);
     r->infer = (tn_infer){.size = sizeof(tn_infer),
@@ -275,16 +287,37 @@ static bool outputs_fill(resolution *r) {
  * ---------------------------------------------------------------------------------------------- */
 
 static void declined(resolution *r, const tni_provider *p, int32_t reason) {
+    if (r->n_refusals < CHAIN) r->refusals[r->n_refusals++] = (refusal){p, reason};
+}
+
+/* "cpu_blas: dtype; cpu_ref: layout" */
+static void reasons_text(const resolution *r, char *out, size_t capacity) {
     static const char *const texts[] = {
 #define TEXT(number, NAME, text) text,
         TN_REASON_LIST(TEXT)
 #undef TEXT
     };
-    const char *text = reason >= 0 && reason < TN_REASON_COUNT
-                           ? texts[reason]
-                           : "a reason this version does not know";
-    size_t n = strlen(r->reasons);
-    snprintf(r->reasons + n, sizeof(r->reasons) - n, "%s%s: %s", n ? "; " : "", p->plugin, text);
+    size_t n = 0;
+    out[0] = 0;
+    for (uint32_t i = 0; i < r->n_refusals && n < capacity; i++) {
+        int32_t reason = r->refusals[i].reason;
+        bool known = reason >= 0 && reason < TN_REASON_COUNT;
+        int m = snprintf(out + n, capacity - n, "%s%s: %s", n ? "; " : "",
+                         r->refusals[i].provider->plugin,
+                         known ? texts[reason] : "a reason this version does not know");
+        n += m > 0 ? (size_t)m : 0;
+    }
+}
+
+/* Running on the reference while a faster provider has the op is worth a line, once per signature.
+ */
+static void report_fallback(const resolution *r, const tni_provider *chosen) {
+    if (chosen->row.priority >= 0 || r->n_refusals == 0 || !tni_log_wanted(TN_LOG_INFO)) return;
+    char shapes[600], reasons[512];
+    tni_invocation_text(r->v, shapes, sizeof(shapes));
+    reasons_text(r, reasons, sizeof(reasons));
+    tni_log(TN_LOG_INFO, "", "%s %s runs on %s (%s)", r->s->op->schema.name, shapes, chosen->plugin,
+            reasons);
 }
 
 /* An argument the kernel does not know must have its default. */
@@ -355,7 +388,6 @@ static bool plan(resolution *r, const tni_provider *p) {
 }
 
 static bool chain_ask(resolution *r) {
-    enum { CHAIN = 64 };
     const tni_provider *chain[CHAIN];
     uint64_t n = tni_registry_providers(r->s->op, r->v->device.kind, chain, CHAIN);
     /* Who pins a provider means its kernels, inside the decomposition too, not a rival's. */
@@ -369,23 +401,19 @@ static bool chain_ask(resolution *r) {
         if (!plan(r, chain[i])) continue;
         r->s->kind = TNI_SIG_KERNEL;
         r->s->provider = chain[i];
-        if (chain[i]->row.priority < 0 && r->reasons[0]) {
-            char shapes[600];
-            tni_invocation_text(r->v, shapes, sizeof(shapes));
-            tni_log(TN_LOG_INFO, "", "%s %s runs on %s (%s)", r->s->op->schema.name, shapes,
-                    chain[i]->plugin, r->reasons);
-        }
+        report_fallback(r, chain[i]);
         return true;
     }
     return false;
 }
 
 static bool unsupported(resolution *r) {
-    char text[800];
+    char text[800], reasons[512];
     tn_dtype d = mask_dtype(r);
+    reasons_text(r, reasons, sizeof(reasons));
     snprintf(text, sizeof(text), "no kernel on %s%s%s, and the op has no decomposition; asked: %s",
              tni_device_kind_name(r->v->device.kind), d.lanes ? " for " : "",
-             d.lanes ? tn_dtype_name(d) : "", r->reasons[0] ? r->reasons : "nobody registered one");
+             d.lanes ? tn_dtype_name(d) : "", reasons[0] ? reasons : "nobody registered one");
     return refuse(r, TN_ERR_UNSUPPORTED, text);
 }
 
@@ -448,19 +476,17 @@ static tni_signature *signature_new(const tni_invocation *v) {
 }
 
 tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key) {
-    resolution *r = tni_alloc(sizeof(*r));
-    tni_signature *s = r ? signature_new(v) : NULL;
-    if (r == NULL) tn_raise(TN_ERR_NOMEM, "%s: no memory to resolve it", v->op->schema.name);
-    if (s == NULL) {
-        tni_free(r);
-        return NULL;
-    }
-    r->s = s;
-    r->v = v;
-    bool ok = resolve_all(r, key);
-    tni_image_free(&r->image);
-    tni_free(r->metas);
-    tni_free(r);
+    tni_signature *s = signature_new(v);
+    if (s == NULL) return NULL;
+    resolution r;
+    r.s = s;
+    r.v = v;
+    r.metas = r.few;
+    r.n_metas = r.n_refusals = 0;
+    r.image.many_bytes = 0;
+    bool ok = resolve_all(&r, key);
+    tni_image_free(&r.image);
+    metas_free(&r);
     if (!ok) {
         tni_signature_release(s);
         return NULL;
