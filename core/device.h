@@ -1,5 +1,6 @@
 /* device.h - device kinds and their drivers; `cpu` is the core's own and goes through the same
- * table. SPDX-License-Identifier: Apache-2.0 */
+ * table.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_CORE_DEVICE_H
 #define TENON_CORE_DEVICE_H
 

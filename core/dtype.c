@@ -1,7 +1,8 @@
 /* dtype.c - names and sizes of dtypes, and conversion of single elements.
  *
  * Invariant: every conversion rounds once, to nearest even; 16-bit floats are made from the bits of
- * a double, never by way of a float. SPDX-License-Identifier: Apache-2.0 */
+ * a double, never by way of a float.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dtype.h"
 
 #include <math.h>

@@ -2,7 +2,8 @@
  *
  * Beyond 1000 elements only the first and last three of each dim are shown. Invariant: the text is
  * bounded whatever the shape (an expanded tensor can have 2^62 elements), and does not depend on
- * the locale. SPDX-License-Identifier: Apache-2.0 */
+ * the locale.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* log.c - where log lines go. Invariant: one write per line, so lines of several threads do not
- * mix. SPDX-License-Identifier: Apache-2.0 */
+ * mix.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "core/log.h"
 
 #include <stdarg.h>

@@ -1,5 +1,6 @@
 /* log.h - one line on standard error, if the level asks for it (TENON_LOG=error|warn|info|debug;
- * default warn). SPDX-License-Identifier: Apache-2.0 */
+ * default warn).
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_CORE_LOG_H
 #define TENON_CORE_LOG_H
 

@@ -1,8 +1,8 @@
 /* memory.c - the core's small objects, counts and statistics, and the switches for tests.
  *
  * The pools are in slab.c (objects) and buffer.c (tensors' bytes). Invariant: allocated bytes are
- * the process's count plus what each thread has not yet added to it. SPDX-License-Identifier:
- * Apache-2.0 */
+ * the process's count plus what each thread has not yet added to it.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "core/memory.h"
 
 #include <pthread.h>

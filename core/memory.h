@@ -2,7 +2,8 @@
  *
  * Invariant: every allocation of the core goes through this file, so one switch
  * (TENON_ALLOC=system, or tni_memory_fail_after for tests) reaches all of them. Drivers never pool;
- * the pools are here. SPDX-License-Identifier: Apache-2.0 */
+ * the pools are here.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_CORE_MEMORY_H
 #define TENON_CORE_MEMORY_H
 

@@ -1,7 +1,8 @@
 /* plugin.h - loaded plugins: identity, state, host table, and the standard set.
  *
  * Invariants: a refused plugin's code was never run in this process; registration is one
- * transaction; nothing is ever dlclosed. SPDX-License-Identifier: Apache-2.0 */
+ * transaction; nothing is ever dlclosed.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_CORE_PLUGIN_H
 #define TENON_CORE_PLUGIN_H
 

@@ -2,7 +2,8 @@
  *
  * Invariant: nothing else in the library is thread-local. The struct is small (static TLS is scarce
  * when libtenon is itself loaded at run time); what is large hangs on pointers and is freed when
- * the thread ends. SPDX-License-Identifier: Apache-2.0 */
+ * the thread ends.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_CORE_STATE_H
 #define TENON_CORE_STATE_H
 

@@ -1,7 +1,8 @@
 /* system.c - processors and memory this process may use.
  *
  * Invariant: what cannot be read counts as no limit; the answers never change while the process
- * runs. SPDX-License-Identifier: Apache-2.0 */
+ * runs.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "core/system.h"
 
 #include <fcntl.h>

@@ -95,8 +95,7 @@ tn_status tn_set_threads(int32_t n) {
 int32_t tn_threads(void) { return tni_thread_limit(); }
 uint32_t tni_threads_used_last(void) { return tni_state_get()->threads_used; }
 
-/* ---- Floating-point mode
- * ------------------------------------------------------------------------- */
+/* ---- Floating-point mode --------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 static void get_mode(float_mode *out) { *out = _mm_getcsr(); }
@@ -108,8 +107,7 @@ static void set_mode(const float_mode *mode) { (void)fesetenv(mode); }
 static void relax(void) {}
 #endif
 
-/* ---- The gate
- * ------------------------------------------------------------------------------------ */
+/* ---- The gate -------------------------------------------------------------------------------- */
 
 static uint32_t inside(uint32_t gate) { return gate & 0xff; }
 static uint32_t open_places(uint32_t gate) { return gate >> 8 & 0xff; }
@@ -153,8 +151,7 @@ static void leave_job(void) {
     }
 }
 
-/* ---- Running chunks
- * -------------------------------------------------------------------------------- */
+/* ---- Running chunks -------------------------------------------------------------------------- */
 
 static int64_t chunk_end(const job *j, int64_t chunk) {
     return chunk == j->chunks - 1 ? j->n : (chunk + 1) * j->grain;
@@ -177,8 +174,7 @@ static void run_inline(const job *j) {
     }
 }
 
-/* ---- Workers
- * ----------------------------------------------------------------------------------------- */
+/* ---- Workers --------------------------------------------------------------------------------- */
 
 static bool is_new(uint32_t gate, uint32_t last) {
     return job_number(gate) != last && open_places(gate) > 0;
@@ -232,8 +228,7 @@ static bool start_worker(void) {
     return started;
 }
 
-/* ---- One job
- * ------------------------------------------------------------------------------------------- */
+/* ---- One job --------------------------------------------------------------------------------- */
 
 static void open_gate(int32_t helpers) {
     const uint32_t number = (job_number(atomic_load(&pool.gate)) + 1) & 0xffff;

@@ -2,7 +2,8 @@
  *
  * A strided tensor on a device the cpu cannot reach is moved with the span of memory it lies in,
  * and gathered or scattered on the host. Invariant: nothing is written unless all checks have
- * passed. SPDX-License-Identifier: Apache-2.0 */
+ * passed.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "core/transfer.h"
 
 #include <math.h>

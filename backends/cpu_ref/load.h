@@ -20,8 +20,7 @@ static inline void *tni_view_at(const tn_view *v, int64_t offset) {
     return (char *)v->data + v->byte_offset + offset * tni_item_bytes(v);
 }
 
-/* ---- Bits ---------------------------------------------------------------------------------------
- */
+/* ---- Bits ------------------------------------------------------------------------------------ */
 
 static inline uint64_t tni_f64_bits(double x) {
     uint64_t bits;

@@ -10,8 +10,7 @@
 #include "core/memory.h"
 #include "core/plugin.h"
 
-/* ---- Ops
- * --------------------------------------------------------------------------------------------- */
+/* ---- Ops ------------------------------------------------------------------------------------- */
 
 static void info_fill(tn_op_info *out, const tni_op *op) {
     const tn_op_info info = {.size = out->size,
@@ -139,8 +138,7 @@ const char *tn_op_providers(const char *name, const char *device_kind) {
     return text;
 }
 
-/* ---- Settings of this thread
- * ------------------------------------------------------------------------------ */
+/* ---- Settings of this thread ----------------------------------------------------------------- */
 
 bool tn_set_deterministic(bool on) {
     tni_state *st = tni_state_get();

@@ -21,8 +21,7 @@ static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static tni_signature *g_buckets[SHARED_BUCKETS];
 static uint64_t g_count;
 
-/* ---- Lifetime of a signature
- * -------------------------------------------------------------------------- */
+/* ---- Lifetime of a signature ----------------------------------------------------------------- */
 
 void tni_signature_retain(tni_signature *s) {
     atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
@@ -31,9 +30,7 @@ void tni_signature_retain(tni_signature *s) {
 void tni_signature_release(tni_signature *s) {
     if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
     if (s->plan.data && s->provider && s->provider->row.drop) s->provider->row.drop(s->plan.data);
-    tni_free(s->key);
     tni_free(s->ints);
-    tni_free(s->operands);
     tni_free(s->outputs);
     tni_free(s);
 }
@@ -223,23 +220,10 @@ static void shared_put(tni_signature *s) {
     pthread_mutex_unlock(&g_lock);
 }
 
-/* The thread's key buffer is reused by resolve (shape rules call no ops, but copies are planned),
- * so keep a copy. */
 static tni_signature *miss(const tni_invocation *v, const uint64_t *key, uint64_t n, uint64_t hash,
                            uint64_t epoch) {
-    uint64_t *copy = tni_alloc(n * sizeof(*copy));
-    if (copy == NULL) {
-        tn_raise(TN_ERR_NOMEM, "%s: no memory for its signature", v->op->schema.name);
-        return NULL;
-    }
-    memcpy(copy, key, n * sizeof(*copy));
-    tni_signature *s = tni_resolve(v, copy);
-    if (s == NULL) {
-        tni_free(copy);
-        return NULL;
-    }
-    s->key = copy;
-    s->n_key = n;
+    tni_signature *s = tni_resolve(v, key, n);
+    if (s == NULL) return NULL;
     s->hash = hash;
     s->epoch = epoch;
     shared_put(s);

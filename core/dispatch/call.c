@@ -29,8 +29,7 @@ typedef struct frame { /* one call that is under way */
     bool has_rng;
 } frame;
 
-/* ---- Inputs
- * --------------------------------------------------------------------------------------------- */
+/* ---- Inputs ---------------------------------------------------------------------------------- */
 
 static tn_status run_copy(tn_tensor *dst, tn_tensor *src) {
     static tn_op_ref copy = {"copy_", 0, 0};
@@ -52,8 +51,7 @@ static tn_tensor *operand_copy(const tni_operand *o, tn_tensor *t) {
     }
     tn_tensor *view = tni_tensor_view(t, &from);
     tn_tensor *copy =
-        view ? tni_tensor_new(o->copy.dtype, o->copy.rank, o->copy.sizes, t->storage->device)
-             : NULL;
+        view ? tni_tensor_new(o->seen.dtype, from.rank, from.sizes, t->storage->device) : NULL;
     if (copy && run_copy(copy, view) != TN_OK) {
         tni_tensor_release(copy);
         copy = NULL;
@@ -172,8 +170,7 @@ static tn_status results_give(frame *f, tn_value *outs) {
     return status;
 }
 
-/* ---- Random numbers and recording
- * ------------------------------------------------------------------------------------- */
+/* ---- Random numbers and recording ------------------------------------------------------------ */
 
 /* Fixes the position this call draws from, and shows it to decompositions and derivatives. */
 static void rng_reserve(frame *f) {

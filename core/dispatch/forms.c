@@ -7,8 +7,7 @@
 
 #include "core/dispatch/signature.h"
 
-/* ---- Geometry of operands and outputs as they are
- * ---------------------------------------------------- */
+/* ---- Geometry of operands and outputs as they are -------------------------------------------- */
 
 static void contiguous_strides(tni_geometry *g) {
     int64_t step = 1;
@@ -38,20 +37,15 @@ static void geometry_of_meta(tni_geometry *g, const tn_meta *m) {
 void tni_operand_copy(tni_signature *s, uint32_t k, const tn_tensor *t, const int8_t *permutation) {
     tni_operand *o = &s->operands[k];
     o->prepare = TNI_COPY;
-    o->copy.dtype = o->seen.dtype;
-    o->copy.rank = t->rank;
+    o->seen.rank = t->rank;
     for (int32_t d = 0; d < t->rank; d++) {
         o->permutation[d] = permutation ? permutation[d] : (int8_t)d;
-        o->copy.sizes[d] = t->sizes[o->permutation[d]];
+        o->seen.sizes[d] = t->sizes[o->permutation[d]];
     }
-    contiguous_strides(&o->copy);
-    tn_dtype dtype = o->seen.dtype;
-    o->seen = o->copy;
-    o->seen.dtype = dtype;
+    contiguous_strides(&o->seen);
 }
 
-/* ---- strided
- * -------------------------------------------------------------------------------------------- */
+/* ---- strided --------------------------------------------------------------------------------- */
 
 static bool form_strided(tni_signature *s, const tni_invocation *v) {
     (void)v;
@@ -60,8 +54,7 @@ static bool form_strided(tni_signature *s, const tni_invocation *v) {
     return true;
 }
 
-/* ---- pointwise
- * -------------------------------------------------------------------------------------------- */
+/* ---- pointwise ------------------------------------------------------------------------------- */
 
 /* Shows g as broadcast to `sizes`, dims aligned at the end. */
 static void broadcast_to(tni_geometry *g, const tni_geometry *to) {
@@ -134,8 +127,7 @@ static bool form_pointwise(tni_signature *s, const tni_invocation *v) {
     return true;
 }
 
-/* ---- reduce and along: [outer, n, inner]
- * -------------------------------------------------------------------- */
+/* ---- reduce and along: [outer, n, inner] ----------------------------------------------------- */
 
 static uint32_t dims_of(const tni_signature *s, int32_t rank) {
     const tn_value *dim = &s->args[tni_schema_param(&s->op->schema, "dim")];
@@ -217,8 +209,7 @@ static bool form_blocks(tni_signature *s, const tni_invocation *v, bool reduce) 
     return true;
 }
 
-/* ---- What every form promises its kernels
- * -------------------------------------------------------------------- */
+/* ---- What every form promises its kernels ---------------------------------------------------- */
 
 static bool same_sizes(const tn_tensor *x, const tn_tensor *t) {
     return x->rank == t->rank && memcmp(x->sizes, t->sizes, (size_t)x->rank * sizeof(int64_t)) == 0;
@@ -249,29 +240,28 @@ static int64_t output_elements(const tni_signature *s, const tni_invocation *v, 
     return b.outer * b.inner * (s->op->form == TNI_REDUCE ? 1 : b.n);
 }
 
-bool tni_form_check(const tni_signature *s, const tni_invocation *v) {
+static bool misfit(const tni_invocation *v, tn_status code, const char *text) {
     char shapes[600];
-    const tn_tensor *first = v->n_operands > 0 ? v->operands[0] : NULL;
-    bool fits = true;
-    for (uint32_t k = 0; fits && k < s->n_operands; k++)
-        fits = operand_fits(s, first, v->operands[k]);
     tni_invocation_text(v, shapes, sizeof(shapes));
-    if (!fits) {
-        tn_raise(TN_ERR_SHAPE, "%s: %s\n  called with %s", s->op->schema.name,
-                 s->op->form == TNI_POINTWISE ? "a tensor cannot be broadcast to the result's shape"
-                                              : "all tensors must have the same shape",
-                 shapes);
-        return false;
+    tn_raise(code, "%s: %s\n  called with %s", v->op->schema.name, text, shapes);
+    return false;
+}
+
+bool tni_form_check(const tni_signature *s, const tni_invocation *v) {
+    const tn_tensor *first = v->n_operands > 0 ? v->operands[0] : NULL;
+    for (uint32_t k = 0; k < s->n_operands; k++) {
+        if (operand_fits(s, first, v->operands[k])) continue;
+        return misfit(v, TN_ERR_SHAPE,
+                      s->op->form == TNI_POINTWISE
+                          ? "a tensor cannot be broadcast to the result's shape"
+                          : "all tensors must have the same shape");
     }
     for (uint32_t i = 0; i < s->n_outputs; i++) {
         const tn_meta *m = &s->outputs[i].meta;
         const int64_t want = output_elements(s, v, i);
         if (want < 0 || tni_numel(m->sizes, m->rank, 1) == want) continue;
-        tn_raise(TN_ERR_INTERNAL,
-                 "%s: result %u does not have the size its form asks for; its shape rule is "
-                 "wrong\n  called with %s",
-                 s->op->schema.name, i, shapes);
-        return false;
+        return misfit(v, TN_ERR_INTERNAL,
+                      "a result does not have the size its form asks for; its shape rule is wrong");
     }
     return true;
 }

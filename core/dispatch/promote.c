@@ -2,7 +2,8 @@
  * included.
  *
  * Tensors with dims decide; 0-dim tensors, then numbers, only raise the category (bool < integer <
- * float). SPDX-License-Identifier: Apache-2.0 */
+ * float).
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dispatch/signature.h"
 
 enum { BOOLEAN, INTEGER, FLOATING };

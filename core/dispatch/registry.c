@@ -11,8 +11,7 @@
 #include "core/dispatch/signature.h"
 #include "core/memory.h"
 
-/* ---- The snapshot
- * ----------------------------------------------------------------------------------- */
+/* ---- The snapshot ---------------------------------------------------------------------------- */
 
 typedef struct chain { /* providers of one op on every device kind, best first */
     uint64_t n;
@@ -109,8 +108,7 @@ int32_t tni_registry_intern(const char *name) {
     return id;
 }
 
-/* ---- Checking op rows
- * -------------------------------------------------------------------------------- */
+/* ---- Checking op rows ------------------------------------------------------------------------ */
 
 typedef struct problem {
     char *why;
@@ -276,8 +274,7 @@ static tni_op *op_twin(const tni_op *base) {
     return op;
 }
 
-/* ---- A transaction: everything new, made aside
- * ------------------------------------------------------------ */
+/* ---- A transaction: everything new, made aside ----------------------------------------------- */
 
 typedef struct transaction {
     const tni_rows *rows;
@@ -387,8 +384,7 @@ tn_status tni_registry_check(const tni_rows *rows, char *why, uint64_t capacity)
     return s;
 }
 
-/* ---- Committing
- * --------------------------------------------------------------------------------------------- */
+/* ---- Committing ------------------------------------------------------------------------------ */
 
 /* Best first: priority, then plugin id, then row. Never load order. */
 static bool before(const tni_provider *a, const tni_provider *b) {

@@ -1,7 +1,8 @@
 /* resolve.c - from a call never seen before to everything its signature needs.
  *
  * Order: promotion, contract, shape rule, in-place target, provider chain, plan. No kernel code
- * runs before contract and shape rule have passed. SPDX-License-Identifier: Apache-2.0 */
+ * runs before contract and shape rule have passed.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
 
@@ -44,8 +45,7 @@ static bool no_memory(const resolution *r) {
     return refuse(r, TN_ERR_NOMEM, "no memory for its signature");
 }
 
-/* ---- Operands
- * --------------------------------------------------------------------------------------------- */
+/* ---- Operands -------------------------------------------------------------------------------- */
 
 static void operand_fill(resolution *r, uint32_t k, const tni_param *p) {
     const tn_tensor *t = r->v->operands[k];
@@ -104,15 +104,14 @@ static bool operands_fill(resolution *r) {
 
 /* Inputs that overlap the target without being it are copied first: the result is as if they were
  * apart. */
-static void operands_separate(resolution *r, const uint64_t *key) {
-    uint64_t bits = r->s->op->schema.mutates ? key[3] : 0;
+static void operands_separate(resolution *r) {
+    uint64_t bits = r->s->op->schema.mutates ? r->s->key[3] : 0;
     for (uint32_t k = 1; bits && k < r->s->n_operands && k < 64; k++)
         if (bits >> k & 1 && r->s->operands[k].prepare == TNI_AS_IS)
             tni_operand_copy(r->s, k, r->v->operands[k], NULL);
 }
 
-/* ---- Arguments the contract normalises
- * --------------------------------------------------------------------- */
+/* ---- Arguments the contract normalises ------------------------------------------------------- */
 
 static void args_plain(resolution *r) {
     const tni_schema *schema = &r->s->op->schema;
@@ -145,6 +144,7 @@ static bool args_own(resolution *r) {
                  : a->tag == TN_TAG_STR                           ? a->aux / 8 + 1
                                                                   : 0;
     }
+    if (words == 0) return true;
     int64_t *at = r->s->ints = tni_alloc(words * sizeof(int64_t));
     if (at == NULL) return no_memory(r);
     for (uint32_t i = 0; i < r->s->op->schema.n_params; i++) {
@@ -283,8 +283,7 @@ static bool outputs_fill(resolution *r) {
     return true;
 }
 
-/* ---- The provider chain
- * ---------------------------------------------------------------------------------------------- */
+/* ---- The provider chain ---------------------------------------------------------------------- */
 
 static void declined(resolution *r, const tni_provider *p, int32_t reason) {
     if (r->n_refusals < CHAIN) r->refusals[r->n_refusals++] = (refusal){p, reason};
@@ -452,20 +451,24 @@ static bool resolve_kind(resolution *r) {
     return s->op->row.decompose != NULL || unsupported(r);
 }
 
-static bool resolve_all(resolution *r, const uint64_t *key) {
-    return tni_promote(r->v, &r->types) && operands_fill(r) && (operands_separate(r, key), true) &&
+static bool resolve_all(resolution *r) {
+    return tni_promote(r->v, &r->types) && operands_fill(r) && (operands_separate(r), true) &&
            (args_plain(r), true) && tni_image_make(&r->image, r->s, r->v) && contract_check(r) &&
            shape_infer(r) && outputs_fill(r) && resolve_kind(r) && args_own(r);
 }
 
-static tni_signature *signature_new(const tni_invocation *v) {
-    tni_signature *s = tni_alloc(sizeof(*s));
-    if (s) s->operands = tni_alloc((uint64_t)v->n_operands * sizeof(tni_operand) + 8);
-    if (s == NULL || s->operands == NULL) {
-        tni_free(s);
+/* Signature, operands and key in one block. */
+static tni_signature *signature_new(const tni_invocation *v, const uint64_t *key, uint64_t n_key) {
+    const uint64_t operands = v->n_operands * sizeof(tni_operand);
+    tni_signature *s = tni_alloc(sizeof(*s) + operands + n_key * sizeof(*key));
+    if (s == NULL) {
         tn_raise(TN_ERR_NOMEM, "%s: no memory for its signature", v->op->schema.name);
         return NULL;
     }
+    s->operands = (tni_operand *)(s + 1);
+    s->key = (uint64_t *)(s->operands + v->n_operands);
+    s->n_key = n_key;
+    memcpy(s->key, key, n_key * sizeof(*key));
     atomic_init(&s->refs, 1);
     s->op = v->op;
     s->n_operands = v->n_operands;
@@ -475,8 +478,8 @@ static tni_signature *signature_new(const tni_invocation *v) {
     return s;
 }
 
-tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key) {
-    tni_signature *s = signature_new(v);
+tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key, uint64_t n_key) {
+    tni_signature *s = signature_new(v, key, n_key);
     if (s == NULL) return NULL;
     resolution r;
     r.s = s;
@@ -484,7 +487,7 @@ tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key) {
     r.metas = r.few;
     r.n_metas = r.n_refusals = 0;
     r.image.many_bytes = 0;
-    bool ok = resolve_all(&r, key);
+    bool ok = resolve_all(&r);
     tni_image_free(&r.image);
     metas_free(&r);
     if (!ok) {

@@ -11,7 +11,8 @@
  * a type variable, promoted together over all arguments that carry the same letter; a dtype name is
  * required exactly; no <> on an argument takes any dtype as it is. A result without <> has the
  * dtype of the first type variable (or of the first tensor, if there is none). Depends on libc
- * only. SPDX-License-Identifier: Apache-2.0 */
+ * only.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_DISPATCH_SCHEMA_H
 #define TENON_DISPATCH_SCHEMA_H
 

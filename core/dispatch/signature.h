@@ -10,8 +10,7 @@
 #include "core/dispatch/registry.h"
 #include "core/tensor.h"
 
-/* ---- One call, unpacked
- * ------------------------------------------------------------------------------ */
+/* ---- One call, unpacked ---------------------------------------------------------------------- */
 
 enum { TNI_FLAT_OPERANDS = 24 }; /* more operands than this (long lists) go to scope memory */
 
@@ -25,8 +24,7 @@ typedef struct tni_invocation { /* a call's arguments, complete and flattened */
     tn_tensor *few[TNI_FLAT_OPERANDS];
 } tni_invocation;
 
-/* ---- Geometry
- * ------------------------------------------------------------------------------------------ */
+/* ---- Geometry -------------------------------------------------------------------------------- */
 
 typedef struct tni_geometry { /* what a kernel sees of one tensor */
     tn_dtype dtype;
@@ -44,7 +42,6 @@ typedef enum tni_prepare {
 typedef struct tni_operand {
     tni_prepare prepare;
     tni_geometry seen;               /* by the kernel */
-    tni_geometry copy;               /* for TNI_COPY: sizes of the temporary, contiguous */
     int8_t permutation[TN_MAX_RANK]; /* for TNI_COPY: dim i of the temporary is this dim of the
                                         operand */
 } tni_operand;
@@ -87,8 +84,7 @@ typedef struct tni_signature {
 void tni_signature_retain(tni_signature *);
 void tni_signature_release(tni_signature *);
 
-/* ---- Steps, in the order a call takes them
- * ---------------------------------------------------------------- */
+/* ---- Steps, in the order a call takes them --------------------------------------------------- */
 
 /* Arguments checked for life and type, defaults filled, tensors flattened. Raises; false on error.
  */
@@ -109,7 +105,7 @@ const uint64_t *tni_key(const tni_invocation *, uint64_t *n, uint64_t *hash);
 tni_signature *tni_signature_find(const tni_invocation *);
 /* Miss: promotion, contract, shape rule, forms, provider chain, plan. One reference, or NULL +
  * error. */
-tni_signature *tni_resolve(const tni_invocation *, const uint64_t *key);
+tni_signature *tni_resolve(const tni_invocation *, const uint64_t *key, uint64_t n_key);
 
 /* promote.c */
 typedef struct tni_promotion {
@@ -134,8 +130,7 @@ bool tni_geometry_contiguous(const tni_geometry *);
  */
 void tni_operand_copy(tni_signature *, uint32_t k, const tn_tensor *, const int8_t *permutation);
 
-/* ---- image.c: the call as a kernel sees it
- * ------------------------------------------------------------------ */
+/* ---- image.c: the call as a kernel sees it --------------------------------------------------- */
 
 typedef struct tni_image {
     tn_call call;

@@ -2,7 +2,8 @@
  *
  * Invariant: every number of the file is checked before it is used, nothing is allocated that the
  * file's real size or the program's own tensors do not justify, and no tensor changes before all of
- * the file has been read and found right. SPDX-License-Identifier: Apache-2.0 */
+ * the file has been read and found right.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/io/checkpoint.h"
 
 #if TENON_HAVE_JANSSON

@@ -2,7 +2,8 @@
  * codes.
  *
  * Invariant: results go to stdout, everything else to stderr; a command returns its exit code and
- * never leaves the process by itself. SPDX-License-Identifier: Apache-2.0 */
+ * never leaves the process by itself.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_COMMAND_H
 #define TENON_COMMAND_H
 

@@ -1,5 +1,6 @@
 /* request.c - parses the command line against the table; what does not fit is named, with what
- * would. SPDX-License-Identifier: Apache-2.0 */
+ * would.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
 #include "tools/command/command.h"

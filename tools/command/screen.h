@@ -1,7 +1,8 @@
 /* screen.h - what a person sees: messages, tables, colour.
  *
  * Colour is used only on a terminal and without NO_COLOR; tables look the same in a pipe, and are
- * cut to the window on a terminal. SPDX-License-Identifier: Apache-2.0 */
+ * cut to the window on a terminal.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_COMMAND_SCREEN_H
 #define TENON_COMMAND_SCREEN_H
 

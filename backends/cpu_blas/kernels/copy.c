@@ -75,8 +75,7 @@ static void copy_run(void *arg, int64_t n, char *const *at) {
         widen_items(at[0], to, at[1], from, n);
 }
 
-/* ---- Transposed: one side dense along the last dim, the other along an earlier one
- * ------------------ */
+/* ---- Transposed: one side dense along the last dim, the other along an earlier one ----------- */
 
 /* The dim d < last with dst (.., d: any, last: 1) and src (.., d: 1, last: any), or the other way
  * round; -1 if there is none, or nothing to win. */
@@ -142,8 +141,7 @@ tn_status tni_copy_run(const void *plan, tn_call *c) {
     return TN_OK;
 }
 
-/* ---- fill_
- * ------------------------------------------------------------------------------------------- */
+/* ---- fill_ ----------------------------------------------------------------------------------- */
 
 void tni_fill_supports(const tn_call *c, tn_verdict *v) {
     const tn_view *x = tni_arg(c, 0);

@@ -37,8 +37,7 @@ typedef struct plan {
 
 bool tni_gemm_own = false;
 
-/* ---- From views to a plan
- * --------------------------------------------------------------------------- */
+/* ---- From views to a plan -------------------------------------------------------------------- */
 
 /* Strides as BLAS takes them: one is 1, the other (the leading dimension) covers the row or column.
  */
@@ -147,8 +146,7 @@ tn_status tni_gemm_plan(tn_call *c, tn_plan *out) {
 
 void tni_gemm_drop(void *data) { tn_plugin_host->free(tn_plugin_self, data); }
 
-/* ---- Running
- * -------------------------------------------------------------------------------------------- */
+/* ---- Running --------------------------------------------------------------------------------- */
 
 typedef struct job {
     const plan *p;

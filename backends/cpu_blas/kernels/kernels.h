@@ -118,8 +118,7 @@ extern const tni_vec_table *tni_vec;
 const tni_vec_table *tni_vec_find(const char *name);
 void tni_vec_select(const tni_vec_table *);
 
-/* ---- Helpers ------------------------------------------------------------------------------------
- */
+/* ---- Helpers --------------------------------------------------------------------------------- */
 
 static inline int64_t tni_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t tni_max(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -172,8 +171,7 @@ typedef struct tni_runs {
 
 void tni_runs_walk(const tn_call *c, tni_runs *r); /* rank >= 1; in parallel */
 
-/* ---- Rows
- * ------------------------------------------------------------------------------------------ */
+/* ---- Rows ------------------------------------------------------------------------------------ */
 
 typedef struct tni_ewise_op { /* tn_kernel.user of elementwise rows */
     uint8_t index;            /* TNI_EW_* */

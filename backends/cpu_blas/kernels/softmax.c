@@ -69,8 +69,7 @@ tn_status tni_log_softmax_bwd_run(const void *plan, tn_call *c) {
     return (void)plan, run_two(c, tni_vec->log_softmax_bwd);
 }
 
-/* ---- cross_entropy(x[N,C], target[N]): mean of log(sum(exp(x))) - x[target]
- * ------------------------ */
+/* ---- cross_entropy(x[N,C], target[N]): mean of log(sum(exp(x))) - x[target] ------------------ */
 
 static void answer_contiguous(tn_verdict *v, const tn_view *x, const tn_view *target) {
     const bool plain = tni_is_contiguous(x) && tni_is_contiguous(target);

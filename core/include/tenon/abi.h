@@ -62,8 +62,7 @@ enum { TN_OK = 0 };
 enum { TN_STATUS_LIST(TN_STATUS_ENUM) TN_STATUS_COUNT };
 #undef TN_STATUS_ENUM
 
-/* ---- Frozen PODs: their layout never changes
- * ----------------------------------------------------- */
+/* ---- Frozen PODs: their layout never changes ------------------------------------------------- */
 
 typedef struct tn_dtype { /* = DLDataType */
     uint8_t code;         /* 0 int, 1 unsigned, 2 float, 4 bfloat, 6 bool */
@@ -110,8 +109,7 @@ typedef struct tn_meta { /* what a tensor is, without its bytes */
 typedef struct tn_tensor tn_tensor;       /* the core's; opaque */
 typedef struct tn_generator tn_generator; /* the core's; opaque */
 
-/* ---- Values: 16 bytes, tagged, borrowed; unused bits are zero
- * -------------------------------------- */
+/* ---- Values: 16 bytes, tagged, borrowed; unused bits are zero -------------------------------- */
 
 enum {
     TN_TAG_NONE = 0,
@@ -228,8 +226,7 @@ static inline bool tn_dtype_is(tn_dtype a, tn_dtype b) {
     return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
 }
 
-/* ---- Making values (what generated wrappers do)
- * ------------------------------------------------------ */
+/* ---- Making values (what generated wrappers do) ---------------------------------------------- */
 
 static inline tn_value tn_value_none(void) {
     tn_value v;
@@ -303,8 +300,7 @@ static inline tn_value tn_value_rng(const tn_rng *r) {
     return v;
 }
 
-/* ---- Shape rules: metadata in, metadata out
- * ---------------------------------------------------------- */
+/* ---- Shape rules: metadata in, metadata out -------------------------------------------------- */
 
 typedef struct tn_infer tn_infer;
 struct tn_infer {
@@ -324,8 +320,7 @@ struct tn_infer {
 typedef tn_status (*tn_shape_fn)(
     tn_infer *); /* [any-thread] pure; must bound every size it computes */
 
-/* ---- Kernels
- * --------------------------------------------------------------------------------------- */
+/* ---- Kernels --------------------------------------------------------------------------------- */
 
 enum { /* tn_call.flags */
        TN_CALL_DETERMINISTIC = 1u << 0,
@@ -413,8 +408,7 @@ typedef struct tn_kernel { /* one row of a provider's table */
 
 enum { TN_KERNEL_NONDETERMINISTIC = 1u << 0 }; /* not chosen in deterministic mode */
 
-/* ---- Ops
- * ------------------------------------------------------------------------------------------- */
+/* ---- Ops ------------------------------------------------------------------------------------- */
 
 enum { /* tn_op.traits */
        TN_OP_RANDOM =
@@ -446,8 +440,7 @@ typedef struct tn_op { /* one row of an op library */
                            uint32_t n_outs); /* (optional) written in ops; tensors are handles */
 } tn_op;
 
-/* ---- What the host offers
- * ------------------------------------------------------------------------------ */
+/* ---- What the host offers -------------------------------------------------------------------- */
 
 typedef struct tn_plugin
     tn_plugin; /* the core's handle of a plugin; first argument of every service */
@@ -492,8 +485,7 @@ typedef struct tn_host {
     void (*describe)(tn_plugin *, const char *text);
 } tn_host;
 
-/* ---- tn.ops/0: calling ops from op libraries (draft)
- * ------------------------------------------------------ */
+/* ---- tn.ops/0: calling ops from op libraries (draft) ----------------------------------------- */
 
 typedef struct tn_op_ref { /* frozen; id is filled at the first call */
     const char *name;
@@ -562,8 +554,7 @@ typedef struct tn_plugin_desc {
 /* Describes the plugin, or returns NULL and says why not in *why (a static string). */
 typedef const tn_plugin_desc *(*tn_plugin_query_fn)(const tn_hello *, const char **why);
 
-/* ---- The note: identity that can be read without running the plugin
- * ------------------------------------------ */
+/* ---- The note: identity that can be read without running the plugin -------------------------- */
 
 #define TN_NOTE_OWNER    "Tenon"
 #define TN_NOTE_IDENTITY 1 /* "key=value\n" lines */
@@ -619,8 +610,7 @@ extern TN_HIDDEN const tn_ops *tn_plugin_ops; /* NULL in a host without tn.ops/0
 #define TN_ENTRY __attribute__((visibility("default")))
 #endif
 
-/* ---- Small conveniences
- * -------------------------------------------------------------------------------------- */
+/* ---- Small conveniences ---------------------------------------------------------------------- */
 
 static inline uint64_t tn_strlen(const char *s) {
     uint64_t n = 0;

@@ -24,8 +24,7 @@ extern "C" {
 #define TN_VERSION "0.1.0"
 TN_API const char *tn_version(void); /* of the library that runs */
 
-/* ---- Errors
- * -------------------------------------------------------------------------------------- */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 TN_API tn_status tn_error(void); /* the pending error's code, or TN_OK */
 TN_API const char *
@@ -37,8 +36,7 @@ TN_API const char *tn_status_text(tn_status); /* "shapes do not fit" */
 TN_API tn_status tn_raise(tn_status code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* ---- Start (optional: the first op call does it)
- * ---------------------------------------------------- */
+/* ---- Start (optional: the first op call does it) --------------------------------------------- */
 
 typedef struct tn_init_opts {
     bool safe_mode; /* only math and cpu_ref, from the compiled-in folder; environment ignored */
@@ -48,8 +46,7 @@ typedef struct tn_init_opts {
 TN_API tn_status
 tn_init(const tn_init_opts *opts); /* NULL = defaults; once; loads the standard set */
 
-/* ---- Scopes
- * ---------------------------------------------------------------------------------------- */
+/* ---- Scopes ---------------------------------------------------------------------------------- */
 
 typedef struct tn_scope {
     uint64_t mark;
@@ -57,8 +54,8 @@ typedef struct tn_scope {
 } tn_scope;
 
 TN_API tn_scope tn_scope_push(void);
-TN_API tn_status
-    tn_scope_pop(tn_scope); /* frees what the scope owns, and scopes left open above it;
+TN_API
+tn_status tn_scope_pop(tn_scope); /* frees what the scope owns, and scopes left open above it;
                                SCOPE if foreign or stale. Works while an error is pending. */
 TN_API tn_status tn_scope_pop_with(tn_scope, tn_tensor *const *kept,
                                    int64_t n); /* kept move to the parent; NULLs skipped */
@@ -68,8 +65,7 @@ TN_API tn_tensor *
 tn_keep(tn_tensor *);                  /* outlives its scope, until tn_drop; returns its argument */
 TN_API tn_status tn_drop(tn_tensor *); /* ends one tn_keep; NULL is fine */
 
-/* ---- Making tensors: on the current device, in the current scope
- * -------------------------------------- */
+/* ---- Making tensors: on the current device, in the current scope ----------------------------- */
 
 #ifndef __cplusplus
 #define TN_INTS(...)                                                                               \
@@ -89,8 +85,7 @@ TN_API tn_tensor *
 tn_scalar(double); /* 0-dim; gives way to other dtypes in promotion, as a Python number */
 TN_API tn_tensor *tn_scalar_of(tn_value number); /* the same for bool, int or float */
 
-/* ---- Asking tensors
- * ----------------------------------------------------------------------------------- */
+/* ---- Asking tensors -------------------------------------------------------------------------- */
 
 TN_API int64_t tn_rank(tn_tensor *); /* -1 on error */
 TN_API int64_t tn_size(tn_tensor *,
@@ -113,8 +108,7 @@ TN_API tn_status tn_write(tn_tensor *, const void *in,
 TN_API const char *
 tn_to_string(tn_tensor *); /* "f32[2,3] [[1, 2, 3], ...]"; belongs to the scope */
 
-/* ---- Calling ops (what generated wrappers do)
- * ----------------------------------------------------------- */
+/* ---- Calling ops (what generated wrappers do) ------------------------------------------------ */
 
 /* Calls op with n_args values (missing trailing ones take their defaults). n_outs must be the
  * number of visible results. Results belong to the current scope. Mutated arguments are returned as
@@ -153,8 +147,7 @@ TN_API const char *tn_op_providers(const char *op, const char *device_kind);
 TN_API tn_status tn_op_sample(const char *op, int64_t i, tn_dtype, uint64_t seed, tn_value *values,
                               uint32_t *n_values);
 
-/* ---- How ops run: per-thread settings
- * --------------------------------------------------------------------- */
+/* ---- How ops run: per-thread settings -------------------------------------------------------- */
 
 TN_API bool tn_set_deterministic(bool on); /* returns what it was */
 TN_API tn_status tn_use_provider(
@@ -167,8 +160,7 @@ TN_API void tn_generator_free(tn_generator *);
 TN_API tn_status tn_generator_seed(tn_generator *,
                                    uint64_t seed); /* NULL = the process's default generator */
 
-/* ---- Autograd
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Autograd -------------------------------------------------------------------------------- */
 
 TN_API tn_status tn_set_requires_grad(tn_tensor *, bool); /* leaves of floating dtype only */
 TN_API bool tn_requires_grad(tn_tensor *); /* a leaf that does, or a result that depends on one */

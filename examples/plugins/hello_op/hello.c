@@ -1,5 +1,6 @@
 /* hello.c - a plugin with one op and its kernel. It includes nothing of Tenon but tenon/abi.h and
- * what opgen made of hello.ops. SPDX-License-Identifier: Apache-2.0 */
+ * what opgen made of hello.ops.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 
 #include "hello_ops.h"
