@@ -177,6 +177,7 @@ TEST_F(Dispatch, DropsPlansWhenTheRegistryChanges) {
     ASSERT_EQ(tn_op_add(&row), TN_OK) << tn_error_message();
     times(f32({1, 2, 3, 4, 5, 6}, {6}), 2);
     EXPECT_EQ(fast.plan, 2);
+    EXPECT_GE(fast.drop, 1) << "a plan is freed once nobody can find it";
 }
 
 // ---- The provider chain

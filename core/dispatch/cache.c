@@ -19,7 +19,7 @@ typedef struct tni_local_cache {
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static tni_signature *g_buckets[SHARED_BUCKETS];
-static uint64_t g_count;
+static uint64_t g_count, g_epoch; /* of the registry, when the newest entry was put */
 
 /* ---- Lifetime of a signature ----------------------------------------------------------------- */
 
@@ -209,10 +209,12 @@ static void shared_clear_locked(void) {
     g_count = 0;
 }
 
-/* A full table is emptied: threads keep what they use, the rest is resolved again. */
+/* A full table is emptied, and so is one of an older registry: threads keep what they use, the rest
+ * is resolved again. */
 static void shared_put(tni_signature *s) {
     pthread_mutex_lock(&g_lock);
-    if (g_count >= SHARED_LIMIT) shared_clear_locked();
+    if (g_count >= SHARED_LIMIT || g_epoch != s->epoch) shared_clear_locked();
+    g_epoch = s->epoch;
     tni_signature_retain(s);
     s->next = g_buckets[s->hash % SHARED_BUCKETS];
     g_buckets[s->hash % SHARED_BUCKETS] = s;
