@@ -163,10 +163,8 @@ static bool args_own(resolution *r) {
 static void infer_fail(tn_infer *in, tn_status code, const char *text, uint64_t len) {
     resolution *r = (resolution *)((char *)in - offsetof(resolution, infer));
     char copy[400];
-    if (text == NULL) len = 0;
-    if (len >= sizeof(copy)) len = sizeof(copy) - 1;
-    if (len > 0) memcpy(copy, text, len);
-    copy[len] = 0;
+    const int n = len < sizeof(copy) ? (int)len : (int)sizeof(copy) - 1;
+    snprintf(copy, sizeof(copy), "%.*s", text ? n : 0, text ? text : "");
     refuse(r, code, copy);
 }
 
