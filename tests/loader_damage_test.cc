@@ -83,9 +83,10 @@ std::vector<size_t> interesting(const string &file) {
 // A flipped bit of code can make a plugin that loads, in the probe too. Nothing else may be mapped.
 void expect_mapped_only_if_the_probe_agreed(const string &path) {
     if (!is_mapped(path)) return;
-    for (const Line &line : why(path))
-        if (line.stage == "probe")
-            EXPECT_TRUE(line.ok && line.detail.find("it load") != string::npos) << line.detail;
+    for (const Line &line : why(path)) {
+        if (line.stage != "probe") continue;
+        EXPECT_TRUE(line.ok && line.detail.find("it load") != string::npos) << line.detail;
+    }
 }
 
 // The file is one whose start always declines, so no flip may end in a loaded plugin: either the

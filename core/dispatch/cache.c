@@ -73,7 +73,7 @@ static bool key_room(tni_local_cache *c, uint64_t words) {
 
 /* Most words a call can need. */
 static uint64_t key_bound(const tni_invocation *v) {
-    uint64_t n = 8 + (uint64_t)v->n_operands * (2 + 2 * TN_MAX_RANK);
+    uint64_t n = 9 + (uint64_t)v->n_operands * (2 + 2 * TN_MAX_RANK);
     if (!v->op->lists) return n + 2 * TNI_MAX_ARGS;
     for (uint32_t i = 0; i < v->op->n_args; i++) {
         const tn_value *a = &v->args[i];
@@ -158,6 +158,14 @@ static uint64_t mix(const uint64_t *key, uint64_t n) {
     return h;
 }
 
+/* Bit i: run-time argument i has its default. Kernels that do not know the argument may run then only. */
+static uint64_t runtime_defaults(const tni_invocation *v) {
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < v->op->n_args; i++)
+        if (v->op->runtime_args >> i & 1) bits |= (uint64_t)tni_arg_is_default(v, i) << i;
+    return bits;
+}
+
 const uint64_t *tni_key(const tni_invocation *v, uint64_t *n, uint64_t *hash) {
     const tni_state *st = tni_state_get();
     tni_local_cache *c = local_cache();
@@ -176,6 +184,7 @@ const uint64_t *tni_key(const tni_invocation *v, uint64_t *n, uint64_t *hash) {
         bool plain = v->op->types[i] > TNI_TENSORS;
         if (plain && !(v->op->runtime_args >> i & 1)) at = key_plain(at, &v->args[i]);
     }
+    if (v->op->runtime_args) *at++ = runtime_defaults(v);
     *n = (uint64_t)(at - c->key);
     *hash = mix(c->key, *n);
     return c->key;
@@ -198,28 +207,38 @@ static tni_signature *shared_find(const uint64_t *key, uint64_t n, uint64_t hash
     return s;
 }
 
-static void shared_clear_locked(void) {
+/* Takes all entries out. They are released by the caller, without the lock: that may run plugins' code. */
+static tni_signature *shared_take_all_locked(void) {
+    tni_signature *all = NULL;
     for (int i = 0; i < SHARED_BUCKETS; i++) {
         while (g_buckets[i]) {
             tni_signature *s = g_buckets[i];
             g_buckets[i] = s->next;
-            tni_signature_release(s);
+            s->next = all;
+            all = s;
         }
     }
     g_count = 0;
+    return all;
 }
 
 /* A full table is emptied, and so is one of an older registry: threads keep what they use, the rest
  * is resolved again. */
 static void shared_put(tni_signature *s) {
+    tni_signature *old = NULL;
     pthread_mutex_lock(&g_lock);
-    if (g_count >= SHARED_LIMIT || g_epoch != s->epoch) shared_clear_locked();
+    if (g_count >= SHARED_LIMIT || g_epoch != s->epoch) old = shared_take_all_locked();
     g_epoch = s->epoch;
     tni_signature_retain(s);
     s->next = g_buckets[s->hash % SHARED_BUCKETS];
     g_buckets[s->hash % SHARED_BUCKETS] = s;
     g_count++;
     pthread_mutex_unlock(&g_lock);
+    while (old) {
+        tni_signature *next = old->next;
+        tni_signature_release(old);
+        old = next;
+    }
 }
 
 static tni_signature *miss(const tni_invocation *v, const uint64_t *key, uint64_t n, uint64_t hash,
@@ -241,6 +260,8 @@ tni_signature *tni_signature_find(const tni_invocation *v) {
     tni_signature *s = shared_find(key, n, hash, epoch);
     if (s == NULL) s = miss(v, key, n, hash, epoch);
     if (s == NULL) return NULL;
-    tni_signature_release(*slot);
-    return *slot = s;
+    tni_signature *old = *slot;
+    *slot = s;
+    tni_signature_release(old);
+    return s;
 }

@@ -308,7 +308,9 @@ static tn_status call_view(frame *f) {
 /* Takes references on what a decomposition returned, while its scope still holds it. */
 static tn_status decomposed_take(frame *f, const tn_value *outs, uint32_t n) {
     const tni_op *op = f->v.op;
-    bool list = n == 1 && outs[0].tag == TN_TAG_TENSORS;
+    bool list = op->schema.n_results == 1 && op->schema.results[0].list;
+    if (list && (outs[0].tag != TN_TAG_TENSORS || (outs[0].aux > 0 && outs[0].tensors == NULL)))
+        return tn_raise(TN_ERR_INTERNAL, "%s: its decomposition gave no list", op->schema.name);
     uint32_t count = list ? outs[0].aux : n;
     if (!results_room(f, count)) return tn_error();
     for (uint32_t i = 0; i < count; i++) {

@@ -112,8 +112,12 @@ static bool parse_shape(tni_lex *l, const tni_schema *s, tni_contract *c, tni_co
     return tni_lex_take(l, "]") || tni_lex_fail(l, l->p, "',' or ']'");
 }
 
-static bool parse_dim_of(tni_lex *l, const tni_schema *s, tni_contract_item *it) {
+static bool parse_dim_of(tni_lex *l, const tni_schema *s, const tni_contract *c,
+                         tni_contract_item *it) {
     const tni_type type = s->params[it->param].type;
+    for (uint32_t i = 0; i < c->n_items; i++) /* each is normalised once: room is reckoned so */
+        if (c->items[i].kind == TNI_ITEM_DIM && c->items[i].param == it->param)
+            return tni_lex_fail(l, l->p, "one dim(...) per argument");
     it->kind = TNI_ITEM_DIM;
     if (type != TNI_INT && type != TNI_INTS)
         return tni_lex_failf(l, l->p, "expected an int or int[] before dim(...), found %s",
@@ -172,7 +176,7 @@ static bool parse_item(tni_lex *l, const tni_schema *s, tni_contract *c) {
     tni_contract_item *it = &c->items[c->n_items];
     if (!parse_param_name(l, s, &it->param) || !tni_lex_need(l, ":")) return false;
     const bool ok = tni_lex_take(l, "[")      ? parse_shape(l, s, c, it)
-                    : tni_lex_word(l, "dim")  ? parse_dim_of(l, s, it)
+                    : tni_lex_word(l, "dim")  ? parse_dim_of(l, s, c, it)
                     : tni_lex_word(l, "rank") ? parse_rank(l, s, it)
                                               : parse_range(l, s, it);
     c->n_items += ok;

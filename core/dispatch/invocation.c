@@ -135,6 +135,26 @@ bool tni_invocation_fill(tni_invocation *v, const tni_op *op, const tn_value *ar
     return find_device(v);
 }
 
+const tni_param *tni_operand_param(const tni_invocation *v, uint32_t k) {
+    uint32_t i = 0;
+    for (uint32_t end = 0; i < v->op->n_args; i++) {
+        end += tni_arg_tensors(v->op, v->args, i);
+        if (k < end) break;
+    }
+    return &v->op->schema.params[i];
+}
+
+bool tni_arg_is_default(const tni_invocation *v, uint32_t i) {
+    const tn_value *a = &v->args[i], *def = &v->op->schema.params[i].def;
+    if (a->tag == TN_TAG_TENSOR) return a->tensor == NULL;
+    if (a->tag != def->tag || a->aux != def->aux)
+        return a->tag == TN_TAG_RNG && def->tag == TN_TAG_NONE;
+    if (a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS)
+        return a->aux == 0 || memcmp(a->ints, def->ints, a->aux * sizeof(int64_t)) == 0;
+    if (a->tag == TN_TAG_STR) return memcmp(a->str, def->str, a->aux) == 0;
+    return a->i == def->i;
+}
+
 uint64_t tni_invocation_text(const tni_invocation *v, char *out, uint64_t capacity) {
     uint64_t n = 0;
     uint32_t k = 0;

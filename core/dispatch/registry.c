@@ -174,6 +174,8 @@ static tn_status keep_parse(tni_op *op, const problem *p) {
 /* A form needs what it speaks of. */
 static tn_status form_check(const tni_op *op, const problem *p) {
     const tni_schema *s = &op->schema;
+    if ((op->form == TNI_REDUCE || op->form == TNI_ALONG) && s->mutates)
+        return refuse(p, TN_ERR_PLUGIN, s->name, "form", "cannot write its arguments; use strided");
     if ((op->form == TNI_REDUCE || op->form == TNI_ALONG) &&
         (s->n_params == 0 || s->params[0].type != TNI_TENSOR || tni_schema_param(s, "dim") < 0))
         return refuse(p, TN_ERR_PLUGIN, s->name, "form",
@@ -181,7 +183,8 @@ static tn_status form_check(const tni_op *op, const problem *p) {
     if (op->form == TNI_POINTWISE && s->n_results != 1)
         return refuse(p, TN_ERR_PLUGIN, s->name, "form", "pointwise ops have one result");
     if ((op->row.traits & TN_OP_INPLACE) &&
-        (op->form != TNI_POINTWISE || s->mutates || s->params[0].type != TNI_TENSOR))
+        (op->form != TNI_POINTWISE || s->mutates || s->n_params == 0 ||
+         s->params[0].type != TNI_TENSOR || s->params[0].optional || s->results[0].list))
         return refuse(p, TN_ERR_PLUGIN, s->name, "traits",
                       "in-place twins exist for pointwise ops of a tensor only");
     return TN_OK;

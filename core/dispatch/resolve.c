@@ -77,6 +77,9 @@ static bool operand_check(const resolution *r, uint32_t k, const tni_param *p) {
                  p->name);
         return refuse(r, TN_ERR_INVALID, text);
     }
+    const tn_dtype wanted = p->variable ? tni_promotion_of(&r->types, p->variable) : t->dtype;
+    if (p->mutated && !tn_dtype_is(wanted, t->dtype))
+        return refuse(r, TN_ERR_DTYPE, "all tensors that are written must have one dtype");
     if (p->mutated && t->flags & TNI_WRAPPED) {
         snprintf(text, sizeof(text), "argument '%s' is written, but it is a mere number", p->name);
         return refuse(r, TN_ERR_INVALID, text);
@@ -102,13 +105,16 @@ static bool operands_fill(resolution *r) {
     return true;
 }
 
-/* Inputs that overlap the target without being it are copied first: the result is as if they were
- * apart. */
-static void operands_separate(resolution *r) {
+/* Inputs that overlap the target without being it are copied first: as if they were apart. */
+static bool operands_separate(resolution *r) {
     uint64_t bits = r->s->op->schema.mutates ? r->s->key[3] : 0;
-    for (uint32_t k = 1; bits && k < r->s->n_operands && k < 64; k++)
-        if (bits >> k & 1 && r->s->operands[k].prepare == TNI_AS_IS)
-            tni_operand_copy(r->s, k, r->v->operands[k], NULL);
+    for (uint32_t k = 1; bits && k < r->s->n_operands && k < 64; k++) {
+        if (!(bits >> k & 1) || r->s->operands[k].prepare != TNI_AS_IS) continue;
+        if (tni_operand_param(r->v, k)->mutated)
+            return refuse(r, TN_ERR_INVALID, "tensors that are written overlap; clone one of them");
+        tni_operand_copy(r->s, k, r->v->operands[k], NULL);
+    }
+    return true;
 }
 
 /* ---- Arguments the contract normalises ------------------------------------------------------- */
@@ -318,10 +324,9 @@ static void report_fallback(const resolution *r, const tni_provider *chosen) {
 }
 
 /* An argument the kernel does not know must have its default. */
-static bool arguments_known(const tni_signature *s, const tni_invocation *v,
-                            const tni_provider *p) {
-    for (uint32_t i = p->row.n_args; p->row.n_args > 0 && i < s->op->schema.n_params; i++)
-        if (memcmp(&v->args[i], &s->op->schema.params[i].def, sizeof(tn_value)) != 0) return false;
+static bool arguments_known(const tni_invocation *v, const tni_provider *p) {
+    for (uint32_t i = p->row.n_args; p->row.n_args > 0 && i < v->op->n_args; i++)
+        if (!tni_arg_is_default(v, i)) return false;
     return true;
 }
 
@@ -338,7 +343,7 @@ static bool eligible(resolution *r, const tni_provider *p) {
         reason = TN_REASON_DTYPE;
     else if (p->row.flags & TN_KERNEL_NONDETERMINISTIC && r->s->call_flags & TN_CALL_DETERMINISTIC)
         reason = TN_REASON_NONDETERMINISTIC;
-    else if (!arguments_known(r->s, r->v, p))
+    else if (!arguments_known(r->v, p))
         reason = TN_REASON_ARGUMENTS;
     if (reason >= 0) declined(r, p, reason);
     return reason < 0;
@@ -358,11 +363,8 @@ static bool supports(resolution *r, const tni_provider *p) {
     if (verdict.answer != TN_YES_IF) return verdict.answer == TN_YES;
     for (uint32_t k = 0; k < r->s->n_operands; k++) {
         const tn_tensor *t = r->v->operands[k];
-        bool written = false;
-        for (uint32_t i = 0; i < r->s->n_outputs; i++)
-            written = written || r->s->outputs[i].target == (int32_t)k;
         if (t == NULL || tni_geometry_contiguous(&r->s->operands[k].seen)) continue;
-        if (written || r->s->op->form != TNI_STRIDED) {
+        if (tni_operand_param(r->v, k)->mutated || r->s->op->form != TNI_STRIDED) {
             declined(r, p, TN_REASON_LAYOUT);
             return false;
         }
@@ -441,8 +443,9 @@ static bool resolve_kind(resolution *r) {
         return s->viewed >= 0 || refuse(r, TN_ERR_INTERNAL, "a view of nothing");
     }
     if (s->n_outputs > 0 && !tni_form_check(s, r->v)) return false;
-    if (!tni_must_decompose(r->v) && (s->n_outputs > 0 || s->op->schema.n_results == 0) &&
-        tni_form_apply(s, r->v) && image_again(r) && chain_ask(r))
+    if (!tni_must_decompose(r->v) && !s->list_result &&
+        (s->n_outputs > 0 || s->op->schema.n_results == 0) && tni_form_apply(s, r->v) &&
+        image_again(r) && chain_ask(r))
         return true;
     s->kind = TNI_SIG_DECOMPOSE;
     if (tn_error() != TN_OK) return false;
@@ -450,7 +453,7 @@ static bool resolve_kind(resolution *r) {
 }
 
 static bool resolve_all(resolution *r) {
-    return tni_promote(r->v, &r->types) && operands_fill(r) && (operands_separate(r), true) &&
+    return tni_promote(r->v, &r->types) && operands_fill(r) && operands_separate(r) &&
            (args_plain(r), true) && tni_image_make(&r->image, r->s, r->v) && contract_check(r) &&
            shape_infer(r) && outputs_fill(r) && resolve_kind(r) && args_own(r);
 }
@@ -493,7 +496,6 @@ tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key, uint64_
         return NULL;
     }
     rng_need(s);
-    for (uint32_t k = 0; k < s->n_operands; k++)
-        s->prepares = s->prepares || s->operands[k].prepare != TNI_AS_IS;
+    for (uint32_t k = 0; k < s->n_operands; k++) s->prepares |= s->operands[k].prepare != TNI_AS_IS;
     return s;
 }

@@ -261,18 +261,20 @@ static bool parse_params(tni_lex *l, tni_schema *s) {
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
+static bool is_one_tensor(const tni_param *p) { return p->type == TNI_TENSOR && !p->optional; }
+
 /* What a result refers to must exist among the parameters. */
 static bool check_result(tni_lex *l, const char *at, const tni_schema *s, const annotation *a) {
     bool alias = a->alias == 0, variable = a->variable == 0;
     for (uint32_t i = 0; i < s->n_params; i++) {
-        alias |= s->params[i].alias == a->alias;
+        alias |= s->params[i].alias == a->alias && is_one_tensor(&s->params[i]);
         variable |= s->params[i].variable == a->variable;
     }
     if (a->mutated)
         return tni_lex_failf(l, at, "expected (%c) on a result, found (%c!)", a->alias, a->alias);
     if (!alias)
-        return tni_lex_failf(l, at, "expected an alias of an argument, found (%c), which none has",
-                             a->alias);
+        return tni_lex_failf(
+            l, at, "expected an alias of one tensor that is always there, found (%c)", a->alias);
     if (!variable)
         return tni_lex_failf(l, at,
                              "expected a type variable of an argument, found <%c>, which none has",

@@ -94,6 +94,11 @@ static inline uint32_t tni_arg_tensors(const tni_op *op, const tn_value *args, u
     return op->types[i] == TNI_TENSOR ? 1 : op->types[i] == TNI_TENSORS ? args[i].aux : 0;
 }
 
+/* The parameter that operand k belongs to. */
+const tni_param *tni_operand_param(const tni_invocation *, uint32_t k);
+/* Does argument i have its default, by value? */
+bool tni_arg_is_default(const tni_invocation *, uint32_t i);
+
 /* Only its inner ops can be recorded: the op must be decomposed although a kernel exists. */
 static inline bool tni_must_decompose(const tni_invocation *v) {
     return v->recording && !v->op->row.derivative && v->op->row.decompose && !v->op->row.no_grad;
