@@ -18,8 +18,7 @@ typedef struct refusal { /* who declined, and why */
     int32_t reason;
 } refusal;
 
-/* What only lives while one signature is made: on the stack, and never zeroed as a whole (a miss
- * would spend more on that than on its work). */
+/* Lives while one signature is made; on the stack and not zeroed, which would cost a miss. */
 typedef struct resolution {
     tni_signature *s;
     const tni_invocation *v;
