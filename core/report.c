@@ -85,3 +85,11 @@ void tni_text_format(char *out, uint64_t capacity, const char *format, ...) {
     va_end(list);
     tni_text_clean(out);
 }
+
+bool tni_no(const tni_problem *p, const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    if (p->capacity > 0) vsnprintf(p->why, p->capacity, format, list);
+    va_end(list);
+    return false;
+}

@@ -40,6 +40,14 @@ tn_status tni_report_fail(tni_report *, tni_stage, tn_status, const char *fix, c
 /* Raises the failure as four lines: file, stage, cause, fix. Returns the pending code. */
 tn_status tni_report_raise(const tni_report *, const char *path);
 
+/* Where a check says what is wrong. */
+typedef struct tni_problem {
+    char *why;
+    uint64_t capacity;
+} tni_problem;
+/* Says it; false, so that a check can end in it. */
+bool tni_no(const tni_problem *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 bool tni_text_valid(const char *text, uint64_t len); /* UTF-8 without control characters */
 void tni_text_clean(char *text);                     /* makes it so, with '?' for what is not */
 /* snprintf, then clean. */
