@@ -1,4 +1,4 @@
-// math_fixture_test.cc - replays what PyTorch computed (fixtures/math_fixtures.txt) through every
+// math_fixture_test.cc - replays what PyTorch computed (fixtures/math/*.txt) through every
 // loaded kernel provider: values, gradients, in-place twins, in every floating dtype.
 //
 // Inputs are exact in every dtype, so a difference is the op's. Tolerances are stated below.
@@ -20,7 +20,7 @@ namespace {
 // -------------------------------------------------------------------------------------
 
 struct Array {
-    std::string kind; // "f", "i64", "bool"
+    std::string kind; // "f": the dtype under test; else the name of one
     Shape sizes;
     Numbers numbers;
     bool grad = false;
@@ -31,11 +31,12 @@ struct Arg {
     std::vector<Array> arrays;
     double number = 0;
     Shape ints;
+    Numbers floats;
     std::string word;
 };
 
 struct Case {
-    std::string op;
+    std::string op, file;
     int line = 0;
     std::vector<Arg> args;
     std::vector<Array> outs;
@@ -51,6 +52,13 @@ Shape to_shape(const std::string &word) {
     if (word == "-") return out;
     std::stringstream in(word);
     for (std::string item; std::getline(in, item, ',');) out.push_back(std::stoll(item));
+    return out;
+}
+
+Numbers to_numbers(const std::string &word) {
+    Numbers out;
+    std::stringstream in(word);
+    for (std::string item; std::getline(in, item, ',');) out.push_back(to_number(item));
     return out;
 }
 
@@ -85,6 +93,7 @@ void read_arg(Case &c, const std::string &tag, std::istream &in, int &list_left)
         in >> a.word;
         a.number = to_number(a.word);
         if (tag == "I") a.ints = to_shape(a.word);
+        if (tag == "F") a.floats = to_numbers(a.word);
     }
     c.args.push_back(a);
 }
@@ -103,10 +112,9 @@ void read_result(Case &c, const std::string &tag, std::istream &in) {
         c.grads.push_back(rest(in));
 }
 
-std::vector<Case> read_cases() {
-    const char *path = std::getenv("MATH_FIXTURES");
-    std::ifstream file(path ? path : "tests/fixtures/math_fixtures.txt");
-    std::vector<Case> cases;
+void read_file(const std::string &path, std::vector<Case> *cases) {
+    std::ifstream file(path);
+    ASSERT_TRUE(file) << path;
     std::string text;
     int list_left = 0;
     for (int number = 1; std::getline(file, text); number++) {
@@ -114,15 +122,24 @@ std::vector<Case> read_cases() {
         std::string tag;
         if (!(in >> tag) || tag[0] == '#' || tag == "end") continue;
         if (tag == "case") {
-            cases.emplace_back();
-            cases.back().line = number;
-            in >> cases.back().op;
+            cases->emplace_back();
+            cases->back().file = path.substr(path.rfind('/') + 1);
+            cases->back().line = number;
+            in >> cases->back().op;
         } else if (tag == "out" || tag == "cot" || tag == "grad") {
-            read_result(cases.back(), tag, in);
+            read_result(cases->back(), tag, in);
         } else {
-            read_arg(cases.back(), tag, in, list_left);
+            read_arg(cases->back(), tag, in, list_left);
         }
     }
+}
+
+// MATH_FIXTURES: the files, separated by spaces.
+std::vector<Case> read_cases() {
+    const char *paths = std::getenv("MATH_FIXTURES");
+    std::stringstream in(paths ? paths : "");
+    std::vector<Case> cases;
+    for (std::string path; in >> path;) read_file(path, &cases);
     return cases;
 }
 
@@ -142,10 +159,25 @@ tn_tensor *convert(tn_tensor *t, tn_dtype dtype) {
     return tn_op_call(&op, args, 2, &out, 1) == TN_OK ? out.tensor : nullptr;
 }
 
+tn_dtype dtype_named(const std::string &name) {
+    for (const tn_dtype d :
+         {TN_BOOL, TN_U8, TN_I8, TN_I16, TN_I32, TN_I64, TN_F16, TN_BF16, TN_F32, TN_F64})
+        if (name == tn_dtype_name(d)) return d;
+    ADD_FAILURE() << "no dtype is called " << name;
+    return TN_F64;
+}
+
+// Integers must agree exactly.
+double tolerance_of(tn_dtype dtype) {
+    for (const Precision &p : precisions)
+        if (tn_dtype_is(p.dtype, dtype)) return p.tolerance;
+    return 0;
+}
+
 tn_tensor *make(const Array &a, tn_dtype floating) {
     tn_tensor *t = tn_from(a.numbers.data(), ints(a.sizes), TN_F64);
     if (a.kind == "f") return tn_dtype_is(floating, TN_F64) ? t : convert(t, floating);
-    return convert(t, a.kind == "bool" ? TN_BOOL : TN_I64);
+    return convert(t, dtype_named(a.kind));
 }
 
 Numbers read(tn_tensor *t) {
@@ -171,8 +203,9 @@ class Replay {
     Replay(const Replay &) = delete;
     Replay &operator=(const Replay &) = delete;
 
-    // False: this dtype does not hold the inputs exactly.
+    // False: nothing to see. This dtype does not hold the inputs exactly, or none has it.
     bool prepare() {
+        if (!tn_dtype_is(precision_.dtype, TN_F64) && !speaks_of_floats()) return false;
         for (const Arg &a : case_.args) values_.push_back(value(a));
         return exact_;
     }
@@ -209,7 +242,8 @@ class Replay {
         ASSERT_EQ(grads.size(), case_.grads.size()) << where();
         for (size_t i = 0; i < grads.size(); i++) {
             const Numbers got = grads[i] ? read(grads[i]) : Numbers(case_.grads[i].size(), 0.0);
-            expect_close(got, case_.grads[i], "gradient " + std::to_string(i));
+            expect_close(got, case_.grads[i], "gradient " + std::to_string(i),
+                         precision_.tolerance);
         }
     }
 
@@ -224,11 +258,20 @@ class Replay {
     }
 
     std::string where() const {
-        return case_.op + " (fixture line " + std::to_string(case_.line) + ", " +
+        return case_.op + " (" + case_.file + ":" + std::to_string(case_.line) + ", " +
                tn_dtype_name(precision_.dtype) + "): ";
     }
 
   private:
+    bool speaks_of_floats() const {
+        for (const Array &out : case_.outs)
+            if (out.kind == "f") return true;
+        for (const Arg &a : case_.args)
+            for (const Array &in : a.arrays)
+                if (in.kind == "f") return true;
+        return false;
+    }
+
     static bool list_result(const std::string &op) {
         tn_op_info info = {};
         info.size = sizeof info;
@@ -266,8 +309,12 @@ class Replay {
             return tn_bool(a.number != 0);
         case 'I':
             return tn_value_ints(ints(a.ints));
+        case 'F':
+            return tn_value_floats({a.floats.data(), static_cast<int64_t>(a.floats.size())});
+        case 's':
+            return tn_value_str(a.word.data(), static_cast<uint32_t>(a.word.size()));
         case 'd':
-            return tn_value_dtype(a.word == "i64" ? TN_I64 : TN_F64);
+            return tn_value_dtype(dtype_named(a.word));
         default:
             return tn_value_none();
         }
@@ -275,17 +322,23 @@ class Replay {
 
     void expect_result(tn_tensor *t, const Array &expected, size_t i) {
         ASSERT_NE(t, nullptr) << where() << tn_error_message();
-        const int code = tn_dtype_of(t).code;
-        EXPECT_EQ(expected.kind, code == 6 ? "bool" : code <= 1 ? "i64" : "f") << where();
+        const tn_dtype dtype = tn_dtype_of(t);
+        const bool any_float = (TN_MASK_FLOAT >> tn_dtype_index(dtype) & 1) != 0;
+        if (expected.kind != "f" || !any_float) {
+            EXPECT_EQ(expected.kind, tn_dtype_name(dtype)) << where();
+        }
         EXPECT_EQ(shape(t), expected.sizes) << where();
-        expect_close(read(t), expected.numbers, "result " + std::to_string(i));
+        const bool under_test = expected.kind == "f";
+        expect_close(read(t), expected.numbers, "result " + std::to_string(i),
+                     under_test ? precision_.tolerance : tolerance_of(dtype));
     }
 
-    void expect_close(const Numbers &got, const Numbers &expected, const std::string &what) {
+    void expect_close(const Numbers &got, const Numbers &expected, const std::string &what,
+                      double tolerance) {
         ASSERT_EQ(tn_error(), TN_OK) << where() << tn_error_message();
         ASSERT_EQ(got.size(), expected.size()) << where() << what;
         for (size_t i = 0; i < got.size(); i++) {
-            const double e = expected[i], limit = precision_.tolerance * (1 + std::fabs(e));
+            const double e = expected[i], limit = tolerance * (1 + std::fabs(e));
             const bool fine = got[i] == e || (std::isnan(e) && std::isnan(got[i])) ||
                               std::fabs(got[i] - e) <= limit;
             EXPECT_TRUE(fine) << where() << what << ", element " << i << " is " << got[i]
