@@ -356,7 +356,10 @@ TEST(RefSgd, StepsEveryParameter) {
         .In({&mp, &mq})
         .In(tn_float(0.1))
         .In(tn_float(0.9))
-        .In(tn_float(0.01));
+        .In(tn_float(0.01))
+        .In(tn_float(0))
+        .In(tn_bool(false))
+        .In(tn_bool(false));
     ASSERT_EQ(c(tni_ref_sgd_), TN_OK) << c.text;
     ExpectNear(mp.Read(), {0.9 * 0.1 + (0.5 + 0.01), 1 + 0.01 * 2}, 1e-15);
     ExpectNear(p.Read(), {1 - 0.1 * (0.09 + 0.51), 2 - 0.1 * 1.02}, 1e-15);
@@ -364,6 +367,7 @@ TEST(RefSgd, StepsEveryParameter) {
     Call plain;
     const std::vector<const Tensor *> nothing;
     plain.In({&q}).In({&gq}).In(nothing).In(tn_float(1)).In(tn_float(0)).In(tn_float(0));
+    plain.In(tn_float(0)).In(tn_bool(false)).In(tn_bool(false));
     const double before = q.Read()[0];
     ASSERT_EQ(plain(tni_ref_sgd_), TN_OK) << plain.text;
     ExpectNear(q.Read(), {before + 1});
@@ -373,13 +377,14 @@ TEST(RefSgd, RefusesListsThatDoNotMatch) {
     const Tensor p = F32({2}, {1}), g = F32({3}, {1});
     const std::vector<const Tensor *> none, one = {&p}, other = {&g};
     const tn_value number = tn_float(0.5);
-    Call few, sizes, momenta;
-    EXPECT_EQ(few.In(one).In(none).In(none).In(number).In(tn_float(0)).In(number)(tni_ref_sgd_),
-              TN_ERR_INVALID);
-    EXPECT_EQ(sizes.In(one).In(other).In(none).In(number).In(tn_float(0)).In(number)(tni_ref_sgd_),
-              TN_ERR_SHAPE);
-    EXPECT_EQ(momenta.In(one).In(one).In(none).In(number).In(number).In(number)(tni_ref_sgd_),
-              TN_ERR_INVALID);
+    const auto step = [&](const std::vector<const Tensor *> &grads, double momentum) {
+        Call c;
+        c.In(one).In(grads).In(none).In(number).In(tn_float(momentum)).In(number);
+        return c.In(number).In(tn_bool(false)).In(tn_bool(false))(tni_ref_sgd_);
+    };
+    EXPECT_EQ(step(none, 0), TN_ERR_INVALID);
+    EXPECT_EQ(step(other, 0), TN_ERR_SHAPE);
+    EXPECT_EQ(step(one, 0.5), TN_ERR_INVALID);
     ExpectNear(p.Read(), {1, 1});
 }
 

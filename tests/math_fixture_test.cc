@@ -5,6 +5,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support.h"
 
+extern "C" {
+#include "core/dispatch/schema.h"
+}
+
 #include <cmath>
 #include <cstdlib>
 #include <deque>
@@ -43,6 +47,7 @@ struct Case {
     std::vector<bool> has_cot;
     std::vector<Numbers> cots; // one per result, empty where has_cot is false
     std::vector<Numbers> grads;
+    std::vector<Array> after; // of the tensors that the op writes
 };
 
 double to_number(const std::string &word) { return std::strtod(word.c_str(), nullptr); }
@@ -100,6 +105,10 @@ void read_arg(Case &c, const std::string &tag, std::istream &in, int &list_left)
 
 void read_result(Case &c, const std::string &tag, std::istream &in) {
     std::string sizes;
+    if (tag == "now") {
+        c.after.push_back(to_array(in, false));
+        return;
+    }
     if (tag == "out") {
         c.outs.push_back(to_array(in, false));
         c.has_cot.push_back(false), c.cots.emplace_back();
@@ -126,7 +135,7 @@ void read_file(const std::string &path, std::vector<Case> *cases) {
             cases->back().file = path.substr(path.rfind('/') + 1);
             cases->back().line = number;
             in >> cases->back().op;
-        } else if (tag == "out" || tag == "cot" || tag == "grad") {
+        } else if (tag == "out" || tag == "cot" || tag == "grad" || tag == "now") {
             read_result(cases->back(), tag, in);
         } else {
             read_arg(cases->back(), tag, in, list_left);
@@ -245,6 +254,23 @@ class Replay {
             expect_close(got, case_.grads[i], "gradient " + std::to_string(i),
                          precision_.tolerance);
         }
+    }
+
+    // What the op has written, in the order of its arguments; beyond `after` nobody asks.
+    void expect_written() {
+        if (case_.after.empty()) return;
+        std::vector<tn_tensor *> written;
+        tn_op_info info = {};
+        info.size = sizeof info;
+        tni_schema schema;
+        char why[256];
+        ASSERT_EQ(tn_op_find(case_.op.c_str(), &info), TN_OK);
+        ASSERT_EQ(tni_schema_parse(info.schema, &schema, why, sizeof why), TN_OK) << why;
+        for (size_t i = 0; i < values_.size(); i++)
+            for (uint32_t k = 0; schema.params[i].mutated && k < values_[i].aux; k++)
+                written.push_back(values_[i].tensors[k]);
+        ASSERT_EQ(written.size(), case_.after.size()) << where();
+        for (size_t i = 0; i < written.size(); i++) expect_result(written[i], case_.after[i], i);
     }
 
     bool twin_fits() const { // the first argument can hold the result
@@ -406,6 +432,7 @@ TEST_F(MathFixtures, ValuesAndGradientsAgreeWithPyTorchOnEveryProvider) {
         ASSERT_TRUE(replay.call(c.op)) << replay.where() << tn_error_message();
         replay.expect_values();
         replay.expect_gradients();
+        replay.expect_written();
     });
 }
 

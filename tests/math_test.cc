@@ -190,6 +190,19 @@ TEST_F(Math, SgdUpdatesParametersAndMomenta) {
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"grads", "0 tensors"}));
 }
 
+TEST_F(Math, AdamCountsStepsFromOneAndTakesOneTensorOfStatePerParameter) {
+    tn_tensor *p = full({2}, 1), *g = full({2}, 0.5), *m = full({2}, 0), *v = full({2}, 0);
+    EXPECT_NE(tn_adam_(tensors({p}), tensors({g}), tensors({m}), tensors({v}), {nullptr, 0}, 0.1, 0,
+                       nullptr),
+              TN_OK);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"adam_", "step is 0"}));
+    EXPECT_NE(tn_adamw_(tensors({p}), tensors({g}), tensors({m}), {nullptr, 0}, {nullptr, 0}, 0.1,
+                        1, nullptr),
+              TN_OK);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"adamw_", "exp_avg_sqs", "0 tensors"}));
+    EXPECT_EQ(numbers(p), Numbers(2, 1.0));
+}
+
 TEST_F(Math, NonzeroGivesOneRowPerElement) {
     tn_tensor *at = tn_nonzero(from({0, 2, 0, 3}, {2, 2}));
     EXPECT_EQ(shape(at), (Shape{2, 2}));

@@ -52,7 +52,7 @@ static const tn_kernel kernels[] = {
     ROW_IF("fill_", tni_fill_run, tni_fill_supports),
     ROW_IF("uniform", tni_uniform_run, tni_uniform_supports),
     ROW_IF("dropout", tni_dropout_run, tni_dropout_supports),
-    ROW_IF("sgd_", tni_sgd_run, tni_sgd_supports),
+    {SIZES, .op = "sgd_", .n_args = 6, .dtypes = F, .run = tni_sgd_run, .supports = tni_sgd_supports},
     PLANNED("gemm"),
     PLANNED("matmul"),
 };

@@ -15,7 +15,7 @@
 enum {
     TNI_GRAIN = 32768, /* elements one thread takes at a time */
     TNI_BLOCK = 256,   /* elements converted at a time: a few such blocks stay in the L1 cache */
-    TNI_WALK_VIEWS = 4
+    TNI_WALK_VIEWS = 5
 };
 
 static inline int64_t tni_min(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -22,7 +22,7 @@ math_shape_rule math_shape_copy, math_shape_arange, math_shape_to, math_shape_ra
 /* shapes_matrix.c */
 math_shape_rule math_shape_gemm, math_shape_matmul, math_shape_linear, math_shape_layer_norm,
     math_shape_layer_norm_bwd, math_shape_cat, math_shape_stack, math_shape_gather,
-    math_shape_scatter_add, math_shape_sgd;
+    math_shape_scatter_add, math_shape_sgd, math_shape_adam;
 /* shapes_view.c */
 math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math_shape_select,
     math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,

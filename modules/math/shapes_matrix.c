@@ -245,11 +245,23 @@ static tn_status check_list(tn_infer *in, const tn_value *params, const tn_value
     return TN_OK;
 }
 
-/* nothing is returned; momenta may be empty */
+/* Each of the n lists after params has one tensor for each of those; the last may be empty. Nothing
+ * is returned. */
+static tn_status check_lists(tn_infer *in, const char *const *names, uint32_t n) {
+    if (in->n_args <= n || in->args[0].tag != TN_TAG_VIEWS) return missing(in);
+    for (uint32_t i = 1; i <= n; i++) {
+        if (i == n && in->args[i].tag == TN_TAG_VIEWS && in->args[i].aux == 0) break;
+        const tn_status status = check_list(in, &in->args[0], &in->args[i], names[i - 1]);
+        if (status) return status;
+    }
+    return TN_OK;
+}
+
 tn_status math_shape_sgd(tn_infer *in) {
-    if (in->n_args < 3 || in->args[0].tag != TN_TAG_VIEWS) return missing(in);
-    const tn_status status = check_list(in, &in->args[0], &in->args[1], "grads");
-    if (status) return status;
-    if (in->args[2].tag == TN_TAG_VIEWS && in->args[2].aux == 0) return TN_OK;
-    return check_list(in, &in->args[0], &in->args[2], "momenta");
+    return check_lists(in, (const char *const[]){"grads", "momenta"}, 2);
+}
+
+tn_status math_shape_adam(tn_infer *in) {
+    return check_lists(
+        in, (const char *const[]){"grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs"}, 4);
 }
