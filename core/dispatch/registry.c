@@ -1,4 +1,4 @@
-/* registry.c - checks rows, commits them in one step, answers look-ups without locks.
+/* registry.c - commits rows in one step, answers look-ups without locks.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dispatch/registry.h"
 
@@ -8,8 +8,9 @@
 #include <string.h>
 
 #include "core/device.h"
-#include "core/dispatch/signature.h"
+#include "core/dispatch/rows.h"
 #include "core/memory.h"
+#include "core/state.h"
 
 /* ---- The snapshot ---------------------------------------------------------------------------- */
 
@@ -108,175 +109,6 @@ int32_t tni_registry_intern(const char *name) {
     return id;
 }
 
-/* ---- Checking op rows ------------------------------------------------------------------------ */
-
-typedef struct problem {
-    char *why;
-    uint64_t capacity;
-} problem;
-
-static tn_status refuse(const problem *p, tn_status code, const char *row, const char *field,
-                        const char *cause) {
-    if (p->capacity > 0)
-        snprintf(p->why, p->capacity, "%s%s%s: %s", row ? row : "a row", field[0] ? ", " : "",
-                 field, cause);
-    return code;
-}
-
-static const char *const form_names[] = {"strided", "pointwise", "reduce", "along"};
-
-static bool form_parse(const char *text, tni_form *out) {
-    for (int i = 0; i < 4; i++) {
-        if (text == NULL || text[0] == 0 || strcmp(text, form_names[i]) == 0) {
-            *out = text == NULL || text[0] == 0 ? TNI_STRIDED : (tni_form)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool param_is_tensor(const tni_param *p) {
-    return p->type == TNI_TENSOR || p->type == TNI_TENSORS;
-}
-
-/* Marks one name of a keep column in op. */
-static bool keep_name(tni_op *op, const char *name) {
-    int a = tni_schema_param(&op->schema, name), r = tni_schema_result(&op->schema, name);
-    if (a >= 0 && param_is_tensor(&op->schema.params[a]))
-        op->keep_args |= 1u << a;
-    else if (r >= 0)
-        op->keep_results |= 1u << r;
-    else
-        return false;
-    return true;
-}
-
-static tn_status keep_parse(tni_op *op, const problem *p) {
-    const char *at = op->row.keep ? op->row.keep : "";
-    while (*at) {
-        char name[TNI_NAME_BYTES];
-        size_t n = strcspn(at, ",");
-        if (n == 0 || n >= sizeof(name))
-            return refuse(p, TN_ERR_PLUGIN, op->schema.name, "keep", "a name is empty or too long");
-        memcpy(name, at, n);
-        name[n] = 0;
-        if (!keep_name(op, name)) {
-            char cause[128];
-            snprintf(cause, sizeof(cause), "'%s' is no tensor argument or result of the schema",
-                     name);
-            return refuse(p, TN_ERR_PLUGIN, op->schema.name, "keep", cause);
-        }
-        at += n + (at[n] == ',');
-    }
-    return TN_OK;
-}
-
-/* A form needs what it speaks of. */
-static tn_status form_check(const tni_op *op, const problem *p) {
-    const tni_schema *s = &op->schema;
-    if ((op->form == TNI_REDUCE || op->form == TNI_ALONG) && s->mutates)
-        return refuse(p, TN_ERR_PLUGIN, s->name, "form", "cannot write its arguments; use strided");
-    if ((op->form == TNI_REDUCE || op->form == TNI_ALONG) &&
-        (s->n_params == 0 || s->params[0].type != TNI_TENSOR || tni_schema_param(s, "dim") < 0))
-        return refuse(p, TN_ERR_PLUGIN, s->name, "form",
-                      "needs a tensor as first argument and an argument named dim");
-    if (op->form == TNI_POINTWISE && s->n_results != 1)
-        return refuse(p, TN_ERR_PLUGIN, s->name, "form", "pointwise ops have one result");
-    if ((op->row.traits & TN_OP_INPLACE) &&
-        (op->form != TNI_POINTWISE || s->mutates || s->n_params == 0 ||
-         s->params[0].type != TNI_TENSOR || s->params[0].optional || s->results[0].list))
-        return refuse(p, TN_ERR_PLUGIN, s->name, "traits",
-                      "in-place twins exist for pointwise ops of a tensor only");
-    return TN_OK;
-}
-
-static tn_status row_complete(const tni_op *op, const problem *p) {
-    const tn_op *row = &op->row;
-    const char *name = op->schema.name;
-    bool has_rule = row->shape != NULL || (row->shape_rule && row->shape_rule[0]);
-    if (row->shape_rule && row->shape_rule[0] && tni_shape_rule(row->shape_rule) == NULL)
-        return refuse(p, TN_ERR_PLUGIN, name, "shape_rule",
-                      "unknown; known are same, broadcast, reduce");
-    if (!has_rule && row->decompose == NULL && op->schema.n_results > 0)
-        return refuse(p, TN_ERR_PLUGIN, name, "shape",
-                      "a row needs a shape rule or a decomposition");
-    if ((row->traits & TN_OP_VIEW) &&
-        (!has_rule || op->schema.n_results != 1 || op->schema.results[0].alias == 0))
-        return refuse(p, TN_ERR_PLUGIN, name, "traits",
-                      "a view has a shape rule and one result that names its alias");
-    if (row->derivative && row->no_grad)
-        return refuse(p, TN_ERR_PLUGIN, name, "no_grad",
-                      "says there is no derivative, but there is one");
-    if (!row->derivative && !row->decompose && !row->no_grad)
-        return refuse(p, TN_ERR_PLUGIN, name, "derivative",
-                      "missing: give one, a decomposition, or the reason why there is none");
-    if (!row->derivative && (op->keep_args || op->keep_results))
-        return refuse(p, TN_ERR_PLUGIN, name, "keep", "keeps values, but no derivative reads them");
-    return TN_OK;
-}
-
-static void args_summarise(tni_op *op) {
-    op->n_args = op->schema.n_params;
-    for (uint32_t i = 0; i < op->n_args; i++) {
-        const tni_param *p = &op->schema.params[i];
-        op->types[i] = (uint8_t)p->type;
-        if (p->runtime) op->runtime_args |= 1u << i;
-        op->lists = op->lists || p->type == TNI_TENSORS || p->type == TNI_INTS ||
-                    p->type == TNI_FLOATS || p->type == TNI_STR;
-    }
-}
-
-/* Fills op from its row. On failure what was made is freed. */
-static tn_status op_parse(tni_op *op, const tn_op *row, const problem *p) {
-    char detail[256] = "";
-    op->row = *row;
-    if (row->schema == NULL) return refuse(p, TN_ERR_PLUGIN, NULL, "schema", "missing");
-    if (tni_schema_parse(row->schema, &op->schema, detail, sizeof(detail)) != TN_OK)
-        return refuse(p, TN_ERR_PLUGIN, row->schema, "schema", detail);
-    if (!form_parse(row->form, &op->form))
-        return refuse(p, TN_ERR_PLUGIN, op->schema.name, "form",
-                      "unknown; known are strided, pointwise, reduce, along");
-    if (row->contract && row->contract[0]) {
-        op->contract = tni_contract_parse(row->contract, &op->schema, detail, sizeof(detail));
-        if (op->contract == NULL)
-            return refuse(p, TN_ERR_PLUGIN, op->schema.name, "contract", detail);
-    }
-    args_summarise(op);
-    op->base = op;
-    tn_status s = keep_parse(op, p);
-    if (s == TN_OK) s = form_check(op, p);
-    if (s == TN_OK) s = row_complete(op, p);
-    if (s != TN_OK) tni_contract_free(op->contract);
-    return s;
-}
-
-static void op_free(tni_op *op) {
-    if (op == NULL) return;
-    if (!op->inplace) tni_contract_free(op->contract);
-    tni_free(op);
-}
-
-/* add -> add_: the first argument becomes mutated, the result aliases it. */
-static tni_op *op_twin(const tni_op *base) {
-    tni_op *op = tni_alloc(sizeof(*op));
-    if (op == NULL) return NULL;
-    *op = *base;
-    op->inplace = true;
-    op->base = base;
-    size_t n = strlen(op->schema.name);
-    if (n + 2 > sizeof(op->schema.name)) {
-        tni_free(op);
-        return NULL;
-    }
-    memcpy(op->schema.name + n, "_", 2);
-    op->row.traits &= ~(uint32_t)TN_OP_INPLACE;
-    op->schema.mutates = true;
-    op->schema.params[0].mutated = true;
-    op->schema.params[0].alias = 'a';
-    op->schema.results[0].alias = 'a';
-    return op;
-}
-
 /* ---- A transaction: everything new, made aside ----------------------------------------------- */
 
 typedef struct transaction {
@@ -287,12 +119,12 @@ typedef struct transaction {
 } transaction;
 
 static void transaction_free(transaction *t) {
-    for (uint32_t i = 0; i < t->n_ops; i++) op_free(t->ops[i]);
+    for (uint32_t i = 0; i < t->n_ops; i++) tni_op_free(t->ops[i]);
     tni_free(t->ops);
     tni_free(t->providers);
 }
 
-static tn_status transaction_add(transaction *t, tni_op *op, const problem *p) {
+static tn_status transaction_add(transaction *t, tni_op *op, const tni_problem *p) {
     const snapshot *s = current();
     const char *name = op->schema.name;
     int32_t id = find_name(s, name);
@@ -303,21 +135,23 @@ static tn_status transaction_add(transaction *t, tni_op *op, const problem *p) {
         char cause[160];
         snprintf(cause, sizeof(cause),
                  "already registered by '%s'; choose another name or overload", owner);
-        op_free(op);
-        return refuse(p, TN_ERR_CONFLICT, t->rows->plugin, p->capacity ? "op" : "", cause);
+        tni_op_free(op);
+        return tni_row_refuse(p, TN_ERR_CONFLICT, t->rows->plugin, p->capacity ? "op" : "", cause);
     }
     op->plugin = t->rows->plugin;
     t->ops[t->n_ops++] = op;
     return TN_OK;
 }
 
-static tn_status transaction_ops(transaction *t, const problem *p) {
+static tn_status transaction_ops(transaction *t, const tni_problem *p) {
     t->ops = tni_alloc(2 * (uint64_t)t->rows->n_ops * sizeof(*t->ops) + 8);
-    if (t->ops == NULL) return refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
+    if (t->ops == NULL)
+        return tni_row_refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
     for (uint32_t i = 0; i < t->rows->n_ops; i++) {
         tni_op *op = tni_alloc(sizeof(*op));
-        if (op == NULL) return refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
-        tn_status s = op_parse(op, &t->rows->ops[i], p);
+        if (op == NULL)
+            return tni_row_refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
+        tn_status s = tni_op_parse(op, &t->rows->ops[i], p);
         if (s != TN_OK) {
             tni_free(op);
             return s;
@@ -325,50 +159,39 @@ static tn_status transaction_ops(transaction *t, const problem *p) {
         s = transaction_add(t, op, p);
         if (s != TN_OK) return s;
         if (!(op->row.traits & TN_OP_INPLACE)) continue;
-        tni_op *twin = op_twin(op);
+        tni_op *twin = tni_op_twin(op);
         if (twin == NULL)
-            return refuse(p, TN_ERR_NOMEM, op->schema.name, "",
-                          "out of memory, or the name is too long for a twin");
+            return tni_row_refuse(p, TN_ERR_NOMEM, op->schema.name, "",
+                                  "out of memory, or the name is too long for a twin");
         s = transaction_add(t, twin, p);
         if (s != TN_OK) return s;
     }
     return TN_OK;
 }
 
-static tn_status kernel_check(const tn_kernel *k, const problem *p) {
-    if (k->op == NULL || k->op[0] == 0 || strlen(k->op) >= TNI_NAME_BYTES)
-        return refuse(p, TN_ERR_PLUGIN, NULL, "kernel", "names no op");
-    if (k->device == NULL || k->device[0] == 0)
-        return refuse(p, TN_ERR_PLUGIN, k->op, "device", "missing: name a device kind");
-    if (k->run == NULL) return refuse(p, TN_ERR_PLUGIN, k->op, "run", "missing");
-    if (k->drop && !k->plan)
-        return refuse(p, TN_ERR_PLUGIN, k->op, "drop", "there is no plan to drop");
-    if (k->n_args > TNI_MAX_ARGS)
-        return refuse(p, TN_ERR_PLUGIN, k->op, "n_args", "more than an op can have");
-    return TN_OK;
-}
-
-static tn_status transaction_kernels(transaction *t, const problem *p) {
+static tn_status transaction_kernels(transaction *t, const tni_problem *p) {
     if (t->rows->n_kernels == 0) return TN_OK;
     t->providers = tni_alloc((uint64_t)t->rows->n_kernels * sizeof(*t->providers));
-    if (t->providers == NULL) return refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
+    if (t->providers == NULL)
+        return tni_row_refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
     for (uint32_t i = 0; i < t->rows->n_kernels; i++) {
         const tn_kernel *k = &t->rows->kernels[i];
-        tn_status s = kernel_check(k, p);
+        tn_status s = tni_kernel_check(k, p);
         if (s != TN_OK) return s;
         for (uint32_t j = 0; j < i; j++) {
             const tn_kernel *other = &t->rows->kernels[j];
             if (strcmp(k->op, other->op) == 0 && strcmp(k->device, other->device) == 0 &&
                 (k->dtypes & other->dtypes))
-                return refuse(p, TN_ERR_CONFLICT, k->op, "kernel",
-                              "two rows of one plugin cover the same dtypes on the same device");
+                return tni_row_refuse(
+                    p, TN_ERR_CONFLICT, k->op, "kernel",
+                    "two rows of one plugin cover the same dtypes on the same device");
         }
         t->providers[i] = (tni_provider){*k, t->rows->plugin, t->rows->plugin_index, 0};
     }
     return TN_OK;
 }
 
-static tn_status transaction_make(transaction *t, const tni_rows *rows, const problem *p) {
+static tn_status transaction_make(transaction *t, const tni_rows *rows, const tni_problem *p) {
     *t = (transaction){.rows = rows};
     tn_status s = transaction_ops(t, p);
     if (s == TN_OK) s = transaction_kernels(t, p);
@@ -378,7 +201,7 @@ static tn_status transaction_make(transaction *t, const tni_rows *rows, const pr
 }
 
 tn_status tni_registry_check(const tni_rows *rows, char *why, uint64_t capacity) {
-    const problem p = {why, capacity};
+    const tni_problem p = {why, capacity};
     transaction t;
     pthread_mutex_lock(&g_lock);
     tn_status s = transaction_make(&t, rows, &p);
@@ -439,13 +262,13 @@ static snapshot *snapshot_with(const snapshot *old, transaction *t) {
 }
 
 tn_status tni_registry_commit(const tni_rows *rows, char *why, uint64_t capacity) {
-    const problem p = {why, capacity};
+    const tni_problem p = {why, capacity};
     transaction t;
     pthread_mutex_lock(&g_lock);
     tn_status status = transaction_make(&t, rows, &p);
     snapshot *next = status == TN_OK ? snapshot_with(current(), &t) : NULL;
     if (status == TN_OK && next == NULL)
-        status = refuse(&p, TN_ERR_NOMEM, rows->plugin, "", "out of memory");
+        status = tni_row_refuse(&p, TN_ERR_NOMEM, rows->plugin, "", "out of memory");
     for (uint32_t i = 0; i < rows->n_drivers && status == TN_OK; i++)
         status = tni_device_kind_add(rows->drivers[i], rows->plugin);
     if (status == TN_OK) {

@@ -6,47 +6,25 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/device.h"
-#include "core/dispatch/signature.h"
-#include "core/log.h"
+#include "core/dispatch/resolution.h"
 #include "core/memory.h"
 
-enum { INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, RESULTS_LIMIT = 1 << 20, CHAIN = 64 };
+enum { RESULTS_LIMIT = 1 << 20 }; /* of one list */
 
-typedef struct refusal { /* who declined, and why */
-    const tni_provider *provider;
-    int32_t reason;
-} refusal;
-
-/* Lives while one signature is made; on the stack and not zeroed, which would cost a miss. */
-typedef struct resolution {
-    tni_signature *s;
-    const tni_invocation *v;
-    tni_promotion types;
-    tni_image image;
-    tn_infer infer;
-    tn_meta *metas; /* outputs, as the shape rule fills them: few, or allocated for longer lists */
-    tn_meta few[TNI_MAX_RESULTS];
-    uint32_t n_metas;
-    uint32_t n_refusals;
-    refusal refusals[CHAIN];
-    int64_t ints[INTS_ROOM]; /* normalised dims */
-} resolution;
-
-static bool refuse(const resolution *r, tn_status code, const char *text) {
+bool tni_resolve_refuse(const tni_resolution *r, tn_status code, const char *text) {
     char shapes[600];
     tni_invocation_text(r->v, shapes, sizeof(shapes));
     tn_raise(code, "%s: %s\n  called with %s", r->v->op->schema.name, text, shapes);
     return false;
 }
 
-static bool no_memory(const resolution *r) {
-    return refuse(r, TN_ERR_NOMEM, "no memory for its signature");
+static bool no_memory(const tni_resolution *r) {
+    return tni_resolve_refuse(r, TN_ERR_NOMEM, "no memory for its signature");
 }
 
 /* ---- Operands -------------------------------------------------------------------------------- */
 
-static void operand_fill(resolution *r, uint32_t k, const tni_param *p) {
+static void operand_fill(tni_resolution *r, uint32_t k, const tni_param *p) {
     const tn_tensor *t = r->v->operands[k];
     tni_operand *o = &r->s->operands[k];
     o->seen.dtype = p->variable ? tni_promotion_of(&r->types, p->variable) : t->dtype;
@@ -60,13 +38,13 @@ static void operand_fill(resolution *r, uint32_t k, const tni_param *p) {
         tni_operand_copy(r->s, k, t, NULL);
 }
 
-static bool operand_check(const resolution *r, uint32_t k, const tni_param *p) {
+static bool operand_check(const tni_resolution *r, uint32_t k, const tni_param *p) {
     const tn_tensor *t = r->v->operands[k];
     char text[160];
     if (p->fixed && !tn_dtype_is(p->dtype, t->dtype)) {
         snprintf(text, sizeof(text), "argument '%s' must be %s, not %s", p->name,
                  tn_dtype_name(p->dtype), tn_dtype_name(t->dtype));
-        return refuse(r, TN_ERR_DTYPE, text);
+        return tni_resolve_refuse(r, TN_ERR_DTYPE, text);
     }
     for (int32_t d = 0; p->mutated && d < t->rank; d++) {
         if (t->strides[d] != 0 || t->sizes[d] <= 1) continue;
@@ -74,19 +52,20 @@ static bool operand_check(const resolution *r, uint32_t k, const tni_param *p) {
                  "argument '%s' is written, but several of its elements share memory (expanded); "
                  "clone it first",
                  p->name);
-        return refuse(r, TN_ERR_INVALID, text);
+        return tni_resolve_refuse(r, TN_ERR_INVALID, text);
     }
     const tn_dtype wanted = p->variable ? tni_promotion_of(&r->types, p->variable) : t->dtype;
     if (p->mutated && !tn_dtype_is(wanted, t->dtype))
-        return refuse(r, TN_ERR_DTYPE, "all tensors that are written must have one dtype");
+        return tni_resolve_refuse(r, TN_ERR_DTYPE,
+                                  "all tensors that are written must have one dtype");
     if (p->mutated && t->flags & TNI_WRAPPED) {
         snprintf(text, sizeof(text), "argument '%s' is written, but it is a mere number", p->name);
-        return refuse(r, TN_ERR_INVALID, text);
+        return tni_resolve_refuse(r, TN_ERR_INVALID, text);
     }
     return true;
 }
 
-static bool operands_fill(resolution *r) {
+static bool operands_fill(tni_resolution *r) {
     tni_signature *s = r->s;
     const tni_invocation *v = r->v;
     uint32_t k = 0;
@@ -105,12 +84,13 @@ static bool operands_fill(resolution *r) {
 }
 
 /* Inputs that overlap the target without being it are copied first: as if they were apart. */
-static bool operands_separate(resolution *r) {
+static bool operands_separate(tni_resolution *r) {
     uint64_t bits = r->s->op->schema.mutates ? r->s->key[3] : 0;
     for (uint32_t k = 1; bits && k < r->s->n_operands && k < 64; k++) {
         if (!(bits >> k & 1) || r->s->operands[k].prepare != TNI_AS_IS) continue;
         if (tni_operand_param(r->v, k)->mutated)
-            return refuse(r, TN_ERR_INVALID, "tensors that are written overlap; clone one of them");
+            return tni_resolve_refuse(r, TN_ERR_INVALID,
+                                      "tensors that are written overlap; clone one of them");
         tni_operand_copy(r->s, k, r->v->operands[k], NULL);
     }
     return true;
@@ -118,7 +98,7 @@ static bool operands_separate(resolution *r) {
 
 /* ---- Arguments the contract normalises ------------------------------------------------------- */
 
-static void args_plain(resolution *r) {
+static void args_plain(tni_resolution *r) {
     const tni_schema *schema = &r->s->op->schema;
     for (uint32_t i = 0; i < schema->n_params; i++) {
         bool keep = schema->params[i].type > TNI_TENSORS && !schema->params[i].runtime;
@@ -126,7 +106,7 @@ static void args_plain(resolution *r) {
     }
 }
 
-static bool contract_check(resolution *r) {
+static bool contract_check(tni_resolution *r) {
     tni_signature *s = r->s;
     if (s->op->contract == NULL) return true;
     tn_value args[TNI_MAX_ARGS];
@@ -134,14 +114,14 @@ static bool contract_check(resolution *r) {
     for (uint32_t i = 0; i < s->op->schema.n_params; i++) args[i] = r->image.args[i];
     tn_status status = tni_contract_check(s->op->contract, &s->op->schema, args,
                                           s->op->schema.n_params, r->ints, why, sizeof(why));
-    if (status != TN_OK) return refuse(r, status, why);
+    if (status != TN_OK) return tni_resolve_refuse(r, status, why);
     for (uint32_t i = 0; i < s->op->schema.n_params; i++)
         if (s->op->schema.params[i].type > TNI_TENSORS) s->args[i] = r->image.args[i] = args[i];
     return true;
 }
 
 /* Lists and strings move into the signature's own memory. */
-static bool args_own(resolution *r) {
+static bool args_own(tni_resolution *r) {
     uint64_t words = 0;
     for (uint32_t i = 0; i < r->s->op->schema.n_params; i++) {
         const tn_value *a = &r->s->args[i];
@@ -166,15 +146,15 @@ static bool args_own(resolution *r) {
 /* ---- Results --------------------------------------------------------------------------------- */
 
 static void infer_fail(tn_infer *in, tn_status code, const char *text, uint64_t len) {
-    resolution *r = (resolution *)((char *)in - offsetof(resolution, infer));
+    tni_resolution *r = (tni_resolution *)((char *)in - offsetof(tni_resolution, infer));
     char copy[400];
     const int n = len < sizeof(copy) ? (int)len : (int)sizeof(copy) - 1;
     snprintf(copy, sizeof(copy), "%.*s", text ? n : 0, text ? text : "");
-    refuse(r, code, copy);
+    tni_resolve_refuse(r, code, copy);
 }
 
 /* The dtype a result has unless its shape rule says otherwise. */
-static tn_dtype result_dtype(const resolution *r, const tni_result *result) {
+static tn_dtype result_dtype(const tni_resolution *r, const tni_result *result) {
     const tni_schema *schema = &r->s->op->schema;
     if (result->fixed) return result->dtype;
     tn_dtype d =
@@ -187,12 +167,12 @@ static tn_dtype result_dtype(const resolution *r, const tni_result *result) {
     return TN_F32;
 }
 
-static void metas_free(resolution *r) {
+static void metas_free(tni_resolution *r) {
     if (r->metas != r->few) tni_free(r->metas);
 }
 
 static tn_meta *infer_resize(tn_infer *in, uint32_t n) {
-    resolution *r = (resolution *)((char *)in - offsetof(resolution, infer));
+    tni_resolution *r = (tni_resolution *)((char *)in - offsetof(tni_resolution, infer));
     if (n > RESULTS_LIMIT || !r->s->list_result) return NULL;
     tn_meta *metas = tni_alloc(n * sizeof(tn_meta));
     if (metas == NULL) return NULL;
@@ -203,7 +183,7 @@ static tn_meta *infer_resize(tn_infer *in, uint32_t n) {
     return metas;
 }
 
-static bool shape_infer(resolution *r) {
+static bool shape_infer(tni_resolution *r) {
     const tni_op *op = r->s->op;
     tn_shape_fn rule = op->row.shape        ? op->row.shape
                        : op->row.shape_rule ? tni_shape_rule(op->row.shape_rule)
@@ -222,18 +202,19 @@ static bool shape_infer(resolution *r) {
                           .fail = infer_fail};
     tn_status status = rule(&r->infer);
     if (status != TN_OK && tn_error() == TN_OK)
-        refuse(r, status, "its shape rule refused without a reason");
+        tni_resolve_refuse(r, status, "its shape rule refused without a reason");
     return status == TN_OK && tn_error() == TN_OK;
 }
 
-static bool meta_check(const resolution *r, tn_meta *m) {
+static bool meta_check(const tni_resolution *r, tn_meta *m) {
     int64_t bytes = tni_dtype_bytes(m->dtype);
     if (m->rank < 0 || m->rank > TN_MAX_RANK)
-        return refuse(r, TN_ERR_SHAPE, "the result would have more than 16 dims");
+        return tni_resolve_refuse(r, TN_ERR_SHAPE, "the result would have more than 16 dims");
     if (bytes == 0)
-        return refuse(r, TN_ERR_INTERNAL, "its shape rule gave a result without a known dtype");
+        return tni_resolve_refuse(r, TN_ERR_INTERNAL,
+                                  "its shape rule gave a result without a known dtype");
     if (tni_numel(m->sizes, m->rank, bytes) < 0)
-        return refuse(r, TN_ERR_OVERFLOW, "the size of the result overflows");
+        return tni_resolve_refuse(r, TN_ERR_OVERFLOW, "the size of the result overflows");
     if (r->s->op->row.traits & TN_OP_VIEW) return true;
     int64_t step = 1;
     for (int32_t d = m->rank - 1; d >= 0; d--) {
@@ -244,7 +225,7 @@ static bool meta_check(const resolution *r, tn_meta *m) {
 }
 
 /* The operand a result aliases because it is written in place, or -1. */
-static int32_t target_of(const resolution *r, const tni_result *result) {
+static int32_t target_of(const tni_resolution *r, const tni_result *result) {
     const tni_schema *schema = &r->s->op->schema;
     uint32_t k = 0;
     for (uint32_t i = 0; i < schema->n_params; i++) {
@@ -255,19 +236,19 @@ static int32_t target_of(const resolution *r, const tni_result *result) {
     return -1;
 }
 
-static bool output_in_place(resolution *r, tni_output *out) {
+static bool output_in_place(tni_resolution *r, tni_output *out) {
     const tn_tensor *t = r->v->operands[out->target];
     bool same = t->rank == out->meta.rank;
     for (int32_t d = 0; same && d < t->rank; d++) same = t->sizes[d] == out->meta.sizes[d];
     if (!same)
-        return refuse(r, TN_ERR_SHAPE,
-                      "the result does not have the shape of the tensor it is written into");
+        return tni_resolve_refuse(
+            r, TN_ERR_SHAPE, "the result does not have the shape of the tensor it is written into");
     out->meta.dtype = t->dtype;
     memcpy(out->meta.strides, t->strides, (size_t)t->rank * sizeof(int64_t));
     return true;
 }
 
-static bool outputs_fill(resolution *r) {
+static bool outputs_fill(tni_resolution *r) {
     tni_signature *s = r->s;
     s->n_outputs = r->n_metas;
     s->outputs = tni_alloc((uint64_t)s->n_outputs * sizeof(tni_output) + 8);
@@ -286,133 +267,9 @@ static bool outputs_fill(resolution *r) {
     return true;
 }
 
-/* ---- The provider chain ---------------------------------------------------------------------- */
-
-static void declined(resolution *r, const tni_provider *p, int32_t reason) {
-    if (r->n_refusals < CHAIN) r->refusals[r->n_refusals++] = (refusal){p, reason};
-}
-
-/* "cpu_blas: dtype; cpu_ref: layout" */
-static void reasons_text(const resolution *r, char *out, size_t capacity) {
-    static const char *const texts[] = {
-#define TEXT(number, NAME, text) text,
-        TN_REASON_LIST(TEXT)
-#undef TEXT
-    };
-    size_t n = 0;
-    out[0] = 0;
-    for (uint32_t i = 0; i < r->n_refusals && n < capacity; i++) {
-        int32_t reason = r->refusals[i].reason;
-        bool known = reason >= 0 && reason < TN_REASON_COUNT;
-        int m = snprintf(out + n, capacity - n, "%s%s: %s", n ? "; " : "",
-                         r->refusals[i].provider->plugin,
-                         known ? texts[reason] : "a reason this version does not know");
-        n += m > 0 ? (size_t)m : 0;
-    }
-}
-
-/* Running on the reference while a faster provider has the op is worth a line, once per signature.
- */
-static void report_fallback(const resolution *r, const tni_provider *chosen) {
-    if (chosen->row.priority >= 0 || r->n_refusals == 0 || !tni_log_wanted(TN_LOG_INFO)) return;
-    char shapes[600], reasons[512];
-    tni_invocation_text(r->v, shapes, sizeof(shapes));
-    reasons_text(r, reasons, sizeof(reasons));
-    tni_log(TN_LOG_INFO, "", "%s %s runs on %s (%s)", r->s->op->schema.name, shapes, chosen->plugin,
-            reasons);
-}
-
-/* An argument the kernel does not know must have its default. */
-static bool arguments_known(const tni_invocation *v, const tni_provider *p) {
-    for (uint32_t i = p->row.n_args; p->row.n_args > 0 && i < v->op->n_args; i++)
-        if (!tni_arg_is_default(v, i)) return false;
-    return true;
-}
-
-static tn_dtype mask_dtype(const resolution *r) { /* what a kernel's dtype mask speaks of */
-    const tni_schema *schema = &r->s->op->schema;
-    tn_dtype d = tni_promotion_of(&r->types, schema->variable);
-    return d.lanes || r->n_metas == 0 || schema->variable == 0 ? d : r->metas[0].dtype;
-}
-
-static bool eligible(resolution *r, const tni_provider *p) {
-    tn_dtype d = mask_dtype(r);
-    int32_t reason = -1;
-    if (d.lanes && !(p->row.dtypes >> tn_dtype_index(d) & 1))
-        reason = TN_REASON_DTYPE;
-    else if (p->row.flags & TN_KERNEL_NONDETERMINISTIC && r->s->call_flags & TN_CALL_DETERMINISTIC)
-        reason = TN_REASON_NONDETERMINISTIC;
-    else if (!arguments_known(r->v, p))
-        reason = TN_REASON_ARGUMENTS;
-    if (reason >= 0) declined(r, p, reason);
-    return reason < 0;
-}
-
-static bool image_again(resolution *r) {
+bool tni_image_again(tni_resolution *r) {
     tni_image_free(&r->image);
     return tni_image_make(&r->image, r->s, r->v);
-}
-
-/* yes, or yes if contiguous: then the core copies what is not. */
-static bool supports(resolution *r, const tni_provider *p) {
-    if (p->row.supports == NULL) return true;
-    tn_verdict verdict = {.size = sizeof(verdict), .answer = TN_NO};
-    p->row.supports(&r->image.call, &verdict);
-    if (verdict.answer == TN_NO) declined(r, p, verdict.reason);
-    if (verdict.answer != TN_YES_IF) return verdict.answer == TN_YES;
-    for (uint32_t k = 0; k < r->s->n_operands; k++) {
-        const tn_tensor *t = r->v->operands[k];
-        if (t == NULL || tni_geometry_contiguous(&r->s->operands[k].seen)) continue;
-        if (tni_operand_param(r->v, k)->mutated || r->s->op->form != TNI_STRIDED) {
-            declined(r, p, TN_REASON_LAYOUT);
-            return false;
-        }
-        tni_operand_copy(r->s, k, t, NULL);
-    }
-    return image_again(r);
-}
-
-static bool plan(resolution *r, const tni_provider *p) {
-    tni_signature *s = r->s;
-    s->plan = (tn_plan){.size = sizeof(tn_plan)};
-    if (p->row.plan == NULL) return true;
-    tn_status status = p->row.plan(&r->image.call, &s->plan);
-    if (status == TN_OK && atomic_load(&r->image.failed) == TN_OK) return true;
-    if (s->plan.data && p->row.drop) p->row.drop(s->plan.data);
-    s->plan = (tn_plan){.size = sizeof(tn_plan)};
-    atomic_store(&r->image.failed, TN_OK);
-    declined(r, p, TN_REASON_PLAN);
-    return false;
-}
-
-static bool chain_ask(resolution *r) {
-    const tni_provider *chain[CHAIN];
-    uint64_t n = tni_registry_providers(r->s->op, r->v->device.kind, chain, CHAIN);
-    /* Who pins a provider means its kernels, inside the decomposition too, not a rival's. */
-    const int32_t pin = tni_state_get()->pin;
-    const bool can_compose = r->s->op->row.decompose && !r->s->op->schema.mutates;
-    if (pin >= 0 && can_compose && (n == 0 || chain[0]->plugin_index != pin)) return false;
-    for (uint64_t i = 0; i < n; i++) {
-        r->image.call.user = chain[i]->row.user;
-        if (!eligible(r, chain[i]) || !supports(r, chain[i])) continue;
-        r->image.call.user = chain[i]->row.user;
-        if (!plan(r, chain[i])) continue;
-        r->s->kind = TNI_SIG_KERNEL;
-        r->s->provider = chain[i];
-        report_fallback(r, chain[i]);
-        return true;
-    }
-    return false;
-}
-
-static bool unsupported(resolution *r) {
-    char text[800], reasons[512];
-    tn_dtype d = mask_dtype(r);
-    reasons_text(r, reasons, sizeof(reasons));
-    snprintf(text, sizeof(text), "no kernel on %s%s%s, and the op has no decomposition; asked: %s",
-             tni_device_kind_name(r->v->device.kind), d.lanes ? " for " : "",
-             d.lanes ? tn_dtype_name(d) : "", reasons[0] ? reasons : "nobody registered one");
-    return refuse(r, TN_ERR_UNSUPPORTED, text);
 }
 
 /* ---- All of it ------------------------------------------------------------------------------- */
@@ -434,24 +291,24 @@ static int32_t viewed_operand(const tni_signature *s, const tni_invocation *v) {
     return -1;
 }
 
-static bool resolve_kind(resolution *r) {
+static bool resolve_kind(tni_resolution *r) {
     tni_signature *s = r->s;
     if (s->op->row.traits & TN_OP_VIEW) {
         s->kind = TNI_SIG_VIEW;
         s->viewed = viewed_operand(s, r->v);
-        return s->viewed >= 0 || refuse(r, TN_ERR_INTERNAL, "a view of nothing");
+        return s->viewed >= 0 || tni_resolve_refuse(r, TN_ERR_INTERNAL, "a view of nothing");
     }
     if (s->n_outputs > 0 && !tni_form_check(s, r->v)) return false;
     if (!tni_must_decompose(r->v) && !s->list_result &&
         (s->n_outputs > 0 || s->op->schema.n_results == 0) && tni_form_apply(s, r->v) &&
-        image_again(r) && chain_ask(r))
+        tni_image_again(r) && tni_chain_ask(r))
         return true;
     s->kind = TNI_SIG_DECOMPOSE;
     if (tn_error() != TN_OK) return false;
-    return s->op->row.decompose != NULL || unsupported(r);
+    return s->op->row.decompose != NULL || tni_chain_unsupported(r);
 }
 
-static bool resolve_all(resolution *r) {
+static bool resolve_all(tni_resolution *r) {
     return tni_promote(r->v, &r->types) && operands_fill(r) && operands_separate(r) &&
            (args_plain(r), true) && tni_image_make(&r->image, r->s, r->v) && contract_check(r) &&
            shape_infer(r) && outputs_fill(r) && resolve_kind(r) && args_own(r);
@@ -481,7 +338,7 @@ static tni_signature *signature_new(const tni_invocation *v, const uint64_t *key
 tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key, uint64_t n_key) {
     tni_signature *s = signature_new(v, key, n_key);
     if (s == NULL) return NULL;
-    resolution r;
+    tni_resolution r;
     r.s = s;
     r.v = v;
     r.metas = r.few;

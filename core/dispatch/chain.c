@@ -1,0 +1,132 @@
+/* chain.c - who runs a call: the providers of an op, asked best first.
+ *
+ * A provider takes it if its row covers dtype and arguments, it supports the call, perhaps with
+ * contiguous inputs, and its plan works. Everyone who declines says why.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "core/device.h"
+#include "core/dispatch/resolution.h"
+#include "core/log.h"
+
+static void declined(tni_resolution *r, const tni_provider *p, int32_t reason) {
+    if (r->n_refusals < TNI_CHAIN_ROOM) r->refusals[r->n_refusals++] = (tni_refusal){p, reason};
+}
+
+/* "cpu_blas: dtype; cpu_ref: layout" */
+static void reasons_text(const tni_resolution *r, char *out, size_t capacity) {
+    static const char *const texts[] = {
+#define TEXT(number, NAME, text) text,
+        TN_REASON_LIST(TEXT)
+#undef TEXT
+    };
+    size_t n = 0;
+    out[0] = 0;
+    for (uint32_t i = 0; i < r->n_refusals && n < capacity; i++) {
+        int32_t reason = r->refusals[i].reason;
+        bool known = reason >= 0 && reason < TN_REASON_COUNT;
+        int m = snprintf(out + n, capacity - n, "%s%s: %s", n ? "; " : "",
+                         r->refusals[i].provider->plugin,
+                         known ? texts[reason] : "a reason this version does not know");
+        n += m > 0 ? (size_t)m : 0;
+    }
+}
+
+/* Running on the reference while a faster provider has the op is worth a line, once per signature.
+ */
+static void report_fallback(const tni_resolution *r, const tni_provider *chosen) {
+    if (chosen->row.priority >= 0 || r->n_refusals == 0 || !tni_log_wanted(TN_LOG_INFO)) return;
+    char shapes[600], reasons[512];
+    tni_invocation_text(r->v, shapes, sizeof(shapes));
+    reasons_text(r, reasons, sizeof(reasons));
+    tni_log(TN_LOG_INFO, "", "%s %s runs on %s (%s)", r->s->op->schema.name, shapes, chosen->plugin,
+            reasons);
+}
+
+/* An argument the kernel does not know must have its default. */
+static bool arguments_known(const tni_invocation *v, const tni_provider *p) {
+    for (uint32_t i = p->row.n_args; p->row.n_args > 0 && i < v->op->n_args; i++)
+        if (!tni_arg_is_default(v, i)) return false;
+    return true;
+}
+
+static tn_dtype mask_dtype(const tni_resolution *r) { /* what a kernel's dtype mask speaks of */
+    const tni_schema *schema = &r->s->op->schema;
+    tn_dtype d = tni_promotion_of(&r->types, schema->variable);
+    return d.lanes || r->n_metas == 0 || schema->variable == 0 ? d : r->metas[0].dtype;
+}
+
+static bool eligible(tni_resolution *r, const tni_provider *p) {
+    tn_dtype d = mask_dtype(r);
+    int32_t reason = -1;
+    if (d.lanes && !(p->row.dtypes >> tn_dtype_index(d) & 1))
+        reason = TN_REASON_DTYPE;
+    else if (p->row.flags & TN_KERNEL_NONDETERMINISTIC && r->s->call_flags & TN_CALL_DETERMINISTIC)
+        reason = TN_REASON_NONDETERMINISTIC;
+    else if (!arguments_known(r->v, p))
+        reason = TN_REASON_ARGUMENTS;
+    if (reason >= 0) declined(r, p, reason);
+    return reason < 0;
+}
+
+/* yes, or yes if contiguous: then the core copies what is not. */
+static bool supports(tni_resolution *r, const tni_provider *p) {
+    if (p->row.supports == NULL) return true;
+    tn_verdict verdict = {.size = sizeof(verdict), .answer = TN_NO};
+    p->row.supports(&r->image.call, &verdict);
+    if (verdict.answer == TN_NO) declined(r, p, verdict.reason);
+    if (verdict.answer != TN_YES_IF) return verdict.answer == TN_YES;
+    for (uint32_t k = 0; k < r->s->n_operands; k++) {
+        const tn_tensor *t = r->v->operands[k];
+        if (t == NULL || tni_geometry_contiguous(&r->s->operands[k].seen)) continue;
+        if (tni_operand_param(r->v, k)->mutated || r->s->op->form != TNI_STRIDED) {
+            declined(r, p, TN_REASON_LAYOUT);
+            return false;
+        }
+        tni_operand_copy(r->s, k, t, NULL);
+    }
+    return tni_image_again(r);
+}
+
+static bool plan(tni_resolution *r, const tni_provider *p) {
+    tni_signature *s = r->s;
+    s->plan = (tn_plan){.size = sizeof(tn_plan)};
+    if (p->row.plan == NULL) return true;
+    tn_status status = p->row.plan(&r->image.call, &s->plan);
+    if (status == TN_OK && atomic_load(&r->image.failed) == TN_OK) return true;
+    if (s->plan.data && p->row.drop) p->row.drop(s->plan.data);
+    s->plan = (tn_plan){.size = sizeof(tn_plan)};
+    atomic_store(&r->image.failed, TN_OK);
+    declined(r, p, TN_REASON_PLAN);
+    return false;
+}
+
+bool tni_chain_ask(tni_resolution *r) {
+    const tni_provider *chain[TNI_CHAIN_ROOM];
+    uint64_t n = tni_registry_providers(r->s->op, r->v->device.kind, chain, TNI_CHAIN_ROOM);
+    /* Who pins a provider means its kernels, inside the decomposition too, not a rival's. */
+    const int32_t pin = tni_state_get()->pin;
+    const bool can_compose = r->s->op->row.decompose && !r->s->op->schema.mutates;
+    if (pin >= 0 && can_compose && (n == 0 || chain[0]->plugin_index != pin)) return false;
+    for (uint64_t i = 0; i < n; i++) {
+        r->image.call.user = chain[i]->row.user;
+        if (!eligible(r, chain[i]) || !supports(r, chain[i])) continue;
+        r->image.call.user = chain[i]->row.user;
+        if (!plan(r, chain[i])) continue;
+        r->s->kind = TNI_SIG_KERNEL;
+        r->s->provider = chain[i];
+        report_fallback(r, chain[i]);
+        return true;
+    }
+    return false;
+}
+
+bool tni_chain_unsupported(const tni_resolution *r) {
+    char text[800], reasons[512];
+    tn_dtype d = mask_dtype(r);
+    reasons_text(r, reasons, sizeof(reasons));
+    snprintf(text, sizeof(text), "no kernel on %s%s%s, and the op has no decomposition; asked: %s",
+             tni_device_kind_name(r->v->device.kind), d.lanes ? " for " : "",
+             d.lanes ? tn_dtype_name(d) : "", reasons[0] ? reasons : "nobody registered one");
+    return tni_resolve_refuse(r, TN_ERR_UNSUPPORTED, text);
+}

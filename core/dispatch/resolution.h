@@ -1,0 +1,41 @@
+/* resolution.h - a signature while it is made; for resolve.c and chain.c.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_DISPATCH_RESOLUTION_H
+#define TENON_DISPATCH_RESOLUTION_H
+
+#include "core/dispatch/signature.h"
+
+enum { TNI_INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, TNI_CHAIN_ROOM = 64 };
+
+typedef struct tni_refusal { /* who declined, and why */
+    const tni_provider *provider;
+    int32_t reason;
+} tni_refusal;
+
+/* Lives while one signature is made; on the stack and not zeroed, which would cost a miss. */
+typedef struct tni_resolution {
+    tni_signature *s;
+    const tni_invocation *v;
+    tni_promotion types;
+    tni_image image;
+    tn_infer infer;
+    tn_meta *metas; /* outputs, as the shape rule fills them: few, or allocated for longer lists */
+    tn_meta few[TNI_MAX_RESULTS];
+    uint32_t n_metas;
+    uint32_t n_refusals;
+    tni_refusal refusals[TNI_CHAIN_ROOM];
+    int64_t ints[TNI_INTS_ROOM]; /* normalised dims */
+} tni_resolution;
+
+/* Raises "op: text, called with shapes"; returns false. */
+bool tni_resolve_refuse(const tni_resolution *, tn_status code, const char *text);
+/* The image of operands, arguments and outputs as they are now. False + NOMEM. */
+bool tni_image_again(tni_resolution *);
+
+/* Asks the op's providers; true: one has planned the call and is the signature's. False, perhaps
+ * with an error, if nobody takes it. */
+bool tni_chain_ask(tni_resolution *);
+/* Raises UNSUPPORTED with all who were asked and why they declined; returns false. */
+bool tni_chain_unsupported(const tni_resolution *);
+
+#endif

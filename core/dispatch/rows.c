@@ -1,0 +1,190 @@
+/* rows.c - checks the rows of ops and kernels a plugin gives, one at a time.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/rows.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/dispatch/signature.h"
+#include "core/memory.h"
+
+/* ---- Op rows --------------------------------------------------------------------------------- */
+
+tn_status tni_row_refuse(const tni_problem *p, tn_status code, const char *row, const char *field,
+                         const char *cause) {
+    if (p->capacity > 0)
+        snprintf(p->why, p->capacity, "%s%s%s: %s", row ? row : "a row", field[0] ? ", " : "",
+                 field, cause);
+    return code;
+}
+
+static const char *const form_names[] = {"strided", "pointwise", "reduce", "along"};
+
+static bool form_parse(const char *text, tni_form *out) {
+    for (int i = 0; i < 4; i++) {
+        if (text == NULL || text[0] == 0 || strcmp(text, form_names[i]) == 0) {
+            *out = text == NULL || text[0] == 0 ? TNI_STRIDED : (tni_form)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool param_is_tensor(const tni_param *p) {
+    return p->type == TNI_TENSOR || p->type == TNI_TENSORS;
+}
+
+/* Marks one name of a keep column in op. */
+static bool keep_name(tni_op *op, const char *name) {
+    int a = tni_schema_param(&op->schema, name), r = tni_schema_result(&op->schema, name);
+    if (a >= 0 && param_is_tensor(&op->schema.params[a]))
+        op->keep_args |= 1u << a;
+    else if (r >= 0)
+        op->keep_results |= 1u << r;
+    else
+        return false;
+    return true;
+}
+
+static tn_status keep_parse(tni_op *op, const tni_problem *p) {
+    const char *at = op->row.keep ? op->row.keep : "";
+    while (*at) {
+        char name[TNI_NAME_BYTES];
+        size_t n = strcspn(at, ",");
+        if (n == 0 || n >= sizeof(name))
+            return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "keep",
+                                  "a name is empty or too long");
+        memcpy(name, at, n);
+        name[n] = 0;
+        if (!keep_name(op, name)) {
+            char cause[128];
+            snprintf(cause, sizeof(cause), "'%s' is no tensor argument or result of the schema",
+                     name);
+            return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "keep", cause);
+        }
+        at += n + (at[n] == ',');
+    }
+    return TN_OK;
+}
+
+/* A form needs what it speaks of. */
+static tn_status form_check(const tni_op *op, const tni_problem *p) {
+    const tni_schema *s = &op->schema;
+    if ((op->form == TNI_REDUCE || op->form == TNI_ALONG) && s->mutates)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "form",
+                              "cannot write its arguments; use strided");
+    if ((op->form == TNI_REDUCE || op->form == TNI_ALONG) &&
+        (s->n_params == 0 || s->params[0].type != TNI_TENSOR || tni_schema_param(s, "dim") < 0))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "form",
+                              "needs a tensor as first argument and an argument named dim");
+    if (op->form == TNI_POINTWISE && s->n_results != 1)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "form", "pointwise ops have one result");
+    if ((op->row.traits & TN_OP_INPLACE) &&
+        (op->form != TNI_POINTWISE || s->mutates || s->n_params == 0 ||
+         s->params[0].type != TNI_TENSOR || s->params[0].optional || s->results[0].list))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "traits",
+                              "in-place twins exist for pointwise ops of a tensor only");
+    return TN_OK;
+}
+
+static tn_status row_complete(const tni_op *op, const tni_problem *p) {
+    const tn_op *row = &op->row;
+    const char *name = op->schema.name;
+    bool has_rule = row->shape != NULL || (row->shape_rule && row->shape_rule[0]);
+    if (row->shape_rule && row->shape_rule[0] && tni_shape_rule(row->shape_rule) == NULL)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, name, "shape_rule",
+                              "unknown; known are same, broadcast, reduce");
+    if (!has_rule && row->decompose == NULL && op->schema.n_results > 0)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, name, "shape",
+                              "a row needs a shape rule or a decomposition");
+    if ((row->traits & TN_OP_VIEW) &&
+        (!has_rule || op->schema.n_results != 1 || op->schema.results[0].alias == 0))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, name, "traits",
+                              "a view has a shape rule and one result that names its alias");
+    if (row->derivative && row->no_grad)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, name, "no_grad",
+                              "says there is no derivative, but there is one");
+    if (!row->derivative && !row->decompose && !row->no_grad)
+        return tni_row_refuse(
+            p, TN_ERR_PLUGIN, name, "derivative",
+            "missing: give one, a decomposition, or the reason why there is none");
+    if (!row->derivative && (op->keep_args || op->keep_results))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, name, "keep",
+                              "keeps values, but no derivative reads them");
+    return TN_OK;
+}
+
+static void args_summarise(tni_op *op) {
+    op->n_args = op->schema.n_params;
+    for (uint32_t i = 0; i < op->n_args; i++) {
+        const tni_param *p = &op->schema.params[i];
+        op->types[i] = (uint8_t)p->type;
+        if (p->runtime) op->runtime_args |= 1u << i;
+        op->lists = op->lists || p->type == TNI_TENSORS || p->type == TNI_INTS ||
+                    p->type == TNI_FLOATS || p->type == TNI_STR;
+    }
+}
+
+tn_status tni_op_parse(tni_op *op, const tn_op *row, const tni_problem *p) {
+    char detail[256] = "";
+    op->row = *row;
+    if (row->schema == NULL) return tni_row_refuse(p, TN_ERR_PLUGIN, NULL, "schema", "missing");
+    if (tni_schema_parse(row->schema, &op->schema, detail, sizeof(detail)) != TN_OK)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, row->schema, "schema", detail);
+    if (!form_parse(row->form, &op->form))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "form",
+                              "unknown; known are strided, pointwise, reduce, along");
+    if (row->contract && row->contract[0]) {
+        op->contract = tni_contract_parse(row->contract, &op->schema, detail, sizeof(detail));
+        if (op->contract == NULL)
+            return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "contract", detail);
+    }
+    args_summarise(op);
+    op->base = op;
+    tn_status s = keep_parse(op, p);
+    if (s == TN_OK) s = form_check(op, p);
+    if (s == TN_OK) s = row_complete(op, p);
+    if (s != TN_OK) tni_contract_free(op->contract);
+    return s;
+}
+
+void tni_op_free(tni_op *op) {
+    if (op == NULL) return;
+    if (!op->inplace) tni_contract_free(op->contract);
+    tni_free(op);
+}
+
+tni_op *tni_op_twin(const tni_op *base) {
+    tni_op *op = tni_alloc(sizeof(*op));
+    if (op == NULL) return NULL;
+    *op = *base;
+    op->inplace = true;
+    op->base = base;
+    size_t n = strlen(op->schema.name);
+    if (n + 2 > sizeof(op->schema.name)) {
+        tni_free(op);
+        return NULL;
+    }
+    memcpy(op->schema.name + n, "_", 2);
+    op->row.traits &= ~(uint32_t)TN_OP_INPLACE;
+    op->schema.mutates = true;
+    op->schema.params[0].mutated = true;
+    op->schema.params[0].alias = 'a';
+    op->schema.results[0].alias = 'a';
+    return op;
+}
+
+/* ---- Kernel rows ----------------------------------------------------------------------------- */
+
+tn_status tni_kernel_check(const tn_kernel *k, const tni_problem *p) {
+    if (k->op == NULL || k->op[0] == 0 || strlen(k->op) >= TNI_NAME_BYTES)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, NULL, "kernel", "names no op");
+    if (k->device == NULL || k->device[0] == 0)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "device", "missing: name a device kind");
+    if (k->run == NULL) return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "run", "missing");
+    if (k->drop && !k->plan)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "drop", "there is no plan to drop");
+    if (k->n_args > TNI_MAX_ARGS)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "n_args", "more than an op can have");
+    return TN_OK;
+}
