@@ -17,6 +17,13 @@
               sizeof((const tn_value[]){__VA_ARGS__}) / sizeof(tn_value))
 tn_tensor *math_call(tn_op_ref *, const tn_value *args, size_t n_args);
 
+/* How a decomposition of one result ends: y, or the error that is pending. */
+static inline tn_status give(tn_value *outs, tn_tensor *y) {
+    outs[0] = tn_value_tensor(y);
+    return y ? TN_OK : tn_plugin_ops->error();
+}
+static inline tn_status pending(void) { return tn_plugin_ops->error(); }
+
 tn_tensor *math_number(double); /* 0-dim; gives way in promotion */
 /* A new tensor of `value`, with sizes and dtype of a meta, where `where` lives. */
 tn_tensor *math_full(const tn_meta *, double value, tn_tensor *where);

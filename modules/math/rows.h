@@ -29,19 +29,22 @@ math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math
     math_shape_squeeze, math_shape_split;
 
 /* derivatives.c */
-math_derivative math_grad_clamp, math_grad_to, math_grad_sum, math_grad_amax, math_grad_matmul,
-    math_grad_linear, math_grad_layer_norm, math_grad_mse_loss, math_grad_permute, math_grad_slice,
-    math_grad_select, math_grad_reshaped, math_grad_split, math_grad_cat, math_grad_gather,
-    math_grad_scatter_add;
+math_derivative math_grad_clamp, math_grad_to, math_grad_sum, math_grad_amax, math_grad_layer_norm,
+    math_grad_mse_loss, math_grad_permute, math_grad_slice, math_grad_select, math_grad_reshaped,
+    math_grad_split, math_grad_cat, math_grad_gather, math_grad_scatter_add;
+/* derivatives_matrix.c */
+math_derivative math_grad_matmul, math_grad_linear;
 
 /* decompositions.c */
 math_decomposition math_compose_clone, math_compose_contiguous, math_compose_to,
-    math_compose_full_like, math_compose_mean, math_compose_sum_to, math_compose_matmul,
-    math_compose_linear, math_compose_softmax, math_compose_softmax_bwd, math_compose_log_softmax,
-    math_compose_log_softmax_bwd, math_compose_layer_norm, math_compose_layer_norm_bwd,
-    math_compose_mse_loss, math_compose_cross_entropy_bwd, math_compose_one_hot,
-    math_compose_slice_bwd, math_compose_select_bwd, math_compose_reshape, math_compose_cat,
-    math_compose_stack, math_compose_nonzero;
+    math_compose_full_like, math_compose_mean, math_compose_sum_to, math_compose_softmax,
+    math_compose_softmax_bwd, math_compose_log_softmax, math_compose_log_softmax_bwd,
+    math_compose_layer_norm, math_compose_layer_norm_bwd, math_compose_mse_loss,
+    math_compose_cross_entropy_bwd, math_compose_one_hot, math_compose_slice_bwd,
+    math_compose_select_bwd, math_compose_reshape, math_compose_cat, math_compose_stack,
+    math_compose_nonzero;
+/* decompositions_matrix.c */
+math_decomposition math_compose_matmul, math_compose_linear;
 
 /* ---- Shared: sizes and strides (shapes.c) ---- */
 
