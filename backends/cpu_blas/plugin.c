@@ -12,18 +12,13 @@
 
 #define SIZES .size = sizeof(tn_kernel), .device = "cpu"
 #define F     (TN_MASK(F32) | TN_MASK(F64))
-#define FI    (F | TN_MASK(I32) | TN_MASK(I64))
 
-#define CLAMP_FNS     .run = tni_clamp_run, .supports = tni_clamp_supports
-#define UNARY_FNS     .run = tni_ewise_run
-#define PREDICATE_FNS .run = tni_ewise_run
-#define BINARY_FNS    .run = tni_ewise_run
-#define COMPARE_FNS   .run = tni_ewise_run
-#define WHERE_FNS     .run = tni_ewise_run
-#define EWISE(op_, kind, mask)                                                                     \
-    {SIZES, .op = #op_, .dtypes = mask, .user = &tni_ewise_ops[TNI_EW_##op_], kind##_FNS},
-#define EWISE_ALL(op_, kind)   EWISE(op_, kind, FI)
-#define EWISE_FLOAT(op_, kind) EWISE(op_, kind, F)
+#define EWISE(op_, kind, attrs_, mask)                                                             \
+    {SIZES,          .n_args = TNI_IN_##kind + sizeof attrs_ - 1, .op = #op_,                      \
+     .dtypes = mask, .user = &tni_ewise_ops[TNI_EW_##op_],        .run = tni_ewise_run},
+#define EWISE_ALL(op_, kind, attrs_)   EWISE(op_, kind, attrs_, TN_MASK_ALL)
+#define EWISE_FLOAT(op_, kind, attrs_) EWISE(op_, kind, attrs_, TN_MASK_FLOAT)
+#define EWISE_INT(op_, kind, attrs_)   EWISE(op_, kind, attrs_, TN_MASK_INT | TN_MASK(BOOL))
 #define ROW(op_, run_)                                                                             \
     { SIZES, .op = op_, .dtypes = F, .run = run_ }
 #define ROW_IF(op_, run_, supports_)                                                               \
@@ -36,7 +31,7 @@
 
 /* clang-format off */
 static const tn_kernel kernels[] = {
-    TNI_EWISE_LIST(EWISE_ALL, EWISE_FLOAT)
+    TNI_EWISE_LIST(EWISE_ALL, EWISE_FLOAT, EWISE_INT)
     ROW("sum.dim", tni_sum_run),
     ROW("amax", tni_amax_run),
     ROW("amin", tni_amin_run),

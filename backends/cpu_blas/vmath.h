@@ -104,6 +104,11 @@ AI FN(V) FN(each)(FN(V) x, T (*f)(T)) {
     return x;
 }
 
+AI FN(V) FN(each_pair)(FN(V) a, FN(V) b, T (*f)(T, T)) {
+    for (int i = 0; i < LANES; i++) a[i] = f(a[i], b[i]);
+    return a;
+}
+
 #if WIDE
 static inline double libm_sin_f64(double x) { return sin(x); }
 static inline double libm_cos_f64(double x) { return cos(x); }

@@ -1,47 +1,70 @@
-/* ewise.c - elementwise rows: finds the vector function and walks the operands.
+/* ewise.c - elementwise rows: finds the vector function, reads the plain arguments, walks.
  *
- * Flat operands go straight to it. Otherwise a run along the last dim does if its strides are 1 or
- * 0; other operands are gathered into a block first, and the result is scattered from one.
+ * Flat operands of a lane's own width go straight to the function. All others go through blocks of
+ * a run along the last dim: what is strided is gathered, what is narrow is widened, and the result
+ * is narrowed and scattered.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/kernels.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { MOST_IN = 3, BLOCK = 512 };
+enum { BLOCK = 512 };
 
-#define UNARY            1, 0, 0
-#define CLAMP            1, 0, 0
-#define PREDICATE        1, 0, 1
-#define BINARY           2, 0, 0
-#define COMPARE          2, 0, 1
-#define WHERE            3, 1, 0
-#define OP_ROW(op, kind) [TNI_EW_##op] = {TNI_EW_##op, kind},
-const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT] = {TNI_EWISE_LIST(OP_ROW, OP_ROW)};
+#define V1                           1, 0, 0
+#define V2                           2, 0, 0
+#define V3                           3, 0, 0
+#define B1                           1, 0, 1
+#define B2                           2, 0, 1
+#define WHERE                        3, 1, 0
+#define OP_ROW(op, kind, attributes) [TNI_EW_##op] = {TNI_EW_##op, kind, attributes},
+const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT] = {TNI_EWISE_LIST(OP_ROW, OP_ROW, OP_ROW)};
 #undef OP_ROW
 
-typedef struct job {
-    tni_ewise_fn fn;
-    const double *bounds;
-    uint32_t n_in, splat;
-    const tn_view *out, *in[MOST_IN];
-    int64_t out_bytes, in_bytes[MOST_IN]; /* per element */
-    const void *data[MOST_IN];
-} job;
+const tni_attrs tni_no_attrs;
 
-static void flat_range(void *arg, int64_t begin, int64_t end) {
-    const job *j = arg;
-    const void *in[MOST_IN];
-    for (uint32_t k = 0; k < j->n_in; k++)
-        in[k] = (const char *)j->data[k] + (j->splat >> k & 1 ? 0 : begin * j->in_bytes[k]);
-    j->fn(end - begin, (char *)j->out->data + begin * j->out_bytes, in, j->splat, j->bounds);
+/* ---- Plain arguments ------------------------------------------------------------------------- */
+
+/* x truncated and limited to dtype d; NaN gives 0. */
+static int64_t like_integer(tn_dtype d, double x) {
+    const bool is_signed = d.code == 0;
+    const double high = ldexp(1, d.bits - is_signed); /* bits: 8 to 64; u8 is the only unsigned */
+    if (d.code == 6) return x != 0;
+    if (isnan(x)) return 0;
+    if (x >= high) return d.bits == 64 ? INT64_MAX : (int64_t)high - 1;
+    return (int64_t)fmax(x, is_signed ? -high : 0);
 }
+
+static void read_attrs(const tn_call *c, const tni_ewise_op *op, tni_attrs *k) {
+    const tn_dtype d = tni_arg(c, op->first)->dtype;
+    for (uint32_t i = 0; op->attrs[i]; i++) {
+        const char letter = op->attrs[i];
+        const double absent = letter == '<' ? -INFINITY : letter == '>' ? INFINITY : 0;
+        k->f[i] = tni_number(&c->args[op->n_in + i], absent);
+        k->i[i] = tni_lane_type(d) < TNI_F32 ? like_integer(d, k->f[i]) : 0;
+    }
+}
+
+/* ---- Blocks ---------------------------------------------------------------------------------- */
+
+typedef struct job { /* operand 0 is the result */
+    tni_ewise_fn fn;
+    const tni_attrs *attrs;
+    tni_convert_fn convert[TNI_MOST_IN + 1]; /* of operands to lanes, of lanes to the result */
+    uint32_t n_views, splat;
+    const tn_view *views[TNI_MOST_IN + 1];
+    int64_t bytes[TNI_MOST_IN + 1]; /* per element */
+    int64_t step[TNI_MOST_IN + 1];  /* along the last dim, in bytes */
+} job;
 
 static void copy_items(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t n,
                        int64_t bytes) {
     switch (bytes) {
     case 1:
         for (int64_t i = 0; i < n; i++) to[i * to_step] = from[i * from_step];
+        return;
+    case 2:
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * to_step, from + i * from_step, 2);
         return;
     case 4:
         for (int64_t i = 0; i < n; i++) memcpy(to + i * to_step, from + i * from_step, 4);
@@ -51,80 +74,97 @@ static void copy_items(char *to, int64_t to_step, const char *from, int64_t from
     }
 }
 
-/* n elements along the last dim: at[0] the result's, then the operands'. */
-static void strided_run(void *arg, int64_t n, char *const *at) {
-    const job *j = arg;
-    const int32_t last = j->out->rank - 1;
-    const int64_t out_step = j->out->strides[last] * j->out_bytes;
-    char block[MOST_IN + 1][BLOCK * 8] __attribute__((aligned(64)));
-    uint32_t splat = 0;
-    for (uint32_t k = 0; k < j->n_in; k++) splat |= (uint32_t)(j->in[k]->strides[last] == 0) << k;
+typedef char block[BLOCK * 8] __attribute__((aligned(64)));
 
+/* m elements of operand k, from `at`, adjacent and as wide as a lane. */
+static const void *load_block(const job *j, uint32_t k, int64_t m, const char *at, block items,
+                              block lanes) {
+    if (j->step[k] == 0) m = 1;
+    if (j->step[k] != 0 && j->step[k] != j->bytes[k]) {
+        copy_items(items, j->bytes[k], at, j->step[k], m, j->bytes[k]);
+        at = items;
+    }
+    if (!j->convert[k]) return at;
+    j->convert[k](m, lanes, at);
+    return lanes;
+}
+
+/* n elements along the last dim. */
+static void run_blocks(void *arg, int64_t n, char *const *first) {
+    const job *j = arg;
+    block items[TNI_MOST_IN + 1], lanes[TNI_MOST_IN + 1];
+    const bool adjacent = j->step[0] == j->bytes[0];
     for (int64_t i = 0, m; i < n; i += m) {
         m = tni_min(BLOCK, n - i);
-        const void *in[MOST_IN];
-        for (uint32_t k = 0; k < j->n_in; k++) {
-            const int64_t step = j->in[k]->strides[last] * j->in_bytes[k];
-            const char *from = at[k + 1] + i * step;
-            in[k] = from;
-            if (step == 0 || step == j->in_bytes[k]) continue;
-            copy_items(block[k], j->in_bytes[k], from, step, m, j->in_bytes[k]);
-            in[k] = block[k];
-        }
-        char *y = at[0] + i * out_step;
-        const bool direct = out_step == j->out_bytes;
-        j->fn(m, direct ? y : block[MOST_IN], in, splat, j->bounds);
-        if (!direct) copy_items(y, out_step, block[MOST_IN], j->out_bytes, m, j->out_bytes);
+        const void *in[TNI_MOST_IN];
+        for (uint32_t k = 1; k < j->n_views; k++)
+            in[k - 1] = load_block(j, k, m, first[k] + i * j->step[k], items[k], lanes[k]);
+        char *y = first[0] + i * j->step[0];
+        char *whole = adjacent ? y : items[0];
+        j->fn(m, j->convert[0] ? lanes[0] : whole, in, j->splat, j->attrs);
+        if (j->convert[0]) j->convert[0](m, whole, lanes[0]);
+        if (!adjacent) copy_items(y, j->step[0], whole, j->bytes[0], m, j->bytes[0]);
     }
 }
 
-static tn_status run(const tn_call *c, const double *bounds) {
-    const tni_ewise_op *op = c->user;
-    const tn_view *out = tni_out(c, 0);
-    const tni_ewise_fn fn = tni_vec->ewise[op->index][tni_lane_type(tni_arg(c, op->first)->dtype)];
-    const uint32_t n_in = op->n_in;
-    const void *data[MOST_IN];
-    uint32_t splat = 0;
-    if (c->flags & TN_CALL_FLAT) {
-        const int64_t n = out->sizes[0];
-        for (uint32_t k = 0; k < n_in; k++) {
-            const tn_view *v = tni_arg(c, k);
-            data[k] = v->data, splat |= (uint32_t)(v->strides[0] == 0) << k;
-        }
-        if (n <= TNI_GRAIN) { /* the small call everything else is built to keep cheap */
-            if (n > 0) fn(n, out->data, data, splat, bounds);
-            return TN_OK;
-        }
+static void flat_range(void *arg, int64_t begin, int64_t end) {
+    const job *j = arg;
+    char *at[TNI_MOST_IN + 1];
+    bool wide = true;
+    for (uint32_t k = 0; k < j->n_views; k++) {
+        at[k] = (char *)j->views[k]->data + begin * j->step[k];
+        wide &= j->convert[k] == NULL;
     }
-    job j = {.fn = fn, .bounds = bounds, .n_in = n_in, .splat = splat, .out = out};
-    j.out_bytes = out->dtype.bits / 8;
-    for (uint32_t k = 0; k < n_in; k++) {
-        j.in[k] = tni_arg(c, k), j.data[k] = j.in[k]->data;
-        j.in_bytes[k] = j.in[k]->dtype.bits / 8;
+    if (!wide)
+        run_blocks(arg, end - begin, at);
+    else
+        j->fn(end - begin, at[0], (const void *const *)&at[1], j->splat, j->attrs);
+}
+
+/* ---- The call -------------------------------------------------------------------------------- */
+
+/* Bytes that are a condition or a result of a comparison stay bytes. */
+static void make_job(const tn_call *c, const tni_ewise_op *op, job *j) {
+    const tni_ewise_table *table = tni_vec->ewise;
+    j->n_views = op->n_in + 1u;
+    for (uint32_t k = 0; k < j->n_views; k++) {
+        const tn_view *v = j->views[k] = k ? tni_arg(c, k - 1) : tni_out(c, 0);
+        const int ix = tn_dtype_index(v->dtype);
+        const bool raw = k ? k - 1 < op->first : op->out_byte;
+        j->bytes[k] = v->dtype.bits / 8;
+        j->step[k] = v->strides[v->rank - 1] * j->bytes[k];
+        j->convert[k] = raw ? NULL : k ? table->widen[ix] : table->narrow[ix];
+        if (k && j->step[k] == 0) j->splat |= 1u << (k - 1);
     }
-    if (c->flags & TN_CALL_FLAT) {
-        tni_parallel(c, out->sizes[0], 1, flat_range, &j);
-    } else {
-        tni_runs r = {{out, j.in[0], j.in[1], j.in[2]}, n_in + 1, strided_run, &j, 0};
-        tni_runs_walk(c, &r);
-    }
-    return TN_OK;
 }
 
 tn_status tni_ewise_run(const void *plan, tn_call *c) {
     (void)plan;
-    return run(c, NULL);
-}
-
-/* What a NaN bound means is left to the reference. */
-void tni_clamp_supports(const tn_call *c, tn_verdict *v) {
-    const bool nan = isnan(tni_number(&c->args[1], 0)) || isnan(tni_number(&c->args[2], 0));
-    tni_answer(v, nan ? TN_NO : TN_YES, nan ? TN_REASON_ATTRIBUTE : TN_REASON_NONE);
-}
-
-tn_status tni_clamp_run(const void *plan, tn_call *c) {
-    (void)plan;
-    const double bounds[2] = {tni_number(&c->args[1], -(double)INFINITY),
-                              tni_number(&c->args[2], (double)INFINITY)};
-    return run(c, bounds);
+    const tni_ewise_op *op = c->user;
+    const tn_view *out = tni_out(c, 0);
+    const tn_dtype dtype = tni_arg(c, op->first)->dtype;
+    const tni_ewise_fn fn = tni_vec->ewise->fn[op->index][tni_lane_type(dtype)];
+    tni_attrs attrs = tni_no_attrs;
+    if (*op->attrs) read_attrs(c, op, &attrs);
+    if (c->flags & TN_CALL_FLAT && out->sizes[0] <= TNI_GRAIN && dtype.bits >= 32) {
+        /* the small call everything else is built to keep cheap */
+        const void *data[TNI_MOST_IN];
+        uint32_t splat = 0;
+        for (uint32_t k = 0; k < op->n_in; k++) {
+            const tn_view *v = tni_arg(c, k);
+            data[k] = v->data, splat |= (uint32_t)(v->strides[0] == 0) << k;
+        }
+        if (out->sizes[0] > 0) fn(out->sizes[0], out->data, data, splat, &attrs);
+        return TN_OK;
+    }
+    job j = {.fn = fn, .attrs = &attrs};
+    make_job(c, op, &j);
+    if (c->flags & TN_CALL_FLAT) {
+        tni_parallel(c, out->sizes[0], 1, flat_range, &j);
+    } else {
+        tni_runs r = {{0}, j.n_views, run_blocks, &j, 0};
+        memcpy(r.views, j.views, sizeof r.views);
+        tni_runs_walk(c, &r);
+    }
+    return TN_OK;
 }

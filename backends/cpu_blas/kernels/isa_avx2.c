@@ -1,7 +1,5 @@
-/* isa_avx2.c - the vector code for AVX2 with FMA.
+/* isa_avx2.c - the vector code of rows, norms, copies, products for AVX2, FMA and F16C.
  * SPDX-License-Identifier: Apache-2.0 */
-#define TNI_VECTOR_BYTES 32
-#define TNI_TARGET       "avx2,fma"
-#define TNI_TABLE        tni_vec_avx2
-#define TNI_TABLE_NAME   "avx2"
+#include "backends/cpu_blas/kernels/set_avx2.inc"
+
 #include "backends/cpu_blas/kernels/isa.inc"

@@ -1,7 +1,5 @@
-/* isa_sse2.c - the vector code every x86-64 can run.
+/* isa_sse2.c - the vector code of rows, norms, copies, products for SSE2, which every x86-64 has.
  * SPDX-License-Identifier: Apache-2.0 */
-#define TNI_VECTOR_BYTES 16
-#define TNI_TARGET       "sse2"
-#define TNI_TABLE        tni_vec_sse2
-#define TNI_TABLE_NAME   "sse2"
+#include "backends/cpu_blas/kernels/set_sse2.inc"
+
 #include "backends/cpu_blas/kernels/isa.inc"

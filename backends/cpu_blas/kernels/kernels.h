@@ -7,38 +7,14 @@
 #ifndef TENON_CPU_BLAS_KERNELS_H
 #define TENON_CPU_BLAS_KERNELS_H
 
+#include "backends/cpu_blas/kernels/ewise.h"
+
 #include <tenon/abi.h>
 
 extern TN_HIDDEN const tn_host *tn_plugin_host;
 extern TN_HIDDEN tn_plugin *tn_plugin_self;
 
 enum { TNI_GRAIN = 32768 }; /* elements one thread takes at a time */
-
-/* Element types with vector code, in the order of every table below. */
-enum { TNI_I32, TNI_I64, TNI_F32, TNI_F64, TNI_LANE_TYPES };
-
-/* ALL(op, kind): the four types; FLOAT(op, kind): f32 and f64. The kinds are in ewise.c. */
-/* clang-format off */
-#define TNI_EWISE_LIST(ALL, FLOAT)                                                                 \
-    ALL(neg, UNARY) ALL(abs, UNARY) ALL(sign, UNARY) ALL(relu, UNARY)                              \
-    FLOAT(exp, UNARY) FLOAT(log, UNARY) FLOAT(sqrt, UNARY) FLOAT(rsqrt, UNARY)                     \
-    FLOAT(reciprocal, UNARY) FLOAT(tanh, UNARY) FLOAT(sigmoid, UNARY) FLOAT(sin, UNARY)            \
-    FLOAT(cos, UNARY) FLOAT(floor, UNARY) FLOAT(clamp, CLAMP)                                      \
-    FLOAT(isnan, PREDICATE) ALL(logical_not, PREDICATE)                                            \
-    ALL(add, BINARY) ALL(sub, BINARY) ALL(mul, BINARY) FLOAT(div, BINARY) FLOAT(pow, BINARY)       \
-    ALL(maximum, BINARY) ALL(minimum, BINARY)                                                      \
-    ALL(eq, COMPARE) ALL(ne, COMPARE) ALL(lt, COMPARE) ALL(le, COMPARE) ALL(gt, COMPARE)           \
-    ALL(ge, COMPARE) ALL(where, WHERE)
-/* clang-format on */
-
-#define TNI_EWISE_ENUM(op, kind) TNI_EW_##op,
-enum { TNI_EWISE_LIST(TNI_EWISE_ENUM, TNI_EWISE_ENUM) TNI_EWISE_COUNT };
-#undef TNI_EWISE_ENUM
-
-/* n >= 1 elements: y[i] = op(in[0][i], ...). Bit k of splat: operand k is one element for all i.
- * bounds: clamp's {min, max}. y may be one of the operands. */
-typedef void (*tni_ewise_fn)(int64_t n, void *y, const void *const *in, uint32_t splat,
-                             const double *bounds);
 
 typedef struct tni_gemm_block { /* C[m,n] = A[m,k] B[k,n]; all strides in elements */
     int64_t m, n, k;
@@ -80,7 +56,7 @@ typedef struct tni_norm_row { /* one row of layer_norm and of its backward */
 typedef struct tni_vec_table {
     const char *name;
     int32_t vector_bytes;
-    tni_ewise_fn ewise[TNI_EWISE_COUNT][TNI_LANE_TYPES]; /* NULL: no such type */
+    const tni_ewise_table *ewise;
     double (*reduce_row[TNI_REDUCE_COUNT][2])(const void *x, int64_t n);
     /* acc[j] = acc[j] op x[i * ld + j] for i in [0, rows), j in [0, cols) */
     void (*reduce_cols[TNI_REDUCE_COUNT][2])(const void *x, int64_t rows, int64_t ld, int64_t cols,
@@ -125,8 +101,6 @@ static inline int64_t tni_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline const tn_view *tni_arg(const tn_call *c, uint32_t i) { return c->args[i].view; }
 static inline const tn_view *tni_out(const tn_call *c, uint32_t i) { return c->outs[i].view; }
 
-/* TNI_I32 .. TNI_F64, for dtypes the rows' masks let through. */
-static inline int tni_lane_type(tn_dtype d) { return (d.code == 2) * 2 + (d.bits == 64); }
 static inline int tni_is_f64(const tn_view *v) { return v->dtype.bits == 64; }
 
 static inline bool tni_is_f32_or_f64(const tn_view *v) {
@@ -172,18 +146,6 @@ typedef struct tni_runs {
 void tni_runs_walk(const tn_call *c, tni_runs *r); /* rank >= 1; in parallel */
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
-
-typedef struct tni_ewise_op { /* tn_kernel.user of elementwise rows */
-    uint8_t index;            /* TNI_EW_* */
-    uint8_t n_in;             /* tensors */
-    uint8_t first;            /* the operand whose dtype counts: where's condition is bytes */
-    uint8_t out_byte;         /* the result is bool */
-} tni_ewise_op;
-
-extern const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT];
-tn_status tni_ewise_run(const void *, tn_call *);
-tn_status tni_clamp_run(const void *, tn_call *);
-void tni_clamp_supports(const tn_call *, tn_verdict *);
 
 tn_status tni_sum_run(const void *, tn_call *);
 tn_status tni_amax_run(const void *, tn_call *);

@@ -2,12 +2,19 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/kernels.h"
 
+#include <cpuid.h>
 #include <string.h>
 
 const tni_vec_table *tni_vec = &tni_vec_sse2;
 
+/* clang's __builtin_cpu_supports does not know it; the registers it uses are AVX's. */
+static bool has_f16c(void) {
+    uint32_t a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+
 static bool has_avx2(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static bool has_avx512(void) {

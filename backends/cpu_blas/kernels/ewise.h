@@ -1,0 +1,77 @@
+/* ewise.h - the elementwise ops with vector code, and what one instruction set has of it.
+ *
+ * A formula stands once per kind of lanes, in ewise_*.inc; this list says which there are. Dtypes
+ * narrower than a lane are widened to i32 or f32 block by block, computed, and cut or rounded:
+ * what wraps at 32 bits and is cut equals what wraps at 8.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_CPU_BLAS_EWISE_H
+#define TENON_CPU_BLAS_EWISE_H
+
+#include <tenon/abi.h>
+
+/* What the vector code computes with. */
+enum { TNI_I32, TNI_I64, TNI_F32, TNI_F64, TNI_LANE_TYPES };
+
+/* ALL(op, kind, attributes), FLOAT, INT: for which dtypes. A kind is V, or B if the result is bool,
+ * and the number of operands. Attributes are the plain arguments behind the operands, one letter
+ * each: # a number, < and > one that may be absent, which is -inf or inf. */
+/* clang-format off */
+#define TNI_EWISE_LIST(ALL, FLOAT, INT)                                                            \
+    ALL(neg, V1, "") ALL(abs, V1, "") ALL(sign, V1, "") ALL(relu, V1, "")                          \
+    FLOAT(exp, V1, "") FLOAT(log, V1, "") FLOAT(sqrt, V1, "") FLOAT(rsqrt, V1, "")                 \
+    FLOAT(reciprocal, V1, "") FLOAT(tanh, V1, "") FLOAT(sigmoid, V1, "") FLOAT(sin, V1, "")        \
+    FLOAT(cos, V1, "") ALL(floor, V1, "") ALL(clamp, V1, "<>")                                     \
+    ALL(isnan, B1, "") ALL(logical_not, B1, "")                                                    \
+    ALL(add, V2, "") ALL(sub, V2, "") ALL(mul, V2, "") FLOAT(div, V2, "") FLOAT(pow, V2, "")       \
+    ALL(maximum, V2, "") ALL(minimum, V2, "")                                                      \
+    ALL(eq, B2, "") ALL(ne, B2, "") ALL(lt, B2, "") ALL(le, B2, "") ALL(gt, B2, "")                \
+    ALL(ge, B2, "") ALL(where, WHERE, "")
+/* clang-format on */
+
+#define TNI_EWISE_ENUM(op, kind, attributes) TNI_EW_##op,
+enum { TNI_EWISE_LIST(TNI_EWISE_ENUM, TNI_EWISE_ENUM, TNI_EWISE_ENUM) TNI_EWISE_COUNT };
+#undef TNI_EWISE_ENUM
+
+enum { TNI_IN_V1 = 1, TNI_IN_V2, TNI_IN_V3, TNI_IN_B1 = 1, TNI_IN_B2, TNI_IN_WHERE = 3 };
+enum { TNI_MOST_IN = 3, TNI_MOST_ATTRS = 4 };
+
+typedef struct tni_ewise_op { /* tn_kernel.user of elementwise rows */
+    uint8_t index;            /* TNI_EW_* */
+    uint8_t n_in;             /* tensors */
+    uint8_t first;            /* the operand whose dtype counts: where's condition is bytes */
+    uint8_t out_byte;         /* the result is bool */
+    const char *attrs;
+} tni_ewise_op;
+
+extern const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT];
+
+/* A call's plain arguments; i: truncated, and limited to what the operands' dtype holds. */
+typedef struct tni_attrs {
+    double f[TNI_MOST_ATTRS];
+    int64_t i[TNI_MOST_ATTRS];
+} tni_attrs;
+
+extern const tni_attrs tni_no_attrs;
+
+/* n >= 1 elements: y[i] = op(in[0][i], ...). Bit k of splat: operand k is one element for all i.
+ * y may be one of the operands. */
+typedef void (*tni_ewise_fn)(int64_t n, void *y, const void *const *in, uint32_t splat,
+                             const tni_attrs *);
+typedef void (*tni_convert_fn)(int64_t n, void *to, const void *from);
+
+typedef struct tni_ewise_table {
+    tni_ewise_fn fn[TNI_EWISE_COUNT][TNI_LANE_TYPES]; /* NULL: not for this type */
+    tni_convert_fn widen[TN_DTYPE_COUNT];             /* to lanes; NULL: items are lanes */
+    tni_convert_fn narrow[TN_DTYPE_COUNT];            /* rounded to nearest even, or cut */
+} tni_ewise_table;
+
+extern const tni_ewise_table tni_ewise_sse2, tni_ewise_avx2, tni_ewise_avx512;
+
+/* TNI_I32 .. TNI_F64, for any dtype. */
+static inline int tni_lane_type(tn_dtype d) {
+    return (d.code == 2 || d.code == 4) * 2 + (d.bits == 64);
+}
+
+tn_status tni_ewise_run(const void *, tn_call *);
+
+#endif
