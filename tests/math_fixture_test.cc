@@ -95,7 +95,10 @@ void read_arg(Case &c, const std::string &tag, std::istream &in, int &list_left)
     } else if (tag == "T") {
         in >> list_left;
     } else {
-        in >> a.word;
+        if (tag == "s")
+            in.get(), std::getline(in, a.word); // spaces are part of it, and it may be empty
+        else
+            in >> a.word;
         a.number = to_number(a.word);
         if (tag == "I") a.ints = to_shape(a.word);
         if (tag == "F") a.floats = to_numbers(a.word);

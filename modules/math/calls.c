@@ -4,12 +4,30 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/calls.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 tn_tensor *math_call(tn_op_ref *op, const tn_value *args, size_t n_args) {
     tn_value out = tn_value_none();
     return tn_plugin_ops->call(op, args, (uint32_t)n_args, &out, 1) == TN_OK ? out.tensor : NULL;
 }
 
 tn_tensor *math_number(double x) { return tn_plugin_ops->scalar(tn_float(x)); }
+
+tn_tensor *math_times(tn_tensor *t, tn_value number) {
+    const double factor = number.tag == TN_TAG_FLOAT ? number.f : (double)number.i;
+    return factor == 1 ? t : tn_mul(t, tn_plugin_ops->scalar(number));
+}
+
+tn_status math_fail(tn_status code, const char *format, ...) {
+    char text[MATH_TEXT * 3];
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    return tn_plugin_ops->fail(code, text, tn_strlen(text));
+}
 
 bool math_meta(tn_tensor *t, tn_meta *out) { return t && tn_plugin_ops->meta(t, out) == TN_OK; }
 
@@ -72,4 +90,9 @@ int64_t math_rows(const tn_meta *m) {
     int64_t n = 1;
     for (int32_t i = 0; i < m->rank - 1; i++) n *= m->sizes[i];
     return n;
+}
+
+tn_tensor *math_as_matrix(tn_tensor *t, const tn_meta *m) {
+    const int64_t sizes[2] = {math_rows(m), m->sizes[m->rank - 1]};
+    return m->rank == 2 ? t : math_reshape(t, sizes, 2);
 }

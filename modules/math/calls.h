@@ -24,7 +24,10 @@ static inline tn_status give(tn_value *outs, tn_tensor *y) {
 }
 static inline tn_status pending(void) { return tn_plugin_ops->error(); }
 
-tn_tensor *math_number(double); /* 0-dim; gives way in promotion */
+tn_tensor *math_number(double);                      /* 0-dim; gives way in promotion */
+tn_tensor *math_times(tn_tensor *, tn_value number); /* the tensor itself where number is 1 */
+/* Makes a formatted text the pending error; returns code. */
+tn_status math_fail(tn_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A new tensor of `value`, with sizes and dtype of a meta, where `where` lives. */
 tn_tensor *math_full(const tn_meta *, double value, tn_tensor *where);
 bool math_meta(tn_tensor *, tn_meta *out); /* false: an error is pending */
@@ -43,5 +46,7 @@ tn_meta math_kept(const tn_meta *x, uint32_t mask);
 /* A dim in -rank..rank-1 made non-negative; rank 0 counts as 1. */
 int64_t math_from_end(int64_t dim, int64_t rank);
 int64_t math_rows(const tn_meta *); /* product of all sizes but the last */
+/* t, of rank 1 or more, as a matrix with all leading dims in the rows. */
+tn_tensor *math_as_matrix(tn_tensor *t, const tn_meta *m);
 
 #endif

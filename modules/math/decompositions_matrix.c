@@ -61,3 +61,78 @@ tn_status math_compose_linear(const tn_value *args, uint32_t n_args, tn_value *o
     (void)n_outs;
     return give(outs, b ? tn_add(y, b) : y);
 }
+
+/* (c, a, b, beta, alpha) */
+tn_status math_compose_addmm(const tn_value *args, uint32_t n_args, tn_value *outs,
+                             uint32_t n_outs) {
+    tn_tensor *a = math_arg(args, n_args, 1), *b = math_arg(args, n_args, 2);
+    const double beta = args[3].tag == TN_TAG_FLOAT ? args[3].f : (double)args[3].i;
+
+    (void)n_outs;
+    tn_tensor *y = math_times(tn_matmul(a, b), args[4]);
+    return give(outs, beta == 0 ? y : tn_add(y, math_times(math_arg(args, n_args, 0), args[3])));
+}
+
+/* (grad, x) -> dw, db */
+tn_status math_compose_linear_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                  uint32_t n_outs) {
+    tn_tensor *grad = math_arg(args, n_args, 0), *x = math_arg(args, n_args, 1);
+    const int64_t first = 0;
+    tn_meta g_meta, x_meta;
+
+    (void)n_outs;
+    if (!math_meta(grad, &g_meta) || !math_meta(x, &x_meta)) return pending();
+    grad = math_as_matrix(grad, &g_meta);
+    outs[1] = tn_value_tensor(tn_sum_dim(grad, (tn_ints){&first, 1}, NULL));
+    return give(outs, tn_matmul(tn_transpose(grad, 0, 1), math_as_matrix(x, &x_meta)));
+}
+
+/* x1 times w[I, O J] is [.., O, J]; that times x2 is [.., O] */
+tn_status math_compose_bilinear(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    tn_tensor *x1 = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 3);
+    tn_tensor *w = tn_transpose(math_arg(args, n_args, 2), 0, 1);
+    tn_meta m, rows;
+
+    (void)n_outs;
+    if (!math_meta(w, &m) || !math_meta(x1, &rows)) return pending();
+    const int64_t o = m.sizes[1], j = m.sizes[2];
+    w = math_reshape(w, (int64_t[]){m.sizes[0], o * j}, 2);
+    const int64_t n = math_rows(&rows);
+    tn_tensor *left =
+        math_reshape(tn_matmul(math_as_matrix(x1, &rows), w), (int64_t[]){n, o, j}, 3);
+    tn_tensor *right = math_reshape(math_arg(args, n_args, 1), (int64_t[]){n, j, 1}, 3);
+    rows.sizes[rows.rank - 1] = o;
+    tn_tensor *y = math_reshape(tn_gemm(left, right), rows.sizes, rows.rank);
+    return give(outs, b ? tn_add(y, b) : y);
+}
+
+/* Sizes of x with a 1 behind (after) or before every one; leading 1s make up for a lower rank. */
+static tn_tensor *interleaved(tn_tensor *x, const tn_meta *m, int32_t rank, bool after) {
+    int64_t sizes[2 * TN_MAX_RANK];
+
+    for (int32_t i = 0; i < rank; i++) {
+        const int32_t from = i - (rank - m->rank);
+        sizes[2 * i + !after] = from < 0 ? 1 : m->sizes[from];
+        sizes[2 * i + after] = 1;
+    }
+    return math_reshape(x, sizes, 2 * rank);
+}
+
+tn_status math_compose_kron(const tn_value *args, uint32_t n_args, tn_value *outs,
+                            uint32_t n_outs) {
+    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
+    tn_meta a_meta, b_meta, y;
+
+    (void)n_outs;
+    if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return pending();
+    const int32_t rank = a_meta.rank > b_meta.rank ? a_meta.rank : b_meta.rank;
+    if (2 * rank > TN_MAX_RANK)
+        return math_fail(TN_ERR_SHAPE, "rank %d is more than %d, which this op can take", (int)rank,
+                         TN_MAX_RANK / 2);
+    tn_tensor *blocks =
+        tn_mul(interleaved(a, &a_meta, rank, true), interleaved(b, &b_meta, rank, false));
+    if (!math_meta(blocks, &y)) return pending();
+    for (int32_t i = 0; i < rank; i++) y.sizes[i] = y.sizes[2 * i] * y.sizes[2 * i + 1];
+    return give(outs, math_reshape(blocks, y.sizes, rank));
+}

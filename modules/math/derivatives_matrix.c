@@ -6,12 +6,6 @@
 
 static tn_tensor *last_two_exchanged(tn_tensor *t) { return tn_transpose(t, -2, -1); }
 
-/* t as a matrix with all leading dims in the rows. */
-static tn_tensor *as_matrix(tn_tensor *t, const tn_meta *m) {
-    const int64_t sizes[2] = {math_rows(m), m->sizes[m->rank - 1]};
-    return math_reshape(t, sizes, 2);
-}
-
 /* Transposed left times right. Where only `left` has batches, they are rows of one product: no sum
  * afterwards. */
 static tn_tensor *left_product(tn_tensor *left, tn_tensor *right, bool one_product) {
@@ -19,7 +13,7 @@ static tn_tensor *left_product(tn_tensor *left, tn_tensor *right, bool one_produ
 
     if (!one_product) return tn_matmul(last_two_exchanged(left), right);
     if (!math_meta(left, &l) || !math_meta(right, &r)) return NULL;
-    return tn_matmul(last_two_exchanged(as_matrix(left, &l)), as_matrix(right, &r));
+    return tn_matmul(last_two_exchanged(math_as_matrix(left, &l)), math_as_matrix(right, &r));
 }
 
 /* A vector a counts as one row, a vector b as one column; y has then lost that dim. */
@@ -38,14 +32,27 @@ void math_grad_matmul(tn_grad_ctx *c) {
     set(c, "b", column ? tn_select(d_b, -1, 0) : d_b);
 }
 
+/* y = beta c + alpha a b */
+void math_grad_addmm(tn_grad_ctx *c) {
+    tn_tensor *g = grad_of(c);
+
+    if (needs(c, "c")) set(c, "c", math_times(g, arg(c, "beta")));
+    if (!needs(c, "a") && !needs(c, "b")) return;
+    g = math_times(g, arg(c, "alpha"));
+    if (needs(c, "a")) set(c, "a", tn_matmul(g, last_two_exchanged(saved(c, "b"))));
+    if (needs(c, "b")) set(c, "b", tn_matmul(last_two_exchanged(saved(c, "a")), g));
+}
+
+/* One kernel for w and b together, where a provider has it. */
 void math_grad_linear(tn_grad_ctx *c) {
     tn_tensor *g = grad_of(c);
 
     if (needs(c, "x")) set(c, "x", tn_matmul(g, saved(c, "w")));
-    if (needs(c, "b")) set(c, "b", g);
-    if (!needs(c, "w")) return;
-    tn_meta g_meta, x_meta;
-    tn_tensor *x = saved(c, "x");
-    if (!math_meta(g, &g_meta) || !math_meta(x, &x_meta)) return;
-    set(c, "w", tn_matmul(last_two_exchanged(as_matrix(g, &g_meta)), as_matrix(x, &x_meta)));
+    if (!needs(c, "w")) {
+        if (needs(c, "b")) set(c, "b", g);
+        return;
+    }
+    const tn_linear_bwd_result d = tn_linear_bwd(g, saved(c, "x"));
+    set(c, "w", d.dw);
+    if (needs(c, "b")) set(c, "b", d.db);
 }

@@ -22,7 +22,8 @@ math_shape_rule math_shape_copy, math_shape_arange, math_shape_to, math_shape_ra
 /* shapes_matrix.c */
 math_shape_rule math_shape_gemm, math_shape_matmul, math_shape_linear, math_shape_layer_norm,
     math_shape_layer_norm_bwd, math_shape_cat, math_shape_stack, math_shape_gather,
-    math_shape_scatter_add, math_shape_sgd, math_shape_adam;
+    math_shape_scatter_add, math_shape_sgd, math_shape_adam, math_shape_addmm,
+    math_shape_linear_bwd, math_shape_bilinear;
 /* shapes_view.c */
 math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math_shape_select,
     math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,
@@ -33,7 +34,7 @@ math_derivative math_grad_clamp, math_grad_to, math_grad_sum, math_grad_amax, ma
     math_grad_mse_loss, math_grad_permute, math_grad_slice, math_grad_select, math_grad_reshaped,
     math_grad_split, math_grad_cat, math_grad_gather, math_grad_scatter_add;
 /* derivatives_matrix.c */
-math_derivative math_grad_matmul, math_grad_linear;
+math_derivative math_grad_matmul, math_grad_addmm, math_grad_linear;
 
 /* decompositions.c */
 math_decomposition math_compose_clone, math_compose_contiguous, math_compose_to,
@@ -44,7 +45,10 @@ math_decomposition math_compose_clone, math_compose_contiguous, math_compose_to,
     math_compose_select_bwd, math_compose_reshape, math_compose_cat, math_compose_stack,
     math_compose_nonzero;
 /* decompositions_matrix.c */
-math_decomposition math_compose_matmul, math_compose_linear;
+math_decomposition math_compose_matmul, math_compose_addmm, math_compose_linear,
+    math_compose_linear_bwd, math_compose_bilinear, math_compose_kron;
+/* einsum.c */
+math_decomposition math_compose_einsum, math_compose_tensordot, math_compose_tensordot_dims;
 
 /* ---- Shared: sizes and strides (shapes.c) ---- */
 

@@ -41,8 +41,9 @@ tn_status math_shape_gemm(tn_infer *in) {
                           "result");
 }
 
-tn_status math_shape_matmul(tn_infer *in) {
-    const tn_view *a = view_of(in, 0), *b = view_of(in, 1);
+/* Sizes of the product of arguments i and i + 1, as results. */
+static tn_status product_sizes(tn_infer *in, uint32_t i) {
+    const tn_view *a = view_of(in, i), *b = view_of(in, i + 1);
     tn_meta y = {0};
 
     if (!a || !b) return missing(in);
@@ -62,6 +63,37 @@ tn_status math_shape_matmul(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], y.sizes, y.rank, "result");
 }
 
+tn_status math_shape_matmul(tn_infer *in) { return product_sizes(in, 0); }
+
+/* Integers are scaled by integers: a fraction would have to change their dtype. */
+static tn_status check_factor(tn_infer *in, uint32_t i, const char *name) {
+    const int index = tn_dtype_index(in->outs[0].dtype);
+    const bool is_float = index >= 0 && (UINT64_C(1) << index & TN_MASK_FLOAT);
+
+    if (is_float || i >= in->n_args || in->args[i].tag != TN_TAG_FLOAT) return TN_OK;
+    return math_refuse(in, TN_ERR_DTYPE, "%s is the float %g, but the tensors are integers", name,
+                       in->args[i].f);
+}
+
+/* (c, a, b, beta, alpha): the product's sizes, which c must broadcast to */
+tn_status math_shape_addmm(tn_infer *in) {
+    const tn_view *c = view_of(in, 0);
+    char have[MATH_TEXT], want[MATH_TEXT];
+    tn_status status;
+
+    if (!c) return missing(in);
+    if ((status = product_sizes(in, 1))) return status;
+    if ((status = check_factor(in, 3, "beta"))) return status;
+    if ((status = check_factor(in, 4, "alpha"))) return status;
+    tn_meta y = in->outs[0];
+    if (c->rank <= y.rank && math_broadcast(&y, c->sizes, c->rank) &&
+        (!y.rank || !memcmp(y.sizes, in->outs[0].sizes, (size_t)y.rank * sizeof *y.sizes)))
+        return TN_OK;
+    return math_refuse(in, TN_ERR_SHAPE, "c%s does not broadcast to the product's sizes %s",
+                       math_shape_text(c->sizes, c->rank, have),
+                       math_shape_text(in->outs[0].sizes, in->outs[0].rank, want));
+}
+
 /* [*,I] [O,I] -> [*,O]; the contract has compared them */
 tn_status math_shape_linear(tn_infer *in) {
     const tn_view *x = view_of(in, 0), *w = view_of(in, 1);
@@ -71,6 +103,37 @@ tn_status math_shape_linear(tn_infer *in) {
     for (int32_t i = 0; i < x->rank - 1; i++) sizes[i] = x->sizes[i];
     sizes[x->rank - 1] = w->sizes[0];
     return math_set_sizes(in, &in->outs[0], sizes, x->rank, "result");
+}
+
+/* Do a and b have the same sizes, but for the last? */
+static bool same_rows(const tn_view *a, const tn_view *b) {
+    return a->rank == b->rank &&
+           (a->rank < 2 || !memcmp(a->sizes, b->sizes, (size_t)(a->rank - 1) * sizeof *a->sizes));
+}
+
+/* grad[*,O] x[*,I] -> dw[O,I] db[O] */
+tn_status math_shape_linear_bwd(tn_infer *in) {
+    const tn_view *grad = view_of(in, 0), *x = view_of(in, 1);
+
+    if (!grad || !x) return missing(in);
+    if (!same_rows(grad, x))
+        return mismatch(in, "grad", grad, "x", x, "all sizes but the last must be equal");
+    const int64_t sizes[2] = {grad->sizes[grad->rank - 1], x->sizes[x->rank - 1]};
+    const tn_status status = math_set_sizes(in, &in->outs[0], sizes, 2, "result");
+    return status ? status : math_set_sizes(in, &in->outs[1], sizes, 1, "result");
+}
+
+/* x1[*,I] x2[*,J] w[O,I,J] -> [*,O]; the contract has compared I and J */
+tn_status math_shape_bilinear(tn_infer *in) {
+    const tn_view *x1 = view_of(in, 0), *x2 = view_of(in, 1), *w = view_of(in, 2);
+    int64_t sizes[TN_MAX_RANK];
+
+    if (!x1 || !x2 || !w) return missing(in);
+    if (!same_rows(x1, x2))
+        return mismatch(in, "x1", x1, "x2", x2, "all sizes but the last must be equal");
+    for (int32_t i = 0; i < x1->rank - 1; i++) sizes[i] = x1->sizes[i];
+    sizes[x1->rank - 1] = w->sizes[0];
+    return math_set_sizes(in, &in->outs[0], sizes, x1->rank, "result");
 }
 
 /* ---- Norms -------------------------------------------------------------------------------- */

@@ -1,41 +1,57 @@
 /* gemm.c - y (B, m, n) = a (B, m, k) times b (B, k, n), any strides.
  *
- * Invariant: every element of y is a sum in double over p = 0 .. k-1 in that order, rounded once.
+ * Invariant: every element of y is a sum over p = 0 .. k-1 in that order, of floats in double,
+ * rounded once, of integers wrapping.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_ref/kernels.h"
 #include "backends/cpu_ref/walk.h"
 
 enum { ROWS = 8, DEPTH = 64 }; /* a tile: ROWS rows of y, TNI_BLOCK columns, DEPTH steps of k */
 
-typedef struct job {
+typedef struct job job;
+struct job {
     const tn_view *a, *b, *y;
     int64_t strips; /* strips of ROWS rows per batch */
-} job;
+    void (*tile)(const job *, int64_t i, int64_t row, int64_t rows, int64_t column,
+                 int64_t columns);
+};
 
 static const void *at3(const tn_view *v, int64_t i, int64_t row, int64_t column) {
     return tni_view_at(v, i * v->strides[0] + row * v->strides[1] + column * v->strides[2]);
 }
 
-/* y[i][row .. row+rows)[column .. column+columns) */
-static void tile(const job *j, int64_t i, int64_t row, int64_t rows, int64_t column,
-                 int64_t columns) {
-    const int64_t k = j->a->sizes[2];
-    double a[ROWS][DEPTH], b[TNI_BLOCK], sum[ROWS][TNI_BLOCK] = {0};
-
-    for (int64_t p0 = 0; p0 < k; p0 += DEPTH) {
-        const int64_t depth = tni_min(DEPTH, k - p0);
-        for (int64_t r = 0; r < rows; r++)
-            tni_load_f64(tni_ix(j->a), at3(j->a, i, row + r, p0), j->a->strides[2], depth, a[r]);
-        for (int64_t p = 0; p < depth; p++) {
-            tni_load_f64(tni_ix(j->b), at3(j->b, i, p0 + p, column), j->b->strides[2], columns, b);
-            for (int64_t r = 0; r < rows; r++)
-                for (int64_t q = 0; q < columns; q++) sum[r][q] += a[r][p] * b[q];
-        }
+/* y[i][row .. row+rows)[column .. column+columns), its numbers loaded, added and stored as `number`
+ */
+#define TILE(name, number, load, store)                                                            \
+    static void name(const job *j, int64_t i, int64_t row, int64_t rows, int64_t column,           \
+                     int64_t columns) {                                                            \
+        const int64_t k = j->a->sizes[2];                                                          \
+        number a[ROWS][DEPTH], b[TNI_BLOCK], sum[ROWS][TNI_BLOCK] = {0};                           \
+        for (int64_t p0 = 0; p0 < k; p0 += DEPTH) {                                                \
+            const int64_t depth = tni_min(DEPTH, k - p0);                                          \
+            for (int64_t r = 0; r < rows; r++)                                                     \
+                load(tni_ix(j->a), at3(j->a, i, row + r, p0), j->a->strides[2], depth, a[r]);      \
+            for (int64_t p = 0; p < depth; p++) {                                                  \
+                load(tni_ix(j->b), at3(j->b, i, p0 + p, column), j->b->strides[2], columns, b);    \
+                for (int64_t r = 0; r < rows; r++)                                                 \
+                    for (int64_t q = 0; q < columns; q++) sum[r][q] += a[r][p] * b[q];             \
+            }                                                                                      \
+        }                                                                                          \
+        for (int64_t r = 0; r < rows; r++)                                                         \
+            store(tni_ix(j->y), (void *)(uintptr_t)at3(j->y, i, row + r, column),                  \
+                  j->y->strides[2], columns, sum[r]);                                              \
     }
-    for (int64_t r = 0; r < rows; r++)
-        tni_store_f64(tni_ix(j->y), (void *)(uintptr_t)at3(j->y, i, row + r, column),
-                      j->y->strides[2], columns, sum[r]);
+
+/* Modulo 2^64; narrower integers are cut to their width when they are stored. */
+static void load_u64(int ix, const void *at, int64_t stride, int64_t n, uint64_t *out) {
+    tni_load_i64(ix, at, stride, n, (int64_t *)out);
 }
+static void store_u64(int ix, void *at, int64_t stride, int64_t n, const uint64_t *in) {
+    tni_store_i64(ix, at, stride, n, (const int64_t *)in);
+}
+
+TILE(float_tile, double, tni_load_f64, tni_store_f64)
+TILE(integer_tile, uint64_t, load_u64, store_u64)
 
 static void gemm_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
@@ -43,13 +59,14 @@ static void gemm_range(void *arg, int64_t begin, int64_t end) {
     for (; begin < end; begin++) {
         const int64_t i = begin / j->strips, row = begin % j->strips * ROWS;
         for (int64_t column = 0; column < n; column += TNI_BLOCK)
-            tile(j, i, row, tni_min(ROWS, m - row), column, tni_min(TNI_BLOCK, n - column));
+            j->tile(j, i, row, tni_min(ROWS, m - row), column, tni_min(TNI_BLOCK, n - column));
     }
 }
 
 tn_status tni_ref_gemm(const void *plan, tn_call *c) {
     (void)plan;
-    job j = {tni_arg(c, 0), tni_arg(c, 1), tni_out(c, 0), 0};
+    job j = {tni_arg(c, 0), tni_arg(c, 1), tni_out(c, 0), 0, integer_tile};
+    if (tni_is_float(tni_ix(j.y))) j.tile = float_tile;
     if (tn_view_numel(j.y) == 0) return TN_OK;
     j.strips = (j.y->sizes[1] + ROWS - 1) / ROWS;
     const double cost =

@@ -1,0 +1,113 @@
+// math_products_test.cc - what matrix products and einsum promise beyond PyTorch's numbers: refusals
+// that name their cause, integers in their own width.
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support.h"
+
+#include "modules/math/math_ops.h"
+
+#include <cmath>
+
+namespace {
+
+class Products : public Tenon {};
+
+struct Refused {
+    const char *equation;
+    std::vector<Shape> sizes;
+    tn_status code;
+    std::vector<std::string> texts;
+};
+
+TEST_F(Products, EinsumSaysWhatIsWrongWithAnEquation) {
+    const Refused all[] = {
+        {"ij,jk", {{2, 3}}, TN_ERR_INVALID, {"more operands than the 1"}},
+        {"ij->ij", {{2, 3}, {3}}, TN_ERR_INVALID, {"1 operands", "there are 2"}},
+        {"i1", {{2, 3}}, TN_ERR_INVALID, {"'1'", "operand 0"}},
+        {"i->j", {{2}}, TN_ERR_INVALID, {"'j'", "no operand"}},
+        {"ij->ii", {{2, 3}}, TN_ERR_INVALID, {"'i'", "twice in the output"}},
+        {"ijk", {{2, 3}}, TN_ERR_SHAPE, {"operand 0", "2 dims", "3 subscripts"}},
+        {"i", {{2, 3}}, TN_ERR_SHAPE, {"2 dims", "1 subscripts"}},
+        {"ijk...", {{2, 3}}, TN_ERR_SHAPE, {"3 subscripts and an ellipsis"}},
+        {"ij,jk", {{2, 3}, {4, 5}}, TN_ERR_SHAPE, {"'j'", "size 4", "operand 1", "3 before"}},
+        {"ii", {{2, 3}}, TN_ERR_SHAPE, {"'i'", "twice in operand 0", "2 and 3"}},
+        {"..ij", {{2, 3}}, TN_ERR_INVALID, {"'.'", "ellipsis"}},
+        {"...i...", {{2, 3}}, TN_ERR_INVALID, {"'.'", "one ellipsis"}},
+        {"ij-ji", {{2, 3}}, TN_ERR_INVALID, {"'-'", "out of place"}},
+        {"ij->ji->", {{2, 3}}, TN_ERR_INVALID, {"'-'", "out of place"}},
+        {"ij->i,j", {{2, 3}}, TN_ERR_INVALID, {"','", "out of place"}},
+        {"", {{2}}, TN_ERR_SHAPE, {"1 dims", "0 subscripts"}},
+    };
+    for (const Refused &r : all) {
+        SCOPED_TRACE(r.equation);
+        std::vector<tn_tensor *> operands;
+        for (const Shape &sizes : r.sizes) operands.push_back(full(sizes, 1));
+        EXPECT_EQ(tn_einsum(r.equation, tensors(operands)), nullptr);
+        EXPECT_EQ(tn_error(), r.code);
+        EXPECT_EQ(std::string(tn_error_message()).rfind("einsum: ", 0), 0u) << tn_error_message();
+        for (const std::string &text : r.texts)
+            EXPECT_NE(std::string(tn_error_message()).find(text), std::string::npos)
+                << tn_error_message();
+        tn_clear_error();
+    }
+    EXPECT_EQ(tn_einsum("i", {nullptr, 0}), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"operands is empty"}));
+}
+
+TEST_F(Products, EinsumRefusesMoreDimsThanATensorCanHave) {
+    tn_tensor *wide = full(Shape(9, 1), 1);
+    EXPECT_EQ(tn_einsum("abcdefghi,jklmnopqr->abcdefghijklmnopqr", tensors({wide, wide})), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"'q'"}));
+    EXPECT_EQ(tn_einsum("abcdefghi,jklmnopqr", tensors({wide, wide})), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"18 dims", "16"}));
+}
+
+TEST_F(Products, TensordotNamesDimsThatDoNotFit) {
+    tn_tensor *a = full({2, 3}, 1), *b = full({4, 5}, 1);
+    EXPECT_EQ(tn_tensordot(a, b, nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"tensordot", "dim 0 of a has size 2"}));
+    tn_tensordot_opts three = {};
+    three.dims = TN_SET(3);
+    EXPECT_EQ(tn_tensordot(a, b, &three), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"dims is 3"}));
+    EXPECT_EQ(tn_tensordot_dims(a, b, ints({0}), ints({0, 1})), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"come in pairs"}));
+}
+
+TEST_F(Products, AddmmNamesWhatDoesNotFit) {
+    tn_tensor *a = full({3, 4}, 1), *b = full({4, 5}, 1);
+    EXPECT_EQ(tn_addmm(full({2, 5}, 1), a, b, nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"addmm", "c[2,5]", "[3,5]"}));
+    EXPECT_EQ(tn_addmm(full({1, 3, 5}, 1), a, b, nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"c[1,3,5]"}));
+    tn_addmm_opts half = {};
+    half.alpha = tn_float(0.5);
+    EXPECT_EQ(
+        tn_addmm(full({5}, 1, TN_I32), full({3, 4}, 1, TN_I32), full({4, 5}, 1, TN_I32), &half),
+        nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_DTYPE, {"alpha", "0.5", "integers"}));
+}
+
+TEST_F(Products, BooleansAreRefusedAsFactors) {
+    tn_tensor *yes = full({2, 2}, 1, TN_BOOL);
+    EXPECT_EQ(tn_matmul(yes, yes), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_DTYPE, {"matmul", "bool"}));
+}
+
+TEST_F(Products, IntegersMultiplyExactlyInTheirOwnWidth) {
+    const int64_t big = (INT64_C(1) << 53) + 1;
+    tn_tensor *a = tn_full(ints({1, 1}), tn_int(big), TN_I64);
+    int64_t exact = 0;
+    tn_read(tn_matmul(a, tn_full(ints({1, 1}), tn_int(3), TN_I64)), &exact, sizeof exact);
+    EXPECT_EQ(exact, 3 * big);
+    tn_tensor *bytes = tn_matmul(full({1, 2}, 100, TN_U8), full({2, 1}, 2, TN_U8));
+    EXPECT_TRUE(tn_dtype_is(tn_dtype_of(bytes), TN_U8));
+    EXPECT_EQ(tn_item(bytes), 400 - 256);
+}
+
+TEST_F(Products, SixteenBitFloatsAddUpWide) {
+    tn_tensor *ones = full({1, 4096}, 1, TN_F16), *small = full({4096, 1}, 0.125, TN_F16);
+    EXPECT_EQ(tn_item(tn_matmul(ones, small)), 512);
+    EXPECT_EQ(tn_item(tn_matmul(full({1, 4096}, 1, TN_BF16), full({4096, 1}, 1, TN_BF16))), 4096);
+}
+
+} // namespace
