@@ -43,9 +43,12 @@ TEST_F(Math, ReshapeRefusesSizesThatDoNotHoldTheElements) {
 }
 
 TEST_F(Math, LargestOfNothingIsRefused) {
-    EXPECT_EQ(tn_argmax(full({0, 3}, 0), 0, nullptr), nullptr);
+    tn_argmax_opts along = {};
+    along.dim = TN_SET(0);
+    EXPECT_EQ(tn_argmax(full({0, 3}, 0), &along), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"dim 0"}));
-    EXPECT_EQ(shape(tn_argmax(full({0, 3}, 0), 1, nullptr)), (Shape{0}));
+    along.dim = TN_SET(1);
+    EXPECT_EQ(shape(tn_argmax(full({0, 3}, 0), &along)), (Shape{0}));
 }
 
 TEST_F(Math, SizesThatOverflowAreRefusedNotComputed) {

@@ -137,7 +137,7 @@ static void train_all(model *m, const digits_set *train, tn_generator *rng, cons
 /* Share of digits recognised. */
 static double accuracy(const model *m, const digits_set *set) {
     const bool recorded = tn_set_grad_enabled(false);
-    tn_tensor *guess = tn_argmax(forward(m, set->pixels), 1, NULL);
+    tn_tensor *guess = tn_argmax(forward(m, set->pixels), &(tn_argmax_opts){.dim = {1, true}});
     const double share = tn_item(tn_sum(tn_eq(guess, set->labels))) / (double)set->n;
     tn_set_grad_enabled(recorded);
     return share;

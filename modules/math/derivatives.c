@@ -35,35 +35,6 @@ void math_grad_mse_loss(tn_grad_ctx *c) {
     if (needs(c, "target")) set(c, "target", tn_neg(d));
 }
 
-/* ---- Reductions --------------------------------------------------------------------------- */
-
-/* Every element has gone into the sum once. */
-void math_grad_sum(tn_grad_ctx *c) {
-    tn_meta x;
-
-    if (!meta_of(c, "x", &x)) return;
-    const tn_meta kept = math_kept(&x, math_dim_mask(arg(c, "dim"), x.rank));
-    tn_tensor *g = math_reshape(grad_of(c), kept.sizes, kept.rank);
-    set(c, "x", tn_expand(g, (tn_ints){x.sizes, x.rank}));
-}
-
-/* amax, amin: shared evenly among the elements that equal the result. */
-void math_grad_amax(tn_grad_ctx *c) {
-    int64_t dims[TN_MAX_RANK], n = 0;
-    tn_meta x, y;
-
-    if (!meta_of(c, "x", &x) || !meta_of(c, "y", &y)) return;
-    const uint32_t mask = math_dim_mask(arg(c, "dim"), x.rank);
-    const tn_meta kept = math_kept(&x, mask);
-    for (int32_t i = 0; i < x.rank; i++)
-        if (mask >> i & 1) dims[n++] = i;
-    tn_tensor *g = math_reshape(grad_of(c), kept.sizes, kept.rank);
-    tn_tensor *result = math_reshape(saved(c, "y"), kept.sizes, kept.rank);
-    tn_tensor *chosen = tn_to(tn_eq(saved(c, "x"), result), y.dtype);
-    tn_tensor *ties = n ? math_sum_keep(chosen, dims, n) : chosen;
-    set(c, "x", tn_mul(chosen, tn_div(g, ties)));
-}
-
 /* ---- Norms -------------------------------------------------------------------------------- */
 
 /* What came back through mean and rstd (in a second derivative) goes on to x:

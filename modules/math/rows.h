@@ -17,8 +17,8 @@ typedef tn_status math_decomposition(const tn_value *args, uint32_t n_args, tn_v
 
 /* shapes.c */
 math_shape_rule math_shape_copy, math_shape_arange, math_shape_to, math_shape_random,
-    math_shape_scalar, math_shape_loss, math_shape_like_x, math_shape_sizes, math_shape_sum,
-    math_shape_amax, math_shape_sum_to, math_shape_one_hot, math_shape_nonzero_fill;
+    math_shape_scalar, math_shape_loss, math_shape_like_x, math_shape_sizes, math_shape_one_hot,
+    math_shape_nonzero_fill;
 /* shapes_matrix.c */
 math_shape_rule math_shape_gemm, math_shape_matmul, math_shape_linear, math_shape_layer_norm,
     math_shape_layer_norm_bwd, math_shape_cat, math_shape_stack, math_shape_gather,
@@ -29,21 +29,27 @@ math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math
     math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,
     math_shape_squeeze, math_shape_split;
 
+/* shapes_reduce.c, derivatives_reduce.c, decompositions_reduce.c */
+math_shape_rule math_shape_sum, math_shape_cumsum, math_shape_moments, math_shape_any,
+    math_shape_amax, math_shape_sum_to;
+math_derivative math_grad_sum, math_grad_prod, math_grad_moments, math_grad_amax, math_grad_cumsum,
+    math_grad_cumprod, math_grad_linear_scan;
+math_decomposition math_compose_mean, math_compose_sum_to;
+
 /* derivatives.c */
-math_derivative math_grad_clamp, math_grad_to, math_grad_sum, math_grad_amax, math_grad_layer_norm,
-    math_grad_mse_loss, math_grad_permute, math_grad_slice, math_grad_select, math_grad_reshaped,
-    math_grad_split, math_grad_cat, math_grad_gather, math_grad_scatter_add;
+math_derivative math_grad_clamp, math_grad_to, math_grad_layer_norm, math_grad_mse_loss,
+    math_grad_permute, math_grad_slice, math_grad_select, math_grad_reshaped, math_grad_split,
+    math_grad_cat, math_grad_gather, math_grad_scatter_add;
 /* derivatives_matrix.c */
 math_derivative math_grad_matmul, math_grad_addmm, math_grad_linear;
 
 /* decompositions.c */
 math_decomposition math_compose_clone, math_compose_contiguous, math_compose_to,
-    math_compose_full_like, math_compose_mean, math_compose_sum_to, math_compose_softmax,
-    math_compose_softmax_bwd, math_compose_log_softmax, math_compose_log_softmax_bwd,
-    math_compose_layer_norm, math_compose_layer_norm_bwd, math_compose_mse_loss,
-    math_compose_cross_entropy_bwd, math_compose_one_hot, math_compose_slice_bwd,
-    math_compose_select_bwd, math_compose_reshape, math_compose_cat, math_compose_stack,
-    math_compose_nonzero;
+    math_compose_full_like, math_compose_softmax, math_compose_softmax_bwd,
+    math_compose_log_softmax, math_compose_log_softmax_bwd, math_compose_layer_norm,
+    math_compose_layer_norm_bwd, math_compose_mse_loss, math_compose_cross_entropy_bwd,
+    math_compose_one_hot, math_compose_slice_bwd, math_compose_select_bwd, math_compose_reshape,
+    math_compose_cat, math_compose_stack, math_compose_nonzero;
 /* decompositions_matrix.c */
 math_decomposition math_compose_matmul, math_compose_addmm, math_compose_linear,
     math_compose_linear_bwd, math_compose_bilinear, math_compose_kron;

@@ -1,4 +1,5 @@
-/* reduce.c - sum, amax, amin, argmax of x (outer, n, inner), contiguous, into (outer, inner).
+/* reduce.c - sum, prod, largest, smallest, any, all, moments of x (outer, n, inner), contiguous, into
+ * (outer, inner).
  *
  * Invariant: every result is made from chunks of TNI_GRAIN elements, each taken from first to last,
  * combined in the host's fixed tree; which thread did what cannot change a bit.
@@ -6,7 +7,7 @@
 #include "backends/cpu_ref/kernels.h"
 #include "backends/cpu_ref/walk.h"
 
-/* One result under way. All zero bits: nothing seen yet, sum 0. */
+/* One result under way. All zero bits: nothing seen yet. */
 typedef struct state {
     union {
         double f;
@@ -30,6 +31,18 @@ static inline void take_i(state *s, int64_t x, int64_t at) { s->i = x, s->next =
 static inline void sum_f(state *s, double x, int64_t at) { take_f(s, s->f + x, at); }
 static inline void sum_i(state *s, int64_t x, int64_t at) {
     take_i(s, (int64_t)((uint64_t)s->i + (uint64_t)x), at);
+}
+static inline void prod_f(state *s, double x, int64_t at) { take_f(s, s->next ? s->f * x : x, at); }
+static inline void prod_i(state *s, int64_t x, int64_t at) {
+    take_i(s, s->next ? (int64_t)((uint64_t)s->i * (uint64_t)x) : x, at);
+}
+static inline void any_f(state *s, double x, int64_t at) { take_f(s, s->f != 0 || x != 0, at); }
+static inline void any_i(state *s, int64_t x, int64_t at) { take_i(s, s->i != 0 || x != 0, at); }
+static inline void all_f(state *s, double x, int64_t at) {
+    take_f(s, (s->next == 0 || s->f != 0) && x != 0, at);
+}
+static inline void all_i(state *s, int64_t x, int64_t at) {
+    take_i(s, (s->next == 0 || s->i != 0) && x != 0, at);
 }
 /* The first of equals stays; the first NaN stays whatever follows. */
 static inline void max_f(state *s, double x, int64_t at) {
@@ -58,36 +71,43 @@ static inline void min_i(state *s, int64_t x, int64_t at) {
         for (int k = 0; k < WIDTH; k++)                                                            \
             if (s[k].next) op##_##t((state *)left + k, s[k].t, s[k].next - 1);                     \
     }
-ROWS(sum, f)
-ROWS(sum, i)
-ROWS(max, f)
-ROWS(max, i)
-ROWS(min, f)
-ROWS(min, i)
+#define ROWS_BOTH(op) ROWS(op, f) ROWS(op, i)
+ROWS_BOTH(sum)
+ROWS_BOTH(prod)
+ROWS_BOTH(max)
+ROWS_BOTH(min)
+ROWS_BOTH(any)
+ROWS_BOTH(all)
 
 typedef struct reduction {
     const char *op;
     void (*rows[2])(state *, const block *, int64_t rows, int64_t width,
                     int64_t first); /* int, float */
     tn_combine_fn join[2];
-    bool of_none;  /* defined for n == 0 */
+    int of_none;   /* the result for n == 0, NOTHING if there is none */
     bool position; /* the result is where the element was, not the element */
 } reduction;
 
-static const reduction sum_reduction = {
-    "sum.dim", {sum_i_rows, sum_f_rows}, {sum_i_join, sum_f_join}, true, false};
-static const reduction max_reduction = {
-    "amax", {max_i_rows, max_f_rows}, {max_i_join, max_f_join}, false, false};
-static const reduction min_reduction = {
-    "amin", {min_i_rows, min_f_rows}, {min_i_join, min_f_join}, false, false};
-static const reduction argmax_reduction = {
-    "argmax", {max_i_rows, max_f_rows}, {max_i_join, max_f_join}, false, true};
+enum { NOTHING = -1 };
+
+#define REDUCTION(op, how, of_none, position)                                                      \
+    { op, {how##_i_rows, how##_f_rows}, {how##_i_join, how##_f_join}, of_none, position }
+static const reduction sum_reduction = REDUCTION("sum.dim", sum, 0, false);
+static const reduction prod_reduction = REDUCTION("prod.dim", prod, 1, false);
+static const reduction any_reduction = REDUCTION("any", any, 0, false);
+static const reduction all_reduction = REDUCTION("all", all, 1, false);
+static const reduction amax_reduction = REDUCTION("amax", max, NOTHING, false);
+static const reduction amin_reduction = REDUCTION("amin", min, NOTHING, false);
+static const reduction argmax_reduction = REDUCTION("argmax", max, NOTHING, true);
+static const reduction argmin_reduction = REDUCTION("argmin", min, NOTHING, true);
+static const reduction moments_reduction = REDUCTION("moments", sum, 0, false);
 
 /* ---- The driver ------------------------------------------------------------------------------ */
 
 typedef struct job {
     const reduction *how;
-    const tn_view *x, *y;
+    const tn_view *x, *y, *m2; /* m2: NULL but in moments, where y is the mean */
+    int32_t max_threads;
     bool is_float;
     int64_t n, inner,
         strips; /* a strip: up to WIDTH neighbouring results; strips per outer index */
@@ -97,12 +117,13 @@ typedef struct strip_job {
     const job *j;
     int64_t first, width; /* of its results, counted in y */
     int64_t base;         /* of its first element, in x */
+    const double *centre; /* NULL, or per result: (x - centre)^2 is reduced instead of x */
 } strip_job;
 
 static strip_job strip_of(const job *j, int64_t strip) {
     const int64_t o = strip / j->strips, column = strip % j->strips * WIDTH;
     return (strip_job){j, o * j->inner + column, tni_min(WIDTH, j->inner - column),
-                       o * j->n * j->inner + column};
+                       o * j->n * j->inner + column, NULL};
 }
 
 /* x (rows, width) starting at row `row` of the strip. */
@@ -116,6 +137,10 @@ static void load_rows(const strip_job *s, int64_t row, int64_t rows, block *out)
         else
             tni_load_i64(tni_ix(j->x), at, 1, run, out->i + r * run);
     }
+    for (int64_t i = 0; s->centre && i < rows * s->width; i++) {
+        const double d = out->f[i] - s->centre[i % s->width];
+        out->f[i] = d * d;
+    }
 }
 
 static void reduce_rows(void *arg, int64_t begin, int64_t end, void *partial) {
@@ -128,73 +153,99 @@ static void reduce_rows(void *arg, int64_t begin, int64_t end, void *partial) {
     }
 }
 
+/* n too large for one chunk: threads share the strip. */
+static tn_status reduce_strip(strip_job *s, state result[WIDTH]) {
+    const job *j = s->j;
+    memset(result, 0, WIDTH * sizeof *result);
+    if (j->n > TNI_GRAIN)
+        return tn_plugin_host->parallel_reduce(tn_plugin_self, j->n, TNI_GRAIN, j->max_threads,
+                                               reduce_rows, j->how->join[j->is_float], s, result,
+                                               WIDTH * sizeof *result);
+    reduce_rows(s, 0, j->n, result);
+    return TN_OK;
+}
+
 static void store_strip(const strip_job *s, const state *result) {
-    const int ix = tni_ix(s->j->y);
+    const job *j = s->j;
+    const int ix = tni_ix(j->y);
     for (int64_t k = 0; k < s->width; k++) {
-        const int64_t position = result[k].next - 1;
-        void *at = tni_view_at(s->j->y, s->first + k);
-        if (s->j->how->position)
+        const int64_t none = j->how->of_none, position = result[k].next - 1;
+        void *at = tni_view_at(j->y, s->first + k);
+        if (j->how->position)
             tni_store_i64(ix, at, 1, 1, &position);
-        else if (s->j->is_float)
+        else if (result[k].next == 0)
+            tni_store_i64(ix, at, 1, 1, &none);
+        else if (j->is_float)
             tni_store_f64(ix, at, 1, 1, &result[k].f);
         else
             tni_store_i64(ix, at, 1, 1, &result[k].i);
     }
 }
 
-static void reduce_strips(void *arg, int64_t begin, int64_t end) {
-    for (; begin < end; begin++) {
-        state result[WIDTH] = {0};
-        strip_job s = strip_of(arg, begin);
-        reduce_rows(&s, 0, s.j->n, result);
-        store_strip(&s, result);
-    }
+/* The sum has been taken; the squares of what is left without the mean follow. */
+static tn_status store_moments(strip_job *s, state result[WIDTH]) {
+    const job *j = s->j;
+    double mean[WIDTH] = {0};
+    for (int64_t k = 0; k < s->width; k++) mean[k] = result[k].f / (double)j->n;
+    tni_store_f64(tni_ix(j->y), tni_view_at(j->y, s->first), 1, s->width, mean);
+    s->centre = mean;
+    const tn_status status = reduce_strip(s, result);
+    for (int64_t k = 0; k < s->width; k++)
+        tni_store_f64(tni_ix(j->m2), tni_view_at(j->m2, s->first + k), 1, 1, &result[k].f);
+    return status;
 }
 
-/* n too large for one chunk: threads share each strip. */
-static tn_status reduce_long_strips(tn_call *c, const job *j, int64_t strips) {
-    for (int64_t strip = 0; strip < strips; strip++) {
-        state result[WIDTH] = {0};
-        strip_job s = strip_of(j, strip);
-        const tn_status status = tn_plugin_host->parallel_reduce(
-            tn_plugin_self, j->n, TNI_GRAIN, c->max_threads, reduce_rows, j->how->join[j->is_float],
-            &s, result, sizeof result);
-        if (status != TN_OK)
-            return tni_fail(c, status, "%s: could not combine partial results", j->how->op);
-        store_strip(&s, result);
-    }
+static tn_status run_strip(const job *j, int64_t strip) {
+    state result[WIDTH];
+    strip_job s = strip_of(j, strip);
+    const tn_status status = reduce_strip(&s, result);
+    if (status != TN_OK) return status;
+    if (j->m2) return store_moments(&s, result);
+    store_strip(&s, result);
     return TN_OK;
+}
+
+static void run_strips(void *arg, int64_t begin, int64_t end) {
+    for (; begin < end; begin++) run_strip(arg, begin);
 }
 
 static tn_status run_reduction(tn_call *c, const reduction *how) {
     const tn_view *x = tni_arg(c, 0);
-    job j = {how, x, tni_out(c, 0), tni_is_float(tni_ix(x)), x->sizes[1], x->sizes[2], 0};
-    const int64_t width = tni_min(WIDTH, j.inner);
+    job j = {.how = how,
+             .x = x,
+             .y = tni_out(c, 0),
+             .m2 = c->n_outs > 1 ? tni_out(c, 1) : NULL,
+             .max_threads = c->max_threads,
+             .is_float = tni_is_float(tni_ix(x)),
+             .n = x->sizes[1],
+             .inner = x->sizes[2]};
     j.strips = (j.inner + WIDTH - 1) / WIDTH;
     const int64_t strips = x->sizes[0] * j.strips;
-    if (j.n == 0 && strips > 0 && !how->of_none)
+    if (j.n == 0 && strips > 0 && how->of_none == NOTHING)
         return tni_fail(c, TN_ERR_SHAPE, "%s: the reduced dims of x hold no elements", how->op);
-    if (j.n > TNI_GRAIN) return reduce_long_strips(c, &j, strips);
-    tni_parallel(c, strips, j.n * width, reduce_strips, &j);
+    if (j.n <= TNI_GRAIN) {
+        tni_parallel(c, strips, j.n * tni_min(WIDTH, j.inner), run_strips, &j);
+        return TN_OK;
+    }
+    for (int64_t strip = 0; strip < strips; strip++) {
+        const tn_status status = run_strip(&j, strip);
+        if (status != TN_OK)
+            return tni_fail(c, status, "%s: could not combine partial results", how->op);
+    }
     return TN_OK;
 }
 
-tn_status tni_ref_sum_dim(const void *plan, tn_call *c) {
-    (void)plan;
-    return run_reduction(c, &sum_reduction);
-}
-
-tn_status tni_ref_amax(const void *plan, tn_call *c) {
-    (void)plan;
-    return run_reduction(c, &max_reduction);
-}
-
-tn_status tni_ref_amin(const void *plan, tn_call *c) {
-    (void)plan;
-    return run_reduction(c, &min_reduction);
-}
-
-tn_status tni_ref_argmax(const void *plan, tn_call *c) {
-    (void)plan;
-    return run_reduction(c, &argmax_reduction);
-}
+#define REDUCE(name, how)                                                                          \
+    tn_status tni_ref_##name(const void *plan, tn_call *c) {                                       \
+        (void)plan;                                                                                \
+        return run_reduction(c, &how##_reduction);                                                 \
+    }
+REDUCE(sum_dim, sum)
+REDUCE(prod_dim, prod)
+REDUCE(amax, amax)
+REDUCE(amin, amin)
+REDUCE(argmax, argmax)
+REDUCE(argmin, argmin)
+REDUCE(any, any)
+REDUCE(all, all)
+REDUCE(moments, moments)

@@ -1,0 +1,178 @@
+/* derivatives_reduce.c - derivatives of reductions and scans.
+ *
+ * Invariant: as in derivatives.c. Nothing is divided by an element of x: products are put together
+ * from the factors before and behind it, so that zeros are right through any order.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/math/grads.h"
+
+typedef struct reduction { /* the call whose derivative is wanted */
+    tn_meta x, kept;       /* kept: x's sizes, 1 in reduced dims */
+    int64_t dims[TN_MAX_RANK], n_dims;
+    double n; /* elements that went into one result */
+} reduction;
+
+static bool reduction_of(tn_grad_ctx *c, tn_value dim, reduction *out) {
+    if (!meta_of(c, "x", &out->x)) return false;
+    const uint32_t mask = math_dim_mask(dim, out->x.rank);
+    out->kept = math_kept(&out->x, mask);
+    out->n_dims = 0, out->n = 1;
+    for (int32_t i = 0; i < out->x.rank; i++) {
+        if (!(mask >> i & 1)) continue;
+        out->dims[out->n_dims++] = i;
+        out->n *= (double)out->x.sizes[i];
+    }
+    return true;
+}
+
+/* A result or its gradient with reduced dims of size 1, so that it broadcasts with x. */
+static tn_tensor *as_kept(const reduction *r, tn_tensor *t) {
+    return math_reshape(t, r->kept.sizes, r->kept.rank);
+}
+
+/* ---- Sums --------------------------------------------------------------------------------- */
+
+/* Every element has gone into the sum once. */
+void math_grad_sum(tn_grad_ctx *c) {
+    reduction r;
+
+    if (!reduction_of(c, arg(c, "dim"), &r)) return;
+    set(c, "x", tn_expand(as_kept(&r, grad_of(c)), (tn_ints){r.x.sizes, r.x.rank}));
+}
+
+/* mean: g / n; m2 = sum((x - mean)^2): 2 g1 (x - mean), for what mean adds cancels. */
+void math_grad_moments(tn_grad_ctx *c) {
+    reduction r;
+
+    if (!reduction_of(c, arg(c, "dim"), &r)) return;
+    tn_tensor *d = tn_expand(tn_div(as_kept(&r, grad_of(c)), math_number(r.n)),
+                             (tn_ints){r.x.sizes, r.x.rank});
+    if (tn_plugin_ops->grad_out_defined(c, 1)) {
+        tn_tensor *centred = tn_sub(saved(c, "x"), as_kept(&r, saved(c, "mean")));
+        tn_tensor *g1 = as_kept(&r, tn_plugin_ops->grad_out(c, 1));
+        d = tn_add(d, tn_mul(tn_mul(g1, math_number(2)), centred));
+    }
+    set(c, "x", d);
+}
+
+/* ---- Largest and smallest ----------------------------------------------------------------- */
+
+/* g shared evenly among the elements of x where `chosen` holds. */
+static void share(tn_grad_ctx *c, const reduction *r, tn_tensor *chosen) {
+    tn_tensor *g = as_kept(r, grad_of(c));
+    tn_meta y;
+
+    if (!math_meta(g, &y)) return;
+    chosen = tn_to(chosen, y.dtype);
+    tn_tensor *ties = r->n_dims ? math_sum_keep(chosen, r->dims, r->n_dims) : chosen;
+    set(c, "x", tn_mul(chosen, tn_div(g, ties)));
+}
+
+void math_grad_amax(tn_grad_ctx *c) {
+    reduction r;
+
+    if (!reduction_of(c, arg(c, "dim"), &r)) return;
+    share(c, &r, tn_eq(saved(c, "x"), as_kept(&r, saved(c, "y"))));
+}
+
+/* ---- Scans -------------------------------------------------------------------------------- */
+
+/* Back to front along dim: a view. */
+static tn_tensor *reversed(tn_tensor *t, int64_t dim) {
+    static tn_op_ref op = {"slice", 0, 0};
+    return MATH_CALL(&op, tn_value_tensor(t), tn_int(dim), tn_value_none(), tn_value_none(),
+                     tn_int(-1));
+}
+
+/* t moved on by one along dim, with `first` where that leaves room. */
+static tn_tensor *shifted(tn_tensor *t, int64_t dim, double first) {
+    tn_meta m;
+
+    if (!math_meta(t, &m)) return NULL;
+    const int64_t n = m.sizes[dim];
+    m.sizes[dim] = 1;
+    tn_tensor *pair[2] = {math_full(&m, first, t), math_narrow(t, dim, 0, n - 1)};
+    return math_cat(pair, 2, dim);
+}
+
+/* y_k = g_k + a_(k+1) y_(k+1), from the last to the first: what flows back through y = a y + x. */
+static tn_tensor *scan_back(tn_tensor *g, tn_tensor *a, int64_t dim) {
+    tn_tensor *factors = shifted(reversed(a, dim), dim, 0);
+    return reversed(tn_linear_scan(reversed(g, dim), factors, dim), dim);
+}
+
+/* The dim of a scan that has something to scan, or -1: then g is the gradient. */
+static int64_t scanned_dim(tn_grad_ctx *c) {
+    tn_meta x;
+
+    if (!meta_of(c, "x", &x) || x.rank == 0 || math_meta_numel(&x) == 0) return -1;
+    return math_from_end(arg(c, "dim").i, x.rank);
+}
+
+void math_grad_cumsum(tn_grad_ctx *c) {
+    const int64_t dim = scanned_dim(c);
+    tn_tensor *g = grad_of(c);
+
+    set(c, "x", dim < 0 ? g : reversed(tn_cumsum(reversed(g, dim), dim), dim));
+}
+
+void math_grad_linear_scan(tn_grad_ctx *c) {
+    const int64_t dim = scanned_dim(c);
+    tn_tensor *g = grad_of(c);
+
+    if (dim >= 0) g = scan_back(g, saved(c, "a"), dim);
+    if (needs(c, "x")) set(c, "x", g);
+    if (!needs(c, "a")) return;
+    set(c, "a", dim < 0 ? tn_zeros_like(g) : tn_mul(g, shifted(saved(c, "y"), dim, 0)));
+}
+
+/* dy_i / dx_k = (x_0 .. x_(k-1)) (x_(k+1) .. x_i): what is before k stands in y, what is behind is
+ * a linear scan from the end. */
+void math_grad_cumprod(tn_grad_ctx *c) {
+    const int64_t dim = scanned_dim(c);
+    tn_tensor *g = grad_of(c);
+
+    if (dim >= 0) g = tn_mul(shifted(saved(c, "y"), dim, 1), scan_back(g, saved(c, "x"), dim));
+    set(c, "x", g);
+}
+
+/* Reduced dims last, and as one; back[] undoes the order. */
+static tn_tensor *gathered(const reduction *r, tn_tensor *x, int64_t back[TN_MAX_RANK],
+                           tn_meta *wide) {
+    int64_t order[TN_MAX_RANK], n = 0;
+
+    wide->rank = r->x.rank;
+    for (int pass = 0; pass < 2; pass++)
+        for (int32_t i = 0, k = 0; i < r->x.rank; i++) {
+            const bool gone = k < r->n_dims && r->dims[k] == i;
+            k += gone;
+            if (gone != (pass == 1)) continue;
+            wide->sizes[n] = r->x.sizes[i], back[i] = n;
+            order[n++] = i;
+        }
+    int64_t sizes[TN_MAX_RANK + 1];
+    const int32_t kept = r->x.rank - (int32_t)r->n_dims;
+    for (int32_t i = 0; i < kept; i++) sizes[i] = wide->sizes[i];
+    sizes[kept] = (int64_t)r->n;
+    return math_reshape(tn_permute(x, (tn_ints){order, n}), sizes, kept + 1);
+}
+
+/* g times the product of all other factors: of those before, and of those behind. */
+void math_grad_prod(tn_grad_ctx *c) {
+    int64_t back[TN_MAX_RANK];
+    tn_tensor *g = grad_of(c);
+    reduction r;
+    tn_meta wide;
+
+    if (!reduction_of(c, arg(c, "dim"), &r)) return;
+    g = as_kept(&r, g);
+    if (r.n_dims > 0 && math_meta_numel(&r.x) > 0) {
+        tn_tensor *x = gathered(&r, saved(c, "x"), back, &wide);
+        const int64_t last = r.x.rank - r.n_dims;
+        tn_tensor *before = shifted(tn_cumprod(x, last), last, 1);
+        tn_tensor *behind = shifted(tn_cumprod(reversed(x, last), last), last, 1);
+        tn_tensor *others =
+            math_reshape(tn_mul(before, reversed(behind, last)), wide.sizes, wide.rank);
+        g = tn_mul(g, tn_permute(others, (tn_ints){back, wide.rank}));
+    }
+    set(c, "x", tn_expand(g, (tn_ints){r.x.sizes, r.x.rank}));
+}
