@@ -54,20 +54,51 @@ void tn_generator_free(tn_generator *g) {
     }
 }
 
-tn_status tn_generator_seed(tn_generator *g, uint64_t seed) {
-    if (tni_forked()) return tn_error();
-    if (!g) g = &process_default;
+/* NULL: the thread's, else the process's. */
+static tn_generator *current(tn_generator *g) {
+    if (g) return g;
+    tn_generator *mine = tni_state_get()->generator;
+    return mine ? mine : &process_default;
+}
+
+/* Exchanges g's position with *next under the lock, or only reads it. False + STALE. */
+static bool position(tn_generator *g, const char *where, const tn_rng *set, tn_rng *get) {
     (void)pthread_mutex_lock(&mutex);
     const bool live = g->state == LIVE;
-    if (live) g->next = (tn_rng){seed, 0};
+    if (live && get) *get = g->next;
+    if (live && set) g->next = *set;
     (void)pthread_mutex_unlock(&mutex);
-    return live || refuse("tn_generator_seed") ? TN_OK : tn_error();
+    return live || refuse(where);
+}
+
+tn_status tn_generator_seed(tn_generator *g, uint64_t seed) {
+    const tn_rng start = {seed, 0};
+    if (tni_forked()) return tn_error();
+    return position(current(g), "tn_generator_seed", &start, NULL) ? TN_OK : tn_error();
+}
+
+tn_rng tn_generator_position(tn_generator *g) {
+    tn_rng at = {0, 0};
+    if (!tni_forked()) (void)position(current(g), "tn_generator_position", NULL, &at);
+    return at;
+}
+
+tn_status tn_generator_set_position(tn_generator *g, tn_rng at) {
+    if (tni_forked()) return tn_error();
+    return position(current(g), "tn_generator_set_position", &at, NULL) ? TN_OK : tn_error();
+}
+
+tn_generator *tn_use_generator(tn_generator *g) {
+    tni_state *state = tni_state_get();
+    tn_generator *was = state->generator;
+    if (!g || position(g, "tn_use_generator", NULL, NULL)) state->generator = g;
+    return was;
 }
 
 tn_rng tni_generator_reserve(tn_generator *g, uint64_t counters) {
     tn_rng mine = {0, 0};
     if (tni_forked()) return mine;
-    if (!g) g = &process_default;
+    g = current(g);
     (void)pthread_mutex_lock(&mutex);
     const bool live = g->state == LIVE;
     if (live) {

@@ -19,9 +19,10 @@ typedef struct tni_state {
     int32_t max_threads; /* 0 = all */
     int32_t pin;         /* plugin index asked first, -1 = none */
     tn_device device;
-    uint64_t thread;    /* unique for ever, from 1 */
-    char *message;      /* text of the pending error */
-    void **scope_items; /* scope stack: tensors, and memory blocks tagged by bit 0 (scope.c) */
+    tn_generator *generator; /* what random ops without one draw from; NULL = the process's */
+    uint64_t thread;         /* unique for ever, from 1 */
+    char *message;           /* text of the pending error */
+    void **scope_items;      /* scope stack: tensors, and memory blocks tagged by bit 0 (scope.c) */
     uint64_t scope_n, scope_capacity;
     uint64_t scope_depth;  /* open scopes */
     uint64_t scope_serial; /* counts pushes: makes a stale mark recognisable */

@@ -250,6 +250,33 @@ TEST_F(Generator, SeedingStartsTheStreamAnew) {
     ASSERT_EQ(tn_generator_seed(nullptr, 0), TN_OK);
 }
 
+TEST_F(Generator, GoesBackToAPositionAndDrawsTheSameAgain) {
+    tn_generator *g = tn_generator_new(3);
+    tni_generator_reserve(g, 5);
+    const tn_rng at = tn_generator_position(g);
+    EXPECT_EQ(at.seed, 3u);
+    EXPECT_EQ(at.offset, 5u);
+    tni_generator_reserve(g, 7);
+    ASSERT_EQ(tn_generator_set_position(g, at), TN_OK);
+    EXPECT_EQ(tni_generator_reserve(g, 1).offset, 5u);
+    tn_generator_free(g);
+}
+
+TEST_F(Generator, OfAThreadIsWhatItDrawsFromByDefault) {
+    tn_generator *g = tn_generator_new(11);
+    EXPECT_EQ(tn_use_generator(g), nullptr);
+    EXPECT_EQ(tni_generator_reserve(nullptr, 2).seed, 11u);
+    EXPECT_EQ(tn_generator_position(nullptr).offset, 2u);
+    std::thread([] { EXPECT_NE(tn_generator_position(nullptr).seed, 11u); }).join();
+    EXPECT_EQ(tn_use_generator(nullptr), g);
+    EXPECT_NE(tn_generator_position(nullptr).seed, 11u);
+    tn_generator_free(g);
+    EXPECT_EQ(tn_use_generator(g), nullptr);
+    EXPECT_EQ(tn_error(), TN_ERR_STALE);
+    tn_clear_error();
+    EXPECT_EQ(tn_use_generator(nullptr), nullptr);
+}
+
 TEST_F(Generator, AFreedOneIsStale) {
     tn_generator *g = tn_generator_new(1);
     tn_generator_free(g);

@@ -157,8 +157,15 @@ TN_API tn_status tn_set_threads(int32_t n); /* limit for kernels called from thi
 TN_API int32_t tn_threads(void);
 TN_API tn_generator *tn_generator_new(uint64_t seed); /* free with tn_generator_free */
 TN_API void tn_generator_free(tn_generator *);
-TN_API tn_status tn_generator_seed(tn_generator *,
-                                   uint64_t seed); /* NULL = the process's default generator */
+/* In these NULL means the thread's current generator, which is the process's default one unless
+ * tn_use_generator said otherwise. */
+TN_API tn_status tn_generator_seed(tn_generator *, uint64_t seed); /* starts again at offset 0 */
+TN_API tn_rng tn_generator_position(tn_generator *); /* of the next draw; zeros on error (STALE) */
+TN_API tn_status tn_generator_set_position(tn_generator *,
+                                           tn_rng); /* the same numbers come again */
+/* What random ops of this thread draw from when they are given none; NULL = the process's default.
+ * Returns what it was. Not freed while it is in use. */
+TN_API tn_generator *tn_use_generator(tn_generator *);
 
 /* ---- Autograd -------------------------------------------------------------------------------- */
 
