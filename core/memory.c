@@ -18,6 +18,7 @@ static tni_memory_cache *caches;     /* of all threads; under the mutex */
 static _Atomic int64_t shared_bytes; /* allocated, as far as threads have told */
 static _Atomic int64_t peak_bytes;
 static _Atomic uint64_t heap_calls;
+static _Atomic int64_t ended_counts[TNI_COUNTS]; /* of threads that have ended, or had no cache */
 
 void tni_memory_lock(void) { (void)pthread_mutex_lock(&mutex); }
 void tni_memory_unlock(void) { (void)pthread_mutex_unlock(&mutex); }
@@ -114,6 +115,7 @@ void tni_memory_thread_end(tni_state *st) {
     }
     tni_slab_thread_end(c);
     tni_buffer_thread_end(c);
+    for (uint32_t i = 0; i < TNI_COUNTS; i++) tni_count_change_slowly(i, c->counts[i]);
     tni_memory_unlock();
     free(c);
 }
@@ -136,6 +138,19 @@ void tni_account_flush(tni_memory_cache *c) {
     raise_peak(atomic_fetch_add(&shared_bytes, bytes) + high);
     atomic_store_explicit(&c->bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&c->bytes_high, 0, memory_order_relaxed);
+}
+
+void tni_count_change_slowly(uint32_t which, int64_t change) {
+    (void)atomic_fetch_add(&ended_counts[which], change);
+}
+
+int64_t tni_counted(uint32_t which) {
+    tni_memory_lock();
+    int64_t sum = atomic_load(&ended_counts[which]);
+    for (tni_memory_cache *c = caches; c; c = c->next)
+        sum += atomic_load_explicit(&c->counts[which], memory_order_relaxed);
+    tni_memory_unlock();
+    return sum;
 }
 
 uint64_t tni_memory_cached_small(void) {

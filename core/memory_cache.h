@@ -19,6 +19,13 @@ enum {
     TNI_SLAB_DELAY = 64        /* so many other puts before a slot is used again */
 };
 
+enum {
+    TNI_COUNT_VIEWS,
+    TNI_COUNT_ORPHANS,
+    TNI_COUNTS
+}; /* tensors over another one's storage, and
+                                                           * storages that outlived their tensor */
+
 typedef struct tni_free_list {
     void *head, *tail;
     _Atomic uint32_t n;
@@ -30,6 +37,7 @@ typedef struct tni_memory_cache {
     tni_free_list slabs[TNI_SLABS_MAX];
     tni_free_list small[TNI_SMALL_CLASSES];
     _Atomic int64_t slab_live[TNI_SLABS_MAX];
+    _Atomic int64_t counts[TNI_COUNTS]; /* changes made here */
     _Atomic int64_t bytes;      /* allocated minus freed here, not yet in the process's count */
     _Atomic int64_t bytes_high; /* most of that */
 } tni_memory_cache;
@@ -61,6 +69,16 @@ static inline void tni_count(_Atomic int64_t *counter, int64_t change) {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + change,
                           memory_order_relaxed);
 }
+
+void tni_count_change_slowly(uint32_t which, int64_t change);
+static inline void tni_count_change(uint32_t which, int64_t change) {
+    tni_memory_cache *c = tni_tls.memory;
+    if (__builtin_expect(c != NULL, 1))
+        tni_count(&c->counts[which], change);
+    else
+        tni_count_change_slowly(which, change);
+}
+int64_t tni_counted(uint32_t which); /* over all threads */
 
 /* Small changes stay with the thread: an atomic addition per tensor costs more than the tensor. */
 static inline void tni_account(tni_memory_cache *c, int64_t change) {

@@ -165,10 +165,9 @@ tn_status tn_scope_pop_with(tn_scope scope, tn_tensor *const *kept, int64_t n) {
     return TN_OK;
 }
 
-tn_tensor *tni_scope_own(tn_tensor *t) {
+tn_tensor *tni_scope_own_slowly(tn_tensor *t) {
     tni_state *st = tni_state_get();
-    if (__builtin_expect(st->scope_n == st->scope_capacity, 0) &&
-        !reserve_items(st, st->scope_n + 1)) {
+    if (!reserve_items(st, st->scope_n + 1)) {
         tni_tensor_release(t);
         return NULL;
     }

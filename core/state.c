@@ -35,6 +35,7 @@ static void fork_parent(void) { tni_memory_unlock(); }
 static void fork_child(void) {
     tni_memory_unlock();
     atomic_store_explicit(&forked, true, memory_order_relaxed);
+    tni_tls.open = false;
 }
 
 static void start(void) {

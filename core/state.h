@@ -16,6 +16,7 @@ typedef struct tni_state {
     bool ready;     /* tni_state_get has run on this thread */
     bool in_worker; /* this thread is running a pool body: ops are refused, parallel_for runs inline
                      */
+    bool open;      /* ops may be called: plugins are loaded, and this is no child of a fork */
     int32_t max_threads; /* 0 = all */
     int32_t pin;         /* plugin index asked first, -1 = none */
     tn_device device;

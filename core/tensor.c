@@ -10,13 +10,18 @@
 #include "core/autograd/tape.h"
 #include "core/device.h"
 #include "core/memory.h"
+#include "core/memory_cache.h"
 
 static tni_slab tensor_slab = {(uint32_t)sizeof(tn_tensor) | TNI_SLAB_PERMANENT, "tensor", NULL};
-static tni_slab storage_slab = {(uint32_t)sizeof(tni_storage), "storage", NULL};
+_Static_assert(sizeof(tn_tensor) + sizeof(void *) == 384, "a slot is six cache lines");
 
+/* Every slot in use is a tensor, but for orphans, and has a storage, but for views. */
 void tni_tensor_counts(uint64_t *tensors, uint64_t *storages) {
-    *tensors = tni_slab_live(&tensor_slab);
-    *storages = tni_slab_live(&storage_slab);
+    const int64_t slots = (int64_t)tni_slab_live(&tensor_slab);
+    const int64_t live = slots - tni_counted(TNI_COUNT_ORPHANS);
+    const int64_t own = slots - tni_counted(TNI_COUNT_VIEWS);
+    *tensors = live > 0 ? (uint64_t)live : 0;
+    *storages = own > 0 ? (uint64_t)own : 0;
 }
 
 /* Drops a reference; true if it was the last. Whoever holds the only one needs no atomic write. */
@@ -27,7 +32,7 @@ static inline bool drop_ref(_Atomic int32_t *refs) {
 
 /* ---- Storage --------------------------------------------------------------------------------- */
 
-static tni_storage *no_storage(tn_device device, uint64_t bytes) {
+static tn_tensor *no_storage(tn_device device, uint64_t bytes) {
     char where[64];
     (void)tni_device_text(device, where, sizeof where);
     if (!tni_driver_of(device)) {
@@ -45,25 +50,30 @@ static tni_storage *no_storage(tn_device device, uint64_t bytes) {
     return NULL;
 }
 
-tni_storage *tni_storage_new(tn_device device, uint64_t bytes) {
-    if (!tni_driver_of(device)) return no_storage(device, bytes);
-    tni_storage *s = tni_slab_get(&storage_slab);
-    void *data = s && bytes ? tni_buffer_alloc(device, bytes) : NULL;
-    if (!s || (bytes && !data)) {
-        tni_slab_put(&storage_slab, s);
-        return no_storage(device, bytes);
-    }
+/* Bytes of a new tensor, in its own storage. False + NOMEM. */
+static inline bool own_storage(tn_tensor *t, tn_device device, uint64_t bytes) {
+    tni_storage *s = &t->own;
+    void *data = bytes ? tni_buffer_alloc(device, bytes) : NULL;
+    if (__builtin_expect(bytes && !data, 0)) return no_storage(device, bytes), false;
     atomic_init(&s->refs, 1);
+    atomic_init(&s->version, 0);
     s->device = device;
     s->data = data;
     s->bytes = bytes;
-    return s;
+    t->storage = s;
+    return true;
 }
 
-void tni_storage_release(tni_storage *s) {
-    if (!s || !drop_ref(&s->refs)) return;
+/* The bytes go; so does the slot, if its header is dead. */
+static inline void storage_free(tni_storage *s, bool orphan) {
     tni_buffer_free(s->device, s->data, s->bytes);
-    tni_slab_put(&storage_slab, s);
+    tni_slab_put(&tensor_slab, (char *)s - offsetof(tn_tensor, own));
+    if (orphan) tni_count_change(TNI_COUNT_ORPHANS, -1);
+}
+
+/* A header holds its own storage until it dies, so whoever else is last finds it dead. */
+void tni_storage_release(tni_storage *s) {
+    if (s && drop_ref(&s->refs)) storage_free(s, true);
 }
 
 /* ---- Geometry -------------------------------------------------------------------------------- */
@@ -143,26 +153,48 @@ static tn_tensor *go_live(tn_tensor *t) {
     return t;
 }
 
-tn_tensor *tni_tensor_new(tn_dtype dtype, int32_t rank, const int64_t *sizes, tn_device device) {
-    int64_t numel = checked_numel(dtype, rank, sizes);
-    if (numel < 0) return NULL;
+tn_tensor *tni_tensor_like(const tn_meta *m, int64_t numel, uint64_t bytes, tn_device device) {
     tn_tensor *t = new_header();
     if (!t) return NULL;
-    t->storage = tni_storage_new(device, (uint64_t)(numel * tni_dtype_bytes(dtype)));
-    if (!t->storage) {
+    if (!own_storage(t, device, bytes)) {
         tni_slab_put(&tensor_slab, t);
         return NULL;
     }
     t->flags = TNI_CONTIGUOUS;
     t->numel = numel;
-    t->dtype = dtype;
-    t->rank = rank;
+    t->dtype = m->dtype;
+    t->rank = m->rank;
+    for (int32_t i = 0; i < m->rank; i++) {
+        t->sizes[i] = m->sizes[i];
+        t->strides[i] = m->strides[i];
+    }
+    return go_live(t);
+}
+
+tn_tensor *tni_tensor_new(tn_dtype dtype, int32_t rank, const int64_t *sizes, tn_device device) {
+    const int64_t numel = checked_numel(dtype, rank, sizes);
+    if (numel < 0) return NULL;
+    const uint64_t bytes = (uint64_t)(numel * tni_dtype_bytes(dtype));
+    if (!tni_driver_of(device)) return no_storage(device, bytes);
+    tn_meta m;
+    m.dtype = dtype;
+    m.rank = rank;
     int64_t stride = 1;
     for (int32_t i = rank; i-- > 0;) {
-        t->sizes[i] = sizes[i];
-        t->strides[i] = stride;
+        m.sizes[i] = sizes[i];
+        m.strides[i] = stride;
         stride *= sizes[i] > 0 ? sizes[i] : 1;
     }
+    return tni_tensor_like(&m, numel, bytes, device);
+}
+
+tn_tensor *tni_tensor_over(tni_storage *s) {
+    tn_tensor *t = new_header();
+    if (!t) return NULL;
+    atomic_init(&t->own.refs, 0);
+    tni_storage_retain(s);
+    t->storage = s;
+    tni_count_change(TNI_COUNT_VIEWS, 1);
     return go_live(t);
 }
 
@@ -219,12 +251,10 @@ tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *m) {
         return NULL;
     }
     if (!inside(base, m, numel, &first)) return refuse_view(base, m);
-    tn_tensor *t = new_header();
+    tn_tensor *t = tni_tensor_over(base->storage);
     if (!t) return NULL;
     t->base = base->base ? base->base : base;
     tni_tensor_retain(t->base);
-    t->storage = base->storage;
-    (void)atomic_fetch_add_explicit(&t->storage->refs, 1, memory_order_relaxed);
     t->offset = first;
     t->numel = numel;
     t->dtype = m->dtype;
@@ -232,7 +262,7 @@ tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *m) {
     memcpy(t->sizes, m->sizes, (size_t)m->rank * sizeof *m->sizes);
     memcpy(t->strides, m->strides, (size_t)m->rank * sizeof *m->strides);
     t->flags = contiguous(t->sizes, t->strides, t->rank) ? TNI_CONTIGUOUS : 0;
-    return go_live(t);
+    return t;
 }
 
 void tni_tensor_retain(tn_tensor *t) {
@@ -246,19 +276,39 @@ static void let_go(tn_tensor *t, tn_tensor **queue) {
     *queue = t;
 }
 
-void tni_tensor_release(tn_tensor *t) {
+/* After the header has let go of all else. */
+static inline void header_free(tn_tensor *t) {
+    tni_storage *s = t->storage;
+    __atomic_store_n(&t->state, (uint32_t)TNI_TENSOR_FREE, __ATOMIC_RELEASE);
+    if (s != &t->own) {
+        tni_slab_put(&tensor_slab, t);
+        tni_count_change(TNI_COUNT_VIEWS, -1);
+        tni_storage_release(s);
+    } else if (atomic_load_explicit(&s->refs, memory_order_acquire) == 1) {
+        storage_free(s, false);
+    } else {
+        tni_count_change(TNI_COUNT_ORPHANS, 1);
+        tni_storage_release(s);
+    }
+}
+
+/* What dies with t queues up: nothing recurses. */
+static void owner_free(tn_tensor *t) {
     tn_tensor *queue = NULL;
-    let_go(t, &queue);
-    while (queue) {
-        t = queue;
-        queue = t->next_free;
-        __atomic_store_n(&t->state, (uint32_t)TNI_TENSOR_FREE, __ATOMIC_RELAXED);
-        if (t->node) tni_node_release(t->node);
+    for (; t; t = queue, queue = t ? t->next_free : NULL) {
+        tni_node_release(t->node);
         let_go(t->grad, &queue);
         let_go(t->base, &queue);
-        tni_storage_release(t->storage);
-        tni_slab_put(&tensor_slab, t);
+        header_free(t);
     }
+}
+
+void tni_tensor_release(tn_tensor *t) {
+    if (!t || !drop_ref(&t->refs)) return;
+    if (t->node || t->grad || t->base)
+        owner_free(t);
+    else
+        header_free(t);
 }
 
 /* Entries of sizes and strides beyond the rank are left as they are. */

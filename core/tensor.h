@@ -1,9 +1,15 @@
 /* tensor.h - storage (bytes on a device, version) and tensor (a geometry over a storage).
  *
- * Invariants: headers live in slabs that are never given back, so any pointer Tenon handed out can
- * be asked for its state word; freed slots are reused first-in first-out, so a stale pointer stays
- * recognisable for a while and never points outside a header. sizes, strides and numel are checked
- * for overflow when a tensor is made and never change, save for grad metadata.
+ * A tensor that was not made as a view brings its storage along, in one slot of a slab:
+ *
+ *     slot   [ header | its own storage | sizes, strides ]      view   [ header | - | sizes, ... ]
+ *                  storage points here ^ ______________________________________/
+ *
+ * Invariants: slots are never given back to the system, so any pointer Tenon handed out can be
+ * asked for its state word; freed ones are reused first-in first-out, so a stale pointer stays
+ * recognisable for a while and never points outside a header. A slot is free when its header is
+ * dead and nobody holds the storage in it. sizes, strides and numel are checked for overflow when a
+ * tensor is made and never change, save for grad metadata.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_CORE_TENSOR_H
 #define TENON_CORE_TENSOR_H
@@ -48,6 +54,7 @@ struct tn_tensor {
     tn_tensor *grad;       /* of a leaf; owned */
     tn_tensor *base;       /* what it is a view of (never itself a view); owned */
     tn_tensor *next_free;
+    tni_storage own; /* refs 0: another one's is used, or nobody needs it any more */
     int64_t sizes[TN_MAX_RANK];
     int64_t strides[TN_MAX_RANK]; /* elements; may be 0 (expand) or negative (flip) */
 };
@@ -62,6 +69,11 @@ int64_t tni_numel(const int64_t *sizes, int32_t rank, int64_t element_bytes);
 /* New contiguous tensor with fresh storage (bytes undefined), refs = 1, in no scope. NULL + error.
  */
 tn_tensor *tni_tensor_new(tn_dtype, int32_t rank, const int64_t *sizes, tn_device);
+/* The same for a geometry that was checked, row-major; numel and bytes follow from it. */
+tn_tensor *tni_tensor_like(const tn_meta *, int64_t numel, uint64_t bytes, tn_device);
+/* New header over a storage that is there, which it holds; the caller fills in offset, numel, dtype,
+ * rank, sizes, strides and flags. refs = 1, in no scope. NULL + error. */
+tn_tensor *tni_tensor_over(tni_storage *);
 /* New header over base's storage with meta's geometry; meta->offset counts from base's first
  * element. Checks that it stays inside the storage. refs = 1, in no scope. Sets base, not grad
  * metadata. */
@@ -87,13 +99,21 @@ static inline bool tni_tensor_check(const tn_tensor *t, const char *where, const
     return false;
 }
 
+tn_tensor *tni_scope_own_slowly(tn_tensor *);
 /* Puts a tensor with refs >= 1 into the current scope, which takes over one reference. On NOMEM the
  * reference is dropped, the error raised and NULL returned. */
-tn_tensor *tni_scope_own(tn_tensor *);
+static inline tn_tensor *tni_scope_own(tn_tensor *t) {
+    tni_state *st = tni_state_get();
+    if (__builtin_expect(st->scope_n == st->scope_capacity, 0)) return tni_scope_own_slowly(t);
+    st->scope_items[st->scope_n++] = t;
+    return t;
+}
 /* Memory that lives as long as the current scope; NULL + error. */
 void *tni_scope_alloc(uint64_t bytes);
 
-tni_storage *tni_storage_new(tn_device, uint64_t bytes); /* refs 1; NULL + NOMEM with sizes */
+static inline void tni_storage_retain(tni_storage *s) {
+    (void)atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+}
 void tni_storage_release(tni_storage *);
 
 void tni_tensor_counts(uint64_t *tensors, uint64_t *storages); /* live ones */

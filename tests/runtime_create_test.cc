@@ -221,7 +221,7 @@ TEST_F(Device, TensorsTheCpuCannotReachAreReadAndWrittenThroughTheDriver) {
     copies = 0;
     const int64_t sizes[] = {2, 3};
     tn_tensor *base =
-        tni_scope_own(tni_tensor_new(TN_F32, 2, sizes, {tni_device_kind_find(d.kind), 0}));
+        tni_scope_own_slowly(tni_tensor_new(TN_F32, 2, sizes, {tni_device_kind_find(d.kind), 0}));
     const float data[] = {0, 1, 2, 3, 4, 5}, row[] = {-3, -4, -5};
     ASSERT_EQ(tn_write(base, data, sizeof data), TN_OK);
     EXPECT_EQ(Read(View(base, {3, 2}, {1, 3}, 0)), (std::vector<float>{0, 3, 1, 4, 2, 5}));

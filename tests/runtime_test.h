@@ -21,7 +21,7 @@ extern "C" {
 tn_status tni_raise_text(tn_status code, const char *text, uint64_t len);
 tn_tensor *tni_tensor_new(tn_dtype, int32_t rank, const int64_t *sizes, tn_device);
 tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *meta);
-tn_tensor *tni_scope_own(tn_tensor *);
+tn_tensor *tni_scope_own_slowly(tn_tensor *);
 uint64_t tni_shape_text(const tn_meta *, char *out, uint64_t capacity);
 }
 
@@ -51,7 +51,7 @@ inline tn_tensor *View(tn_tensor *base, const Shape &sizes, const Shape &strides
     std::copy(strides.begin(), strides.end(), m.strides);
     m.offset = offset;
     tn_tensor *t = tni_tensor_view(base, &m);
-    return t ? tni_scope_own(t) : nullptr;
+    return t ? tni_scope_own_slowly(t) : nullptr;
 }
 
 // 0, 1, 2, ... in f32.

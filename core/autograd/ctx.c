@@ -85,18 +85,14 @@ tn_tensor *tni_ctx_grad_out(tn_grad_ctx *ctx, uint32_t i) {
 
 /* ---- Kept values ---------------------------------------------------------------------------- */
 
-/* A new header over the kept storage: an empty tensor whose storage is exchanged. refs 1. */
+/* A new header over the kept storage; refs 1. */
 static tn_tensor *header(const tni_slot *s) {
-    tn_tensor *t = tni_tensor_new(s->dtype, 1, (const int64_t[]){0}, s->device);
+    tn_tensor *t = tni_tensor_over(s->storage);
     if (!t) return NULL;
-    tni_storage *empty = t->storage;
-    atomic_fetch_add_explicit(&s->storage->refs, 1, memory_order_relaxed);
-    t->storage = s->storage;
-    tni_storage_release(empty);
+    t->dtype = s->dtype;
     t->offset = s->offset;
     t->rank = s->rank;
     t->numel = 1;
-    t->flags &= ~(uint32_t)TNI_CONTIGUOUS;
     if (s->flags & TNI_SLOT_CONTIGUOUS) t->flags |= TNI_CONTIGUOUS;
     if (s->flags & TNI_SLOT_WRAPPED) t->flags |= TNI_WRAPPED;
     for (int32_t i = 0; i < s->rank; i++) {

@@ -1,7 +1,9 @@
-/* cache.c - keys, and the two levels that remember what they led to.
+/* cache.c - keys, and the three levels that remember what they led to.
  *
- * A small table per thread, read without locks; a shared bounded one behind it. Entries are
- * reference-counted and immutable. A new epoch of the registry makes old entries unfindable.
+ * First the last few signatures of the op on this thread: their keys are compared with the call word
+ * by word, and no key is made. Then a table per thread, by hash, read without locks; a shared
+ * bounded one behind it. Entries are reference-counted and immutable. A new epoch of the registry
+ * makes old entries unfindable.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 #include <string.h>
@@ -9,12 +11,15 @@
 #include "core/dispatch/signature.h"
 #include "core/memory.h"
 
-enum { LOCAL_SLOTS = 1024, SHARED_BUCKETS = 4096, SHARED_LIMIT = 8192, KEY_START = 1024 };
+enum { WAYS = 4, OP_SETS = 512, HASH_SETS = 256 }; /* of a thread */
+enum { SHARED_BUCKETS = 4096, SHARED_LIMIT = 8192, KEY_START = 1024 };
 
 typedef struct tni_local_cache {
     uint64_t *key;
     uint64_t key_capacity;
-    tni_signature *slots[LOCAL_SLOTS];
+    tni_seen *recent[OP_SETS][WAYS];    /* by op, newest first; borrowed from: */
+    tni_seen *by_hash[HASH_SETS][WAYS]; /* newest first; owned */
+    tni_signature *other;               /* the last one that found no room there */
 } tni_local_cache;
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -35,21 +40,34 @@ void tni_signature_release(tni_signature *s) {
     tni_free(s);
 }
 
+static void seen_free(tni_seen *seen) {
+    if (seen == NULL) return;
+    tni_signature_release(seen->s);
+    tni_free(seen->image);
+    tni_free(seen);
+}
+
 void tni_local_cache_free(tni_local_cache *c) {
     if (c == NULL) return;
-    for (int i = 0; i < LOCAL_SLOTS; i++) tni_signature_release(c->slots[i]);
+    for (int i = 0; i < HASH_SETS; i++)
+        for (int k = 0; k < WAYS; k++) seen_free(c->by_hash[i][k]);
+    tni_signature_release(c->other);
     tni_free(c->key);
     tni_free(c);
 }
 
+static void no_memory(void) {
+    tn_raise(TN_ERR_NOMEM, "no memory for this thread's signature cache");
+}
+
 static tni_local_cache *local_cache(void) {
     tni_state *st = tni_state_get();
-    if (st->cache) return st->cache;
+    if (__builtin_expect(st->cache != NULL, 1)) return st->cache;
     tni_local_cache *c = tni_alloc(sizeof(*c));
     if (c) c->key = tni_alloc(KEY_START * sizeof(uint64_t));
     if (c == NULL || c->key == NULL) {
         tni_free(c);
-        tn_raise(TN_ERR_NOMEM, "no memory for this thread's signature cache");
+        no_memory();
         return NULL;
     }
     c->key_capacity = KEY_START;
@@ -82,35 +100,6 @@ static uint64_t key_bound(const tni_invocation *v) {
                       : 0);
     }
     return n;
-}
-
-static uint64_t *key_tensor(uint64_t *at, const tn_tensor *t) {
-    if (t == NULL) {
-        *at++ = 0;
-        return at;
-    }
-    bool aligned = ((uintptr_t)tni_tensor_data(t) & 63) == 0;
-    uint32_t flags = t->flags & (TNI_WRAPPED | TNI_CONTIGUOUS);
-    *at++ = 1u | (uint64_t)t->dtype.code << 8 | (uint64_t)t->dtype.bits << 16 |
-            (uint64_t)(uint32_t)t->rank << 24 | (uint64_t)flags << 32 | (uint64_t)aligned << 40;
-    for (int32_t d = 0; d < t->rank; d++) *at++ = (uint64_t)t->sizes[d];
-    if (flags & TNI_CONTIGUOUS) return at; /* strides follow from sizes */
-    for (int32_t d = 0; d < t->rank; d++) *at++ = (uint64_t)t->strides[d];
-    return at;
-}
-
-static uint64_t *key_plain(uint64_t *at, const tn_value *a) {
-    *at++ = (uint64_t)(uint32_t)a->tag | (uint64_t)a->aux << 32;
-    if (a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS) {
-        if (a->aux > 0) memcpy(at, a->ints, a->aux * sizeof(*at));
-        return at + a->aux;
-    }
-    if (a->tag == TN_TAG_STR) {
-        for (uint32_t j = 0; j < a->aux; j++) *at++ = (unsigned char)a->str[j];
-        return at;
-    }
-    *at++ = (uint64_t)a->i;
-    return at;
 }
 
 static void extent(const tn_tensor *t, int64_t *low, int64_t *high) {
@@ -166,28 +155,90 @@ static uint64_t runtime_defaults(const tni_invocation *v) {
     return bits;
 }
 
+/* One walk over a call's words, to write them or to compare them with those of a key. Whoever
+ * compares stops at the first difference, so a key is never read beyond its end: how many words
+ * follow depends on words that were equal. */
+typedef struct walk {
+    uint64_t *at;
+    bool compare;
+} walk;
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE bool word(walk *w, uint64_t x) {
+    if (w->compare) return *w->at++ == x;
+    *w->at++ = x;
+    return true;
+}
+
+INLINE bool words(walk *w, const int64_t *x, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        if (!word(w, (uint64_t)x[i])) return false;
+    return true;
+}
+
+_Static_assert(offsetof(tn_tensor, rank) == offsetof(tn_tensor, dtype) + 4 && TN_MAX_RANK < 256,
+               "dtype and rank are read as one word");
+
+INLINE bool walk_tensor(walk *w, const tn_tensor *t) {
+    if (t == NULL) return word(w, 0);
+    const bool aligned = ((uintptr_t)tni_tensor_data(t) & 63) == 0;
+    const uint32_t flags = t->flags & (TNI_WRAPPED | TNI_CONTIGUOUS);
+    uint64_t look; /* dtype and rank, in the lower 40 bits */
+    memcpy(&look, &t->dtype, sizeof(look));
+    look |= (uint64_t)flags << 40 | (uint64_t)aligned << 48 | UINT64_C(1) << 56;
+    if (!word(w, look) || !words(w, t->sizes, (uint32_t)t->rank)) return false;
+    if (flags & TNI_CONTIGUOUS) return true; /* strides follow from sizes */
+    return words(w, t->strides, (uint32_t)t->rank);
+}
+
+INLINE bool walk_plain(walk *w, const tn_value *a) {
+    if (!word(w, (uint64_t)(uint32_t)a->tag | (uint64_t)a->aux << 32)) return false;
+    if (a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS) return words(w, a->ints, a->aux);
+    if (a->tag != TN_TAG_STR) return word(w, (uint64_t)a->i);
+    for (uint32_t j = 0; j < a->aux; j++)
+        if (!word(w, (unsigned char)a->str[j])) return false;
+    return true;
+}
+
+INLINE bool walk_call(walk *w, const tni_invocation *v, const tni_state *st) {
+    const tni_op *op = v->op;
+    uint32_t k = 0;
+    if (!word(w, (uint64_t)(uint32_t)op->id | (uint64_t)st->deterministic << 32 |
+                     (uint64_t)tni_must_decompose(v) << 33 |
+                     (uint64_t)(uint16_t)st->max_threads << 34) ||
+        !word(w, (uint64_t)(uint32_t)v->device.kind | (uint64_t)(uint32_t)v->device.index << 32) ||
+        !word(w, (uint64_t)(uint32_t)st->pin))
+        return false;
+    if (op->schema.mutates && !word(w, alias_bits(v))) return false;
+    for (uint32_t i = 0; i < op->n_args; i++) {
+        if (op->types[i] == TNI_TENSOR) {
+            if (!walk_tensor(w, v->operands[k++])) return false;
+        } else if (op->types[i] == TNI_TENSORS) {
+            if (!word(w, v->args[i].aux)) return false;
+            for (uint32_t end = k + v->args[i].aux; k < end; k++)
+                if (!walk_tensor(w, v->operands[k])) return false;
+        } else if (!(op->runtime_args >> i & 1) && !walk_plain(w, &v->args[i])) {
+            return false;
+        }
+    }
+    return !op->runtime_args || word(w, runtime_defaults(v));
+}
+
 const uint64_t *tni_key(const tni_invocation *v, uint64_t *n, uint64_t *hash) {
-    const tni_state *st = tni_state_get();
     tni_local_cache *c = local_cache();
     if (c == NULL || !key_room(c, key_bound(v))) return NULL;
-    uint64_t *at = c->key;
-    uint32_t k = 0;
-    *at++ = (uint64_t)(uint32_t)v->op->id | (uint64_t)st->deterministic << 32 |
-            (uint64_t)tni_must_decompose(v) << 33 | (uint64_t)(uint16_t)st->max_threads << 34;
-    *at++ = (uint64_t)(uint32_t)v->device.kind | (uint64_t)(uint32_t)v->device.index << 32;
-    *at++ = (uint64_t)(uint32_t)st->pin;
-    if (v->op->schema.mutates) *at++ = alias_bits(v);
-    for (uint32_t i = 0; i < v->op->n_args; i++) {
-        uint32_t tensors = tni_arg_tensors(v->op, v->args, i);
-        if (v->op->types[i] == TNI_TENSORS) *at++ = tensors;
-        for (uint32_t j = 0; j < tensors; j++) at = key_tensor(at, v->operands[k++]);
-        bool plain = v->op->types[i] > TNI_TENSORS;
-        if (plain && !(v->op->runtime_args >> i & 1)) at = key_plain(at, &v->args[i]);
-    }
-    if (v->op->runtime_args) *at++ = runtime_defaults(v);
-    *n = (uint64_t)(at - c->key);
+    walk w = {c->key, false};
+    (void)walk_call(&w, v, tni_state_get());
+    *n = (uint64_t)(w.at - c->key);
     *hash = mix(c->key, *n);
     return c->key;
+}
+
+__attribute__((noinline)) static bool fits(const tni_signature *s, const tni_invocation *v,
+                                           const tni_state *st) {
+    walk w = {s->key, true};
+    return walk_call(&w, v, st);
 }
 
 /* ---- Finding --------------------------------------------------------------------------------- */
@@ -251,17 +302,87 @@ static tni_signature *miss(const tni_invocation *v, const uint64_t *key, uint64_
     return s;
 }
 
-tni_signature *tni_signature_find(const tni_invocation *v) {
-    uint64_t n, hash, epoch = tni_registry_epoch();
+static tni_seen **recent_of(tni_local_cache *c, const tni_op *op) {
+    return c->recent[(uint32_t)op->id % OP_SETS];
+}
+
+/* The op's newest signature that fits, moved to the front; NULL if none does. */
+static tni_seen *recent_find(tni_seen **recent, const tni_invocation *v, uint64_t epoch) {
+    const tni_state *st = tni_state_get();
+    for (int k = 0; k < WAYS && recent[k]; k++) {
+        tni_seen *seen = recent[k];
+        if (seen->s->epoch != epoch || !fits(seen->s, v, st)) continue;
+        recent[k] = recent[0];
+        return recent[0] = seen;
+    }
+    return NULL;
+}
+
+static void put_front(tni_seen **set, tni_seen *seen) {
+    memmove(set + 1, set, (WAYS - 1) * sizeof(*set));
+    set[0] = seen;
+}
+
+static void recent_drop(tni_seen **recent, const tni_seen *seen) {
+    int kept = 0;
+    for (int k = 0; k < WAYS; k++)
+        if (recent[k] != seen) recent[kept++] = recent[k];
+    while (kept < WAYS) recent[kept++] = NULL;
+}
+
+/* Puts s, whose reference it takes over, into the thread's table. NULL: a call under way needs what
+ * would have to go, or, with an error, there is no memory. */
+static tni_seen *seen_put(tni_local_cache *c, tni_seen **set, tni_signature *s) {
+    tni_seen *oldest = set[WAYS - 1];
+    if (oldest && oldest->busy) return NULL;
+    tni_seen *seen = tni_alloc(sizeof(*seen));
+    if (seen == NULL) {
+        no_memory();
+        return NULL;
+    }
+    seen->s = s;
+    if (oldest) recent_drop(recent_of(c, oldest->s->op), oldest);
+    put_front(set, seen);
+    seen_free(oldest);
+    return seen;
+}
+
+static tni_signature *find_by_hash(tni_local_cache *c, const tni_invocation *v, uint64_t epoch,
+                                   tni_seen **seen) {
+    uint64_t n, hash;
     const uint64_t *key = tni_key(v, &n, &hash);
     if (key == NULL) return NULL;
-    tni_signature **slot = &tni_state_get()->cache->slots[hash % LOCAL_SLOTS];
-    if (matches(*slot, key, n, hash, epoch)) return *slot;
+    tni_seen **set = c->by_hash[hash % HASH_SETS];
+    for (int k = 0; k < WAYS && set[k]; k++)
+        if (matches(set[k]->s, key, n, hash, epoch)) return *seen = set[k], set[k]->s;
     tni_signature *s = shared_find(key, n, hash, epoch);
     if (s == NULL) s = miss(v, key, n, hash, epoch);
-    if (s == NULL) return NULL;
-    tni_signature *old = *slot;
-    *slot = s;
-    tni_signature_release(old);
-    return s;
+    *seen = s ? seen_put(c, set, s) : NULL;
+    if (s == NULL || *seen) return s;
+    tni_signature_release(c->other);
+    c->other = s;
+    return tn_error() ? NULL : s;
+}
+
+/* Plain calls that come again differ in data at most: their image is made once and kept. False +
+ * NOMEM. */
+static bool image_keep(tni_seen *seen, const tni_invocation *v) {
+    if (!seen->s->plain || seen->image || seen->s->n_operands > TNI_FLAT_OPERANDS) return true;
+    seen->image = tni_alloc(sizeof(*seen->image));
+    if (seen->image == NULL) no_memory();
+    return seen->image && tni_image_recall(seen->image, seen->s, v);
+}
+
+tni_signature *tni_signature_find(const tni_invocation *v, tni_seen **out) {
+    const uint64_t epoch = tni_registry_epoch();
+    tni_local_cache *c = local_cache();
+    if (c == NULL) return NULL;
+    tni_seen **recent = recent_of(c, v->op), *seen = recent_find(recent, v, epoch);
+    if (seen) {
+        *out = seen;
+        return image_keep(seen, v) ? seen->s : NULL;
+    }
+    tni_signature *s = find_by_hash(c, v, epoch, &seen);
+    if (seen) put_front(recent, seen);
+    return *out = seen, s;
 }

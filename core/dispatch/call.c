@@ -7,27 +7,11 @@
 #include <string.h>
 
 #include "core/autograd/tape.h"
-#include "core/dispatch/signature.h"
+#include "core/dispatch/frame.h"
 #include "core/dtype.h"
 #include "core/generator.h"
 #include "core/memory.h"
 #include "core/plugin.h"
-
-typedef struct frame { /* one call that is under way */
-    tni_invocation v;
-    tni_signature *s;
-    tni_image image;
-    tni_node *node;      /* what is being recorded, or NULL */
-    tn_tensor **results; /* one reference each, in the schema's order */
-    uint32_t n_results;
-    tn_tensor *few[TNI_MAX_RESULTS];
-    tn_tensor **temporaries; /* copies of operands, NULL where there is none */
-    tn_tensor *few_temporaries[TNI_FLAT_OPERANDS];
-    double numbers[TNI_FLAT_OPERANDS]; /* wrapped numbers, cast; 8 bytes hold any dtype */
-    void *workspace;
-    tn_rng rng;
-    bool has_rng;
-} frame;
 
 /* ---- Inputs ---------------------------------------------------------------------------------- */
 
@@ -61,7 +45,7 @@ static tn_tensor *operand_copy(const tni_operand *o, tn_tensor *t) {
 }
 
 /* The number in the dtype the kernel wants, in an 8-byte cell. */
-static bool cast_number(const frame *f, double *cell, tn_dtype to, const tn_tensor *t) {
+static bool cast_number(const tni_frame *f, double *cell, tn_dtype to, const tn_tensor *t) {
     const void *p = tni_tensor_data(t);
     bool floating = tn_dtype_is(t->dtype, TN_F64);
     tn_value number =
@@ -73,15 +57,15 @@ static bool cast_number(const frame *f, double *cell, tn_dtype to, const tn_tens
     return false;
 }
 
-static bool operands_point(frame *f) {
+/* Casts and copies what the signature says. */
+static bool operands_prepare(tni_frame *f) {
     const tni_signature *s = f->s;
-    for (uint32_t k = 0; k < s->n_operands; k++) {
+    for (uint32_t k = 0; s->prepares && k < s->n_operands; k++) {
         tn_tensor *t = f->v.operands[k];
         if (t == NULL) continue;
-        tn_view *view = &f->image.views[k];
+        tn_view *view = &f->image->views[k];
         switch (s->operands[k].prepare) {
         case TNI_AS_IS:
-            view->data = tni_tensor_data(t);
             break;
         case TNI_CAST_NUMBER:
             if (k >= TNI_FLAT_OPERANDS)
@@ -101,7 +85,7 @@ static bool operands_point(frame *f) {
     return true;
 }
 
-static bool temporaries_room(frame *f) {
+static bool temporaries_room(tni_frame *f) {
     f->temporaries = f->few_temporaries;
     if (!f->s->prepares) return true;
     if (f->s->n_operands > TNI_FLAT_OPERANDS)
@@ -112,14 +96,14 @@ static bool temporaries_room(frame *f) {
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
-static bool results_room(frame *f, uint32_t n) {
+bool tni_results_room(tni_frame *f, uint32_t n) {
     f->results = n <= TNI_MAX_RESULTS ? f->few : tni_scope_alloc(n * sizeof(tn_tensor *));
     return f->results != NULL;
 }
 
-static bool results_allocate(frame *f) {
+static bool results_allocate(tni_frame *f) {
     const tni_signature *s = f->s;
-    if (!results_room(f, s->n_outputs)) return false;
+    if (!tni_results_room(f, s->n_outputs)) return false;
     for (uint32_t i = 0; i < s->n_outputs; i++) {
         const tni_output *out = &s->outputs[i];
         tn_tensor *t;
@@ -127,23 +111,23 @@ static bool results_allocate(frame *f) {
             t = f->v.operands[out->target];
             tni_tensor_retain(t);
         } else {
-            t = tni_tensor_new(out->meta.dtype, out->meta.rank, out->meta.sizes, f->v.device);
+            t = tni_tensor_like(&out->meta, out->numel, out->bytes, f->v.device);
             if (t == NULL) return false;
         }
         f->results[f->n_results++] = t;
-        f->image.views[s->n_operands + i].data = tni_tensor_data(t);
+        f->image->views[s->n_operands + i].data = tni_tensor_data(t);
     }
     return true;
 }
 
-static void results_release(frame *f) {
+static void results_release(tni_frame *f) {
     for (uint32_t i = 0; i < f->n_results; i++) tni_tensor_release(f->results[i]);
     f->n_results = 0;
 }
 
 /* Hands the visible results to the current scope and the caller; the rest is let go (a node may
  * hold it). */
-static tn_status results_give(frame *f, tn_value *outs) {
+static tn_status results_give(tni_frame *f, tn_value *outs) {
     const tni_schema *schema = &f->v.op->schema;
     bool list = schema->n_results == 1 && schema->results[0].list;
     tn_tensor **items = list ? tni_scope_alloc((f->n_results + 1) * sizeof(tn_tensor *)) : NULL;
@@ -173,7 +157,7 @@ static tn_status results_give(frame *f, tn_value *outs) {
 /* ---- Random numbers and recording ------------------------------------------------------------ */
 
 /* Fixes the position this call draws from, and shows it to decompositions and derivatives. */
-static void rng_reserve(frame *f) {
+static void rng_reserve(tni_frame *f) {
     if (!(f->v.op->row.traits & TN_OP_RANDOM)) return;
     for (uint32_t i = 0; i < f->v.op->n_args; i++) {
         tn_value *a = &f->v.args[i];
@@ -188,7 +172,7 @@ static void rng_reserve(frame *f) {
     }
 }
 
-static bool writes_history(const frame *f) {
+static bool writes_history(const tni_frame *f) {
     for (uint32_t i = 0, k = 0; i < f->v.op->n_args; i++) {
         uint32_t n = tni_arg_tensors(f->v.op, f->v.args, i);
         for (uint32_t j = 0; f->v.op->schema.params[i].mutated && j < n; j++)
@@ -199,7 +183,7 @@ static bool writes_history(const frame *f) {
 }
 
 /* Starts recording if a gradient may be wanted. False + error if the call must not happen. */
-static bool record_begin(frame *f) {
+static bool record_begin(tni_frame *f) {
     const tni_op *op = f->v.op;
     if (!f->v.recording) return true;
     if (op->row.derivative) {
@@ -214,14 +198,14 @@ static bool record_begin(frame *f) {
     return false;
 }
 
-static tn_status record_finish(frame *f) {
+static tn_status record_finish(tni_frame *f) {
     if (f->node == NULL) return TN_OK;
     tni_node *node = f->node;
     f->node = NULL;
     return tni_tape_finish(node, f->results, f->n_results);
 }
 
-static void count_versions(frame *f) {
+static void count_versions(tni_frame *f) {
     for (uint32_t i = 0, k = 0; i < f->v.op->n_args; i++) {
         uint32_t n = tni_arg_tensors(f->v.op, f->v.args, i);
         for (uint32_t j = 0; f->v.op->schema.params[i].mutated && j < n; j++) {
@@ -233,68 +217,109 @@ static void count_versions(frame *f) {
 
 /* ---- The three kinds ------------------------------------------------------------------------- */
 
-static tn_status kernel_failed(frame *f, tn_status code) {
-    int32_t given = atomic_load(&f->image.failed);
-    const char *op = f->v.op->schema.name, *text = f->image.text;
+static tn_status kernel_failed(tni_frame *f, tn_status code) {
+    int32_t given = atomic_load(&f->image->failed);
+    const char *op = f->v.op->schema.name, *text = f->image->text;
     size_t n = strlen(op);
     if (strncmp(text, op, n) == 0 && strncmp(text + n, ": ", 2) == 0)
         text += n + 2; /* said once is enough */
     char shapes[600];
     tni_invocation_text(&f->v, shapes, sizeof(shapes));
-    return tn_raise(given != TN_OK ? given : code, "%s: %s\n  called with %s on %s", op,
-                    text[0] ? text : "the kernel failed and gave no reason", shapes,
-                    f->s->provider->plugin);
+    tn_raise(given != TN_OK ? given : code, "%s: %s\n  called with %s on %s", op,
+             text[0] ? text : "the kernel failed and gave no reason", shapes,
+             f->s->provider->plugin);
+    tni_image_forgive(f->image);
+    return tn_error();
 }
 
-static bool workspace_get(frame *f) {
+static bool workspace_get(tni_frame *f) {
     uint64_t bytes = f->s->plan.workspace_bytes;
     if (bytes == 0) return true;
     f->workspace = tni_buffer_alloc(f->v.device, bytes);
     if (f->workspace == NULL)
         tn_raise(TN_ERR_NOMEM, "%s: no memory for %llu bytes of workspace", f->v.op->schema.name,
                  (unsigned long long)bytes);
-    f->image.call.workspace = f->workspace;
-    f->image.call.workspace_bytes = bytes;
+    f->image->call.workspace = f->workspace;
+    f->image->call.workspace_bytes = bytes;
     return f->workspace != NULL;
 }
 
-static tn_status kernel_run(frame *f) {
+static tn_status kernel_run(tni_frame *f) {
     const tni_signature *s = f->s;
-    tn_call *c = &f->image.call;
-    for (uint32_t i = 0; s->op->runtime_args >> i; i++)
-        if (s->op->runtime_args >> i & 1) f->image.args[i] = f->v.args[i];
-    if (f->has_rng) {
-        c->rng_seed = f->rng.seed;
-        c->rng_offset = f->rng.offset;
-    }
+    tn_call *c = &f->image->call;
     if (s->nothing_to_do) return TN_OK;
     tn_status status = s->provider->row.run(s->plan.data, c);
     tni_state_get()->last_provider = s->provider->plugin;
-    return status == TN_OK && atomic_load_explicit(&f->image.failed, memory_order_relaxed) == TN_OK
+    return status == TN_OK && atomic_load_explicit(&f->image->failed, memory_order_relaxed) == TN_OK
                ? TN_OK
                : kernel_failed(f, status);
 }
 
-static void kernel_clean(frame *f) {
+/* What a signature leaves open. */
+static void kernel_run_time(tni_frame *f) {
+    const uint32_t open = f->s->op->runtime_args;
+    for (uint32_t i = 0; open >> i; i++)
+        if (open >> i & 1) f->image->args[i] = f->v.args[i];
+    if (!f->has_rng) return;
+    f->image->call.rng_seed = f->rng.seed;
+    f->image->call.rng_offset = f->rng.offset;
+}
+
+static void kernel_clean(tni_frame *f) {
     if (f->workspace) tni_buffer_free(f->v.device, f->workspace, f->s->plan.workspace_bytes);
     for (uint32_t k = 0; f->s->prepares && f->temporaries && k < f->s->n_operands; k++)
         tni_tensor_release(f->temporaries[k]);
-    tni_image_free(&f->image);
+    tni_image_free(f->image);
 }
 
-static tn_status call_kernel(frame *f) {
-    if (!tni_image_make(&f->image, f->s, &f->v)) return tn_error();
+static tn_status call_kernel(tni_frame *f) {
+    f->image = &f->own;
+    if (!tni_image_recall(f->image, f->s, &f->v)) return tn_error();
+    tni_image_point(f->image, &f->v);
     bool ready =
-        temporaries_room(f) && operands_point(f) && results_allocate(f) && workspace_get(f);
+        temporaries_room(f) && operands_prepare(f) && results_allocate(f) && workspace_get(f);
+    if (ready) kernel_run_time(f);
     tn_status status = ready ? kernel_run(f) : tn_error();
     kernel_clean(f);
     if (status == TN_OK && f->v.op->schema.mutates) count_versions(f);
     return status;
 }
 
-static tn_status call_view(frame *f) {
+/* The image this thread has ready for calls like this one, or a new one. */
+static bool plain_image(tni_frame *f) {
+    const bool ready = f->seen && f->seen->image && !f->seen->busy;
+    f->image = ready ? f->seen->image : &f->own;
+    if (ready) return f->seen->busy = true;
+    f->seen = NULL;
+    return tni_image_recall(f->image, f->s, &f->v);
+}
+
+static void plain_done(tni_frame *f) {
+    if (f->seen)
+        f->seen->busy = false;
+    else
+        tni_image_free(f->image);
+}
+
+/* The common call: one new result, and nothing to prepare, to reserve or to count. */
+static tn_status call_plain(tni_frame *f) {
+    const tni_output *out = f->s->outputs;
+    tn_tensor *t = tni_tensor_like(&out->meta, out->numel, out->bytes, f->v.device);
+    f->results = f->few;
+    if (t == NULL) return tn_error();
+    f->few[0] = t;
+    f->n_results = 1;
+    if (!plain_image(f)) return tn_error();
+    tni_image_point(f->image, &f->v);
+    f->image->views[f->s->n_operands].data = tni_tensor_data(t);
+    const tn_status status = kernel_run(f);
+    plain_done(f);
+    return status;
+}
+
+static tn_status call_view(tni_frame *f) {
     tn_tensor *base = f->v.operands[f->s->viewed];
-    if (!results_room(f, f->s->n_outputs)) return tn_error();
+    if (!tni_results_room(f, f->s->n_outputs)) return tn_error();
     for (uint32_t i = 0; i < f->s->n_outputs; i++) {
         tn_tensor *t = tni_tensor_view(base, &f->s->outputs[i].meta);
         if (t == NULL) return tn_error();
@@ -305,93 +330,16 @@ static tn_status call_view(frame *f) {
     return TN_OK;
 }
 
-/* Takes references on what a decomposition returned, while its scope still holds it. */
-static tn_status decomposed_take(frame *f, const tn_value *outs, uint32_t n) {
-    const tni_op *op = f->v.op;
-    bool list = op->schema.n_results == 1 && op->schema.results[0].list;
-    if (list && (outs[0].tag != TN_TAG_TENSORS || (outs[0].aux > 0 && outs[0].tensors == NULL)))
-        return tn_raise(TN_ERR_INTERNAL, "%s: its decomposition gave no list", op->schema.name);
-    uint32_t count = list ? outs[0].aux : n;
-    if (!results_room(f, count)) return tn_error();
-    for (uint32_t i = 0; i < count; i++) {
-        tn_tensor *t = list                           ? outs[0].tensors[i]
-                       : outs[i].tag == TN_TAG_TENSOR ? outs[i].tensor
-                                                      : NULL;
-        if (!tni_tensor_check(t, op->schema.name, "a result of its decomposition"))
-            return tn_error();
-        tni_tensor_retain(t);
-        f->results[f->n_results++] = t;
-    }
-    return TN_OK;
-}
-
-/* Numbers stay numbers: the inner ops promote them again. */
-static tn_tensor *decomposed_cast(const frame *f, uint32_t k, tn_tensor *t) {
-    static tn_op_ref to = {"to", 0, 0};
-    if (t == NULL || t->flags & TNI_WRAPPED) return t;
-    const tn_dtype dtype = f->s->operands[k].seen.dtype;
-    if (tn_dtype_is(dtype, t->dtype)) return t;
-    const tn_value args[2] = {tn_value_tensor(t), tn_value_dtype(dtype)};
-    tn_value out;
-    return tn_op_call(&to, args, 2, &out, 1) == TN_OK ? out.tensor : NULL;
-}
-
-/* Decompositions see what kernels see: tensors in the dtype the call computes in. */
-static bool decomposed_args(const frame *f, tn_value *args) {
-    const tni_op *op = f->v.op;
-    memcpy(args, f->v.args, op->n_args * sizeof(*args));
-    for (uint32_t i = 0, k = 0, n; f->s->prepares && i < op->n_args; i++, k += n) {
-        n = tni_arg_tensors(op, args, i);
-        if (op->types[i] == TNI_TENSOR && args[i].tag == TN_TAG_TENSOR)
-            args[i].tensor = decomposed_cast(f, k, args[i].tensor);
-        if (op->types[i] != TNI_TENSORS || n == 0) continue;
-        tn_tensor **list = tni_scope_alloc(n * sizeof(*list));
-        if (list == NULL) return false;
-        for (uint32_t j = 0; j < n; j++) list[j] = decomposed_cast(f, k + j, args[i].tensors[j]);
-        args[i].tensors = list;
-    }
-    return tn_error() == TN_OK;
-}
-
-/* Puts the op that was called before an inner op's message. */
-static tn_status decomposed_failed(const frame *f) {
-    const char *op = f->v.op->schema.name, *cause = tn_error_message();
-    const tn_status code = tn_error();
-    char text[1400];
-    if (strncmp(cause, op, strlen(op)) == 0) return code;
-    snprintf(text, sizeof(text), "%s: %s", op, cause);
-    tn_clear_error();
-    return tn_raise(code, "%s", text);
-}
-
-/* Below an op with a derivative nothing is recorded; without one, the inner ops are. */
-static tn_status call_decomposed(frame *f) {
-    const tni_op *op = f->v.op;
-    tn_value args[TNI_MAX_ARGS], outs[TNI_MAX_RESULTS] = {{0, 0, {0}}};
-    tn_scope scope = tn_scope_push();
-    bool grad = op->row.derivative ? tn_set_grad_enabled(false) : tn_grad_enabled();
-    tn_status status = decomposed_args(f, args) ? TN_OK : tn_error();
-    if (status == TN_OK)
-        status = op->row.decompose(args, op->schema.n_params, outs, op->schema.n_results);
-    if (status == TN_OK) status = tn_error();
-    if (status != TN_OK && tn_error() == TN_OK)
-        tn_raise(status, "%s: its decomposition failed and gave no reason", op->schema.name);
-    tn_set_grad_enabled(grad);
-    if (status == TN_OK) status = decomposed_take(f, outs, op->schema.n_results);
-    tn_scope_pop(scope);
-    return status == TN_OK ? status : decomposed_failed(f);
-}
-
-static tn_status call_kind(frame *f) {
+static tn_status call_kind(tni_frame *f) {
     switch (f->s->kind) {
     case TNI_SIG_KERNEL:
-        return call_kernel(f);
+        return f->s->plain ? call_plain(f) : call_kernel(f);
     case TNI_SIG_VIEW:
         return call_view(f);
     case TNI_SIG_DECOMPOSE:
         break;
     }
-    return call_decomposed(f);
+    return tni_call_decomposed(f);
 }
 
 /* ---- The call -------------------------------------------------------------------------------- */
@@ -418,25 +366,27 @@ static const tni_op *find_op(tn_op_ref *ref, uint32_t n_outs) {
     return NULL;
 }
 
-static bool may_call(void) {
-    if (tni_state_get()->in_worker) {
+/* May this thread call ops? Once it may, st->open says so. */
+static bool may_call(tni_state *st) {
+    if (st->in_worker) {
         tn_raise(TN_ERR_INVALID, "an op was called from inside a parallel loop; call it from the "
                                  "thread that started the loop");
         return false;
     }
-    return !tni_forked() && tni_plugins_ready();
+    return st->open = !tni_forked() && tni_plugins_ready();
 }
 
 /* Arguments as the contract normalised them, for decompositions and the tape. */
-static void args_normalise(frame *f) {
+static void args_normalise(tni_frame *f) {
     for (uint32_t i = 0; i < f->v.op->n_args; i++) {
         if (f->v.op->types[i] > TNI_TENSORS && !(f->v.op->runtime_args >> i & 1))
             f->v.args[i] = f->s->args[i];
     }
 }
 
-static tn_status call_found(frame *f, tn_value *outs) {
-    args_normalise(f);
+/* What comes before and after a call of any kind. */
+static tn_status call_found(tni_frame *f, tn_value *outs) {
+    if (f->v.recording || f->s->kind != TNI_SIG_KERNEL) args_normalise(f);
     rng_reserve(f);
     if (!record_begin(f)) return tn_error();
     tn_status status = call_kind(f);
@@ -447,8 +397,18 @@ static tn_status call_found(frame *f, tn_value *outs) {
     return status;
 }
 
-/* Only a plain kernel call can be sure that no other call takes its cache slot meanwhile. */
-static bool may_nest(const frame *f) {
+/* The same for a plain call that is not recorded. */
+static tn_status call_found_plain(tni_frame *f, tn_value *outs) {
+    const tn_status status = call_plain(f);
+    if (status == TN_OK)
+        outs[0] = tn_value_tensor(tni_scope_own(f->few[0]));
+    else
+        results_release(f);
+    return outs[0].tensor ? TN_OK : tn_error();
+}
+
+/* Only a kernel alone can be sure that no other call takes its cache slot meanwhile. */
+static bool may_nest(const tni_frame *f) {
     return f->s->kind != TNI_SIG_KERNEL || f->s->prepares || f->v.op->schema.mutates;
 }
 
@@ -456,20 +416,22 @@ tn_status tn_op_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_v
                      uint32_t n_outs) {
     for (uint32_t i = 0; outs && i < n_outs && i < TNI_MAX_RESULTS; i++)
         outs[i] = tn_value_tensor(NULL);
-    if (tni_state_get()->error != TN_OK) return tni_state_get()->error;
-    if (!may_call()) return tn_error();
+    tni_state *st = tni_state_get();
+    if (st->error != TN_OK) return st->error;
+    if ((!st->open || st->in_worker) && !may_call(st)) return tn_error();
     const tni_op *op = find_op(ref, n_outs);
     if (op == NULL) return tn_error();
     if (outs == NULL && n_outs > 0)
         return tn_raise(TN_ERR_INVALID, "%s: no room for its results", op->schema.name);
-    frame f;
+    tni_frame f;
     f.node = NULL;
     f.n_results = 0;
     f.workspace = NULL;
     f.has_rng = false;
     if (!tni_invocation_fill(&f.v, op, args, n_args)) return tn_error();
-    f.s = tni_signature_find(&f.v);
+    f.s = tni_signature_find(&f.v, &f.seen);
     if (f.s == NULL) return tn_error();
+    if (f.s->plain && !f.v.recording) return call_found_plain(&f, outs);
     bool nest = may_nest(&f);
     if (nest) tni_signature_retain(f.s);
     tn_status status = call_found(&f, outs);

@@ -59,38 +59,32 @@ static tn_value value_of_views(const tn_view *const *list, uint32_t n) {
     return v;
 }
 
+/* Arguments lead to the image's own views. */
 static void image_args(tni_image *m, const tni_signature *s, const tni_invocation *v) {
-    uint32_t k = 0;
     const tni_op *op = s->op;
+    uint32_t k = 0;
     for (uint32_t i = 0; i < op->n_args; i++) {
-        uint32_t n = tni_arg_tensors(s->op, v->args, i);
-        for (uint32_t j = 0; j < n; j++) {
-            m->list[k + j] = v->operands[k + j] ? &m->views[k + j] : NULL;
-            if (v->operands[k + j]) show(&m->views[k + j], &s->operands[k + j].seen, v->device);
-        }
-        if (op->types[i] == TNI_TENSORS)
-            m->args[i] = value_of_views(m->list + k, n);
-        else if (op->types[i] == TNI_TENSOR)
+        if (op->types[i] == TNI_TENSOR) {
             m->args[i] = v->operands[k] ? value_of_view(&m->views[k]) : tn_value_none();
-        else
+            k++;
+        } else if (op->types[i] == TNI_TENSORS) {
+            const uint32_t n = v->args[i].aux;
+            for (uint32_t j = k; j < k + n; j++) m->list[j] = v->operands[j] ? &m->views[j] : NULL;
+            m->args[i] = value_of_views(m->list + k, n);
+            k += n;
+        } else {
             m->args[i] = s->args[i]; /* run-time ones are NONE there */
-        k += n;
+        }
     }
+    for (uint32_t i = 0; i < s->n_outputs && i < TNI_MAX_RESULTS; i++)
+        m->outs[i] = value_of_view(&m->views[s->n_operands + i]);
 }
 
-bool tni_image_make(tni_image *m, const tni_signature *s, const tni_invocation *v) {
-    if (!image_room(m, (uint64_t)s->n_operands + s->n_outputs)) return false;
-    image_args(m, s, v);
-    for (uint32_t i = 0; i < s->n_outputs; i++) {
-        tn_view *view = &m->views[s->n_operands + i];
-        show(view, &s->outputs[i].seen, v->device);
-        if (i < TNI_MAX_RESULTS) m->outs[i] = value_of_view(view);
-    }
-    atomic_init(&m->failed, TN_OK);
-    m->text[0] = 0;
-    int32_t limit = tni_state_get()->max_threads;
-    tn_call *c =
-        &m->call; /* field by field: zeroing it first costs more than the call's own work */
+/* Field by field: zeroing it first costs more than the call's own work. */
+static void image_call(tni_image *m, const tni_signature *s) {
+    const int32_t limit = tni_state_get()->max_threads;
+    tn_call *c = &m->call;
+    tni_image_forgive(m);
     c->size = sizeof(*c);
     c->flags = s->call_flags;
     c->args = m->args;
@@ -106,5 +100,30 @@ bool tni_image_make(tni_image *m, const tni_signature *s, const tni_invocation *
     c->reserved = 0;
     c->fail = image_fail;
     c->host_data = m;
+}
+
+static void show_all(tn_view *views, const tni_signature *s, const tni_invocation *v) {
+    for (uint32_t k = 0; k < s->n_operands; k++)
+        if (v->operands[k]) show(&views[k], &s->operands[k].seen, v->device);
+    for (uint32_t i = 0; i < s->n_outputs; i++)
+        show(&views[s->n_operands + i], &s->outputs[i].seen, v->device);
+}
+
+bool tni_image_make(tni_image *m, const tni_signature *s, const tni_invocation *v) {
+    if (!image_room(m, (uint64_t)s->n_operands + s->n_outputs)) return false;
+    show_all(m->views, s, v);
+    image_args(m, s, v);
+    image_call(m, s);
+    return true;
+}
+
+void tni_image_remember(tni_signature *s, const tni_invocation *v) { show_all(s->views, s, v); }
+
+bool tni_image_recall(tni_image *m, const tni_signature *s, const tni_invocation *v) {
+    const uint32_t n = s->n_operands + s->n_outputs;
+    if (!image_room(m, n)) return false;
+    for (uint32_t k = 0; k < n; k++) m->views[k] = s->views[k];
+    image_args(m, s, v);
+    image_call(m, s);
     return true;
 }

@@ -59,26 +59,53 @@ static bool take_plain(const tni_op *op, const tni_param *p, tn_value *v) {
     return false;
 }
 
-static bool take_tensor(tni_invocation *v, const tni_param *p, tn_tensor *t) {
-    v->operands[v->n_operands++] = t;
-    if (t == NULL && p->optional) return true;
-    return tni_tensor_check(t, v->op->schema.name, p->name);
+/* What the tensors decide together, gathered while each is at hand. */
+typedef struct gathered {
+    uint32_t flags; /* of any */
+    bool views;     /* some is one */
+    bool placed;    /* the invocation's device is known */
+    bool apart;     /* not all are on it */
+} gathered;
+
+/* Tensors live where the first that is not a mere number lives; all others must be there too. */
+static inline void gather(gathered *g, tni_invocation *v, const tn_tensor *t) {
+    g->flags |= t->flags;
+    g->views |= t->base != NULL;
+    if (t->flags & TNI_WRAPPED) return;
+    const tn_device d = t->storage->device;
+    if (!g->placed) v->device = d;
+    g->placed = true;
+    g->apart |= d.kind != v->device.kind || d.index != v->device.index;
 }
 
-static bool take_arg(tni_invocation *v, uint32_t i) {
+static inline bool take_tensor(tni_invocation *v, gathered *g, uint32_t i, tn_tensor *t) {
     const tni_param *p = &v->op->schema.params[i];
-    tn_value *a = &v->args[i];
-    if (p->type == TNI_TENSOR) {
-        if (a->tag == TN_TAG_NONE) *a = tn_value_tensor(NULL);
-        if (a->tag != TN_TAG_TENSOR) return wrong_type(v->op, p, "a tensor");
-        return take_tensor(v, p, a->tensor);
-    }
-    if (p->type != TNI_TENSORS) return take_plain(v->op, p, a);
+    v->operands[v->n_operands++] = t;
+    if (t == NULL && p->optional) return true;
+    if (!tni_tensor_check(t, v->op->schema.name, p->name)) return false;
+    gather(g, v, t);
+    return true;
+}
+
+static bool take_tensors(tni_invocation *v, gathered *g, uint32_t i) {
+    const tni_param *p = &v->op->schema.params[i];
+    const tn_value *a = &v->args[i];
     if (a->tag != TN_TAG_TENSORS) return wrong_type(v->op, p, "a list of tensors");
     if (!take_list(v->op, p, a)) return false;
     for (uint32_t j = 0; j < a->aux; j++)
-        if (!take_tensor(v, p, a->tensors[j])) return false;
+        if (!take_tensor(v, g, i, a->tensors[j])) return false;
     return true;
+}
+
+static inline bool take_arg(tni_invocation *v, gathered *g, uint32_t i) {
+    tn_value *a = &v->args[i];
+    if (v->op->types[i] == TNI_TENSOR) {
+        if (a->tag == TN_TAG_NONE) *a = tn_value_tensor(NULL);
+        if (a->tag == TN_TAG_TENSOR) return take_tensor(v, g, i, a->tensor);
+        return wrong_type(v->op, &v->op->schema.params[i], "a tensor");
+    }
+    if (v->op->types[i] == TNI_TENSORS) return take_tensors(v, g, i);
+    return take_plain(v->op, &v->op->schema.params[i], a);
 }
 
 /* Room for every tensor; long lists live in the scope. */
@@ -94,26 +121,25 @@ static bool make_room(tni_invocation *v) {
     return v->operands != NULL;
 }
 
-/* Tensors live where the first that is not a mere number lives; all others must be there too. */
-static bool find_device(tni_invocation *v) {
-    bool found = false;
-    v->device = tni_state_get()->device;
-    for (uint32_t k = 0; k < v->n_operands; k++) {
-        const tn_tensor *t = v->operands[k];
-        if (t == NULL || t->flags & TNI_WRAPPED) continue;
-        tn_device d = t->storage->device;
-        if (!found) v->device = d;
-        found = true;
-        if (d.kind == v->device.kind && d.index == v->device.index) continue;
+static bool find_device(tni_invocation *v, const gathered *g) {
+    if (g->apart) {
         char text[600];
         tni_invocation_text(v, text, sizeof(text));
         tn_raise(TN_ERR_DEVICE, "%s: tensors are on different devices %s; move them first",
                  v->op->schema.name, text);
         return false;
     }
-    for (uint32_t i = 0; i < v->op->schema.n_params && !found; i++)
+    if (g->placed) return true;
+    v->device = tni_state_get()->device;
+    for (uint32_t i = 0; i < v->op->n_args; i++)
         if (v->args[i].tag == TN_TAG_DEVICE) v->device = v->args[i].device;
     return true;
+}
+
+/* Views know only by looking whether they depend on something that wants a gradient. */
+static inline bool wants_record(const tni_invocation *v, const gathered *g) {
+    if (!tni_state_get()->grad_enabled) return false;
+    return (g->flags & TNI_REQUIRES_GRAD) || (g->views && tni_tape_wanted(v->args, v->op->n_args));
 }
 
 bool tni_invocation_fill(tni_invocation *v, const tni_op *op, const tn_value *args,
@@ -129,10 +155,11 @@ bool tni_invocation_fill(tni_invocation *v, const tni_op *op, const tn_value *ar
     for (uint32_t i = 0; i < n_args; i++) v->args[i] = args[i];
     for (uint32_t i = n_args; i < s->n_params; i++) v->args[i] = s->params[i].def;
     if (!make_room(v)) return false;
+    gathered g = {0};
     for (uint32_t i = 0; i < s->n_params; i++)
-        if (!take_arg(v, i)) return false;
-    v->recording = tni_tape_wanted(v->args, s->n_params);
-    return find_device(v);
+        if (!take_arg(v, &g, i)) return false;
+    v->recording = wants_record(v, &g);
+    return find_device(v, &g);
 }
 
 const tni_param *tni_operand_param(const tni_invocation *v, uint32_t k) {

@@ -251,8 +251,10 @@ static bool output_in_place(tni_resolution *r, tni_output *out) {
 static bool outputs_fill(tni_resolution *r) {
     tni_signature *s = r->s;
     s->n_outputs = r->n_metas;
-    s->outputs = tni_alloc((uint64_t)s->n_outputs * sizeof(tni_output) + 8);
+    const uint64_t n_views = (uint64_t)s->n_operands + s->n_outputs;
+    s->outputs = tni_alloc(s->n_outputs * sizeof(tni_output) + n_views * sizeof(tn_view) + 8);
     if (s->outputs == NULL) return no_memory(r);
+    s->views = (tn_view *)(s->outputs + s->n_outputs);
     s->nothing_to_do = s->n_outputs > 0;
     for (uint32_t i = 0; i < s->n_outputs; i++) {
         const tni_result *result = &s->op->schema.results[s->list_result ? 0 : i];
@@ -262,7 +264,9 @@ static bool outputs_fill(tni_resolution *r) {
         out->target = target_of(r, result);
         if (!meta_check(r, &out->meta) || (out->target >= 0 && !output_in_place(r, out)))
             return false;
-        s->nothing_to_do = s->nothing_to_do && tni_numel(out->meta.sizes, out->meta.rank, 1) == 0;
+        out->numel = tni_numel(out->meta.sizes, out->meta.rank, 1);
+        out->bytes = (uint64_t)(out->numel * tni_dtype_bytes(out->meta.dtype));
+        s->nothing_to_do = s->nothing_to_do && out->numel == 0;
     }
     return true;
 }
@@ -289,6 +293,15 @@ static int32_t viewed_operand(const tni_signature *s, const tni_invocation *v) {
         k += tni_arg_tensors(s->op, v->args, i);
     }
     return -1;
+}
+
+/* Nothing is to be done for such a call beside running its kernel. */
+static bool is_plain(const tni_signature *s) {
+    const tni_op *op = s->op;
+    return s->kind == TNI_SIG_KERNEL && !s->prepares && !s->list_result && s->n_outputs == 1 &&
+           s->outputs[0].visible && s->outputs[0].target < 0 && !op->schema.mutates &&
+           op->runtime_args == 0 && !(op->row.traits & TN_OP_RANDOM) &&
+           s->plan.workspace_bytes == 0;
 }
 
 static bool resolve_kind(tni_resolution *r) {
@@ -352,6 +365,8 @@ tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key, uint64_
         return NULL;
     }
     rng_need(s);
+    tni_image_remember(s, v);
     for (uint32_t k = 0; k < s->n_operands; k++) s->prepares |= s->operands[k].prepare != TNI_AS_IS;
+    s->plain = is_plain(s);
     return s;
 }

@@ -49,6 +49,8 @@ typedef struct tni_operand {
 typedef struct tni_output {
     tn_meta meta;
     tni_geometry seen;
+    int64_t numel;
+    uint64_t bytes;
     int32_t target; /* operand that is written in place, or -1: fresh */
     bool visible;
 } tni_output;
@@ -70,6 +72,7 @@ typedef struct tni_signature {
     uint32_t n_outputs;
     bool nothing_to_do; /* every result is empty */
     bool prepares;      /* some operand is not AS_IS */
+    bool plain;         /* a kernel makes one new result of operands as they are, and no more */
     bool list_result;
     int32_t viewed;              /* TNI_SIG_VIEW: the operand the results alias */
     uint64_t rng_counters;       /* to reserve for one call */
@@ -78,6 +81,7 @@ typedef struct tni_signature {
     int64_t *ints;               /* storage behind them */
     tni_operand *operands;
     tni_output *outputs;
+    tn_view *views; /* operands, then outputs, as a kernel sees them, but for their data */
     struct tni_signature *next; /* in the shared table's bucket */
 } tni_signature;
 
@@ -105,9 +109,10 @@ static inline bool tni_must_decompose(const tni_invocation *v) {
 }
 /* The key of an invocation in this thread's buffer, valid until the next. NULL + NOMEM. */
 const uint64_t *tni_key(const tni_invocation *, uint64_t *n, uint64_t *hash);
-/* Two-level cache; returns a reference the thread's cache owns until the next call, or NULL +
- * error. */
-tni_signature *tni_signature_find(const tni_invocation *);
+struct tni_seen;
+/* The cache; returns a reference it owns until the thread's next call, or NULL + error. seen: what
+ * this thread remembers of calls like this one, or NULL. */
+tni_signature *tni_signature_find(const tni_invocation *, struct tni_seen **seen);
 /* Miss: promotion, contract, shape rule, forms, provider chain, plan. One reference, or NULL +
  * error. */
 tni_signature *tni_resolve(const tni_invocation *, const uint64_t *key, uint64_t n_key);
@@ -150,9 +155,29 @@ typedef struct tni_image {
     char text[480];
 } tni_image;
 
-/* Views without data, arguments without run-time values. False + NOMEM. */
+/* While a signature is made: views without data, arguments without run-time values. False + NOMEM. */
 bool tni_image_make(tni_image *, const tni_signature *, const tni_invocation *);
+/* The signature's views, from its operands and outputs as they are now. */
+void tni_image_remember(tni_signature *, const tni_invocation *);
+/* The same as make, from what the signature remembers. */
+bool tni_image_recall(tni_image *, const tni_signature *, const tni_invocation *);
+/* After a failure: the image may be used again. */
+static inline void tni_image_forgive(tni_image *m) {
+    atomic_init(&m->failed, TN_OK);
+    m->text[0] = 0;
+}
+/* Data of operands that need no preparation. */
+static inline void tni_image_point(tni_image *m, const tni_invocation *v) {
+    for (uint32_t k = 0; k < v->n_operands; k++)
+        if (v->operands[k]) m->views[k].data = tni_tensor_data(v->operands[k]);
+}
 void tni_image_free(tni_image *);
+
+typedef struct tni_seen { /* a signature in use on this thread */
+    tni_signature *s;     /* owned */
+    tni_image *image;     /* of a plain call, made when it comes again: lacks data only */
+    bool busy;            /* a call that is under way uses the image */
+} tni_seen;
 
 /* Sizes, dtypes and devices of an invocation's tensors: "(a f32[2,3], b f32[4])". */
 uint64_t tni_invocation_text(const tni_invocation *, char *out, uint64_t capacity);

@@ -1,0 +1,87 @@
+/* decompose.c - a call that no kernel takes, or none may: the op in terms of others.
+ *
+ * Invariant: a decomposition sees what a kernel would see: tensors in the dtype the call computes
+ * in, arguments as the contract normalised them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/dispatch/frame.h"
+#include "core/memory.h"
+
+/* Takes references on what a decomposition returned, while its scope still holds it. */
+static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n) {
+    const tni_op *op = f->v.op;
+    bool list = op->schema.n_results == 1 && op->schema.results[0].list;
+    if (list && (outs[0].tag != TN_TAG_TENSORS || (outs[0].aux > 0 && outs[0].tensors == NULL)))
+        return tn_raise(TN_ERR_INTERNAL, "%s: its decomposition gave no list", op->schema.name);
+    uint32_t count = list ? outs[0].aux : n;
+    if (!tni_results_room(f, count)) return tn_error();
+    for (uint32_t i = 0; i < count; i++) {
+        tn_tensor *t = list                           ? outs[0].tensors[i]
+                       : outs[i].tag == TN_TAG_TENSOR ? outs[i].tensor
+                                                      : NULL;
+        if (!tni_tensor_check(t, op->schema.name, "a result of its decomposition"))
+            return tn_error();
+        tni_tensor_retain(t);
+        f->results[f->n_results++] = t;
+    }
+    return TN_OK;
+}
+
+/* Numbers stay numbers: the inner ops promote them again. */
+static tn_tensor *decomposed_cast(const tni_frame *f, uint32_t k, tn_tensor *t) {
+    static tn_op_ref to = {"to", 0, 0};
+    if (t == NULL || t->flags & TNI_WRAPPED) return t;
+    const tn_dtype dtype = f->s->operands[k].seen.dtype;
+    if (tn_dtype_is(dtype, t->dtype)) return t;
+    const tn_value args[2] = {tn_value_tensor(t), tn_value_dtype(dtype)};
+    tn_value out;
+    return tn_op_call(&to, args, 2, &out, 1) == TN_OK ? out.tensor : NULL;
+}
+
+/* Decompositions see what kernels see: tensors in the dtype the call computes in. */
+static bool decomposed_args(const tni_frame *f, tn_value *args) {
+    const tni_op *op = f->v.op;
+    memcpy(args, f->v.args, op->n_args * sizeof(*args));
+    for (uint32_t i = 0, k = 0, n; f->s->prepares && i < op->n_args; i++, k += n) {
+        n = tni_arg_tensors(op, args, i);
+        if (op->types[i] == TNI_TENSOR && args[i].tag == TN_TAG_TENSOR)
+            args[i].tensor = decomposed_cast(f, k, args[i].tensor);
+        if (op->types[i] != TNI_TENSORS || n == 0) continue;
+        tn_tensor **list = tni_scope_alloc(n * sizeof(*list));
+        if (list == NULL) return false;
+        for (uint32_t j = 0; j < n; j++) list[j] = decomposed_cast(f, k + j, args[i].tensors[j]);
+        args[i].tensors = list;
+    }
+    return tn_error() == TN_OK;
+}
+
+/* Puts the op that was called before an inner op's message. */
+static tn_status decomposed_failed(const tni_frame *f) {
+    const char *op = f->v.op->schema.name, *cause = tn_error_message();
+    const tn_status code = tn_error();
+    char text[1400];
+    if (strncmp(cause, op, strlen(op)) == 0) return code;
+    snprintf(text, sizeof(text), "%s: %s", op, cause);
+    tn_clear_error();
+    return tn_raise(code, "%s", text);
+}
+
+/* Below an op with a derivative nothing is recorded; without one, the inner ops are. */
+tn_status tni_call_decomposed(tni_frame *f) {
+    const tni_op *op = f->v.op;
+    tn_value args[TNI_MAX_ARGS], outs[TNI_MAX_RESULTS] = {{0, 0, {0}}};
+    tn_scope scope = tn_scope_push();
+    bool grad = op->row.derivative ? tn_set_grad_enabled(false) : tn_grad_enabled();
+    tn_status status = decomposed_args(f, args) ? TN_OK : tn_error();
+    if (status == TN_OK)
+        status = op->row.decompose(args, op->schema.n_params, outs, op->schema.n_results);
+    if (status == TN_OK) status = tn_error();
+    if (status != TN_OK && tn_error() == TN_OK)
+        tn_raise(status, "%s: its decomposition failed and gave no reason", op->schema.name);
+    tn_set_grad_enabled(grad);
+    if (status == TN_OK) status = decomposed_take(f, outs, op->schema.n_results);
+    tn_scope_pop(scope);
+    return status == TN_OK ? status : decomposed_failed(f);
+}

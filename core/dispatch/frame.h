@@ -1,0 +1,30 @@
+/* frame.h - one call that is under way; for call.c and decompose.c.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_DISPATCH_FRAME_H
+#define TENON_DISPATCH_FRAME_H
+
+#include "core/dispatch/signature.h"
+
+typedef struct tni_frame { /* one call that is under way */
+    tni_invocation v;
+    tni_signature *s;
+    tni_seen *seen;
+    tni_image *image; /* what the kernel sees: the one below, or seen's */
+    tni_image own;
+    tni_node *node;      /* what is being recorded, or NULL */
+    tn_tensor **results; /* one reference each, in the schema's order */
+    uint32_t n_results;
+    tn_tensor *few[TNI_MAX_RESULTS];
+    tn_tensor **temporaries; /* copies of operands, NULL where there is none */
+    tn_tensor *few_temporaries[TNI_FLAT_OPERANDS];
+    double numbers[TNI_FLAT_OPERANDS]; /* wrapped numbers, cast; 8 bytes hold any dtype */
+    void *workspace;
+    tn_rng rng;
+    bool has_rng;
+} tni_frame;
+
+bool tni_results_room(tni_frame *, uint32_t n); /* for results; false + NOMEM */
+/* Runs the op's decomposition in a scope of its own; its results are the call's. */
+tn_status tni_call_decomposed(tni_frame *);
+
+#endif
