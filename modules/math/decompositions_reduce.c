@@ -1,30 +1,225 @@
 /* decompositions_reduce.c - reductions and scans written in other ops.
  *
- * Invariant: as in decompositions.c.
+ * Invariant: as in decompositions.c. What may leave the range of 16-bit floats on its way is
+ * computed as f32.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/calls.h"
 
+#include <math.h>
+#include <stdio.h>
+
 static bool is_half(tn_dtype d) { return tn_dtype_is(d, TN_F16) || tn_dtype_is(d, TN_BF16); }
 
-/* sum / n. 16-bit floats are summed and divided as f32: their sum may be too large for them. */
+/* A reduction called with (x, .., dim, .., keepdim). */
+typedef struct reduction {
+    tn_tensor *x; /* f32 if it was of 16 bits */
+    tn_meta m;    /* of x as it was given */
+    tn_value dim, keepdim;
+    double n; /* elements that go into one result */
+} reduction;
+
+static bool reduction_of(const tn_value *args, uint32_t n_args, uint32_t dim, uint32_t keepdim,
+                         reduction *r) {
+    r->x = math_arg(args, n_args, 0);
+    if (!math_meta(r->x, &r->m)) return false;
+    r->dim = args[dim], r->n = 1;
+    r->keepdim = keepdim < n_args ? args[keepdim] : tn_bool(false);
+    const uint32_t mask = math_dim_mask(r->dim, r->m.rank);
+    for (int32_t i = 0; i < r->m.rank; i++)
+        if (mask >> i & 1) r->n *= (double)r->m.sizes[i];
+    if (is_half(r->m.dtype)) r->x = tn_to(r->x, TN_F32);
+    return true;
+}
+
+/* op over the call's dims of t, which is shaped like x. */
+static tn_tensor *over(const reduction *r, tn_op_ref *op, tn_tensor *t) {
+    return MATH_CALL(op, tn_value_tensor(t), r->dim, r->keepdim);
+}
+
+static tn_tensor *sum(const reduction *r, tn_tensor *t) {
+    static tn_op_ref op = {"sum.dim", 0, 0};
+    return over(r, &op, t);
+}
+
+static tn_tensor *in_dtype_of_x(const reduction *r, tn_tensor *y) {
+    return is_half(r->m.dtype) ? tn_to(y, r->m.dtype) : y;
+}
+
+/* ---- Means and variances ------------------------------------------------------------------ */
+
+/* sum / n */
 tn_status math_compose_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
                             uint32_t n_outs) {
-    static tn_op_ref sum = {"sum.dim", 0, 0};
-    tn_tensor *x = math_arg(args, n_args, 0);
+    reduction r;
+
+    (void)n_outs;
+    if (!reduction_of(args, n_args, 1, 2, &r)) return pending();
+    return give(outs, in_dtype_of_x(&r, tn_div(sum(&r, r.x), math_number(r.n))));
+}
+
+/* m2 / max(0, n - correction), and the mean: (x, dim, correction, keepdim) */
+static tn_tensor *variance(const tn_value *args, uint32_t n_args, tn_tensor **mean) {
+    static tn_op_ref op = {"moments", 0, 0};
+    tn_value parts[2] = {tn_value_none(), tn_value_none()};
+    reduction r;
+
+    if (!reduction_of(args, n_args, 1, 3, &r)) return NULL;
+    const tn_value inner[] = {args[0], r.dim, r.keepdim};
+    if (tn_plugin_ops->call(&op, inner, 3, parts, 2) != TN_OK) return NULL;
+    if (mean) *mean = in_dtype_of_x(&r, parts[0].tensor);
+    const double freedom = fmax(0, r.n - args[2].f);
+    return in_dtype_of_x(&r, tn_div(parts[1].tensor, math_number(freedom)));
+}
+
+tn_status math_compose_var(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
+    (void)n_outs;
+    return give(outs, variance(args, n_args, NULL));
+}
+
+tn_status math_compose_std(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
+    (void)n_outs;
+    return give(outs, tn_sqrt(variance(args, n_args, NULL)));
+}
+
+tn_status math_compose_var_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    tn_tensor *mean = NULL, *y = variance(args, n_args, &mean);
+
+    (void)n_outs;
+    outs[1] = tn_value_tensor(mean);
+    return give(outs, y);
+}
+
+/* Through std, whose derivative is 0 where the square root's is not finite. */
+tn_status math_compose_std_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    static tn_op_ref std = {"std", 0, 0}, mean = {"mean.dim", 0, 0};
+
+    (void)n_outs;
+    outs[1] = tn_value_tensor(MATH_CALL(&mean, args[0], args[1], args[3]));
+    return give(outs, math_call(&std, args, n_args));
+}
+
+/* ---- Norms -------------------------------------------------------------------------------- */
+
+/* (x, p, dim, keepdim) */
+tn_status math_compose_norm(const tn_value *args, uint32_t n_args, tn_value *outs,
+                            uint32_t n_outs) {
+    static tn_op_ref amax = {"amax", 0, 0}, amin = {"amin", 0, 0};
+    const double p = args[1].f;
+    tn_tensor *y;
+    reduction r;
+
+    (void)n_outs;
+    if (!reduction_of(args, n_args, 2, 3, &r)) return pending();
+    if (p == 0)
+        y = tn_to(sum(&r, tn_ne(r.x, math_number(0))), r.m.dtype);
+    else if (p == 1)
+        y = sum(&r, tn_abs(r.x));
+    else if (p == 2)
+        y = tn_sqrt(sum(&r, tn_mul(r.x, r.x)));
+    else if (isinf(p))
+        y = over(&r, p > 0 ? &amax : &amin, tn_abs(r.x));
+    else
+        y = tn_pow(sum(&r, tn_pow(tn_abs(r.x), math_number(p))), math_number(1 / p));
+    return give(outs, in_dtype_of_x(&r, y));
+}
+
+/* Slices of x along dim scaled down to norm maxnorm, those above it: (x, p, dim, maxnorm) */
+tn_status math_compose_renorm(const tn_value *args, uint32_t n_args, tn_value *outs,
+                              uint32_t n_outs) {
+    static tn_op_ref op = {"norm", 0, 0};
+    tn_tensor *x = math_arg(args, n_args, 0), *limit = math_number(args[3].f);
+    int64_t dims[TN_MAX_RANK], n = 0;
     tn_meta m;
 
     (void)n_outs;
     if (!math_meta(x, &m)) return pending();
-    const uint32_t mask = math_dim_mask(args[1], m.rank);
-    double n = 1;
     for (int32_t i = 0; i < m.rank; i++)
-        if (mask >> i & 1) n *= (double)m.sizes[i];
-    const bool half = is_half(m.dtype);
-    tn_tensor *total = MATH_CALL(&sum, tn_value_tensor(half ? tn_to(x, TN_F32) : x), args[1],
-                                 n_args > 2 ? args[2] : tn_bool(false));
-    tn_tensor *y = tn_div(total, math_number(n));
-    return give(outs, half ? tn_to(y, m.dtype) : y);
+        if (i != math_from_end(args[2].i, m.rank)) dims[n++] = i;
+    tn_tensor *norm = tn_abs(x); /* of slices of one element */
+    if (n > 0)
+        norm = MATH_CALL(&op, args[0], args[1], tn_value_ints((tn_ints){dims, n}), tn_bool(true));
+    tn_tensor *scale = tn_div(limit, tn_add(norm, math_number(1e-7)));
+    return give(outs, tn_mul(x, tn_where(tn_gt(norm, limit), scale, math_number(1))));
 }
+
+/* The norm of all gradients as if they were one vector; empty ones add nothing. */
+static tn_tensor *total_norm(tn_value grads, tn_value p) {
+    static tn_op_ref op = {"norm", 0, 0};
+    tn_tensor **norms = tn_plugin_host->alloc(tn_plugin_self, (grads.aux + 1) * sizeof *norms);
+    tn_tensor *total = NULL;
+    int64_t n = 0;
+    tn_meta m;
+
+    if (!norms) {
+        tn_plugin_ops->fail(TN_ERR_NOMEM, "no memory for the list of norms", 31);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < grads.aux && math_meta(grads.tensors[i], &m); i++)
+        if (math_meta_numel(&m) > 0)
+            norms[n++] = MATH_CALL(&op, tn_value_tensor(grads.tensors[i]), p);
+    if (n > 0)
+        total = MATH_CALL(&op, tn_value_tensor(tn_stack((tn_tensors){norms, n}, NULL)), p);
+    else
+        total = tn_fill_(tn_plugin_ops->empty((tn_ints){NULL, 0}, TN_F32, (tn_device){TN_CPU, 0}),
+                         tn_float(0));
+    tn_plugin_host->free(tn_plugin_self, norms);
+    return total;
+}
+
+static bool is_finite(tn_tensor *total, double p) {
+    char text[160];
+    double norm = 0;
+
+    total = tn_to(total, TN_F64);
+    if (!total || tn_plugin_ops->read(total, &norm, sizeof norm) != TN_OK) return false;
+    if (isfinite(norm)) return true;
+    const int n = snprintf(text, sizeof text,
+                           "the total norm of order %g is %g, so the gradients cannot be clipped; "
+                           "leave error_if_nonfinite away to scale by it nevertheless",
+                           p, norm);
+    tn_plugin_ops->fail(TN_ERR_INVALID, text, n < 0 ? 0 : (uint64_t)n);
+    return false;
+}
+
+/* (grads, max_norm, norm_type, error_if_nonfinite) */
+tn_status math_compose_clip_grad_norm(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                      uint32_t n_outs) {
+    static tn_op_ref clamp = {"clamp", 0, 0};
+    tn_tensor *total = total_norm(args[0], args[2]);
+
+    (void)n_args, (void)n_outs;
+    if (!total || (args[3].i && !is_finite(total, args[2].f))) return pending();
+    tn_tensor *scale = tn_div(math_number(args[1].f), tn_add(total, math_number(1e-6)));
+    scale = MATH_CALL(&clamp, tn_value_tensor(scale), tn_value_none(), tn_float(1));
+    for (uint32_t i = 0; i < args[0].aux; i++)
+        if (!tn_mul_(args[0].tensors[i], scale)) return pending();
+    return give(outs, total);
+}
+
+/* ---- Sums of exponentials ----------------------------------------------------------------- */
+
+/* log(sum(exp(x - m))) + m, m being the largest, so that exp stays in range; 0 where it is not
+ * finite. */
+tn_status math_compose_logsumexp(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                 uint32_t n_outs) {
+    static tn_op_ref amax = {"amax", 0, 0};
+    tn_meta y;
+    reduction r;
+
+    (void)n_outs;
+    if (!reduction_of(args, n_args, 1, 2, &r)) return pending();
+    if (math_meta_numel(&r.m) == 0)
+        return give(outs, in_dtype_of_x(&r, tn_log(sum(&r, tn_exp(r.x)))));
+    tn_tensor *m = MATH_CALL(&amax, tn_value_tensor(r.x), r.dim, tn_bool(true));
+    m = tn_where(tn_eq(tn_abs(m), math_number(INFINITY)), math_number(0), m);
+    tn_tensor *total = tn_log(sum(&r, tn_exp(tn_sub(r.x, m))));
+    if (!math_meta(total, &y)) return pending();
+    return give(outs, in_dtype_of_x(&r, tn_add(total, math_reshape(m, y.sizes, y.rank))));
+}
+
+/* ---- Sums over dims that broadcasting had added ------------------------------------------- */
 
 /* Sums over the dims that are new or were of size 1, then drops the new ones. */
 tn_status math_compose_sum_to(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -40,4 +235,25 @@ tn_status math_compose_sum_to(const tn_value *args, uint32_t n_args, tn_value *o
         if (i < more || (args[1].ints[i - more] == 1 && m.sizes[i] != 1)) dims[n++] = i;
     if (n > 0) x = math_sum_keep(x, dims, n);
     return give(outs, more > 0 ? math_reshape(x, args[1].ints, rank) : x);
+}
+
+/* ---- Differences -------------------------------------------------------------------------- */
+
+/* (x, n, dim): x[k + 1] - x[k], n times over; of booleans, whether they differ. */
+tn_status math_compose_diff(const tn_value *args, uint32_t n_args, tn_value *outs,
+                            uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_meta(x, &m)) return pending();
+    const int64_t dim = math_from_end(args[2].i, m.rank), size = m.sizes[dim];
+    const int64_t n = args[1].i < size ? args[1].i : size;
+    for (int64_t left = size - 1; left >= size - n; left--) {
+        const int64_t k = left < 0 ? 0 : left;
+        tn_tensor *a = math_narrow(x, dim, size && k < left + 1 ? 1 : 0, k),
+                  *b = math_narrow(x, dim, 0, k);
+        x = tn_dtype_is(m.dtype, TN_BOOL) ? tn_ne(a, b) : tn_sub(a, b);
+    }
+    return give(outs, x);
 }

@@ -5,6 +5,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/grads.h"
 
+#include <math.h>
+
 typedef struct reduction { /* the call whose derivative is wanted */
     tn_meta x, kept;       /* kept: x's sizes, 1 in reduced dims */
     int64_t dims[TN_MAX_RANK], n_dims;
@@ -54,24 +56,104 @@ void math_grad_moments(tn_grad_ctx *c) {
     set(c, "x", d);
 }
 
+/* t, with `other` where it is 0: what is divided by, or raised to a power. */
+static tn_tensor *nonzero_or(tn_tensor *t, double other) {
+    return tn_where(tn_eq(t, math_number(0)), math_number(other), t);
+}
+
+/* g / y, 0 where y is 0, as in PyTorch. */
+static tn_tensor *over_result(tn_tensor *g, tn_tensor *y) {
+    tn_tensor *zero = math_number(0);
+    return tn_where(tn_eq(y, zero), zero, tn_div(g, nonzero_or(y, 1)));
+}
+
+/* g (x - mean) / (y (n - correction)) */
+void math_grad_std(tn_grad_ctx *c) {
+    reduction r;
+
+    if (!reduction_of(c, arg(c, "dim"), &r)) return;
+    const double freedom = fmax(0, r.n - arg(c, "correction").f);
+    tn_tensor *x = saved(c, "x"), *slope = over_result(grad_of(c), saved(c, "y"));
+    tn_tensor *mean = r.n_dims ? math_mean_keep(x, r.dims, r.n_dims) : x;
+    slope = as_kept(&r, tn_div(slope, math_number(freedom)));
+    set(c, "x", tn_mul(tn_sub(x, mean), slope));
+}
+
+/* softmax of x, times g */
+void math_grad_logsumexp(tn_grad_ctx *c) {
+    reduction r;
+
+    if (!reduction_of(c, arg(c, "dim"), &r)) return;
+    tn_tensor *share = tn_exp(tn_sub(saved(c, "x"), as_kept(&r, saved(c, "y"))));
+    set(c, "x", tn_mul(as_kept(&r, grad_of(c)), share));
+}
+
 /* ---- Largest and smallest ----------------------------------------------------------------- */
 
-/* g shared evenly among the elements of x where `chosen` holds. */
-static void share(tn_grad_ctx *c, const reduction *r, tn_tensor *chosen) {
+/* g shared evenly among the elements of x where `chosen` holds, times sign if that is given. */
+static void share(tn_grad_ctx *c, const reduction *r, tn_tensor *chosen, tn_tensor *sign) {
     tn_tensor *g = as_kept(r, grad_of(c));
     tn_meta y;
 
     if (!math_meta(g, &y)) return;
     chosen = tn_to(chosen, y.dtype);
     tn_tensor *ties = r->n_dims ? math_sum_keep(chosen, r->dims, r->n_dims) : chosen;
-    set(c, "x", tn_mul(chosen, tn_div(g, ties)));
+    set(c, "x", tn_mul(sign ? tn_mul(chosen, sign) : chosen, tn_div(g, ties)));
 }
 
 void math_grad_amax(tn_grad_ctx *c) {
     reduction r;
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
-    share(c, &r, tn_eq(saved(c, "x"), as_kept(&r, saved(c, "y"))));
+    share(c, &r, tn_eq(saved(c, "x"), as_kept(&r, saved(c, "y"))), NULL);
+}
+
+/* max, min, median of all elements: as amax, but a result that is NaN goes to all that are. */
+void math_grad_max(tn_grad_ctx *c) {
+    reduction r;
+
+    if (!reduction_of(c, tn_value_none(), &r)) return;
+    tn_tensor *x = saved(c, "x"), *y = saved(c, "y");
+    share(c, &r, tn_where(tn_isnan(y), tn_isnan(x), tn_eq(x, y)), NULL);
+}
+
+/* max.dim, topk, median.dim and so on: each result is the element of x at its index along dim. */
+void math_grad_pick(tn_grad_ctx *c) {
+    tn_tensor *g = grad_of(c), *indices = saved(c, "indices");
+    tn_meta x, picked;
+
+    if (!meta_of(c, "x", &x) || !math_meta(indices, &picked)) return;
+    const int64_t dim = math_from_end(arg(c, "dim").i, x.rank);
+    if (picked.rank < x.rank) g = tn_unsqueeze(g, dim), indices = tn_unsqueeze(indices, dim);
+    set(c, "x", tn_scatter_add(math_full(&x, 0, g), dim, indices, g));
+}
+
+/* ---- Norms -------------------------------------------------------------------------------- */
+
+/* p:     0    1            2          inf, -inf                       else
+ * dx:    0    g sign(x)    g x / y    g sign(x), shared among those   g sign(x) (|x| / y)^(p-1)
+ *                                     with |x| = y
+ * and 0 where y is 0, but for p = 1. */
+void math_grad_norm(tn_grad_ctx *c) {
+    const double p = arg(c, "p").f;
+    reduction r;
+
+    if (!reduction_of(c, arg(c, "dim"), &r)) return;
+    tn_tensor *x = saved(c, "x"), *y = as_kept(&r, saved(c, "y")), *g = as_kept(&r, grad_of(c));
+    if (p == 0) {
+        set(c, "x", tn_zeros_like(x));
+    } else if (p == 1) {
+        set(c, "x", tn_mul(tn_sign(x), g));
+    } else if (p == 2) {
+        set(c, "x", tn_mul(x, over_result(g, y)));
+    } else if (isinf(p)) {
+        share(c, &r, tn_eq(tn_abs(x), y), tn_sign(x));
+    } else {
+        tn_tensor *zero = math_number(0), *ratio = tn_div(tn_abs(x), nonzero_or(y, 1));
+        tn_tensor *power = tn_pow(nonzero_or(ratio, 1), math_number(p - 1));
+        tn_tensor *slope = tn_where(tn_eq(y, zero), zero, g);
+        set(c, "x", tn_mul(tn_mul(tn_sign(x), power), slope));
+    }
 }
 
 /* ---- Scans -------------------------------------------------------------------------------- */
@@ -132,6 +214,20 @@ void math_grad_cumprod(tn_grad_ctx *c) {
     tn_tensor *g = grad_of(c);
 
     if (dim >= 0) g = tn_mul(shifted(saved(c, "y"), dim, 1), scan_back(g, saved(c, "x"), dim));
+    set(c, "x", g);
+}
+
+/* dx_k = exp(x_k - y_k) s_k, with s_k = sum of g_i exp(y_k - y_i) over i >= k: a linear scan from the
+ * end, whose factors exp(y_(k-1) - y_k) are at most 1. y of -inf has no gradient. */
+void math_grad_logcumsumexp(tn_grad_ctx *c) {
+    const int64_t dim = scanned_dim(c);
+    tn_tensor *g = grad_of(c), *y = saved(c, "y");
+
+    if (dim >= 0) {
+        tn_tensor *finite = tn_where(tn_eq(y, math_number(-INFINITY)), math_number(0), y);
+        tn_tensor *factors = tn_exp(tn_sub(shifted(y, dim, -INFINITY), finite));
+        g = tn_mul(tn_exp(tn_sub(saved(c, "x"), finite)), scan_back(g, factors, dim));
+    }
     set(c, "x", g);
 }
 

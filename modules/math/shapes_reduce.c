@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/rows.h"
 
+#include <math.h>
 #include <string.h>
 
 static const tn_view *x_of(tn_infer *in) {
@@ -112,18 +113,64 @@ tn_status math_shape_sum_to(tn_infer *in) {
 
 /* ---- Elements picked ---------------------------------------------------------------------- */
 
-/* amax, argmax, max.dim and so on: nothing has no largest element. */
-tn_status math_shape_amax(tn_infer *in) {
-    const tn_view *x = x_of(in);
+/* Nothing has no largest element. */
+static tn_status pick(tn_infer *in, const tn_view *x, uint32_t dims) {
     char text[MATH_TEXT];
 
-    if (!x) return TN_ERR_INVALID;
-    const uint32_t dims = reduced_dims(in, x->rank);
     for (int32_t i = 0; i < x->rank; i++)
         if (x->sizes[i] == 0 && dims >> i & 1)
-            return math_refuse(
-                in, TN_ERR_SHAPE,
-                "x%s has size 0 in dim %d: nothing has no largest or smallest element",
-                math_shape_text(x->sizes, x->rank, text), (int)i);
+            return math_refuse(in, TN_ERR_SHAPE,
+                               "x%s has size 0 in dim %d: there is no element to be picked",
+                               math_shape_text(x->sizes, x->rank, text), (int)i);
     return reduce(in, x, dims);
+}
+
+/* amax, argmax, max.dim, median and so on */
+tn_status math_shape_amax(tn_infer *in) {
+    const tn_view *x = x_of(in);
+    return x ? pick(in, x, reduced_dims(in, x->rank)) : TN_ERR_INVALID;
+}
+
+/* (x, p, dim, keepdim): sums of powers are 0 for nothing, but there is no largest element. */
+tn_status math_shape_norm(tn_infer *in) {
+    const tn_view *x = x_of(in);
+
+    if (!x || in->n_args < 2) return TN_ERR_INVALID;
+    const uint32_t dims = reduced_dims(in, x->rank);
+    const bool sum = in->args[1].f >= 0 && !isinf(in->args[1].f);
+    return sum ? reduce(in, x, dims) : pick(in, x, dims);
+}
+
+static tn_status bad_k(tn_infer *in, const tn_view *x, int64_t dim, int64_t low, int64_t n) {
+    char text[MATH_TEXT];
+    return math_refuse(
+        in, TN_ERR_INDEX,
+        "k is %lld, but x%s has %lld elements along dim %lld: allowed are %lld to %lld",
+        (long long)in->args[1].i, math_shape_text(x->sizes, x->rank, text), (long long)n,
+        (long long)dim, (long long)low, (long long)n);
+}
+
+/* (x, k, dim, ..): k elements along dim */
+tn_status math_shape_topk(tn_infer *in) {
+    const tn_view *x = x_of(in);
+
+    if (!x || in->n_args < 3) return TN_ERR_INVALID;
+    const int64_t k = in->args[1].i, dim = in->args[2].i, n = x->rank ? x->sizes[dim] : 1;
+    if (k < (x->rank ? 0 : 1) || k > n) return bad_k(in, x, dim, x->rank ? 0 : 1, n);
+    for (uint32_t i = 0; i < in->n_outs; i++) {
+        const tn_status status = math_set_sizes(in, &in->outs[i], x->sizes, x->rank, "x");
+        if (status) return status;
+        if (x->rank) in->outs[i].sizes[dim] = k;
+    }
+    return TN_OK;
+}
+
+/* (x, k, dim, keepdim): the k-th along dim */
+tn_status math_shape_kthvalue(tn_infer *in) {
+    const tn_view *x = x_of(in);
+
+    if (!x || in->n_args < 3) return TN_ERR_INVALID;
+    const int64_t k = in->args[1].i, dim = in->args[2].i, n = x->rank ? x->sizes[dim] : 1;
+    if (k < 1 || k > n) return bad_k(in, x, dim, 1, n);
+    return reduce(in, x, x->rank ? 1u << dim : 0);
 }

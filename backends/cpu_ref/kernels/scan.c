@@ -1,4 +1,4 @@
-/* scan.c - cumsum, cumprod, cummax, cummin, linear_scan along the lines of x (outer, n, inner).
+/* scan.c - cumsum, cumprod, cummax, cummin, logcumsumexp, linear_scan along the lines of x (outer, n, inner).
  *
  * Invariant: a line is walked from its first element to its last by one thread; lines are
  * independent. Accumulated in f64, or in i64 wrapping around.
@@ -54,6 +54,13 @@ static inline void min_f(state *s, double x, double a, int64_t at) {
 static inline void min_i(state *s, int64_t x, int64_t at) {
     if (at == 0 || x <= s->i) take_i(s, x, at);
 }
+/* log(exp(s) + exp(x)), the larger one taken out of both; s is -inf before the first. */
+static inline void lse_f(state *s, double x, double a, int64_t at) {
+    (void)a;
+    const double have = at ? s->f : -(double)INFINITY;
+    const double high = x > have ? x : have, low = x > have ? have : x;
+    take_f(s, isinf(high) && low == low ? high : high + log1p(exp(low - high)), at);
+}
 static inline void linear_f(state *s, double x, double a, int64_t at) {
     take_f(s, at ? a * s->f + x : x, at);
 }
@@ -84,6 +91,7 @@ STEPS_F(max)
 STEPS_I(max)
 STEPS_F(min)
 STEPS_I(min)
+STEPS_F(lse)
 STEPS_F(linear)
 
 typedef void steps_fn(state *, block *x, const double *a, int64_t *where, int64_t n, int64_t first);
@@ -134,7 +142,7 @@ static tn_status run_scan(tn_call *c, steps_fn *of_floats, steps_fn *of_ints) {
     const bool is_float = tni_is_float(tni_ix(x));
     job j = {.steps = is_float ? of_floats : of_ints,
              .x = x,
-             .a = of_ints ? NULL : tni_arg(c, 1),
+             .a = of_floats == linear_f_steps ? tni_arg(c, 1) : NULL,
              .y = tni_out(c, 0),
              .where = c->n_outs > 1 ? tni_out(c, 1) : NULL,
              .is_float = is_float,
@@ -153,4 +161,5 @@ SCAN(cumsum, sum_f_steps, sum_i_steps)
 SCAN(cumprod, prod_f_steps, prod_i_steps)
 SCAN(cummax, max_f_steps, max_i_steps)
 SCAN(cummin, min_f_steps, min_i_steps)
+SCAN(logcumsumexp, lse_f_steps, NULL)
 SCAN(linear_scan, linear_f_steps, NULL)
