@@ -66,10 +66,12 @@ struct Operand {
     std::unique_ptr<Tensor> tensor;
     int ix;
 
-    Operand(int dtype, int64_t n, int64_t step, uint64_t seed) : ix(dtype) {
+    Operand(int dtype, int64_t n, int64_t step, uint64_t seed, bool positive = false) : ix(dtype) {
         const int64_t items = n * std::max<int64_t>(step, 1) + 2;
         bytes.resize(static_cast<size_t>(items * 8) + 64);
         values = numbers_for(ix, items, seed);
+        for (double &x : values) // integers no op refuses
+            if (positive) x = std::isfinite(x) ? 1 + std::fmod(std::fabs(x), 5) : 1;
         tni_store_f64(ix, bytes.data(), 1, items, values.data());
         const int64_t width = dtype_at(ix).bits / 8;
         tensor = std::make_unique<Tensor>(reinterpret_cast<uint8_t *>(bytes.data()) + width,
@@ -101,6 +103,12 @@ struct Layout {
     bool flat;
 };
 
+tn_value attribute(char letter, uint32_t k, bool there) {
+    if (letter == 't') return there ? tn_value_str("tanh", 4) : tn_value_str("none", 4);
+    if (letter == '#') return tn_float(k ? 1.5 : 0.3);
+    return there ? tn_float(k ? 1.5 : -0.3) : tn_value_none();
+}
+
 uint64_t limit_of(int ix) { return ix == TN_IX_F16 || ix == TN_IX_BF16 ? 1 : 2; }
 
 void check(const Op &op, const tni_ewise_op &row, int ix, const Layout &l, bool bounded) {
@@ -108,14 +116,14 @@ void check(const Op &op, const tni_ewise_op &row, int ix, const Layout &l, bool 
     if (!reference) return;
     std::vector<Operand> in;
     for (uint32_t k = 0; k < row.n_in; k++)
-        in.emplace_back(k < row.first ? TN_IX_BOOL : ix, l.n, l.in[k], k + 1);
+        in.emplace_back(k < row.first ? TN_IX_BOOL : ix, l.n, l.in[k], k + 1,
+                        k && row.check && !tni_is_float(ix));
     const int out_ix = row.out_byte ? TN_IX_BOOL : ix;
     Operand ours(out_ix, l.n, l.y, 9), theirs(out_ix, l.n, l.y, 9);
     Call c;
     c.flags = l.flat ? TN_CALL_FLAT : 0, c.user = &row, c.threads = 2;
     for (const Operand &o : in) c.args.push_back(o.value());
-    for (uint32_t k = 0; row.attrs[k]; k++)
-        c.args.push_back(bounded ? tn_float(k ? 1.5 : -0.3) : tn_value_none());
+    for (uint32_t k = 0; row.attrs[k]; k++) c.args.push_back(attribute(row.attrs[k], k, bounded));
     c.outs = {ours.value()};
     ASSERT_EQ(c.run(tni_ewise_run), TN_OK) << op.name;
     c.outs = {theirs.value()};
@@ -174,12 +182,13 @@ TEST_P(CpuBlas, ElementwiseOpsMayWriteOverTheirFirstOperand) {
     for_all([](const Op &op, const tni_ewise_op &row, int ix) {
         if (row.out_byte || row.first) return;
         std::vector<Operand> in;
-        for (uint32_t k = 0; k < row.n_in; k++) in.emplace_back(ix, 1237, 1, k + 1);
+        for (uint32_t k = 0; k < row.n_in; k++)
+            in.emplace_back(ix, 1237, 1, k + 1, k && row.check && !tni_is_float(ix));
         Operand y(ix, 1237, 1, 9);
         Call c;
         c.flags = TN_CALL_FLAT, c.user = &row;
         for (const Operand &o : in) c.args.push_back(o.value());
-        for (uint32_t k = 0; row.attrs[k]; k++) c.args.push_back(tn_float(0.5));
+        for (uint32_t k = 0; row.attrs[k]; k++) c.args.push_back(attribute(row.attrs[k], k, true));
         c.outs = {y.value()};
         ASSERT_EQ(c.run(tni_ewise_run), TN_OK);
         c.outs = {in[0].value()};
@@ -215,6 +224,31 @@ TEST_P(CpuBlas, NarrowFloatsAreWidenedExactlyAndRoundedToNearestEven) {
             ASSERT_TRUE(back == want) << ix << " below " << bits;
         }
     }
+}
+
+// The same error as the reference, before anything is written.
+TEST_P(CpuBlas, IntegersAnOpRefusesAreNamedByTheFirstPosition) {
+    for_all([](const Op &op, const tni_ewise_op &row, int ix) {
+        const Kernel reference = reference_of(op.name);
+        if (!row.check || tni_is_float(ix) || !reference) return;
+        if (row.check == TNI_NO_NEGATIVE && (TN_MASK(BOOL) | TN_MASK(U8)) >> ix & 1) return;
+        for (int64_t step : {1, 0, 3})
+            for (int64_t at : {0, 5, 1499}) {
+                if (step == 0 && at) continue;
+                Operand a(ix, 1500, 1, 1, true), b(ix, 1500, step, 2, true), y(ix, 1500, 1, 3);
+                const Operand before = Operand(ix, 1500, 1, 3);
+                const double bad = row.check == TNI_NO_ZERO ? 0 : -3;
+                tni_store_f64(ix, tni_at(&b.tensor->view, at * step), 1, 1, &bad);
+                Call c;
+                c.flags = step == 3 ? 0 : TN_CALL_FLAT, c.user = &row, c.threads = 2;
+                c.args = {a.value(), b.value()}, c.outs = {y.value()};
+                ASSERT_EQ(c.run(reference), TN_ERR_INVALID);
+                const std::string text = call_failure;
+                EXPECT_EQ(c.run(tni_ewise_run), TN_ERR_INVALID) << op.name << ix;
+                EXPECT_EQ(call_failure, text);
+                EXPECT_TRUE(y.bytes == before.bytes);
+            }
+    });
 }
 
 TEST_P(CpuBlas, WhereTakesAnyByteButZeroForTrue) {

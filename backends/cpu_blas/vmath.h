@@ -8,23 +8,23 @@
 
 AI FN(V) FN(absolute)(FN(V) x) { return (FN(V))((FN(U))x << 1 >> 1); }
 
-/* fma: fused where the set has it. root, round_down: exact. */
+/* fma: fused where the set has it. root and the roundings: exact, -0 and NaN stay. */
 #if TNI_VECTOR_BYTES == 64 && WIDE
 AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm512_fmadd_pd(a, b, c); }
 AI FN(V) FN(root)(FN(V) x) { return _mm512_sqrt_pd(x); }
-AI FN(V) FN(round_down)(FN(V) x) { return _mm512_roundscale_pd(x, 9); }
+#define ROUND(mode) _mm512_roundscale_pd(x, (mode) | _MM_FROUND_NO_EXC)
 #elif TNI_VECTOR_BYTES == 64
 AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm512_fmadd_ps(a, b, c); }
 AI FN(V) FN(root)(FN(V) x) { return _mm512_sqrt_ps(x); }
-AI FN(V) FN(round_down)(FN(V) x) { return _mm512_roundscale_ps(x, 9); }
+#define ROUND(mode) _mm512_roundscale_ps(x, (mode) | _MM_FROUND_NO_EXC)
 #elif TNI_VECTOR_BYTES == 32 && WIDE
 AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm256_fmadd_pd(a, b, c); }
 AI FN(V) FN(root)(FN(V) x) { return _mm256_sqrt_pd(x); }
-AI FN(V) FN(round_down)(FN(V) x) { return _mm256_floor_pd(x); }
+#define ROUND(mode) _mm256_round_pd(x, (mode) | _MM_FROUND_NO_EXC)
 #elif TNI_VECTOR_BYTES == 32
 AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm256_fmadd_ps(a, b, c); }
 AI FN(V) FN(root)(FN(V) x) { return _mm256_sqrt_ps(x); }
-AI FN(V) FN(round_down)(FN(V) x) { return _mm256_floor_ps(x); }
+#define ROUND(mode) _mm256_round_ps(x, (mode) | _MM_FROUND_NO_EXC)
 #else
 AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return a * b + c; }
 #if WIDE
@@ -32,10 +32,33 @@ AI FN(V) FN(root)(FN(V) x) { return _mm_sqrt_pd(x); }
 #else
 AI FN(V) FN(root)(FN(V) x) { return _mm_sqrt_ps(x); }
 #endif
-AI FN(V) FN(round_down)(FN(V) x) {
-    for (int i = 0; i < LANES; i++) x[i] = (T)floor((double)x[i]);
-    return x;
+#endif
+
+/* |y| with the sign of x */
+AI FN(V) FN(signed_like)(FN(V) y, FN(V) x) {
+    const FN(U) sign = (FN(U))FN(splat)((T)-0.0);
+    return (FN(V))(((FN(U))y & ~sign) | ((FN(U))x & sign));
 }
+
+#ifdef ROUND
+AI FN(V) FN(round_even)(FN(V) x) { return ROUND(_MM_FROUND_TO_NEAREST_INT); }
+AI FN(V) FN(round_down)(FN(V) x) { return ROUND(_MM_FROUND_TO_NEG_INF); }
+AI FN(V) FN(round_up)(FN(V) x) { return ROUND(_MM_FROUND_TO_POS_INF); }
+AI FN(V) FN(cut)(FN(V) x) { return ROUND(_MM_FROUND_TO_ZERO); }
+#undef ROUND
+#else
+/* Adding the first number whose neighbours are 1 apart rounds; numbers beyond are whole. */
+AI FN(V) FN(round_even)(FN(V) x) {
+    const T whole = WIDE ? (T)0x1p52 : (T)0x1p23f;
+    const FN(V) a = FN(absolute)(x);
+    return FN(pick)(a < whole, FN(signed_like)((a + whole) - whole, x), x);
+}
+AI FN(V) FN(round_down)(FN(V) x) {
+    const FN(V) r = FN(round_even)(x);
+    return FN(pick)(r > x, r - (T)1, r);
+}
+AI FN(V) FN(round_up)(FN(V) x) { return -FN(round_down)(-x); }
+AI FN(V) FN(cut)(FN(V) x) { return FN(signed_like)(FN(round_down)(FN(absolute)(x)), x); }
 #endif
 
 /* ---- Sums are kept in double: an f32 vector is two parts, an f64 vector is one -------------- */
@@ -104,27 +127,15 @@ AI FN(V) FN(each)(FN(V) x, T (*f)(T)) {
     return x;
 }
 
-AI FN(V) FN(each_pair)(FN(V) a, FN(V) b, T (*f)(T, T)) {
-    for (int i = 0; i < LANES; i++) a[i] = f(a[i], b[i]);
-    return a;
-}
-
 #if WIDE
-static inline double libm_sin_f64(double x) { return sin(x); }
-static inline double libm_cos_f64(double x) { return cos(x); }
 static inline double libm_exp_f64(double x) { return exp(x); }
 static inline double libm_log_f64(double x) { return log(x); }
 static inline double libm_tanh_f64(double x) { return tanh(x); }
-static inline double libm_pow_f64(double a, double b) { return pow(a, b); }
 
 AI V_f64 vexp_f64(V_f64 x) { return each_f64(x, libm_exp_f64); }
 AI V_f64 vlog_f64(V_f64 x) { return each_f64(x, libm_log_f64); }
 AI V_f64 vtanh_f64(V_f64 x) { return each_f64(x, libm_tanh_f64); }
 #else
-static inline float libm_sin_f32(float x) { return sinf(x); }
-static inline float libm_cos_f32(float x) { return cosf(x); }
-static inline float libm_pow_f32(float a, float b) { return powf(a, b); }
-
 /* x * 2^k for k in [-151, 129], rounded once */
 AI V_f32 scale_f32(V_f32 x, V_f32 k_float, M_f32 k) {
 #if TNI_VECTOR_BYTES == 64

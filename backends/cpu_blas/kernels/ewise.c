@@ -7,17 +7,22 @@
 #include "backends/cpu_blas/kernels/kernels.h"
 
 #include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { BLOCK = 512 };
 
-#define V1                           1, 0, 0
-#define V2                           2, 0, 0
-#define V3                           3, 0, 0
-#define B1                           1, 0, 1
-#define B2                           2, 0, 1
-#define WHERE                        3, 1, 0
-#define OP_ROW(op, kind, attributes) [TNI_EW_##op] = {TNI_EW_##op, kind, attributes},
+/* operands, first, result is bool, check */
+#define V1                           1, 0, 0, TNI_FINE
+#define V2                           2, 0, 0, TNI_FINE
+#define V3                           3, 0, 0, TNI_FINE
+#define Z2                           2, 0, 0, TNI_NO_ZERO
+#define N2                           2, 0, 0, TNI_NO_NEGATIVE
+#define B1                           1, 0, 1, TNI_FINE
+#define B2                           2, 0, 1, TNI_FINE
+#define WHERE                        3, 1, 0, TNI_FINE
+#define OP_ROW(op, kind, attributes) [TNI_EW_##op] = {TNI_EW_##op, kind, attributes, #op},
 const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT] = {TNI_EWISE_LIST(OP_ROW, OP_ROW, OP_ROW)};
 #undef OP_ROW
 
@@ -39,8 +44,12 @@ static void read_attrs(const tn_call *c, const tni_ewise_op *op, tni_attrs *k) {
     const tn_dtype d = tni_arg(c, op->first)->dtype;
     for (uint32_t i = 0; op->attrs[i]; i++) {
         const char letter = op->attrs[i];
+        const tn_value *v = &c->args[op->n_in + i];
         const double absent = letter == '<' ? -INFINITY : letter == '>' ? INFINITY : 0;
-        k->f[i] = tni_number(&c->args[op->n_in + i], absent);
+        if (letter == 't')
+            k->f[i] = v->aux == 4 && memcmp(v->str, "tanh", 4) == 0;
+        else
+            k->f[i] = tni_number(v, absent);
         k->i[i] = tni_lane_type(d) < TNI_F32 ? like_integer(d, k->f[i]) : 0;
     }
 }
@@ -121,6 +130,60 @@ static void flat_range(void *arg, int64_t begin, int64_t end) {
         j->fn(end - begin, at[0], (const void *const *)&at[1], j->splat, j->attrs);
 }
 
+/* ---- Operands some integers of which are refused ---------------------------------------------- */
+
+static const char *const refusals[] = {
+    [TNI_NO_ZERO] = "division by zero, which has no integer result; "
+                    "convert to a floating dtype first",
+    [TNI_NO_NEGATIVE] = "the exponent is negative, which has no integer result; "
+                        "convert to a floating dtype first",
+};
+
+typedef struct check {
+    const job *j;
+    tni_ewise_fn fn; /* compares with zero */
+    atomic_bool bad;
+} check;
+
+static void check_run(void *arg, int64_t n, char *const *first) {
+    check *k = arg;
+    block items, lanes;
+    uint8_t bad[BLOCK];
+    static const int64_t zero = 0;
+    for (int64_t i = 0, m; i < n && !k->bad; i += m) {
+        m = tni_min(BLOCK, n - i);
+        const void *b = load_block(k->j, 2, m, first[0] + i * k->j->step[2], items, lanes);
+        k->fn(m, bad, (const void *const[]){b, &zero}, 2 | k->j->splat >> 1, &tni_no_attrs);
+        if (memchr(bad, 1, (size_t)m)) k->bad = true;
+    }
+}
+
+static int64_t integer_at(const tn_view *v, int64_t i) {
+    int64_t offset = 0, x = 0;
+    for (int32_t d = v->rank - 1; d >= 0; i /= v->sizes[d--])
+        offset += i % v->sizes[d] * v->strides[d];
+    memcpy(&x, tni_at(v, offset), v->dtype.bits / 8u);
+    const int unused = v->dtype.code == 0 ? 64 - v->dtype.bits : 0; /* signed: extend the sign */
+    return (int64_t)((uint64_t)x << unused) >> unused;
+}
+
+/* Before anything is written; the message names the first such element in row-major order. */
+static tn_status refuse(tn_call *c, const tni_ewise_op *op, const job *j) {
+    const tn_view *b = j->views[2];
+    const int index = op->check == TNI_NO_ZERO ? TNI_EW_eq : TNI_EW_lt;
+    check k = {j, tni_vec->ewise->fn[index][tni_lane_type(b->dtype)], false};
+    tni_runs r = {{b}, 1, check_run, &k, 0};
+    tni_runs_walk(c, &r);
+    if (!k.bad) return TN_OK;
+    int64_t i = 0;
+    while (op->check == TNI_NO_ZERO ? integer_at(b, i) != 0 : integer_at(b, i) >= 0) i++;
+    char text[160];
+    const int n = snprintf(text, sizeof text, "%s: element %lld: %s", op->name, (long long)i,
+                           refusals[op->check]);
+    c->fail(c, TN_ERR_INVALID, text, n < 0 ? 0 : (uint64_t)n);
+    return TN_ERR_INVALID;
+}
+
 /* ---- The call -------------------------------------------------------------------------------- */
 
 /* Bytes that are a condition or a result of a comparison stay bytes. */
@@ -138,27 +201,39 @@ static void make_job(const tn_call *c, const tni_ewise_op *op, job *j) {
     }
 }
 
+/* The small call everything else is built to keep cheap. */
+static void run_small(const tn_call *c, const tni_ewise_op *op, tni_ewise_fn fn, int64_t n,
+                      const tni_attrs *attrs) {
+    const void *data[TNI_MOST_IN];
+    uint32_t splat = 0;
+    for (uint32_t k = 0; k < op->n_in; k++) {
+        const tn_view *v = tni_arg(c, k);
+        data[k] = v->data, splat |= (uint32_t)(v->strides[0] == 0) << k;
+    }
+    if (n > 0) fn(n, tni_out(c, 0)->data, data, splat, attrs);
+}
+
 tn_status tni_ewise_run(const void *plan, tn_call *c) {
     (void)plan;
     const tni_ewise_op *op = c->user;
     const tn_view *out = tni_out(c, 0);
     const tn_dtype dtype = tni_arg(c, op->first)->dtype;
-    const tni_ewise_fn fn = tni_vec->ewise->fn[op->index][tni_lane_type(dtype)];
+    const int lanes = tni_lane_type(dtype);
+    if (op->index == TNI_EW_bitwise_not && dtype.code == 6) op = &tni_ewise_ops[TNI_EW_logical_not];
+    const tni_ewise_fn fn = tni_vec->ewise->fn[op->index][lanes];
+    const bool checked = op->check && lanes < TNI_F32;
     tni_attrs attrs = tni_no_attrs;
     if (*op->attrs) read_attrs(c, op, &attrs);
-    if (c->flags & TN_CALL_FLAT && out->sizes[0] <= TNI_GRAIN && dtype.bits >= 32) {
-        /* the small call everything else is built to keep cheap */
-        const void *data[TNI_MOST_IN];
-        uint32_t splat = 0;
-        for (uint32_t k = 0; k < op->n_in; k++) {
-            const tn_view *v = tni_arg(c, k);
-            data[k] = v->data, splat |= (uint32_t)(v->strides[0] == 0) << k;
-        }
-        if (out->sizes[0] > 0) fn(out->sizes[0], out->data, data, splat, &attrs);
+    if (c->flags & TN_CALL_FLAT && out->sizes[0] <= TNI_GRAIN && dtype.bits >= 32 && !checked) {
+        run_small(c, op, fn, out->sizes[0], &attrs);
         return TN_OK;
     }
     job j = {.fn = fn, .attrs = &attrs};
     make_job(c, op, &j);
+    if (checked) {
+        const tn_status s = refuse(c, op, &j);
+        if (s != TN_OK) return s;
+    }
     if (c->flags & TN_CALL_FLAT) {
         tni_parallel(c, out->sizes[0], 1, flat_range, &j);
     } else {

@@ -13,34 +13,54 @@
 enum { TNI_I32, TNI_I64, TNI_F32, TNI_F64, TNI_LANE_TYPES };
 
 /* ALL(op, kind, attributes), FLOAT, INT: for which dtypes. A kind is V, or B if the result is bool,
- * and the number of operands. Attributes are the plain arguments behind the operands, one letter
- * each: # a number, < and > one that may be absent, which is -inf or inf. */
+ * and the number of operands; Z: as V, integers may not be divided by zero; N: as V, integers have
+ * no negative power. Attributes are the plain arguments behind the operands, one letter
+ * each: # a number, < and > one that may be absent, which is -inf or inf; t 1 for "tanh". */
 /* clang-format off */
 #define TNI_EWISE_LIST(ALL, FLOAT, INT)                                                            \
-    ALL(neg, V1, "") ALL(abs, V1, "") ALL(sign, V1, "") ALL(relu, V1, "")                          \
-    FLOAT(exp, V1, "") FLOAT(log, V1, "") FLOAT(sqrt, V1, "") FLOAT(rsqrt, V1, "")                 \
-    FLOAT(reciprocal, V1, "") FLOAT(tanh, V1, "") FLOAT(sigmoid, V1, "") FLOAT(sin, V1, "")        \
-    FLOAT(cos, V1, "") ALL(floor, V1, "") ALL(clamp, V1, "<>")                                     \
-    ALL(isnan, B1, "") ALL(logical_not, B1, "")                                                    \
-    ALL(add, V2, "") ALL(sub, V2, "") ALL(mul, V2, "") FLOAT(div, V2, "") FLOAT(pow, V2, "")       \
-    ALL(maximum, V2, "") ALL(minimum, V2, "")                                                      \
+    ALL(neg, V1, "") ALL(abs, V1, "") ALL(sign, V1, "") ALL(relu, V1, "") ALL(relu6, V1, "")       \
+    ALL(floor, V1, "") ALL(ceil, V1, "") ALL(round, V1, "") ALL(trunc, V1, "")                     \
+    ALL(square, V1, "") FLOAT(frac, V1, "") FLOAT(reciprocal, V1, "") FLOAT(sqrt, V1, "")          \
+    FLOAT(rsqrt, V1, "") FLOAT(exp, V1, "") FLOAT(exp2, V1, "") FLOAT(expm1, V1, "")               \
+    FLOAT(log, V1, "") FLOAT(log2, V1, "") FLOAT(log10, V1, "") FLOAT(log1p, V1, "")               \
+    FLOAT(sin, V1, "") FLOAT(cos, V1, "") FLOAT(tan, V1, "") FLOAT(asin, V1, "")                   \
+    FLOAT(acos, V1, "") FLOAT(atan, V1, "") FLOAT(sinh, V1, "") FLOAT(cosh, V1, "")                \
+    FLOAT(tanh, V1, "") FLOAT(asinh, V1, "") FLOAT(acosh, V1, "") FLOAT(atanh, V1, "")             \
+    FLOAT(erf, V1, "") FLOAT(erfc, V1, "") FLOAT(sigmoid, V1, "") INT(bitwise_not, V1, "")         \
+    ALL(clamp, V1, "<>") ALL(hardtanh, V1, "##") ALL(threshold, V1, "##")                          \
+    ALL(logical_not, B1, "") ALL(isnan, B1, "") ALL(isinf, B1, "") ALL(isfinite, B1, "")           \
+    ALL(add, V2, "") ALL(sub, V2, "") ALL(mul, V2, "") ALL(maximum, V2, "") ALL(minimum, V2, "")   \
+    FLOAT(div, V2, "") FLOAT(atan2, V2, "") ALL(pow, N2, "") ALL(floor_divide, Z2, "")             \
+    ALL(fmod, Z2, "") ALL(remainder, Z2, "") INT(bitwise_and, V2, "") INT(bitwise_or, V2, "")      \
+    INT(bitwise_xor, V2, "") INT(bitwise_left_shift, V2, "") INT(bitwise_right_shift, V2, "")      \
     ALL(eq, B2, "") ALL(ne, B2, "") ALL(lt, B2, "") ALL(le, B2, "") ALL(gt, B2, "")                \
-    ALL(ge, B2, "") ALL(where, WHERE, "")
+    ALL(ge, B2, "") ALL(logical_and, B2, "") ALL(logical_or, B2, "") ALL(logical_xor, B2, "")      \
+    ALL(where, WHERE, "") FLOAT(lerp, V3, "") ALL(addcmul, V3, "#") FLOAT(addcdiv, V3, "#")        \
+    FLOAT(silu, V1, "") FLOAT(mish, V1, "") FLOAT(selu, V1, "") FLOAT(hardsigmoid, V1, "")         \
+    FLOAT(hardswish, V1, "") FLOAT(softsign, V1, "") FLOAT(tanhshrink, V1, "")                     \
+    FLOAT(logsigmoid, V1, "") FLOAT(gelu, V1, "t") FLOAT(elu, V1, "#") FLOAT(celu, V1, "#")        \
+    FLOAT(leaky_relu, V1, "#") FLOAT(softplus, V1, "##") FLOAT(hardshrink, V1, "#")                \
+    FLOAT(softshrink, V1, "#")
 /* clang-format on */
 
 #define TNI_EWISE_ENUM(op, kind, attributes) TNI_EW_##op,
 enum { TNI_EWISE_LIST(TNI_EWISE_ENUM, TNI_EWISE_ENUM, TNI_EWISE_ENUM) TNI_EWISE_COUNT };
 #undef TNI_EWISE_ENUM
 
-enum { TNI_IN_V1 = 1, TNI_IN_V2, TNI_IN_V3, TNI_IN_B1 = 1, TNI_IN_B2, TNI_IN_WHERE = 3 };
+enum { TNI_IN_V1 = 1, TNI_IN_V2, TNI_IN_V3, TNI_IN_Z2 = 2, TNI_IN_N2 = 2 };
+enum { TNI_IN_B1 = 1, TNI_IN_B2, TNI_IN_WHERE = 3 };
 enum { TNI_MOST_IN = 3, TNI_MOST_ATTRS = 4 };
+
+enum { TNI_FINE, TNI_NO_ZERO, TNI_NO_NEGATIVE };
 
 typedef struct tni_ewise_op { /* tn_kernel.user of elementwise rows */
     uint8_t index;            /* TNI_EW_* */
     uint8_t n_in;             /* tensors */
     uint8_t first;            /* the operand whose dtype counts: where's condition is bytes */
     uint8_t out_byte;         /* the result is bool */
+    uint8_t check;            /* what integers of the last operand may not be */
     const char *attrs;
+    const char *name;
 } tni_ewise_op;
 
 extern const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT];
