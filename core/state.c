@@ -5,6 +5,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/state.h"
 
+#include "core/autograd/saved.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -23,6 +25,7 @@ static _Atomic bool forked;
 
 static void thread_end(void *state) {
     tni_state *st = state;
+    tni_saved_thread_end(st->saved);
     tni_scope_thread_end(st);
     if (st->cache) tni_local_cache_free(st->cache);
     tn_clear_error();

@@ -32,6 +32,9 @@ typedef struct tni_state {
     const char *last_provider;     /* id of the plugin whose kernel ran last */
     struct tni_node *dying;        /* autograd: nodes waiting to be destroyed */
     bool destroying;               /* ... somebody further up this thread's stack is at it */
+    bool anomaly;                  /* autograd: look for NaN, remember calls */
+    uint64_t anomaly_calls;        /* ... recorded so far */
+    struct tni_saved_set *saved;   /* autograd: innermost saved-tensor hooks, or NULL */
     uint64_t scope_frames_capacity;
     struct tni_memory_cache *memory; /* this thread's free lists and counts (memory_cache.h) */
     uint32_t threads_used;           /* by the last parallel call (threads.c) */

@@ -5,6 +5,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/tensor.h"
 
+#include "core/autograd/hooks.h"
+
 #include <string.h>
 
 #include "core/autograd/tape.h"
@@ -272,6 +274,7 @@ void tni_tensor_retain(tn_tensor *t) {
 /* Queues what t owned if nobody else holds it. */
 static void let_go(tn_tensor *t, tn_tensor **queue) {
     if (!t || !drop_ref(&t->refs)) return;
+    if (t->hooks) tni_leaf_hooks_free(t->hooks);
     t->next_free = *queue;
     *queue = t;
 }
@@ -295,6 +298,7 @@ static inline void header_free(tn_tensor *t) {
 /* What dies with t queues up: nothing recurses. */
 static void owner_free(tn_tensor *t) {
     tn_tensor *queue = NULL;
+    if (t->hooks) tni_leaf_hooks_free(t->hooks);
     for (; t; t = queue, queue = t ? t->next_free : NULL) {
         tni_node_release(t->node);
         let_go(t->grad, &queue);
@@ -305,7 +309,7 @@ static void owner_free(tn_tensor *t) {
 
 void tni_tensor_release(tn_tensor *t) {
     if (!t || !drop_ref(&t->refs)) return;
-    if (t->node || t->grad || t->base)
+    if (t->node || t->grad || t->base || t->hooks)
         owner_free(t);
     else
         header_free(t);

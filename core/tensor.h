@@ -53,7 +53,10 @@ struct tn_tensor {
                               starts as 0 */
     tn_tensor *grad;       /* of a leaf; owned */
     tn_tensor *base;       /* what it is a view of (never itself a view); owned */
-    tn_tensor *next_free;
+    union {
+        tn_tensor *next_free;
+        struct tni_leaf_hooks *hooks; /* of a live leaf; owned */
+    };
     tni_storage own; /* refs 0: another one's is used, or nobody needs it any more */
     int64_t sizes[TN_MAX_RANK];
     int64_t strides[TN_MAX_RANK]; /* elements; may be 0 (expand) or negative (flip) */

@@ -10,6 +10,7 @@
 
 #include "core/autograd/engine.h"
 #include "core/autograd/engine_ops.h"
+#include "core/autograd/saved.h"
 
 static const char *op_name(const tn_grad_ctx *ctx) { return ctx->node->op->schema.name; }
 
@@ -139,6 +140,7 @@ static bool attach_history(tni_node *n, const tni_slot *s, tn_tensor *t) {
 /* Does the kept value still have the bytes it had? A recorded backward hands out a leaf itself, so
  * that one must be what was kept, and not be overwritten since by way of other memory's name. */
 static bool is_intact(const tn_grad_ctx *ctx, const char *name, const tni_slot *s) {
+    if (s->flags & TNI_SLOT_PACKED) return true;
     if (!s->storage) {
         tn_raise(TN_ERR_INTERNAL, "'%s' was kept for backward, but is gone", name);
         return false;
@@ -158,6 +160,11 @@ static tn_tensor *unpack(tn_grad_ctx *ctx, const char *name, const tni_slot *s) 
     if (ctx->task->create && s->edge.kind == TNI_EDGE_LEAF) {
         tni_tensor_retain(s->edge.leaf);
         return tni_scope_own(s->edge.leaf);
+    }
+    if (s->flags & TNI_SLOT_PACKED) {
+        tn_tensor *t = tni_saved_unpack(ctx->node, s, name);
+        const bool history = t && ctx->task->create;
+        return !history || attach_history(ctx->node, s, t) ? t : NULL;
     }
     tn_tensor *t = header(s);
     if (!t) return NULL;

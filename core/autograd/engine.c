@@ -6,6 +6,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/engine.h"
 
+#include "core/autograd/anomaly.h"
+#include "core/autograd/hooks.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -132,10 +135,16 @@ static bool add_input(tni_task *task, const tni_edge *e, tn_tensor *grad) {
     return true;
 }
 
-static void share_leaf_inputs(tni_task *task) {
-    for (int64_t i = 0; i < task->n_inputs; i++)
-        if (task->inputs[i].kind == TNI_EDGE_LEAF && task->input_grads[i])
-            give_input(task, &task->inputs[i], task->input_grads[i]);
+static bool share_leaf_inputs(tni_task *task) {
+    for (int64_t i = 0; i < task->n_inputs; i++) {
+        const tni_edge *e = &task->inputs[i];
+        bool first = e->kind == TNI_EDGE_LEAF && task->input_grads[i];
+        for (int64_t k = 0; first && k < i; k++) first = !is_edge(&task->inputs[k], e);
+        if (!first) continue;
+        if (!tni_hooks_of_input(e->leaf, &task->input_grads[i])) return false;
+        give_input(task, e, task->input_grads[i]);
+    }
+    return true;
 }
 
 /* Takes over grad. */
@@ -145,8 +154,9 @@ static bool deliver(tni_task *task, const tni_edge *e, tn_tensor *grad) {
         return true;
     }
     if (e->kind == TNI_EDGE_LEAF)
-        return task->inputs ? add_input(task, e, grad)
-                            : tni_flow_to_leaf(e->leaf, grad, task->create);
+        return task->inputs     ? add_input(task, e, grad)
+               : e->leaf->hooks ? tni_hooks_gather(task, e->leaf, grad)
+                                : tni_flow_to_leaf(e->leaf, grad, task->create);
     tni_node *n = e->node;
     if (!tni_task_claim(task, n)) {
         tni_tensor_release(grad);
@@ -205,6 +215,16 @@ static bool derive(tn_grad_ctx *ctx) {
     return !tn_error() && fit_all(ctx);
 }
 
+static bool has_hooks(const tni_node *n) { return n->extra && n->extra->hooks; }
+
+/* With what watches it: anomaly mode, then hooks. */
+static bool derive_watched(tn_grad_ctx *ctx) {
+    tni_node *n = ctx->node;
+    const bool anomaly = tni_tls.anomaly, had_nan = anomaly && tni_anomaly_came_in(n);
+    if (!derive(ctx) || (anomaly && !tni_anomaly_check(n, had_nan))) return false;
+    return !has_hooks(n) || tni_hooks_after(ctx->task, n);
+}
+
 static bool can_run(const tni_node *n) {
     const tn_op *row = &tni_node_base(n)->row;
     if (n->flags & TNI_NODE_CONSUMED)
@@ -223,7 +243,7 @@ static bool can_run(const tni_node *n) {
 
 /* Puts the node's name before the pending error's text. */
 static void explain(const tni_node *n) {
-    char text[1024];
+    char text[2048];
     const tn_status code = tn_error();
     snprintf(text, sizeof text, "%s", tn_error_message());
     tn_clear_error();
@@ -242,7 +262,7 @@ static bool run_derivative(tni_task *task, tni_node *n) {
     if (!can_run(n)) return false;
     tn_grad_ctx ctx = {n, task};
     const tn_scope scope = tn_scope_push();
-    const bool ok = !tn_error() && derive(&ctx);
+    const bool ok = !tn_error() && derive_watched(&ctx);
     tn_scope_pop(scope);
     if (!ok) {
         explain(n);
@@ -254,6 +274,10 @@ static bool run_derivative(tni_task *task, tni_node *n) {
 }
 
 static bool run_node(tni_task *task, tni_node *n) {
+    if (has_hooks(n) && !tni_hooks_before(task, n)) {
+        explain(n);
+        return false;
+    }
     if (n->mark & TNI_MARK_INPUT) capture(task, n);
     if (task->inputs && !(n->mark & TNI_MARK_NEEDED)) {
         drop_grads(n->results, n->n_results);
@@ -277,7 +301,8 @@ tn_status tni_task_run(tni_task *task, const tni_edge *roots, tn_tensor *const *
         ok = deliver(task, &roots[i], starts[i]);
     }
     for (tni_node *top; ok && (top = tni_ready_pop(&task->heap)) != NULL;) ok = run_node(task, top);
-    if (ok) share_leaf_inputs(task);
+    ok = ok && share_leaf_inputs(task) && tni_hooks_deliver(task);
+    tni_hooks_abandon(task);
     release_claims(task);
     return ok ? TN_OK : tn_error();
 }

@@ -10,8 +10,9 @@
 #include "core/autograd/node.h"
 
 typedef struct tni_task {
-    tni_node *heap;    /* ready, newest on top */
-    tni_node *claimed; /* all nodes this pass has touched */
+    tni_node *heap;          /* ready, newest on top */
+    tni_node *claimed;       /* all nodes this pass has touched */
+    struct pending *waiting; /* leaves with hooks, whose gradients are gathered (hooks.c) */
     bool retain;
     bool create; /* record the backward */
     /* tn_backward_wrt: whose gradients are wanted; NULL = of all leaves */

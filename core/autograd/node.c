@@ -5,8 +5,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "core/autograd/anomaly.h"
 #include "core/autograd/engine_ops.h"
+#include "core/autograd/hooks.h"
 #include "core/autograd/node.h"
+#include "core/autograd/saved.h"
 #include "core/memory.h"
 #include "core/state.h"
 
@@ -95,6 +98,7 @@ static tni_node *node_block(const tni_op *op, uint32_t n_args, const layout *l) 
     atomic_store_explicit(&n->refs, 1, memory_order_relaxed);
     n->bytes = (uint32_t)bytes;
     n->op = op;
+    n->extra = NULL;
     n->slots = (tni_slot *)(n + 1);
     n->results = n->slots + l->n_slots;
     n->room_results = (uint32_t)n_results;
@@ -118,24 +122,27 @@ static const int64_t *take_dims(tni_node *n, const tn_tensor *t, bool kept) {
     return dims;
 }
 
-static void slot_fill(tni_node *n, tni_slot *s, const tn_tensor *t, bool kept) {
+/* False + error only if a saved-tensor hook failed. */
+static bool slot_fill(tni_node *n, tni_slot *s, tn_tensor *t, bool kept) {
     memset(s, 0, sizeof *s);
     if (!t) {
         s->flags = TNI_SLOT_ABSENT;
-        return;
+        return true;
     }
     s->device = t->storage->device;
     s->dtype = t->dtype;
     s->rank = t->rank;
     s->dims = take_dims(n, t, kept);
     if (t->flags & TNI_WRAPPED) s->flags |= TNI_SLOT_WRAPPED;
-    if (!kept) return;
+    if (!kept) return true;
+    n->flags |= TNI_NODE_KEEPS;
     s->flags |= TNI_SLOT_KEPT | (t->flags & TNI_CONTIGUOUS ? TNI_SLOT_CONTIGUOUS : 0);
+    if (tni_tls.saved && !(t->flags & TNI_WRAPPED)) return tni_saved_pack(n, s, t);
     s->offset = t->offset;
     s->storage = t->storage;
     atomic_fetch_add_explicit(&s->storage->refs, 1, memory_order_relaxed);
     s->version = atomic_load_explicit(&s->storage->version, memory_order_acquire);
-    n->flags |= TNI_NODE_KEEPS;
+    return true;
 }
 
 static bool shares_storage(const tn_value *v, const tni_storage *s) {
@@ -171,10 +178,10 @@ static bool add_slot(filler *f, tn_tensor *t, uint32_t param) {
         if (!copy) return false;
         if (t->flags & TNI_WRAPPED) copy->flags |= TNI_WRAPPED;
     }
-    slot_fill(n, s, copy ? copy : t, kept);
+    const bool filled = slot_fill(n, s, copy ? copy : t, kept);
     n->n_slots++;
     tni_tensor_release(copy);
-    if (!t) return true;
+    if (!t || !filled) return filled;
     if (n->op->schema.params[param].mutated) s->target = t;
     return tni_history_edge(t, &s->edge);
 }
@@ -266,10 +273,23 @@ bool tni_node_results(tni_node *n, tn_tensor *const *results, uint32_t n_results
         tn_raise(TN_ERR_NOMEM, "no memory to record '%s' for backward", n->op->schema.name);
         return false;
     }
+    for (uint32_t i = 0; i < n_results; i++) {
+        n->n_results = i + 1;
+        const bool kept = keep && keep >> tni_node_result_index(n, i) & 1;
+        if (!slot_fill(n, &n->results[i], results[i], kept)) return false;
+    }
     n->n_results = n_results;
-    for (uint32_t i = 0; i < n_results; i++)
-        slot_fill(n, &n->results[i], results[i], keep && keep >> tni_node_result_index(n, i) & 1);
     return true;
+}
+
+tni_extra *tni_node_extra(tni_node *n) {
+    if (n->extra) return n->extra;
+    n->extra = tni_block_get(sizeof *n->extra);
+    if (n->extra)
+        memset(n->extra, 0, sizeof *n->extra);
+    else
+        tn_raise(TN_ERR_NOMEM, "no memory to record '%s' for backward", n->op->schema.name);
+    return n->extra;
 }
 
 void tni_slot_meta(const tni_slot *s, tn_meta *out) {
@@ -286,23 +306,37 @@ void tni_slot_meta(const tni_slot *s, tn_meta *out) {
 
 /* ---- The end -------------------------------------------------------------------------------- */
 
-static void forget(tni_slot *slots, uint32_t n) {
+static void forget(tni_node *node, tni_slot *slots, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
-        tni_storage *s = slots[i].storage;
-        slots[i].storage = NULL;
-        if (s) tni_storage_release(s);
+        tni_slot *s = &slots[i];
+        if (s->flags & TNI_SLOT_PACKED) {
+            tni_saved_drop(node, s);
+        } else if (s->storage) {
+            tni_storage *storage = s->storage;
+            s->storage = NULL;
+            tni_storage_release(storage);
+        }
     }
 }
 
 void tni_node_forget(tni_node *n) {
     if (!(n->flags & TNI_NODE_KEEPS)) return;
-    forget(n->slots, n->n_slots);
-    forget(n->results, n->n_results);
+    forget(n, n->slots, n->n_slots);
+    forget(n, n->results, n->n_results);
     n->flags |= TNI_NODE_CONSUMED;
+}
+
+static void extra_free(tni_extra *e) {
+    if (!e) return;
+    tni_hooks_free(e->hooks);
+    tni_saved_release(e->saved);
+    tni_trace_free(e->trace);
+    tni_block_put(e, sizeof *e);
 }
 
 static void destroy(tni_node *n) {
     tni_node_forget(n);
+    extra_free(n->extra);
     for (uint32_t i = 0; i < n->n_slots; i++) tni_edge_release(&n->slots[i].edge);
     tni_block_put(n->slices, sizeof *n->slices);
     tni_block_put(n->more, n->more_bytes);

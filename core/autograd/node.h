@@ -29,7 +29,8 @@ enum { /* tni_slot.flags */
        TNI_SLOT_ABSENT = 1u << 0,
        TNI_SLOT_KEPT = 1u << 1,
        TNI_SLOT_CONTIGUOUS = 1u << 2,
-       TNI_SLOT_WRAPPED = 1u << 3
+       TNI_SLOT_WRAPPED = 1u << 3,
+       TNI_SLOT_PACKED = 1u << 4 /* KEPT by the node's saved-tensor hooks */
 };
 
 typedef struct tni_slot { /* one tensor argument or result */
@@ -39,8 +40,11 @@ typedef struct tni_slot { /* one tensor argument or result */
                             goes out */
         tn_tensor *target; /* of a mutated argument, until tni_tape_finish; not owned */
     };
-    tni_storage *storage; /* owned; NULL = not kept, or given back */
-    const int64_t *dims;  /* sizes; if KEPT, strides behind them */
+    union {
+        tni_storage *storage; /* owned; NULL = not kept, or given back */
+        void *packed;         /* PACKED: what the hooks gave for it, likewise */
+    };
+    const int64_t *dims; /* sizes; if KEPT, strides behind them */
     int64_t offset;
     uint32_t version; /* of storage when it was kept */
     uint32_t flags;
@@ -60,6 +64,12 @@ typedef struct tni_slices { /* in place on a view: the node makes the whole tens
     uint32_t target; /* argument slot that was written */
     uint32_t result; /* result slot that is it */
 } tni_slices;
+
+typedef struct tni_extra { /* what few nodes have; each NULL or owned */
+    struct tni_hook *hooks;
+    struct tni_saved_set *saved; /* who holds its PACKED values */
+    struct tni_trace *trace;     /* of anomaly mode */
+} tni_extra;
 
 enum {                              /* tni_node.flags */
        TNI_NODE_KEEPS = 1u << 0,    /* keeps something */
@@ -87,6 +97,7 @@ struct tni_node {
     uint64_t more_bytes;
 
     const tni_op *op;
+    tni_extra *extra; /* NULL = none; owned */
     tni_slot *slots;
     tni_slot *results;
     tn_value *values; /* one per parameter. Tensors: i = first slot, aux = how many */
@@ -116,7 +127,8 @@ static inline const tni_op *tni_node_base(const tni_node *n) {
 tni_node *tni_node_new(const tni_op *, const tn_value *args, uint32_t n_args, const tn_rng *);
 /* Learns the results, keeps those the row keeps. False + error. */
 bool tni_node_results(tni_node *, tn_tensor *const *results, uint32_t n_results);
-void tni_node_forget(tni_node *); /* gives kept values back */
+void tni_node_forget(tni_node *);      /* gives kept values back */
+tni_extra *tni_node_extra(tni_node *); /* makes it if need be; NULL + NOMEM */
 /* Schema result of result slot i. */
 uint32_t tni_node_result_index(const tni_node *, uint32_t slot);
 void tni_slot_meta(const tni_slot *, tn_meta *out); /* contiguous strides if not kept */

@@ -3,6 +3,7 @@
  * Invariants: a refused call changed nothing; results are kept at the
  * version they have after the call; only visible floating results get history.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/autograd/anomaly.h"
 #include "core/autograd/node.h"
 #include "core/state.h"
 
@@ -118,7 +119,9 @@ tni_node *tni_tape_begin(const tni_op *op, const tn_value *args, uint32_t n_args
     if (n_args > op->schema.n_params) n_args = op->schema.n_params;
     if (op->schema.mutates && !check_targets(op, args, n_args, &n_views)) return NULL;
     tni_node *n = tni_node_new(op, args, n_args, rng);
-    if (!n || n_views == 0 || add_slices(n)) return n;
+    if (!n) return NULL;
+    if ((n_views == 0 || add_slices(n)) && (!tni_tls.anomaly || tni_trace_begin(n, args, n_args)))
+        return n;
     tni_node_release(n);
     return NULL;
 }
@@ -186,6 +189,7 @@ static void clear_targets(tni_node *n) {
 
 tn_status tni_tape_finish(tni_node *n, tn_tensor *const *results, uint32_t n_results) {
     const bool ok = tni_node_results(n, results, n_results);
+    if (ok && n->extra) tni_trace_results(n, results, n_results);
     for (uint32_t i = 0; ok && i < n_results; i++) attach(n, results[i], i);
     if (n->op->schema.mutates) clear_targets(n);
     const int32_t refs = atomic_load_explicit(&n->refs, memory_order_relaxed);

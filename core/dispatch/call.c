@@ -409,7 +409,8 @@ static tn_status call_found_plain(tni_frame *f, tn_value *outs) {
 
 /* Only a kernel alone can be sure that no other call takes its cache slot meanwhile. */
 static bool may_nest(const tni_frame *f) {
-    return f->s->kind != TNI_SIG_KERNEL || f->s->prepares || f->v.op->schema.mutates;
+    return f->s->kind != TNI_SIG_KERNEL || f->s->prepares || f->v.op->schema.mutates ||
+           (f->v.recording && tni_tls.saved);
 }
 
 tn_status tn_op_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_value *outs,

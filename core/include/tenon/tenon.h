@@ -192,6 +192,47 @@ TN_API tn_status tn_backward_wrt(tn_tensors outputs, tn_tensors inputs, tn_tenso
 TN_API tn_tensor *tn_grad_of(tn_tensor *leaf);  /* NULL (no error) if there is none yet */
 TN_API tn_status tn_zero_grad(tn_tensor *leaf); /* forgets it */
 
+/* ---- Hooks: what backward calls -------------------------------------------------------------- */
+
+/* Hooks run on the thread of the backward pass, each in a scope of its own, in order of
+ * registration; an error they leave pending ends the pass. They return a number for tn_hook_remove,
+ * or 0 with the error pending: GRAD for a tensor that does not require grad. Not to be added or
+ * removed while a pass runs through the same tensor on another thread. */
+
+/* fn sees the gradient of t when all of it has arrived, before it goes on (a leaf's: at the end of
+ * the pass, before it is added to what is there). What fn returns, of the same shape and dtype,
+ * takes its place; NULL leaves it. Hooks of a result of an op outlive t. */
+typedef tn_tensor *(*tn_grad_hook_fn)(void *user, tn_tensor *grad);
+TN_API uint64_t tn_grad_hook(tn_tensor *t, tn_grad_hook_fn fn, void *user);
+/* fn runs at the end of a pass that added to the gradient of leaf. */
+typedef void (*tn_leaf_hook_fn)(void *user, tn_tensor *leaf);
+TN_API uint64_t tn_accumulated_hook(tn_tensor *leaf, tn_leaf_hook_fn fn, void *user);
+/* fn runs before (after) the derivative of the op that made `made`, and may exchange the gradients
+ * of its results (of its tensor arguments), in schema order; NULL where there is none. */
+typedef void (*tn_node_hook_fn)(void *user, const char *op, tn_tensor **grads, int64_t n);
+TN_API uint64_t tn_node_hook(tn_tensor *made, bool after, tn_node_hook_fn fn, void *user);
+TN_API tn_status tn_hook_remove(tn_tensor *, uint64_t hook); /* NOTFOUND if it has no such hook */
+
+/* What the tape keeps for backward, kept by the program instead: on disk, in fewer bits, or not at
+ * all. They run with grad mode off, in a scope of their own. */
+typedef struct tn_saved_hooks {
+    /* Takes over a value; what it returns comes back to unpack and drop. t has no history and
+     * shares the memory of what is kept (tn_keep makes it last). */
+    void *(*pack)(void *user, tn_tensor *t);
+    tn_tensor *(*unpack)(void *user, void *packed); /* of t's dtype, shape and device */
+    void (*drop)(void *user, void *packed);         /* (optional) it is not needed any more */
+    void *user;                                     /* must live until the last drop */
+} tn_saved_hooks;
+TN_API tn_status tn_saved_hooks_push(const tn_saved_hooks *); /* for calls of this thread, until: */
+TN_API tn_status tn_saved_hooks_pop(void);
+
+/* Anomaly mode of this thread: every recorded call is remembered with who made it, and a backward
+ * pass fails (GRAD) at the first derivative that gives a NaN, with the forward call, its shapes, its
+ * callers, and whether the forward value or the gradient that came in had one already. Reads every
+ * value, so it is slow. Returns what it was. */
+TN_API bool tn_set_anomaly_mode(bool on);
+TN_API bool tn_anomaly_mode(void);
+
 /* A function of tensors, for the checks. Returns its result, or NULL with an error pending. */
 typedef tn_tensor *(*tn_check_fn)(void *user, tn_tensor *const *inputs, int64_t n);
 typedef struct tn_gradcheck_opts { /* 0 = default */

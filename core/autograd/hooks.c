@@ -1,0 +1,265 @@
+/* hooks.c - see hooks.h.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/autograd/hooks.h"
+
+#include <string.h>
+
+#include "core/autograd/engine.h"
+#include "core/memory.h"
+
+typedef enum kind { GRADIENT, BEFORE, AFTER, ACCUMULATED } kind;
+
+typedef struct tni_hook {
+    struct tni_hook *next; /* in order of registration */
+    uint64_t id;
+    kind kind;
+    uint32_t out; /* GRADIENT of a node: which result */
+    void *user;
+    union {
+        tn_grad_hook_fn gradient;
+        tn_node_hook_fn node;
+        tn_leaf_hook_fn leaf;
+    };
+} tni_hook;
+
+typedef struct pending { /* the gradient of a leaf in one pass */
+    struct pending *next_of_leaf, *next_of_task;
+    const tni_task *task;
+    tn_tensor *leaf; /* owned while it waits */
+    tn_tensor *sum;
+} pending;
+
+typedef struct tni_leaf_hooks { /* changed under the leaf's lock */
+    tni_hook *hooks;
+    pending *waiting; /* one per pass that has reached the leaf */
+} tni_leaf_hooks;
+
+/* ---- Registering ----------------------------------------------------------------------------- */
+
+static uint64_t new_id(void) {
+    static _Atomic uint64_t last;
+    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+}
+
+/* Where t's hooks hang: with its node, or with the leaf. NULL + error. */
+static tni_hook **list_of(tn_tensor *t, const char *where) {
+    if (tn_error() || !tni_tensor_check(t, where, "tensor") || !tni_history_refresh(t)) return NULL;
+    if (t->node) {
+        tni_extra *extra = tni_node_extra(t->node);
+        return extra ? &extra->hooks : NULL;
+    }
+    if (!(t->flags & TNI_REQUIRES_GRAD)) {
+        tn_raise(TN_ERR_GRAD, "%s: the tensor does not require grad, so no gradient will come",
+                 where);
+        return NULL;
+    }
+    if (!t->hooks) t->hooks = tni_alloc(sizeof *t->hooks);
+    if (!t->hooks) tn_raise(TN_ERR_NOMEM, "%s: no memory for a hook", where);
+    return t->hooks ? &t->hooks->hooks : NULL;
+}
+
+static uint64_t add(tn_tensor *t, const char *where, tni_hook hook) {
+    if (!hook.gradient) {
+        tn_raise(TN_ERR_INVALID, "%s: the function is NULL", where);
+        return 0;
+    }
+    tni_hook **at = list_of(t, where), *made = at ? tni_alloc(sizeof *made) : NULL;
+    if (!made) {
+        if (at) tn_raise(TN_ERR_NOMEM, "%s: no memory for a hook", where);
+        return 0;
+    }
+    *made = hook;
+    made->id = new_id(), made->out = t->node ? t->node_out : 0;
+    while (*at) at = &(*at)->next;
+    *at = made;
+    return made->id;
+}
+
+uint64_t tn_grad_hook(tn_tensor *t, tn_grad_hook_fn fn, void *user) {
+    return add(t, "tn_grad_hook", (tni_hook){.kind = GRADIENT, .user = user, .gradient = fn});
+}
+
+uint64_t tn_node_hook(tn_tensor *made, bool after, tn_node_hook_fn fn, void *user) {
+    if (!tn_error() && tni_tensor_check(made, "tn_node_hook", "tensor") && tn_is_leaf(made))
+        tn_raise(TN_ERR_GRAD, "tn_node_hook: the tensor is a leaf, no op made it");
+    return add(made, "tn_node_hook",
+               (tni_hook){.kind = after ? AFTER : BEFORE, .user = user, .node = fn});
+}
+
+uint64_t tn_accumulated_hook(tn_tensor *leaf, tn_leaf_hook_fn fn, void *user) {
+    if (!tn_error() && tni_tensor_check(leaf, "tn_accumulated_hook", "leaf") && !tn_is_leaf(leaf))
+        tn_raise(TN_ERR_GRAD,
+                 "tn_accumulated_hook: the tensor is no leaf, its gradient is not kept");
+    return add(leaf, "tn_accumulated_hook",
+               (tni_hook){.kind = ACCUMULATED, .user = user, .leaf = fn});
+}
+
+tn_status tn_hook_remove(tn_tensor *t, uint64_t id) {
+    tni_hook **at = list_of(t, "tn_hook_remove");
+    while (at && *at && (*at)->id != id) at = &(*at)->next;
+    if (!at) return tn_error();
+    tni_hook *gone = *at;
+    if (!gone)
+        return tn_raise(TN_ERR_NOTFOUND, "tn_hook_remove: the tensor has no hook %llu",
+                        (unsigned long long)id);
+    *at = gone->next;
+    tni_free(gone);
+    return TN_OK;
+}
+
+void tni_hooks_free(tni_hook *h) {
+    for (tni_hook *next; h; h = next) {
+        next = h->next;
+        tni_free(h);
+    }
+}
+
+void tni_leaf_hooks_free(tni_leaf_hooks *l) { /* nothing waits: what waits holds the leaf */
+    tni_hooks_free(l->hooks);
+    tni_free(l);
+}
+
+/* ---- Calling --------------------------------------------------------------------------------- */
+
+static bool same_kind(const tn_tensor *a, const tn_tensor *b) {
+    if (a->rank != b->rank || !tn_dtype_is(a->dtype, b->dtype)) return false;
+    return memcmp(a->sizes, b->sizes, (size_t)a->rank * sizeof *a->sizes) == 0;
+}
+
+/* *grad becomes what a hook returned in its place; a reference moves. False + error. */
+static bool exchange(tn_tensor **grad, tn_tensor *with) {
+    char have[256], want[256];
+    tn_meta m;
+    if (tn_error()) return false;
+    if (!with || with == *grad) return true;
+    if (!tni_tensor_check(with, "hook", "the gradient it returned")) return false;
+    if (*grad && !same_kind(with, *grad)) {
+        tni_tensor_meta(with, &m), tni_shape_text(&m, have, sizeof have);
+        tni_tensor_meta(*grad, &m), tni_shape_text(&m, want, sizeof want);
+        tn_raise(TN_ERR_SHAPE, "a hook returned a gradient %s in the place of one %s", have, want);
+        return false;
+    }
+    tni_tensor_retain(with);
+    tni_tensor_release(*grad);
+    *grad = with;
+    return true;
+}
+
+static bool call_gradient(const tni_hook *h, tn_tensor **grad) {
+    const tn_scope scope = tn_scope_push();
+    const bool ok = exchange(grad, h->gradient(h->user, *grad));
+    tn_scope_pop(scope);
+    return ok;
+}
+
+/* A node hook sees the gradients of all slots, NULL where there is none, and may exchange them. */
+static bool call_node(const tni_hook *h, const tni_node *n, tni_slot *slots, uint32_t count) {
+    const tn_scope scope = tn_scope_push();
+    tn_tensor **grads = tni_scope_alloc((count ? count : 1) * sizeof *grads);
+    for (uint32_t i = 0; grads && i < count; i++) grads[i] = slots[i].grad;
+    if (grads) h->node(h->user, n->op->schema.name, grads, count);
+    bool ok = grads != NULL;
+    for (uint32_t i = 0; ok && i < count; i++)
+        ok = !grads[i] || slots[i].grad ? exchange(&slots[i].grad, grads[i]) : true;
+    tn_scope_pop(scope);
+    return ok && tn_error() == TN_OK;
+}
+
+bool tni_hooks_before(tni_task *task, tni_node *n) {
+    (void)task;
+    for (tni_hook *h = n->extra->hooks, *next; h; h = next) {
+        next = h->next;
+        if (h->kind == GRADIENT && n->results[h->out].grad &&
+            !call_gradient(h, &n->results[h->out].grad))
+            return false;
+        if (h->kind == BEFORE && !call_node(h, n, n->results, n->n_results)) return false;
+    }
+    return true;
+}
+
+bool tni_hooks_after(tni_task *task, tni_node *n) {
+    (void)task;
+    for (tni_hook *h = n->extra->hooks, *next; h; h = next) {
+        next = h->next;
+        if (h->kind == AFTER && !call_node(h, n, n->slots, n->n_slots)) return false;
+    }
+    return true;
+}
+
+bool tni_hooks_of_input(tn_tensor *leaf, tn_tensor **grad) {
+    if (!leaf->hooks) return true;
+    for (tni_hook *h = leaf->hooks->hooks, *next; h; h = next) {
+        next = h->next;
+        if (h->kind == GRADIENT && !call_gradient(h, grad)) return false;
+    }
+    return true;
+}
+
+/* ---- Leaves ---------------------------------------------------------------------------------- */
+
+static pending *pending_of(tni_task *task, tn_tensor *leaf) {
+    pending *p = leaf->hooks->waiting;
+    while (p && p->task != task) p = p->next_of_leaf;
+    if (p) return p;
+    p = tni_block_get(sizeof *p);
+    if (!p) {
+        tn_raise(TN_ERR_NOMEM, "backward: no memory for the gradient of a leaf with hooks");
+        return NULL;
+    }
+    *p = (pending){leaf->hooks->waiting, task->waiting, task, leaf, NULL};
+    tni_tensor_retain(leaf);
+    leaf->hooks->waiting = task->waiting = p;
+    return p;
+}
+
+bool tni_hooks_gather(tni_task *task, tn_tensor *leaf, tn_tensor *grad) {
+    tni_leaf_lock(leaf);
+    pending *p = pending_of(task, leaf);
+    tni_leaf_unlock(leaf);
+    if (p) return tni_flow_add(&p->sum, grad, task->create); /* this pass alone adds to it */
+    tni_tensor_release(grad);
+    return false;
+}
+
+static void leave(pending *p) {
+    tni_leaf_lock(p->leaf);
+    pending **at = &p->leaf->hooks->waiting;
+    while (*at != p) at = &(*at)->next_of_leaf;
+    *at = p->next_of_leaf;
+    tni_leaf_unlock(p->leaf);
+    tni_tensor_release(p->sum);
+    tni_tensor_release(p->leaf);
+    tni_block_put(p, sizeof *p);
+}
+
+static bool deliver(const tni_task *task, pending *p) {
+    if (!tni_hooks_of_input(p->leaf, &p->sum)) return false;
+    tn_tensor *grad = p->sum;
+    p->sum = NULL;
+    if (!tni_flow_to_leaf(p->leaf, grad, task->create)) return false;
+    for (tni_hook *h = p->leaf->hooks->hooks, *next; h && !tn_error(); h = next) {
+        next = h->next;
+        if (h->kind != ACCUMULATED) continue;
+        const tn_scope scope = tn_scope_push();
+        h->leaf(h->user, p->leaf);
+        tn_scope_pop(scope);
+    }
+    return tn_error() == TN_OK;
+}
+
+bool tni_hooks_deliver(tni_task *task) {
+    bool ok = true;
+    for (pending *p; ok && (p = task->waiting) != NULL;) {
+        task->waiting = p->next_of_task;
+        ok = deliver(task, p);
+        leave(p);
+    }
+    return ok;
+}
+
+void tni_hooks_abandon(tni_task *task) {
+    for (pending *p; (p = task->waiting) != NULL;) {
+        task->waiting = p->next_of_task;
+        leave(p);
+    }
+}
