@@ -96,6 +96,21 @@ TEST_F(Reduce, BincountRefusesNegativeNumbersAndOtherLengthsOfWeights) {
     EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"bincount", "weights"}));
 }
 
+TEST_F(Reduce, SearchesAndHistogramsRefuseWhatHasNoOrder) {
+    EXPECT_EQ(tn_searchsorted(full({2, 5}, 1), full({3, 4}, 1), nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"searchsorted", "sorted[2,5]", "values[3,4]"}));
+    EXPECT_EQ(tn_searchsorted(full({}, 1), full({3}, 1), nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"searchsorted", "sorted"}));
+    EXPECT_EQ(tn_bucketize(full({3}, 1), full({2, 5}, 1), nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"bucketize", "boundaries"}));
+    EXPECT_EQ(tn_histc(from({1, INFINITY}), nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"histc", "1 to inf"}));
+    tn_histc_opts turned = {};
+    turned.min = 2, turned.max = 1;
+    EXPECT_EQ(tn_histc(full({3}, 1), &turned), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"histc", "2 to 1"}));
+}
+
 TEST_F(Reduce, ClippingSaysWhenTheNormIsNotFiniteIfAsked) {
     tn_tensor *g = from({1, INFINITY});
     tn_clip_grad_norm_opts strict = {};

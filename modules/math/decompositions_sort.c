@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/calls.h"
 
+#include <math.h>
 #include <stdio.h>
 
 static tn_tensor *whole(int64_t n) { return tn_plugin_ops->scalar(tn_int(n)); }
@@ -248,16 +249,16 @@ tn_status math_compose_unique_consecutive(const tn_value *args, uint32_t n_args,
     return give_runs(outs, &r, &x, args[1], args[2]);
 }
 
-/* The smallest and largest of integers x [n]; false: an error is pending. */
-static bool bounds(tn_tensor *x, int64_t *low, int64_t *high) {
-    tn_tensor *ends[2] = {tn_amin(x, NULL), tn_amax(x, NULL)};
+/* The smallest and largest element of x, as a dtype of 8 bytes; false: an error is pending. */
+static bool bounds(tn_tensor *x, tn_dtype dtype, void *low, void *high) {
+    tn_tensor *least = tn_to(tn_min(x), dtype), *most = tn_to(tn_max(x), dtype);
 
-    for (int i = 0; i < 2; i++) {
-        ends[i] = tn_to(ends[i], TN_I64);
-        if (!ends[i] || tn_plugin_ops->read(ends[i], i ? high : low, sizeof *low) != TN_OK)
-            return false;
-    }
-    return true;
+    return most && tn_plugin_ops->read(least, low, 8) == TN_OK &&
+           tn_plugin_ops->read(most, high, 8) == TN_OK;
+}
+
+static tn_status fail(tn_status code, const char *text) {
+    return tn_plugin_ops->fail(code, text, tn_strlen(text));
 }
 
 /* (x, weights?, minlength) */
@@ -269,20 +270,53 @@ tn_status math_compose_bincount(const tn_value *args, uint32_t n_args, tn_value 
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m) || (m.sizes[0] > 0 && !bounds(x, &low, &high))) return pending();
+    if (!math_meta(x, &m) || (m.sizes[0] > 0 && !bounds(x, TN_I64, &low, &high))) return pending();
     if (low < 0) {
-        const int n =
-            snprintf(text, sizeof text, "x holds %lld: only numbers from 0 on can be counted",
-                     (long long)low);
-        return tn_plugin_ops->fail(TN_ERR_INDEX, text, n < 0 ? 0 : (uint64_t)n);
+        snprintf(text, sizeof text, "x holds %lld: only numbers from 0 on can be counted",
+                 (long long)low);
+        return fail(TN_ERR_INDEX, text);
     }
     if (high == INT64_MAX)
-        return tn_plugin_ops->fail(TN_ERR_OVERFLOW, "x holds a number too large to count up to",
-                                   42);
+        return fail(TN_ERR_OVERFLOW, "x holds a number too large to count up to");
     const int64_t n = high + 1 > args[2].i ? high + 1 : args[2].i;
     tn_tensor *ones = weights ? weights : all_of(x, m.sizes[0], TN_I64, 1);
     if (!math_meta(ones, &m)) return pending();
     if (weights && !tn_dtype_is(m.dtype, TN_F32)) m.dtype = TN_F64;
     return give(
         outs, tn_scatter_add(all_of(x, n, m.dtype, 0), 0, tn_to(x, TN_I64), tn_to(ones, m.dtype)));
+}
+
+/* Of x, or as asked for; equal ones are moved apart. False: failed. */
+static bool range(tn_tensor *x, int64_t n, double *low, double *high) {
+    char text[160];
+
+    if (*low == *high && n > 0 && !bounds(x, TN_F64, low, high)) return false;
+    if (*low == *high) *low -= 1, *high += 1;
+    if (*low < *high && isfinite(*high - *low)) return true;
+    snprintf(text, sizeof text,
+             "the range %g to %g cannot be cut into parts: it must be finite, and max above min",
+             *low, *high);
+    fail(TN_ERR_INVALID, text);
+    return false;
+}
+
+/* (x, bins, min, max) */
+tn_status math_compose_histc(const tn_value *args, uint32_t n_args, tn_value *outs,
+                             uint32_t n_outs) {
+    static tn_op_ref clamp = {"clamp", 0, 0};
+    double low = args[2].f, high = args[3].f;
+    const int64_t bins = args[1].i;
+    runs r = {0};
+    tn_meta m;
+
+    (void)n_outs;
+    if (!line_of(math_arg(args, n_args, 0), &m, &r) || !range(r.line, r.n, &low, &high))
+        return pending();
+    tn_tensor *x = tn_to(r.line, TN_F64), *least = math_number(low), *most = math_number(high);
+    tn_tensor *inside = tn_mul(tn_ge(x, least), tn_le(x, most));
+    tn_tensor *share = tn_div(tn_sub(x, least), math_number(high - low));
+    tn_tensor *bin = tn_to(tn_floor(tn_mul(share, math_number((double)bins))), TN_I64);
+    bin = MATH_CALL(&clamp, tn_value_tensor(bin), tn_float(0), tn_float((double)(bins - 1)));
+    tn_tensor *counts = all_of(x, bins, TN_I64, 0);
+    return give(outs, tn_to(tn_scatter_add(counts, 0, bin, tn_to(inside, TN_I64)), m.dtype));
 }

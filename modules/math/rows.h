@@ -31,7 +31,8 @@ math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math
 
 /* shapes_reduce.c, derivatives_reduce.c, decompositions_reduce.c, decompositions_sort.c */
 math_shape_rule math_shape_sum, math_shape_cumsum, math_shape_moments, math_shape_any,
-    math_shape_amax, math_shape_norm, math_shape_topk, math_shape_kthvalue, math_shape_sum_to;
+    math_shape_amax, math_shape_norm, math_shape_topk, math_shape_kthvalue, math_shape_searchsorted,
+    math_shape_sum_to;
 math_derivative math_grad_sum, math_grad_prod, math_grad_moments, math_grad_std, math_grad_norm,
     math_grad_logsumexp, math_grad_amax, math_grad_max, math_grad_pick, math_grad_cumsum,
     math_grad_cumprod, math_grad_logcumsumexp, math_grad_linear_scan;
@@ -41,7 +42,7 @@ math_decomposition math_compose_mean, math_compose_var, math_compose_std, math_c
 math_decomposition math_compose_argsort, math_compose_topk, math_compose_kthvalue,
     math_compose_median, math_compose_median_dim, math_compose_nanmedian,
     math_compose_nanmedian_dim, math_compose_max_dim, math_compose_min_dim, math_compose_unique,
-    math_compose_unique_consecutive, math_compose_bincount;
+    math_compose_unique_consecutive, math_compose_bincount, math_compose_histc;
 
 /* derivatives.c */
 math_derivative math_grad_clamp, math_grad_to, math_grad_layer_norm, math_grad_mse_loss,

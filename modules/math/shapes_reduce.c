@@ -174,3 +174,22 @@ tn_status math_shape_kthvalue(tn_infer *in) {
     if (k < 1 || k > n) return bad_k(in, x, dim, 1, n);
     return reduce(in, x, x->rank ? 1u << dim : 0);
 }
+
+/* One sorted line for all values, or one for each of their last dims. */
+tn_status math_shape_searchsorted(tn_infer *in) {
+    const tn_view *sorted = x_of(in), *values;
+    char a[MATH_TEXT], b[MATH_TEXT];
+
+    if (!sorted || in->n_args < 2 || in->args[1].tag != TN_TAG_VIEW) return TN_ERR_INVALID;
+    values = in->args[1].view;
+    bool fits = sorted->rank == 1 || sorted->rank == values->rank;
+    for (int32_t i = 0; fits && i < sorted->rank - 1; i++)
+        fits = sorted->sizes[i] == values->sizes[i];
+    if (!fits)
+        return math_refuse(
+            in, TN_ERR_SHAPE,
+            "sorted%s must be one line, or have the sizes of values%s but for the last",
+            math_shape_text(sorted->sizes, sorted->rank, a),
+            math_shape_text(values->sizes, values->rank, b));
+    return math_set_sizes(in, &in->outs[0], values->sizes, values->rank, "values");
+}
