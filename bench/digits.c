@@ -92,7 +92,7 @@ static bool add_repeat(bench_report *r, const char *data, const char *file, int 
 static tn_tensor *loss_of(tn_tensor *const *w, const digits_set *batch) {
     tn_tensor *h = tn_relu(tn_linear(batch->pixels, w[0], &(tn_linear_opts){.b = w[1]}));
     tn_tensor *y = tn_linear(h, w[2], &(tn_linear_opts){.b = w[3]});
-    return tn_cross_entropy(y, batch->labels);
+    return tn_cross_entropy(y, batch->labels, NULL);
 }
 
 static double step_with(const char *provider, tn_tensor *const *w, const digits_set *batch,

@@ -25,7 +25,7 @@ static void chain(void) {
 static void mlp_step(void) {
     tn_tensor *h = tn_relu(tn_linear(x, w[0], &(tn_linear_opts){.b = w[1]}));
     tn_tensor *z = tn_linear(h, w[2], &(tn_linear_opts){.b = w[3]});
-    tn_backward(tn_cross_entropy(z, target));
+    tn_backward(tn_cross_entropy(z, target, NULL));
     tn_tensor *grads[4];
     for (int i = 0; i < 4; i++) grads[i] = tn_grad_of(w[i]);
     const bool recorded = tn_set_grad_enabled(false);

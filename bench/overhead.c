@@ -62,7 +62,7 @@ static void mlp_step(void *arg, int64_t n) {
         const tn_scope scope = tn_scope_push();
         tn_tensor *h = tn_relu(tn_linear(w->x, w->w[0], &(tn_linear_opts){.b = w->w[1]}));
         tn_tensor *y = tn_linear(h, w->w[2], &(tn_linear_opts){.b = w->w[3]});
-        tn_backward(tn_cross_entropy(y, w->target));
+        tn_backward(tn_cross_entropy(y, w->target, NULL));
         tn_tensor *grads[4];
         for (int k = 0; k < 4; k++) grads[k] = tn_grad_of(w->w[k]);
         const bool recorded = tn_set_grad_enabled(false);

@@ -198,28 +198,6 @@ TEST(RefLayerNorm, HasTheRightGradients) {
         1e-6);
 }
 
-TEST(RefCrossEntropy, IsTheMeanOverRowsWithItsGradient) {
-    const Tensor x = F64({5, 3}, Wave(15)), target = I64({5}, {2, 0, 1, 1, 2}), dx = F64({5, 3});
-    const auto loss = [&](const Tensor &t) {
-        return Make(tni_ref_cross_entropy, TN_F64, {}, {t, target});
-    };
-    const Numbers log_p =
-        Make(tni_ref_log_softmax, TN_F64, {5, 3, 1}, {x.View({5, 3, 1}, {3, 1, 1})});
-    double want = 0;
-    for (size_t r = 0; r < 5; r++) want -= log_p[3 * r + static_cast<size_t>(target.Read()[r])] / 5;
-    ExpectNear(loss(x), {want}, 1e-15);
-    Call c;
-    ASSERT_EQ(c.In(F64({}, {2})).In(x).In(target).Out(dx)(tni_ref_cross_entropy_bwd), TN_OK);
-    ExpectNear(dx.Read(), Slope(x, {2}, loss), 1e-8);
-}
-
-TEST(RefCrossEntropy, RefusesTargetsOutOfRange) {
-    const Tensor y = F32({});
-    Call c;
-    EXPECT_EQ(c.In(F32({2, 3})).In(I64({2}, {0, 3})).Out(y)(tni_ref_cross_entropy), TN_ERR_INDEX);
-    EXPECT_EQ(c.text, "cross_entropy: target[1] is 3, must be at least 0 and below 3");
-}
-
 // ---- Sort, index, optimizer ---------------------------------------------------------------------
 
 struct Sorted {

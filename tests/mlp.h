@@ -72,7 +72,7 @@ class Mlp {
         tn_linear_opts bias1 = {}, bias2 = {};
         bias1.b = weights_[1], bias2.b = weights_[3];
         tn_tensor *h = tn_relu(tn_linear(x, weights_[0], &bias1));
-        tn_tensor *loss = tn_cross_entropy(tn_linear(h, weights_[2], &bias2), target);
+        tn_tensor *loss = tn_cross_entropy(tn_linear(h, weights_[2], &bias2), target, nullptr);
         tn_backward(loss);
         tn_tensor *grads[params];
         for (int i = 0; i < params; i++) grads[i] = tn_grad_of(weights_[i]);

@@ -2,7 +2,7 @@
  *
  * Owns the values samples are filled with. Invariants: the same (op, sample, dtype, seed) gives the
  * same bits on every machine; floats of one sample keep away from 0 (magnitude in [0.2,2], or
- * [0.5,2] where >0 is asked) and from each other (by 0.9/n for n elements in all), so that no kink
+ * [0.5,2] where >0 is asked, [0.125,0.875] where >0<1) and from each other (by 0.9/n for n elements in all), so that no kink
  * lies within a finite difference.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dispatch/sample.h"
@@ -62,6 +62,7 @@ static double float_value(filler *f, const tni_sample_tensor *t) {
     if (t->fill == TNI_FILL_BELOW) return (double)(bits % (uint64_t)t->below);
     if (t->fill == TNI_FILL_BOOL) return (double)(bits & 1);
     if (t->fill == TNI_FILL_POSITIVE) return 0.5 + 1.5 * u;
+    if (t->fill == TNI_FILL_BETWEEN) return 0.125 + 0.75 * u;
     return (0.2 + 1.8 * u) * (bits & 1 ? -1 : 1);
 }
 
@@ -122,6 +123,9 @@ static int64_t dtype_limit(tn_dtype d) {
 static tn_status pick_dtype(const tni_op *op, const tni_param *p, const tni_sample_tensor *t,
                             tn_dtype wanted, tn_dtype *out) {
     *out = p->fixed ? p->dtype : t->fill == TNI_FILL_BOOL ? TN_BOOL : wanted;
+    /* `wanted` speaks of the op's main variable; whole numbers beside that keep to theirs. */
+    if (p->variable == 'I' && op->schema.variable != 'I' && !variable_takes('I', *out))
+        *out = TN_I64;
     if (!variable_takes(p->variable, *out))
         return tn_raise(TN_ERR_DTYPE, "sample of %s: argument %s is Tensor<%c>, which cannot be %s",
                         op->schema.name, p->name, p->variable ? p->variable : 'T',

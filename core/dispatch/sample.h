@@ -15,7 +15,13 @@
 
 enum { TNI_SAMPLE_TENSORS = 32, TNI_SAMPLE_INTS = 128 };
 
-typedef enum tni_fill { TNI_FILL_ANY, TNI_FILL_POSITIVE, TNI_FILL_BELOW, TNI_FILL_BOOL } tni_fill;
+typedef enum tni_fill {
+    TNI_FILL_ANY,
+    TNI_FILL_POSITIVE, /* >0 */
+    TNI_FILL_BETWEEN,  /* >0<1 */
+    TNI_FILL_BELOW,    /* <n */
+    TNI_FILL_BOOL      /* ? */
+} tni_fill;
 
 typedef struct tni_sample_tensor {
     tni_fill fill;

@@ -46,7 +46,11 @@ static bool parse_fill(tni_lex *l, const tni_param *p, tni_fill *fill, int64_t *
     const char *at = l->p;
     if (*l->p == '>') {
         *fill = TNI_FILL_POSITIVE;
-        return tni_lex_need(l, ">") && (tni_lex_word(l, "0") || tni_lex_fail(l, l->p, "0"));
+        if (!tni_lex_need(l, ">") || !(tni_lex_word(l, "0") || tni_lex_fail(l, l->p, "0")))
+            return false;
+        if (*l->p != '<') return true;
+        *fill = TNI_FILL_BETWEEN;
+        return tni_lex_need(l, "<") && (tni_lex_word(l, "1") || tni_lex_fail(l, l->p, "1"));
     }
     if (*l->p == '<') {
         l->p++;

@@ -84,7 +84,7 @@ static void split(const digits_set *all, digits_set *train, digits_set *test) {
 
 /* One step down the gradient of the loss on a batch; returns the loss. */
 static double step(model *m, const digits_set *batch) {
-    tn_tensor *loss = tn_cross_entropy(forward(m, batch->pixels), batch->labels);
+    tn_tensor *loss = tn_cross_entropy(forward(m, batch->pixels), batch->labels, NULL);
     tn_backward(loss);
 
     tn_tensor *grads[PARAMS];

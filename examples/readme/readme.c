@@ -15,7 +15,7 @@ int main(void) {
 
     for (int step = 0; step < 200; step++) {
         tn_scope scope = tn_scope_push();
-        tn_tensor *loss = tn_mse_loss(tn_linear(x, w, &(tn_linear_opts){.b = b}), y);
+        tn_tensor *loss = tn_mse_loss(tn_linear(x, w, &(tn_linear_opts){.b = b}), y, NULL);
         tn_backward(loss);
         tn_set_grad_enabled(false); /* the update is no part of the function */
         tn_sgd_(TN_TENSORS(w, b), TN_TENSORS(tn_grad_of(w), tn_grad_of(b)), (tn_tensors){0}, 0.1,

@@ -164,30 +164,7 @@ tn_status math_compose_layer_norm_bwd(const tn_value *args, uint32_t n_args, tn_
     return give(outs, tn_mul(rstd, across));
 }
 
-/* ---- Losses ------------------------------------------------------------------------------- */
-
-tn_status math_compose_mse_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    tn_tensor *d = tn_sub(math_arg(args, n_args, 0), math_arg(args, n_args, 1));
-
-    (void)n_outs;
-    return give(outs, tn_mean(tn_mul(d, d)));
-}
-
-/* grad (softmax(x) - one_hot(target)) / N */
-tn_status math_compose_cross_entropy_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                         uint32_t n_outs) {
-    tn_tensor *grad = math_arg(args, n_args, 0), *p = tn_softmax(math_arg(args, n_args, 1), 1);
-    tn_meta m;
-
-    (void)n_outs;
-    if (!math_meta(p, &m)) return pending();
-    const double n = (double)m.sizes[0];
-    m.sizes[1] = 1;
-    tn_tensor *at = tn_unsqueeze(math_arg(args, n_args, 2), 1);
-    tn_tensor *d = tn_scatter_add(p, 1, at, math_full(&m, -1, p));
-    return give(outs, tn_mul(d, tn_div(grad, math_number(n))));
-}
+/* ---- Classes ----------------------------------------------------------------------------- */
 
 tn_status math_compose_one_hot(const tn_value *args, uint32_t n_args, tn_value *outs,
                                uint32_t n_outs) {

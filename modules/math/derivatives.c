@@ -23,18 +23,6 @@ void math_grad_to(tn_grad_ctx *c) {
     if (meta_of(c, "x", &x)) set(c, "x", tn_to(grad_of(c), x.dtype));
 }
 
-/* g 2 (x - target) / n */
-void math_grad_mse_loss(tn_grad_ctx *c) {
-    tn_tensor *x = saved(c, "x"), *target = saved(c, "target"), *difference = tn_sub(x, target);
-    tn_meta m;
-
-    if (!math_meta(difference, &m)) return;
-    tn_tensor *d =
-        tn_mul(difference, tn_mul(grad_of(c), math_number(2.0 / (double)math_meta_numel(&m))));
-    if (needs(c, "x")) set(c, "x", d);
-    if (needs(c, "target")) set(c, "target", tn_neg(d));
-}
-
 /* ---- Norms -------------------------------------------------------------------------------- */
 
 /* What came back through mean and rstd (in a second derivative) goes on to x:

@@ -17,13 +17,15 @@ typedef tn_status math_decomposition(const tn_value *args, uint32_t n_args, tn_v
 
 /* shapes.c */
 math_shape_rule math_shape_copy, math_shape_arange, math_shape_to, math_shape_random,
-    math_shape_scalar, math_shape_loss, math_shape_like_x, math_shape_sizes, math_shape_one_hot,
-    math_shape_nonzero_fill;
+    math_shape_scalar, math_shape_sizes, math_shape_one_hot, math_shape_nonzero_fill;
 /* shapes_matrix.c */
 math_shape_rule math_shape_gemm, math_shape_matmul, math_shape_linear, math_shape_layer_norm,
     math_shape_layer_norm_bwd, math_shape_cat, math_shape_stack, math_shape_gather,
     math_shape_scatter_add, math_shape_sgd, math_shape_adam, math_shape_addmm,
     math_shape_linear_bwd, math_shape_bilinear;
+/* shapes_loss.c */
+math_shape_rule math_shape_loss, math_shape_bce, math_shape_nll, math_shape_multi_margin,
+    math_shape_cross_entropy_bwd, math_shape_probs, math_shape_multilabel;
 /* shapes_view.c */
 math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math_shape_select,
     math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,
@@ -45,9 +47,11 @@ math_decomposition math_compose_argsort, math_compose_topk, math_compose_kthvalu
     math_compose_unique_consecutive, math_compose_bincount, math_compose_histc;
 
 /* derivatives.c */
-math_derivative math_grad_clamp, math_grad_to, math_grad_layer_norm, math_grad_mse_loss,
-    math_grad_permute, math_grad_slice, math_grad_select, math_grad_reshaped, math_grad_split,
-    math_grad_cat, math_grad_gather, math_grad_scatter_add;
+math_derivative math_grad_clamp, math_grad_to, math_grad_layer_norm, math_grad_permute,
+    math_grad_slice, math_grad_select, math_grad_reshaped, math_grad_split, math_grad_cat,
+    math_grad_gather, math_grad_scatter_add;
+/* derivatives_loss.c */
+math_derivative math_grad_mse_loss, math_grad_bce, math_grad_cross_entropy;
 /* derivatives_matrix.c */
 math_derivative math_grad_matmul, math_grad_addmm, math_grad_linear;
 
@@ -55,14 +59,33 @@ math_derivative math_grad_matmul, math_grad_addmm, math_grad_linear;
 math_decomposition math_compose_clone, math_compose_contiguous, math_compose_to,
     math_compose_full_like, math_compose_softmax, math_compose_softmax_bwd,
     math_compose_log_softmax, math_compose_log_softmax_bwd, math_compose_layer_norm,
-    math_compose_layer_norm_bwd, math_compose_mse_loss, math_compose_cross_entropy_bwd,
-    math_compose_one_hot, math_compose_slice_bwd, math_compose_select_bwd, math_compose_reshape,
-    math_compose_cat, math_compose_stack, math_compose_nonzero;
+    math_compose_layer_norm_bwd, math_compose_one_hot, math_compose_slice_bwd,
+    math_compose_select_bwd, math_compose_reshape, math_compose_cat, math_compose_stack,
+    math_compose_nonzero;
+/* decompositions_loss.c */
+math_decomposition math_compose_mse_loss, math_compose_l1_loss, math_compose_huber_loss,
+    math_compose_smooth_l1_loss, math_compose_bce, math_compose_bce_with_logits,
+    math_compose_kl_div, math_compose_poisson_nll_loss, math_compose_gaussian_nll_loss,
+    math_compose_hinge_embedding_loss, math_compose_margin_ranking_loss,
+    math_compose_soft_margin_loss, math_compose_multilabel_soft_margin_loss,
+    math_compose_pairwise_distance, math_compose_cosine_similarity,
+    math_compose_cosine_embedding_loss, math_compose_triplet_margin_loss;
+/* decompositions_class.c */
+math_decomposition math_compose_nll_loss, math_compose_cross_entropy,
+    math_compose_cross_entropy_bwd, math_compose_cross_entropy_probs,
+    math_compose_multi_margin_loss, math_compose_multilabel_margin_loss;
 /* decompositions_matrix.c */
 math_decomposition math_compose_matmul, math_compose_addmm, math_compose_linear,
     math_compose_linear_bwd, math_compose_bilinear, math_compose_kron;
 /* einsum.c */
 math_decomposition math_compose_einsum, math_compose_tensordot, math_compose_tensordot_dims;
+
+/* ---- Shared: reductions of losses (shapes_loss.c) ---- */
+
+bool math_says(const tn_value *, const char *word); /* is it this string? */
+typedef enum math_reduction { MATH_MEAN, MATH_SUM, MATH_NONE, MATH_UNKNOWN } math_reduction;
+math_reduction math_reduction_of(const tn_value *); /* "mean", "sum", "none" */
+#define MATH_REDUCTION_TEXT "reduction is \"%.*s\"; it must be mean, sum or none"
 
 /* ---- Shared: sizes and strides (shapes.c) ---- */
 

@@ -204,24 +204,6 @@ tn_status math_shape_scalar(tn_infer *in) {
     return TN_OK;
 }
 
-/* mse_loss: x and target broadcast, the result is one number */
-tn_status math_shape_loss(tn_infer *in) {
-    const tn_view *x = view_of(in, 0), *target = view_of(in, 1);
-    char a[MATH_TEXT], b[MATH_TEXT];
-    tn_meta both;
-
-    if (!x || !target) return math_refuse(in, TN_ERR_INVALID, "%s is missing", x ? "target" : "x");
-    math_view_meta(x, &both);
-    if (!math_broadcast(&both, target->sizes, target->rank))
-        return math_refuse(in, TN_ERR_SHAPE, "x%s and target%s do not fit together",
-                           math_shape_text(x->sizes, x->rank, a),
-                           math_shape_text(target->sizes, target->rank, b));
-    return math_shape_scalar(in);
-}
-
-/* cross_entropy_bwd(grad, x, target) */
-tn_status math_shape_like_x(tn_infer *in) { return like(in, 1, "x"); }
-
 tn_status math_shape_one_hot(tn_infer *in) {
     const tn_view *x = view_of(in, 0);
     int64_t sizes[TN_MAX_RANK + 1];

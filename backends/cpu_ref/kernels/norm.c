@@ -1,4 +1,4 @@
-/* norm.c - softmax, log_softmax, layer_norm, cross_entropy, and their gradients.
+/* norm.c - softmax, log_softmax, layer_norm, and their gradients.
  *
  * Invariant: a line is summed from first to last in double; what a later pass needs is computed
  * again from the argument, never read back rounded.
@@ -242,93 +242,5 @@ tn_status tni_ref_layer_norm_bwd(const void *plan, tn_call *c) {
     j.rows = tn_view_numel(j.mean);
     tni_parallel(c, j.rows, j.n, norm_bwd_rows, &j);
     tni_parallel(c, (j.n + TNI_BLOCK - 1) / TNI_BLOCK, j.rows * TNI_BLOCK, norm_bwd_columns, &j);
-    return TN_OK;
-}
-
-/* ---- cross_entropy: mean over rows of log(sum(exp(x))) - x[target], x (N, C) ----------------- */
-
-typedef struct entropy_job {
-    const tn_view *x, *target, *dx;
-    int64_t n;    /* classes */
-    double scale; /* of the gradient: g / N */
-} entropy_job;
-
-static void row_logsumexp(const entropy_job *j, int64_t row, double *max, double *sum) {
-    double x[TNI_BLOCK];
-    *max = -INFINITY, *sum = 0;
-    for (int64_t k = 0, n; k < j->n; k += n) {
-        tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
-        for (int64_t i = 0; i < n; i++) *max = x[i] > *max ? x[i] : *max;
-    }
-    for (int64_t k = 0, n; k < j->n; k += n) {
-        tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
-        for (int64_t i = 0; i < n; i++) *sum += exp(x[i] - *max);
-    }
-}
-
-static int64_t target_of(const entropy_job *j, int64_t row) {
-    int64_t target;
-    memcpy(&target, tni_view_at(j->target, row * j->target->strides[0]), sizeof target);
-    return target;
-}
-
-static void entropy_rows(void *arg, int64_t begin, int64_t end, void *partial) {
-    const entropy_job *j = arg;
-    double *loss = partial, max, sum, x;
-    for (; begin < end; begin++) {
-        row_logsumexp(j, begin, &max, &sum);
-        tni_load_flat_f64(j->x, begin * j->n + target_of(j, begin), 1, &x);
-        *loss += log(sum) - (x - max);
-    }
-}
-
-static void add_losses(void *arg, void *left, const void *right) {
-    (void)arg;
-    *(double *)left += *(const double *)right;
-}
-
-tn_status tni_ref_cross_entropy(const void *plan, tn_call *c) {
-    (void)plan;
-    entropy_job j = {.x = tni_arg(c, 0), .target = tni_arg(c, 1), .n = tni_arg(c, 0)->sizes[1]};
-    const int64_t rows = j.x->sizes[0], grain = tni_max(1, TNI_GRAIN / tni_max(1, j.n));
-    double loss = 0;
-    tn_status status = tni_ref_check_index(c, "cross_entropy", "target", j.target, j.n);
-    if (status != TN_OK) return status;
-    status = tn_plugin_host->parallel_reduce(tn_plugin_self, rows, grain, c->max_threads,
-                                             entropy_rows, add_losses, &j, &loss, sizeof loss);
-    if (status != TN_OK)
-        return tni_fail(c, status, "cross_entropy: could not combine partial losses");
-    loss /= (double)rows;
-    tni_store_flat_f64(tni_out(c, 0), 0, 1, &loss);
-    return TN_OK;
-}
-
-/* dx = g / N (softmax(x) - one_hot(target)) */
-static void entropy_bwd_rows(void *arg, int64_t begin, int64_t end) {
-    const entropy_job *j = arg;
-    double x[TNI_BLOCK], max, sum;
-    for (int64_t row = begin; row < end; row++) {
-        const int64_t target = target_of(j, row);
-        row_logsumexp(j, row, &max, &sum);
-        for (int64_t k = 0, n; k < j->n; k += n) {
-            tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
-            for (int64_t i = 0; i < n; i++)
-                x[i] = j->scale * (exp(x[i] - max) / sum - (k + i == target));
-            tni_store_flat_f64(j->dx, row * j->n + k, n, x);
-        }
-    }
-}
-
-tn_status tni_ref_cross_entropy_bwd(const void *plan, tn_call *c) {
-    (void)plan;
-    entropy_job j = {.x = tni_arg(c, 1),
-                     .target = tni_arg(c, 2),
-                     .dx = tni_out(c, 0),
-                     .n = tni_arg(c, 1)->sizes[1]};
-    const tn_status status = tni_ref_check_index(c, "cross_entropy_bwd", "target", j.target, j.n);
-    if (status != TN_OK) return status;
-    tni_load_flat_f64(tni_arg(c, 0), 0, 1, &j.scale);
-    j.scale /= (double)j.x->sizes[0];
-    tni_parallel(c, j.x->sizes[0], j.n, entropy_bwd_rows, &j);
     return TN_OK;
 }

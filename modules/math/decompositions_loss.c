@@ -1,0 +1,331 @@
+/* decompositions_loss.c - losses and distances written in other ops, in forms that stay finite.
+ *
+ * Invariant: as in decompositions.c. The last step of every loss is math_reduced.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/math/losses.h"
+
+#include <math.h>
+
+static tn_tensor *plus(tn_tensor *x, double number) { return tn_add(x, math_number(number)); }
+static tn_tensor *times(tn_tensor *x, double number) { return tn_mul(x, math_number(number)); }
+static tn_tensor *square(tn_tensor *x) { return tn_mul(x, x); }
+static tn_tensor *one_minus(tn_tensor *x) { return tn_sub(math_number(1), x); }
+
+/* max(x, 0) with gradient 1 at 0, as PyTorch's clamp_min has it. */
+static tn_tensor *positive_part(tn_tensor *x) {
+    return tn_clamp(x, &(tn_clamp_opts){.min = TN_SET(0)});
+}
+
+/* log(sigmoid(x)) */
+static tn_tensor *log_sigmoid(tn_tensor *x) {
+    tn_tensor *tail = tn_log(plus(tn_exp(tn_neg(tn_abs(x))), 1));
+    return tn_sub(tn_minimum(x, math_number(0)), tail);
+}
+
+tn_tensor *math_reduced(tn_tensor *x, const tn_value *reduction) {
+    switch (math_reduction_of(reduction)) {
+    case MATH_MEAN:
+        return tn_mean(x);
+    case MATH_SUM:
+        return tn_sum(x);
+    case MATH_NONE:
+        return x;
+    case MATH_UNKNOWN:
+        break;
+    }
+    math_fail(TN_ERR_INVALID, MATH_REDUCTION_TEXT, (int)reduction->aux, reduction->str);
+    return NULL;
+}
+
+/* ---- Differences: (x, target, reduction, ...) --------------------------------------------- */
+
+static tn_tensor *difference(const tn_value *args, uint32_t n_args) {
+    return tn_sub(math_arg(args, n_args, 0), math_arg(args, n_args, 1));
+}
+
+tn_status math_compose_mse_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    (void)n_outs;
+    return give(outs, math_reduced(square(difference(args, n_args)), &args[2]));
+}
+
+tn_status math_compose_l1_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                               uint32_t n_outs) {
+    (void)n_outs;
+    return give(outs, math_reduced(tn_abs(difference(args, n_args)), &args[2]));
+}
+
+/* m (d - m / 2) with m = min(d, delta) is d^2 / 2 below delta, and the line that goes on above. */
+static tn_tensor *huber(tn_tensor *x, double delta) {
+    tn_tensor *d = tn_abs(x), *m = tn_clamp(d, &(tn_clamp_opts){.max = TN_SET(delta)});
+    return tn_mul(m, tn_sub(d, times(m, 0.5)));
+}
+
+tn_status math_compose_huber_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                  uint32_t n_outs) {
+    const double delta = args[3].f;
+
+    (void)n_outs;
+    if (!(delta > 0)) return math_fail(TN_ERR_INVALID, "delta is %g; it must be above 0", delta);
+    return give(outs, math_reduced(huber(difference(args, n_args), delta), &args[2]));
+}
+
+tn_status math_compose_smooth_l1_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                      uint32_t n_outs) {
+    const double beta = args[3].f;
+    tn_tensor *d = difference(args, n_args);
+
+    (void)n_outs;
+    d = beta == 0 ? tn_abs(d) : tn_div(huber(d, beta), math_number(beta));
+    return give(outs, math_reduced(d, &args[2]));
+}
+
+/* ---- Probabilities ------------------------------------------------------------------------ */
+
+tn_tensor *math_bce(tn_tensor *x, tn_tensor *target, tn_tensor *weight) {
+    const tn_clamp_opts floor = {.min = TN_SET(-100)};
+    tn_tensor *yes = tn_clamp(tn_log(x), &floor), *no = tn_clamp(tn_log(one_minus(x)), &floor);
+    tn_tensor *loss = tn_neg(tn_add(tn_mul(target, yes), tn_mul(one_minus(target), no)));
+    return weight ? tn_mul(loss, weight) : loss;
+}
+
+tn_status math_compose_bce(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
+    (void)n_outs;
+    tn_tensor *loss =
+        math_bce(math_arg(args, n_args, 0), math_arg(args, n_args, 1), math_arg(args, n_args, 2));
+    return give(outs, math_reduced(loss, &args[3]));
+}
+
+/* (1 - target) x - (1 + (pos_weight - 1) target) log(sigmoid(x)) */
+static tn_tensor *bce_with_logits(tn_tensor *x, tn_tensor *target, tn_tensor *pos_weight) {
+    tn_tensor *tail = log_sigmoid(x);
+
+    if (pos_weight) tail = tn_mul(tail, plus(tn_mul(plus(pos_weight, -1), target), 1));
+    return tn_sub(tn_mul(one_minus(target), x), tail);
+}
+
+tn_status math_compose_bce_with_logits(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                       uint32_t n_outs) {
+    tn_tensor *weight = math_arg(args, n_args, 2);
+    tn_tensor *loss = bce_with_logits(math_arg(args, n_args, 0), math_arg(args, n_args, 1),
+                                      math_arg(args, n_args, 3));
+
+    (void)n_outs;
+    return give(outs, math_reduced(weight ? tn_mul(loss, weight) : loss, &args[4]));
+}
+
+tn_status math_compose_multilabel_soft_margin_loss(const tn_value *args, uint32_t n_args,
+                                                   tn_value *outs, uint32_t n_outs) {
+    tn_tensor *weight = math_arg(args, n_args, 2);
+    tn_tensor *loss = bce_with_logits(math_arg(args, n_args, 0), math_arg(args, n_args, 1), NULL);
+    const int64_t last = -1;
+
+    (void)n_outs;
+    if (weight) loss = tn_mul(loss, weight);
+    return give(outs, math_reduced(tn_mean_dim(loss, (tn_ints){&last, 1}, NULL), &args[3]));
+}
+
+/* The log of a probability that is 0 counts as 0: its factor is. */
+static tn_tensor *safe_log(tn_tensor *x, tn_tensor *is_safe) {
+    return tn_log(tn_where(is_safe, x, math_number(1)));
+}
+
+static tn_status batch_mean(tn_tensor *loss, tn_tensor *x, tn_value *outs) {
+    tn_meta m;
+
+    if (!math_meta(x, &m)) return pending();
+    tn_tensor *y = tn_sum(loss);
+    return give(outs, m.rank ? tn_div(y, math_number((double)m.sizes[0])) : y);
+}
+
+tn_status math_compose_kl_div(const tn_value *args, uint32_t n_args, tn_value *outs,
+                              uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1);
+    tn_tensor *loss, *zero = math_number(0);
+
+    (void)n_outs;
+    if (args[3].i) {
+        loss = tn_mul(tn_exp(target), tn_sub(target, x));
+    } else {
+        tn_tensor *some = tn_gt(target, zero);
+        loss = tn_where(some, tn_mul(target, tn_sub(safe_log(target, some), x)), zero);
+    }
+    if (math_says(&args[2], "batchmean")) return batch_mean(loss, x, outs);
+    return give(outs, math_reduced(loss, &args[2]));
+}
+
+/* target log(target) - target + log(2 pi target) / 2 where target > 1, else 0 */
+static tn_tensor *stirling(tn_tensor *target) {
+    tn_tensor *large = tn_gt(target, math_number(1)), *log = safe_log(target, large);
+    tn_tensor *sum =
+        tn_add(tn_sub(tn_mul(target, log), target), times(plus(log, MATH_LOG_2PI), 0.5));
+    return tn_where(large, sum, math_number(0));
+}
+
+tn_status math_compose_poisson_nll_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                        uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1), *loss;
+
+    (void)n_outs;
+    if (args[2].i)
+        loss = tn_sub(tn_exp(x), tn_mul(target, x));
+    else
+        loss = tn_sub(x, tn_mul(target, tn_log(plus(x, args[4].f))));
+    if (args[3].i) loss = tn_add(loss, stirling(target));
+    return give(outs, math_reduced(loss, &args[5]));
+}
+
+/* var in a form that broadcasts to x: its sizes, or without the last, or 1 there. */
+static tn_tensor *fitting_variance(tn_tensor *x, tn_tensor *var) {
+    tn_meta x_meta, v;
+    char have[MATH_TEXT], want[MATH_TEXT];
+
+    if (!math_meta(x, &x_meta) || !math_meta(var, &v)) return NULL;
+    bool fits = v.rank == x_meta.rank || v.rank == x_meta.rank - 1;
+    for (int32_t i = 0; fits && i < v.rank; i++)
+        fits = v.sizes[i] == x_meta.sizes[i] || (i == x_meta.rank - 1 && v.sizes[i] == 1);
+    if (fits) return v.rank == x_meta.rank ? var : tn_unsqueeze(var, -1);
+    math_fail(TN_ERR_SHAPE, "var%s must have the sizes of x%s; the last may be 1 or missing",
+              math_shape_text(v.sizes, v.rank, have),
+              math_shape_text(x_meta.sizes, x_meta.rank, want));
+    return NULL;
+}
+
+static bool has_negative(tn_tensor *x) {
+    tn_tensor *n = tn_sum(tn_lt(x, math_number(0)));
+    int64_t count = 0;
+    return n && tn_plugin_ops->read(n, &count, sizeof count) == TN_OK && count > 0;
+}
+
+tn_status math_compose_gaussian_nll_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                         uint32_t n_outs) {
+    tn_tensor *var = fitting_variance(math_arg(args, n_args, 0), math_arg(args, n_args, 2));
+    const double eps = args[4].f;
+
+    (void)n_outs;
+    if (has_negative(var))
+        return math_fail(TN_ERR_INVALID, "var has a negative element: a variance has none");
+    var = tn_clamp(var, &(tn_clamp_opts){.min = TN_SET(eps)});
+    tn_tensor *d = square(difference(args, n_args));
+    tn_tensor *loss = times(tn_add(tn_log(var), tn_div(d, var)), 0.5);
+    if (args[3].i) loss = plus(loss, MATH_LOG_2PI / 2);
+    return give(outs, math_reduced(loss, &args[5]));
+}
+
+/* ---- Margins ------------------------------------------------------------------------------ */
+
+tn_status math_compose_hinge_embedding_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                            uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1);
+    tn_tensor *zero = math_number(0), *far = tn_sub(math_number(args[2].f), x);
+
+    (void)n_outs; /* a target that is neither 1 nor -1 counts as both, as in PyTorch */
+    tn_tensor *loss = tn_add(tn_where(tn_ge(target, zero), x, zero),
+                             tn_where(tn_gt(target, zero), zero, positive_part(far)));
+    return give(outs, math_reduced(loss, &args[3]));
+}
+
+tn_status math_compose_margin_ranking_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                           uint32_t n_outs) {
+    tn_tensor *d = tn_mul(math_arg(args, n_args, 2), difference(args, n_args));
+
+    (void)n_outs;
+    tn_tensor *loss = positive_part(tn_sub(math_number(args[3].f), d));
+    return give(outs, math_reduced(loss, &args[4]));
+}
+
+tn_status math_compose_soft_margin_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                        uint32_t n_outs) {
+    tn_tensor *z = tn_mul(math_arg(args, n_args, 0), math_arg(args, n_args, 1));
+
+    (void)n_outs;
+    return give(outs, math_reduced(tn_neg(log_sigmoid(z)), &args[2]));
+}
+
+/* ---- Distances, all over the last dim ----------------------------------------------------- */
+
+static tn_tensor *sum_last(tn_tensor *x, bool keepdim) {
+    const int64_t last = -1;
+    return tn_sum_dim(x, (tn_ints){&last, 1}, &(tn_sum_dim_opts){.keepdim = keepdim});
+}
+
+/* (sum of |x|^p)^(1/p); exponents in x's own dtype, so that the derivative keeps its precision */
+static tn_tensor *norm_last(tn_tensor *x, double p, bool keepdim) {
+    const int64_t last = -1;
+
+    if (p == 0) return sum_last(square(tn_sign(x)), keepdim);
+    if (p == 1) return sum_last(tn_abs(x), keepdim);
+    if (p == 2) return tn_sqrt(sum_last(square(x), keepdim));
+    if (isinf(p)) return tn_amax(tn_abs(x), &(tn_amax_opts){{&last, 1}, keepdim});
+    tn_tensor *sum = sum_last(tn_pow(tn_abs(x), tn_full_like(x, tn_float(p))), keepdim);
+    return tn_pow(sum, tn_full_like(sum, tn_float(1 / p)));
+}
+
+static tn_tensor *distance(tn_tensor *a, tn_tensor *b, double p, double eps, bool keepdim) {
+    return norm_last(plus(tn_sub(a, b), eps), p, keepdim);
+}
+
+tn_status math_compose_pairwise_distance(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                         uint32_t n_outs) {
+    (void)n_outs;
+    return give(outs, distance(math_arg(args, n_args, 0), math_arg(args, n_args, 1), args[2].f,
+                               args[3].f, args[4].i != 0));
+}
+
+tn_status math_compose_triplet_margin_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                           uint32_t n_outs) {
+    tn_tensor *anchor = math_arg(args, n_args, 0), *positive = math_arg(args, n_args, 1);
+    tn_tensor *negative = math_arg(args, n_args, 2);
+    const double p = args[4].f, eps = args[5].f;
+
+    (void)n_outs;
+    tn_tensor *near = distance(anchor, positive, p, eps, false);
+    tn_tensor *far = distance(anchor, negative, p, eps, false);
+    if (args[6].i) far = tn_minimum(far, distance(positive, negative, p, eps, false));
+    tn_tensor *loss = positive_part(plus(tn_sub(near, far), args[3].f));
+    return give(outs, math_reduced(loss, &args[7]));
+}
+
+/* a / its norm over dim, which is the root of at least `least`. */
+static tn_tensor *unit(tn_tensor *a, int64_t dim, double least) {
+    tn_tensor *sum = math_sum_keep(square(a), &dim, 1);
+    return tn_div(a, tn_sqrt(tn_clamp(sum, &(tn_clamp_opts){.min = TN_SET(least)})));
+}
+
+/* Broadcasting first, because dim counts in what comes out. */
+static bool broadcast(tn_tensor **a, tn_tensor **b) {
+    tn_meta m, other;
+
+    if (!math_meta(*a, &m) || !math_meta(*b, &other)) return false;
+    if (!math_broadcast(&m, other.sizes, other.rank)) return true; /* mul will say so */
+    *a = tn_expand(*a, (tn_ints){m.sizes, m.rank}), *b = tn_expand(*b, (tn_ints){m.sizes, m.rank});
+    return true;
+}
+
+tn_status math_compose_cosine_similarity(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                         uint32_t n_outs) {
+    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
+    const double eps = args[3].f;
+
+    (void)n_outs;
+    if (!broadcast(&a, &b)) return pending();
+    const int64_t dim = args[2].i;
+    tn_tensor *products = tn_mul(unit(a, dim, eps * eps), unit(b, dim, eps * eps));
+    return give(outs, tn_sum_dim(products, (tn_ints){&dim, 1}, NULL));
+}
+
+tn_status math_compose_cosine_embedding_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                             uint32_t n_outs) {
+    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
+    tn_tensor *target = math_arg(args, n_args, 2), *zero = math_number(0);
+
+    (void)n_outs;
+    if (!broadcast(&a, &b)) return pending();
+    tn_tensor *aa = plus(sum_last(square(a), false), 1e-12);
+    tn_tensor *bb = plus(sum_last(square(b), false), 1e-12);
+    tn_tensor *cos = tn_div(sum_last(tn_mul(a, b), false), tn_sqrt(tn_mul(aa, bb)));
+    tn_tensor *apart = positive_part(plus(cos, -args[3].f));
+    tn_tensor *loss =
+        tn_where(tn_gt(target, zero), one_minus(cos), tn_where(tn_lt(target, zero), apart, zero));
+    return give(outs, math_reduced(loss, &args[4]));
+}
