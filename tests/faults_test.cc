@@ -126,7 +126,8 @@ TEST_F(Faults, EveryOpSurvivesEveryFailedAllocation) {
         SCOPED_TRACE(op.name);
         for (uint64_t n = 1, more = true; more && !HasFailure(); n++) {
             const tn_scope scope = tn_scope_push();
-            const Args args = sample(op, 0, TN_F64, n);
+            Args args = sample(op, 0, TN_F64, n);
+            if (args.status) args = sample(op, 0, TN_I64, n);
             ASSERT_EQ(args.status, TN_OK);
             const tn_memory_info before = memory_now();
             const tn_scope inner = tn_scope_push();
