@@ -20,6 +20,12 @@ out=$(examples/readme/scopes)
 echo "$out"
 [[ $out == "distance 5"$'\n'"SHAPE: matmul"*$'\n'"sum 100"$'\n'STALE ]] || fail "scopes or errors"
 
+out=$(examples/readme/gradients)
+echo "$out"
+[[ $out == *"clipped f32[2] [0.2, 0.5]"* ]] || fail "the hook did not clip"
+[[ $out == *"hessian f32[2,2] [[6, 0], [0, 12]]"* ]] || fail "the Hessian"
+[[ $out == *"in the backward of 'sqrt'"*"begins here"* ]] || fail "anomaly mode"
+
 mkdir -p "$TEST_TMPDIR/clone"
 cd "$TEST_TMPDIR/clone"
 ln -sfn "$root/core" core
