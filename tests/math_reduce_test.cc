@@ -120,6 +120,31 @@ TEST_F(Reduce, ClippingSaysWhenTheNormIsNotFiniteIfAsked) {
     EXPECT_EQ(numbers(g), (Numbers{1, INFINITY})); /* and has changed nothing */
 }
 
+TEST_F(Reduce, WhatHasNoDerivativeRecordsNothingBelowIt) {
+    tn_tensor *x = param(from({3, 4}));
+    EXPECT_FALSE(tn_requires_grad(tn_unique(x, nullptr).values));
+    tn_tensor *norm = tn_clip_grad_norm_(tensors({x}), 1, nullptr);
+    EXPECT_EQ(numbers(norm), Numbers{5});
+    EXPECT_FALSE(tn_requires_grad(norm));
+    EXPECT_NEAR(numbers(x)[1], 0.8, 1e-6);
+}
+
+TEST_F(Reduce, SixteenBitFloatsLeaveTheirRangeOnTheWayOnly) {
+    tn_tensor *x = full({100000}, 1000, TN_F16);
+    tn_copy_(tn_select(x, 0, 0), number(NAN));
+    const auto first = [](tn_tensor *t) { return numbers(tn_to(t, TN_F64)).at(0); };
+    EXPECT_EQ(first(tn_nanmean(x, nullptr)), 1000);
+    tn_tensor *y = tn_cat(tensors({full({4}, 2000, TN_F16), full({4}, -2000, TN_F16)}), nullptr);
+    tn_std_opts all = {};
+    all.correction = {0, true};
+    EXPECT_EQ(first(tn_std(y, &all)), 2000);
+    EXPECT_EQ(first(tn_norm(full({4}, 1000, TN_F16), nullptr)), 2000);
+    EXPECT_EQ(first(tn_logsumexp(full({70000}, 0, TN_F16), ints({0}), nullptr)), 11.15625);
+    tn_tensor *ties = param(full({70000}, 0, TN_F16));
+    ASSERT_EQ(tn_backward(tn_amax(ties, nullptr)), TN_OK) << tn_error_message();
+    EXPECT_GT(first(tn_grad_of(ties)), 0);
+}
+
 // ---- Derivatives at zeros ---------------------------------------------------------------------
 
 // d2 y / dx[0] dx of a scalar y, and dy / dx in first.

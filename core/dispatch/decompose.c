@@ -68,12 +68,14 @@ static tn_status decomposed_failed(const tni_frame *f) {
     return tn_raise(code, "%s", text);
 }
 
-/* Below an op with a derivative nothing is recorded; without one, the inner ops are. */
+/* Below an op with a derivative, or with the reason why it has none, nothing is recorded; below others
+ * the inner ops are. */
 tn_status tni_call_decomposed(tni_frame *f) {
     const tni_op *op = f->v.op;
     tn_value args[TNI_MAX_ARGS], outs[TNI_MAX_RESULTS] = {{0, 0, {0}}};
     tn_scope scope = tn_scope_push();
-    bool grad = op->row.derivative ? tn_set_grad_enabled(false) : tn_grad_enabled();
+    const bool silent = op->row.derivative || op->row.no_grad;
+    const bool grad = silent ? tn_set_grad_enabled(false) : tn_grad_enabled();
     tn_status status = decomposed_args(f, args) ? TN_OK : tn_error();
     if (status == TN_OK)
         status = op->row.decompose(args, op->schema.n_params, outs, op->schema.n_results);

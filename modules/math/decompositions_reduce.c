@@ -57,37 +57,58 @@ tn_status math_compose_mean(const tn_value *args, uint32_t n_args, tn_value *out
     return give(outs, in_dtype_of_x(&r, tn_div(sum(&r, r.x), math_number(r.n))));
 }
 
-/* m2 / max(0, n - correction), and the mean: (x, dim, correction, keepdim) */
-static tn_tensor *variance(const tn_value *args, uint32_t n_args, tn_tensor **mean) {
-    static tn_op_ref op = {"moments", 0, 0};
-    tn_value parts[2] = {tn_value_none(), tn_value_none()};
+/* Of what is not NaN. */
+tn_status math_compose_nanmean(const tn_value *args, uint32_t n_args, tn_value *outs,
+                               uint32_t n_outs) {
     reduction r;
 
-    if (!reduction_of(args, n_args, 1, 3, &r)) return NULL;
-    const tn_value inner[] = {args[0], r.dim, r.keepdim};
-    if (tn_plugin_ops->call(&op, inner, 3, parts, 2) != TN_OK) return NULL;
-    if (mean) *mean = in_dtype_of_x(&r, parts[0].tensor);
-    const double freedom = fmax(0, r.n - args[2].f);
-    return in_dtype_of_x(&r, tn_div(parts[1].tensor, math_number(freedom)));
+    (void)n_outs;
+    if (!reduction_of(args, n_args, 1, 2, &r)) return pending();
+    tn_tensor *nan = tn_isnan(r.x), *rest = tn_where(nan, math_number(0), r.x);
+    return give(outs, in_dtype_of_x(&r, tn_div(sum(&r, rest), sum(&r, tn_logical_not(nan)))));
+}
+
+/* m2 / max(0, n - correction), and the mean: (x, dim, correction, keepdim) */
+static bool variance(const tn_value *args, uint32_t n_args, reduction *r, tn_tensor **var,
+                     tn_tensor **mean) {
+    static tn_op_ref op = {"moments", 0, 0};
+    tn_value parts[2] = {tn_value_none(), tn_value_none()};
+
+    if (!reduction_of(args, n_args, 1, 3, r)) return false;
+    const tn_value inner[] = {tn_value_tensor(r->x), r->dim, r->keepdim};
+    if (tn_plugin_ops->call(&op, inner, 3, parts, 2) != TN_OK) return false;
+    *mean = parts[0].tensor;
+    *var = tn_div(parts[1].tensor, math_number(fmax(0, r->n - args[2].f)));
+    return *var != NULL;
 }
 
 tn_status math_compose_var(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
+    tn_tensor *var, *mean;
+    reduction r;
+
     (void)n_outs;
-    return give(outs, variance(args, n_args, NULL));
+    if (!variance(args, n_args, &r, &var, &mean)) return pending();
+    return give(outs, in_dtype_of_x(&r, var));
 }
 
 tn_status math_compose_std(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
+    tn_tensor *var, *mean;
+    reduction r;
+
     (void)n_outs;
-    return give(outs, tn_sqrt(variance(args, n_args, NULL)));
+    if (!variance(args, n_args, &r, &var, &mean)) return pending();
+    return give(outs, in_dtype_of_x(&r, tn_sqrt(var)));
 }
 
 tn_status math_compose_var_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
                                 uint32_t n_outs) {
-    tn_tensor *mean = NULL, *y = variance(args, n_args, &mean);
+    tn_tensor *var, *mean;
+    reduction r;
 
     (void)n_outs;
-    outs[1] = tn_value_tensor(mean);
-    return give(outs, y);
+    if (!variance(args, n_args, &r, &var, &mean)) return pending();
+    outs[1] = tn_value_tensor(in_dtype_of_x(&r, mean));
+    return give(outs, in_dtype_of_x(&r, var));
 }
 
 /* Through std, whose derivative is 0 where the square root's is not finite. */

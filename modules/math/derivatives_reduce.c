@@ -96,7 +96,7 @@ static void share(tn_grad_ctx *c, const reduction *r, tn_tensor *chosen, tn_tens
     tn_meta y;
 
     if (!math_meta(g, &y)) return;
-    chosen = tn_to(chosen, y.dtype);
+    chosen = tn_to(chosen, y.dtype.bits == 16 ? TN_F32 : y.dtype); /* to be counted */
     tn_tensor *ties = r->n_dims ? math_sum_keep(chosen, r->dims, r->n_dims) : chosen;
     set(c, "x", tn_mul(sign ? tn_mul(chosen, sign) : chosen, tn_div(g, ties)));
 }
