@@ -31,6 +31,9 @@ trap 'rm -rf "$out"' EXIT
 # The same code on every processor.
 export TENON_THREADS=1 OMP_NUM_THREADS=1 TENON_CPU_BLAS_VECTORS=sse2 TENON_CPU_BLAS_GEMM=own
 
+# The first process of a new build has plugins probed, the others remember the verdicts.
+"$program" add 1 || die "the program does not run"
+
 # Instructions of `program NAME N`.
 count() {
     valgrind --tool=callgrind --callgrind-out-file="$out/callgrind" "$program" "$1" "$2" \

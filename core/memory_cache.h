@@ -19,12 +19,12 @@ enum {
     TNI_SLAB_DELAY = 64        /* so many other puts before a slot is used again */
 };
 
-enum {
-    TNI_COUNT_VIEWS,
-    TNI_COUNT_ORPHANS,
-    TNI_COUNTS
-}; /* tensors over another one's storage, and
-                                                           * storages that outlived their tensor */
+enum {                    /* what is counted beside objects of slabs */
+       TNI_COUNT_VIEWS,   /* tensors over another one's storage */
+       TNI_COUNT_ORPHANS, /* storages that outlived their tensor */
+       TNI_COUNT_NODES,   /* of the tape */
+       TNI_COUNTS
+};
 
 typedef struct tni_free_list {
     void *head, *tail;

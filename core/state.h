@@ -35,6 +35,7 @@ typedef struct tni_state {
     bool anomaly;                  /* autograd: look for NaN, remember calls */
     uint64_t anomaly_calls;        /* ... recorded so far */
     struct tni_saved_set *saved;   /* autograd: innermost saved-tensor hooks, or NULL */
+    uint64_t node_seq;             /* number of the last node made here (autograd) */
     uint64_t scope_frames_capacity;
     struct tni_memory_cache *memory; /* this thread's free lists and counts (memory_cache.h) */
     uint32_t threads_used;           /* by the last parallel call (threads.c) */
@@ -47,6 +48,9 @@ tni_state *tni_state_first(void); /* slow path: initialises the thread */
 static inline tni_state *tni_state_get(void) {
     return __builtin_expect(tni_tls.ready, 1) ? &tni_tls : tni_state_first();
 }
+
+/* The pending error, or TN_OK; what tn_error answers, without a call. */
+static inline tn_status tni_pending(void) { return tni_state_get()->error; }
 
 /* An error frame: the engine, hooks and callbacks run with a clean slot. leave: puts the outer
  * error back if there was one, else keeps the inner one. */

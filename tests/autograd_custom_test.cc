@@ -59,7 +59,46 @@ void add_square() {
     add_op("t_square(Tensor<F> x) -> Tensor y", "x", square_right, square, "x[3,2]", "same");
 }
 
+// y = the sum of all in xs; the derivative knows their number and sizes, and keeps none.
+tn_status total(const tn_value *args, uint32_t, tn_value *outs, uint32_t) {
+    tn_tensor *y = args[0].tensors[0];
+    for (uint32_t i = 1; i < args[0].aux; i++) y = tn_add(y, args[0].tensors[i]);
+    outs[0] = tn_value_tensor(y);
+    return tn_error();
+}
+
+uint32_t asked_for; // number of a tensor whose metadata the derivative asks for
+
+void total_derivative(tn_grad_ctx *c) {
+    tn_meta m;
+    std::vector<tn_tensor *> grads(ops()->grad_count(c, "xs"), ops()->grad_out(c, 0));
+    EXPECT_EQ(ops()->grad_count(c, "y"), 1u);
+    EXPECT_EQ(ops()->grad_count(c, "bias"), 0u) << "absent";
+    if (ops()->grad_meta_at(c, "xs", asked_for, &m)) return;
+    EXPECT_EQ(m.sizes[0], asked_for == 0 ? 2 : 1);
+    ops()->grad_set_list(c, "xs", tensors(grads));
+}
+
 // ---- Functions of a program --------------------------------------------------------------------
+
+TEST_F(Custom, ADerivativeMayAskForSizesOfEveryTensorOfAList) {
+    add_op("t_total(Tensor<F>[] xs, Tensor<F>? bias=None) -> Tensor y", "", total_derivative, total,
+           "xs[[2],[1]]", "broadcast");
+    tn_tensor *x = param(from({3, 4})), *y = param(from({5})), *list[] = {x, y};
+    tn_op_ref ref = {"t_total", 0, 0};
+    const tn_value arg = tn_value_tensors({list, 2});
+    for (asked_for = 0; asked_for < 3; asked_for++) {
+        tn_value out = tn_value_none();
+        ASSERT_EQ(tn_op_call(&ref, &arg, 1, &out, 1), TN_OK) << tn_error_message();
+        const tn_status status = tn_backward(tn_sum(out.tensor));
+        if (asked_for == 2)
+            EXPECT_TRUE(error_is(TN_ERR_INVALID, {"t_total", "xs", "2 tensors", "not 3"}));
+        else
+            EXPECT_EQ(status, TN_OK) << tn_error_message();
+    }
+    EXPECT_EQ(grad(x), (Numbers{2, 2}));
+    EXPECT_EQ(grad(y), (Numbers{4}));
+}
 
 TEST_F(Custom, FunctionsOfAProgramHaveTheirOwnDerivative) {
     add_square();

@@ -203,6 +203,22 @@ TEST_F(Autograd, FreesKeptValuesWhenTheirNodeHasRun) {
     EXPECT_EQ(memory_now().storages, before + 2); // loss and the gradient
 }
 
+TEST_F(Autograd, CatAndStackKeepNoneOfTheirInputs) {
+    tn_tensor *x = param(full({1000}, 1));
+    for (const bool stack : {false, true}) {
+        const tn_scope scope = tn_scope_push();
+        const uint64_t before = memory_now().storages;
+        const std::vector<tn_tensor *> parts = {tn_neg(x), tn_neg(x), x};
+        tn_tensor *y = stack ? tn_stack(tensors(parts), nullptr) : tn_cat(tensors(parts), nullptr);
+        tn_tensor *loss = tn_sum(y);
+        ASSERT_EQ(tn_scope_pop_with(scope, &loss, 1), TN_OK);
+        EXPECT_EQ(memory_now().storages, before + 1) << "only the loss is left";
+        ASSERT_EQ(tn_backward(loss), TN_OK) << tn_error_message();
+        EXPECT_EQ(grad(x), Numbers(1000, -1));
+        tn_zero_grad(x);
+    }
+}
+
 TEST_F(Autograd, NamesASavedValueThatWasModified) {
     tn_tensor *x = param(from({1, 2})), *w = from({3, 4});
     tn_tensor *loss = tn_sum(tn_mul(x, w));

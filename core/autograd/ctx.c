@@ -31,32 +31,42 @@ typedef struct named { /* the slots of one argument or result */
 
 static uint32_t result_slot(const tni_node *n, uint32_t index) {
     uint32_t slot = 0;
+    if (n->n_results == n->op->schema.n_results) return index;
     while (slot < n->n_results && tni_node_result_index(n, slot) < index) slot++;
     return slot;
 }
 
+static bool find_argument(const tn_grad_ctx *ctx, uint32_t arg, const char *name, named *out) {
+    const tni_node *n = ctx->node;
+    const tni_op *base = tni_node_base(n);
+    const tni_type type = base->schema.params[arg].type;
+    if (type != TNI_TENSOR && type != TNI_TENSORS) return !unknown(ctx, name, "tensor");
+    const tn_value *v = &n->values[arg];
+    const bool absent = v->tag != TN_TAG_TENSOR && v->tag != TN_TAG_TENSORS;
+    out->slots = n->slots + (absent ? 0 : v->i);
+    out->n = absent ? 0 : v->aux;
+    out->list = type == TNI_TENSORS;
+    out->result = false;
+    out->kept = base->keep_args >> arg & 1;
+    return true;
+}
+
 /* False + error if there is no tensor of that name. */
 static bool find(const tn_grad_ctx *ctx, const char *name, named *out) {
-    tni_node *n = ctx->node;
+    const tni_node *n = ctx->node;
     const tni_op *base = tni_node_base(n);
-    if (tn_error()) return false;
-    memset(out, 0, sizeof *out);
+    if (tni_pending()) return false;
     const int arg = name ? tni_schema_param(&base->schema, name) : -1;
-    if (arg >= 0 && (uint32_t)arg < n->n_values) {
-        const tni_type type = base->schema.params[arg].type;
-        if (type != TNI_TENSOR && type != TNI_TENSORS) return !unknown(ctx, name, "tensor");
-        const tn_value *v = &n->values[arg];
-        const bool absent = v->tag != TN_TAG_TENSOR && v->tag != TN_TAG_TENSORS;
-        *out = (named){n->slots + (absent ? 0 : v->i), absent ? 0 : v->aux, type == TNI_TENSORS,
-                       false, base->keep_args >> arg & 1};
-        return true;
-    }
+    if (arg >= 0 && (uint32_t)arg < n->n_values)
+        return find_argument(ctx, (uint32_t)arg, name, out);
     const int result = name ? tni_schema_result(&base->schema, name) : -1;
     if (result < 0) return !unknown(ctx, name, "tensor");
-    const uint32_t first = result_slot(n, (uint32_t)result),
-                   end = result_slot(n, (uint32_t)result + 1);
-    *out = (named){n->results + first, end - first, base->schema.results[result].list, true,
-                   base->keep_results >> result & 1};
+    const uint32_t first = result_slot(n, (uint32_t)result);
+    out->slots = n->results + first;
+    out->n = result_slot(n, (uint32_t)result + 1) - first;
+    out->list = base->schema.results[result].list;
+    out->result = true;
+    out->kept = base->keep_results >> result & 1;
     return true;
 }
 
@@ -71,11 +81,11 @@ static bool has_result(const tn_grad_ctx *ctx, uint32_t i) {
 }
 
 bool tni_ctx_grad_out_defined(tn_grad_ctx *ctx, uint32_t i) {
-    return !tn_error() && has_result(ctx, i) && ctx->node->results[i].grad;
+    return !tni_pending() && has_result(ctx, i) && ctx->node->results[i].grad;
 }
 
 tn_tensor *tni_ctx_grad_out(tn_grad_ctx *ctx, uint32_t i) {
-    if (tn_error() || !has_result(ctx, i)) return NULL;
+    if (tni_pending() || !has_result(ctx, i)) return NULL;
     const tni_slot *s = &ctx->node->results[i];
     if (s->grad || s->flags & TNI_SLOT_ABSENT) return s->grad;
     tn_meta m;
@@ -88,10 +98,10 @@ tn_tensor *tni_ctx_grad_out(tn_grad_ctx *ctx, uint32_t i) {
 
 /* A new header over the kept storage; refs 1. */
 static tn_tensor *header(const tni_slot *s) {
-    tn_tensor *t = tni_tensor_over(s->storage);
+    tn_tensor *t = tni_tensor_over(s->kept->storage);
     if (!t) return NULL;
     t->dtype = s->dtype;
-    t->offset = s->offset;
+    t->offset = s->kept->offset;
     t->rank = s->rank;
     t->numel = 1;
     if (s->flags & TNI_SLOT_CONTIGUOUS) t->flags |= TNI_CONTIGUOUS;
@@ -141,17 +151,18 @@ static bool attach_history(tni_node *n, const tni_slot *s, tn_tensor *t) {
  * that one must be what was kept, and not be overwritten since by way of other memory's name. */
 static bool is_intact(const tn_grad_ctx *ctx, const char *name, const tni_slot *s) {
     if (s->flags & TNI_SLOT_PACKED) return true;
-    if (!s->storage) {
+    const tni_kept *k = s->kept;
+    if (!k || !k->storage) {
         tn_raise(TN_ERR_INTERNAL, "'%s' was kept for backward, but is gone", name);
         return false;
     }
-    const uint32_t now = atomic_load_explicit(&s->storage->version, memory_order_acquire);
+    const uint32_t now = atomic_load_explicit(&k->storage->version, memory_order_acquire);
     const bool leaf = ctx->task->create && s->edge.kind == TNI_EDGE_LEAF;
-    if (now == s->version && !(leaf && s->edge.leaf->storage != s->storage)) return true;
+    if (now == k->version && !(leaf && s->edge.leaf->storage != k->storage)) return true;
     tn_raise(TN_ERR_MODIFIED,
              "'%s' was kept for backward and then changed in place (it is at version %u, expected "
              "%u); change a clone of it instead, or use the op without underscore",
-             name, now, s->version);
+             name, now, k->version);
     return false;
 }
 
@@ -199,7 +210,7 @@ tn_tensors tni_ctx_grad_saved_list(tn_grad_ctx *ctx, const char *name) {
     if (!list) return none;
     for (uint32_t i = 0; i < f.n; i++) {
         list[i] = unpack(ctx, name, &f.slots[i]);
-        if (tn_error()) return none;
+        if (tni_pending()) return none;
     }
     return (tn_tensors){list, f.n};
 }
@@ -207,20 +218,33 @@ tn_tensors tni_ctx_grad_saved_list(tn_grad_ctx *ctx, const char *name) {
 /* ---- Everything else ------------------------------------------------------------------------ */
 
 tn_status tni_ctx_grad_meta(tn_grad_ctx *ctx, const char *name, tn_meta *out) {
+    return tni_ctx_grad_meta_at(ctx, name, 0, out);
+}
+
+uint32_t tni_ctx_grad_count(tn_grad_ctx *ctx, const char *name) {
+    named f;
+    if (!find(ctx, name, &f)) return 0;
+    return f.n == 1 && !f.list && f.slots->flags & TNI_SLOT_ABSENT ? 0 : f.n;
+}
+
+tn_status tni_ctx_grad_meta_at(tn_grad_ctx *ctx, const char *name, uint32_t i, tn_meta *out) {
     named f;
     memset(out, 0, sizeof *out);
-    if (!find(ctx, name, &f)) return tn_error();
-    if (!f.n || f.slots[0].flags & TNI_SLOT_ABSENT)
+    if (!find(ctx, name, &f)) return tni_pending();
+    if (f.list && f.n && i >= f.n)
+        return tn_raise(TN_ERR_INVALID, "row '%s': '%s' has %u tensors in this call, not %u",
+                        op_name(ctx), name, f.n, i + 1);
+    if (i >= f.n || f.slots[i].flags & TNI_SLOT_ABSENT)
         return tn_raise(TN_ERR_INVALID, "row '%s': '%s' is absent in this call", op_name(ctx),
                         name);
-    tni_slot_meta(f.slots, out);
+    tni_slot_meta(&f.slots[i], out);
     return TN_OK;
 }
 
 tn_value tni_ctx_grad_arg(tn_grad_ctx *ctx, const char *name) {
     const tni_node *n = ctx->node;
     const tni_schema *schema = &tni_node_base(n)->schema;
-    if (tn_error()) return tn_value_none();
+    if (tni_pending()) return tn_value_none();
     const int i = name ? tni_schema_param(schema, name) : -1;
     const tni_type type = i < 0 ? TNI_TENSOR : schema->params[i].type;
     if (i < 0 || (uint32_t)i >= n->n_values || type == TNI_TENSOR || type == TNI_TENSORS) {
@@ -313,5 +337,5 @@ void tni_ctx_grad_set_list(tn_grad_ctx *ctx, const char *name, tn_tensors grads)
                  op_name(ctx), (long long)grads.n, name, f.n);
         return;
     }
-    for (uint32_t i = 0; i < f.n && !tn_error(); i++) set(ctx, name, &f.slots[i], grads.ptr[i]);
+    for (uint32_t i = 0; i < f.n && !tni_pending(); i++) set(ctx, name, &f.slots[i], grads.ptr[i]);
 }

@@ -47,7 +47,7 @@ static void release_claims(tni_task *task) {
         drop_grads(n->slots, n->n_slots);
         drop_grads(n->results, n->n_results);
         n->next_claimed = n->heap_child = n->heap_next = NULL;
-        atomic_store(&n->task, NULL);
+        atomic_store_explicit(&n->task, NULL, memory_order_release);
     }
     task->claimed = NULL;
 }
@@ -199,7 +199,7 @@ static bool derive_part(tn_grad_ctx *ctx) {
         result->grad = part; /* our reference to whole is in `whole` now */
     }
     tni_node_base(n)->row.derivative(ctx);
-    bool ok = !tn_error() && fit_all(ctx);
+    bool ok = !tni_pending() && fit_all(ctx);
     if (ok && (whole || target->grad) && tni_task_needs(ctx->task, &target->edge)) {
         tn_tensor *t = tni_region_put(whole, target->grad, &s->region, target->device);
         ok = t != NULL;
@@ -212,7 +212,7 @@ static bool derive_part(tn_grad_ctx *ctx) {
 static bool derive(tn_grad_ctx *ctx) {
     if (ctx->node->slices) return derive_part(ctx);
     tni_node_base(ctx->node)->row.derivative(ctx);
-    return !tn_error() && fit_all(ctx);
+    return !tni_pending() && fit_all(ctx);
 }
 
 static bool has_hooks(const tni_node *n) { return n->extra && n->extra->hooks; }
@@ -238,13 +238,13 @@ static bool can_run(const tni_node *n) {
                  "'%s' has no derivative (%s), so there is no gradient for what went into it; "
                  "detach its result",
                  n->op->schema.name, row->no_grad ? row->no_grad : "its row gives none");
-    return tn_error() == TN_OK;
+    return tni_pending() == TN_OK;
 }
 
 /* Puts the node's name before the pending error's text. */
 static void explain(const tni_node *n) {
     char text[2048];
-    const tn_status code = tn_error();
+    const tn_status code = tni_pending();
     snprintf(text, sizeof text, "%s", tn_error_message());
     tn_clear_error();
     tn_raise(code, "in the backward of '%s': %s", n->op->schema.name, text);
@@ -262,7 +262,7 @@ static bool run_derivative(tni_task *task, tni_node *n) {
     if (!can_run(n)) return false;
     tn_grad_ctx ctx = {n, task};
     const tn_scope scope = tn_scope_push();
-    const bool ok = !tn_error() && derive_watched(&ctx);
+    const bool ok = !tni_pending() && derive_watched(&ctx);
     tn_scope_pop(scope);
     if (!ok) {
         explain(n);
@@ -304,5 +304,5 @@ tn_status tni_task_run(tni_task *task, const tni_edge *roots, tn_tensor *const *
     ok = ok && share_leaf_inputs(task) && tni_hooks_deliver(task);
     tni_hooks_abandon(task);
     release_claims(task);
-    return ok ? TN_OK : tn_error();
+    return ok ? TN_OK : tni_pending();
 }

@@ -72,7 +72,7 @@ bool tni_history_edge(tn_tensor *t, tni_edge *out) {
     out->kind = TNI_EDGE_NONE;
     out->out = 0;
     out->node = NULL;
-    if (!tni_history_refresh(t)) return false;
+    if (t->base && !tni_history_refresh(t)) return false;
     if (t->node) {
         tni_node_retain(t->node);
         out->kind = TNI_EDGE_NODE;

@@ -11,14 +11,12 @@
 #include "core/autograd/node.h"
 #include "core/autograd/saved.h"
 #include "core/memory.h"
+#include "core/memory_cache.h"
 #include "core/state.h"
 
-static _Atomic uint64_t made, destroyed;
-
 uint64_t tni_node_live(void) {
-    const uint64_t gone =
-        atomic_load(&destroyed); /* first: a node made in between does not go below 0 */
-    return atomic_load(&made) - gone;
+    const int64_t n = tni_counted(TNI_COUNT_NODES);
+    return n > 0 ? (uint64_t)n : 0;
 }
 
 /* ---- Blocks --------------------------------------------------------------------------------- */
@@ -52,6 +50,7 @@ void tni_block_put(void *block, uint64_t bytes) {
 
 typedef struct layout {
     uint64_t n_slots;
+    uint64_t n_kept;
     uint64_t n_dims;   /* sizes and strides of arguments */
     uint64_t n_copied; /* 8-byte words of lists and strings */
     uint64_t rank;     /* greatest */
@@ -61,6 +60,7 @@ static void measure_tensor(layout *l, const tn_tensor *t, bool kept) {
     l->n_slots++;
     if (!t) return;
     const uint64_t rank = (uint64_t)t->rank;
+    l->n_kept += kept;
     l->n_dims += kept ? 2 * rank : rank;
     if (rank > l->rank) l->rank = rank;
 }
@@ -85,13 +85,16 @@ static void measure(layout *l, const tn_value *v, bool kept) {
     }
 }
 
-/* One block for all of it; only the head is filled. */
+/* One block for all of it; only the head is filled. Results are guessed to be as many as the schema
+ * says, and of no greater rank than the arguments. */
 static tni_node *node_block(const tni_op *op, uint32_t n_args, const layout *l) {
+    const uint32_t keep = (op->base ? op->base : op)->keep_results;
     const uint64_t n_results = op->schema.n_results;
-    const uint64_t per_result = (op->base ? op->base : op)->keep_results ? 2 * l->rank : l->rank;
-    const uint64_t n_dims = l->n_dims + n_results * per_result;
+    const uint64_t n_kept = l->n_kept + (keep ? n_results : 0);
+    const uint64_t n_dims = l->n_dims + n_results * l->rank * (keep ? 2 : 1);
     const uint64_t bytes = sizeof(tni_node) + (l->n_slots + n_results) * sizeof(tni_slot) +
-                           n_args * sizeof(tn_value) + (l->n_copied + n_dims) * 8;
+                           n_kept * sizeof(tni_kept) + n_args * sizeof(tn_value) +
+                           (l->n_copied + n_dims) * 8;
     if (l->n_slots > UINT32_MAX || bytes > UINT32_MAX) return NULL;
     tni_node *n = tni_block_get(bytes);
     if (!n) return NULL;
@@ -102,20 +105,22 @@ static tni_node *node_block(const tni_op *op, uint32_t n_args, const layout *l) 
     n->slots = (tni_slot *)(n + 1);
     n->results = n->slots + l->n_slots;
     n->room_results = (uint32_t)n_results;
-    n->values = (tn_value *)(n->results + n_results);
+    n->kept = (tni_kept *)(n->results + n_results);
+    n->room_kept = (uint32_t)n_kept;
+    n->values = (tn_value *)(n->kept + n_kept);
     n->dims = (int64_t *)(n->values + n_args) + l->n_copied;
     n->room_dims = (uint32_t)n_dims;
-    n->seq = atomic_fetch_add_explicit(&made, 1, memory_order_relaxed) + 1;
+    n->seq = ++tni_tls.node_seq;
+    tni_count_change(TNI_COUNT_NODES, 1);
     return n;
 }
 
 /* ---- Filling -------------------------------------------------------------------------------- */
 
-static const int64_t *take_dims(tni_node *n, const tn_tensor *t, bool kept) {
+static inline const int64_t *take_dims(tni_node *n, const tn_tensor *t, bool kept) {
     int64_t *dims = n->dims;
     for (int32_t i = 0; i < t->rank; i++) dims[i] = t->sizes[i];
-    if (kept)
-        for (int32_t i = 0; i < t->rank; i++) dims[t->rank + i] = t->strides[i];
+    for (int32_t i = 0; kept && i < t->rank; i++) dims[t->rank + i] = t->strides[i];
     const uint32_t used = (uint32_t)t->rank * (kept ? 2 : 1);
     n->dims += used;
     n->room_dims -= used;
@@ -123,26 +128,33 @@ static const int64_t *take_dims(tni_node *n, const tn_tensor *t, bool kept) {
 }
 
 /* False + error only if a saved-tensor hook failed. */
-static bool slot_fill(tni_node *n, tni_slot *s, tn_tensor *t, bool kept) {
-    memset(s, 0, sizeof *s);
-    if (!t) {
-        s->flags = TNI_SLOT_ABSENT;
-        return true;
-    }
+static inline bool keep_value(tni_node *n, tni_slot *s, tn_tensor *t) {
+    tni_kept *k = s->kept = n->kept++;
+    n->room_kept--;
+    n->flags |= TNI_NODE_KEEPS;
+    k->storage = NULL;
+    if (tni_tls.saved && !(t->flags & TNI_WRAPPED)) return tni_saved_pack(n, s, t);
+    tni_storage_retain(t->storage);
+    k->storage = t->storage;
+    k->offset = t->offset;
+    k->version = atomic_load_explicit(&t->storage->version, memory_order_acquire);
+    return true;
+}
+
+/* The edge, if there is one, comes later. False + error as above. */
+static inline bool slot_fill(tni_node *n, tni_slot *s, tn_tensor *t, bool kept) {
+    s->edge.kind = TNI_EDGE_NONE;
+    s->grad = NULL;
+    s->kept = NULL;
+    s->flags = TNI_SLOT_ABSENT;
+    if (!t) return true;
+    s->flags = (uint16_t)((t->flags & TNI_WRAPPED ? TNI_SLOT_WRAPPED : 0u) |
+                          (t->flags & TNI_CONTIGUOUS ? TNI_SLOT_CONTIGUOUS : 0u));
     s->device = t->storage->device;
     s->dtype = t->dtype;
-    s->rank = t->rank;
+    s->rank = (int16_t)t->rank;
     s->dims = take_dims(n, t, kept);
-    if (t->flags & TNI_WRAPPED) s->flags |= TNI_SLOT_WRAPPED;
-    if (!kept) return true;
-    n->flags |= TNI_NODE_KEEPS;
-    s->flags |= TNI_SLOT_KEPT | (t->flags & TNI_CONTIGUOUS ? TNI_SLOT_CONTIGUOUS : 0);
-    if (tni_tls.saved && !(t->flags & TNI_WRAPPED)) return tni_saved_pack(n, s, t);
-    s->offset = t->offset;
-    s->storage = t->storage;
-    atomic_fetch_add_explicit(&s->storage->refs, 1, memory_order_relaxed);
-    s->version = atomic_load_explicit(&s->storage->version, memory_order_acquire);
-    return true;
+    return !kept || keep_value(n, s, t);
 }
 
 static bool shares_storage(const tn_value *v, const tni_storage *s) {
@@ -168,22 +180,31 @@ typedef struct filler {
     int64_t *copied; /* next free word for lists */
 } filler;
 
+/* What is kept of t: a copy if this call will overwrite it. NULL + error. */
+static tn_tensor *to_keep(const filler *f, tn_tensor *t) {
+    if (!will_change(f->node->op, f->args, f->n_args, t)) {
+        tni_tensor_retain(t);
+        return t;
+    }
+    tn_tensor *copy = tni_engine_copy(t);
+    if (copy && t->flags & TNI_WRAPPED) copy->flags |= TNI_WRAPPED;
+    return copy;
+}
+
 static bool add_slot(filler *f, tn_tensor *t, uint32_t param) {
     tni_node *n = f->node;
     const bool kept = tni_node_base(n)->keep_args >> param & 1;
-    tni_slot *s = &n->slots[n->n_slots];
-    tn_tensor *copy = NULL;
-    if (t && kept && will_change(n->op, f->args, f->n_args, t)) {
-        copy = tni_engine_copy(t);
-        if (!copy) return false;
-        if (t->flags & TNI_WRAPPED) copy->flags |= TNI_WRAPPED;
-    }
-    const bool filled = slot_fill(n, s, copy ? copy : t, kept);
-    n->n_slots++;
-    tni_tensor_release(copy);
+    const bool mutates = n->op->schema.mutates;
+    tn_tensor *source = t && kept && mutates ? to_keep(f, t) : t;
+    if (t && !source) return false;
+    tni_slot *s = &n->slots[n->n_slots++];
+    const bool filled = slot_fill(n, s, source, kept);
+    if (source && kept && mutates) tni_tensor_release(source);
     if (!t || !filled) return filled;
-    if (n->op->schema.params[param].mutated) s->target = t;
-    return tni_history_edge(t, &s->edge);
+    if (mutates && n->op->schema.params[param].mutated) s->target = t;
+    if (!tni_history_edge(t, &s->edge)) return false;
+    tni_node_follow(n, &s->edge);
+    return true;
 }
 
 static void copy_words(filler *f, tn_value *out, const void *from, uint64_t bytes, uint64_t words) {
@@ -243,6 +264,7 @@ tni_node *tni_node_new(const tni_op *op, const tn_value *args, uint32_t n_args, 
 
 uint32_t tni_node_result_index(const tni_node *n, uint32_t slot) {
     const uint32_t in_schema = n->op->schema.n_results;
+    if (n->n_results == in_schema) return slot;
     for (uint32_t i = 0; i < in_schema; i++) {
         const uint32_t count = n->op->schema.results[i].list ? n->n_results + 1 - in_schema : 1;
         if (slot < count) return i;
@@ -255,14 +277,18 @@ static bool results_room(tni_node *n, tn_tensor *const *results, uint32_t n_resu
     uint64_t n_dims = 0;
     for (uint32_t i = 0; i < n_results; i++)
         if (results[i]) n_dims += (keep ? 2 : 1) * (uint64_t)results[i]->rank;
-    if (n_results <= n->room_results && n_dims <= n->room_dims) return true;
-    const uint64_t bytes = n_results * sizeof(tni_slot) + n_dims * 8;
+    const uint32_t n_kept = keep ? n_results : 0;
+    if (n_results <= n->room_results && n_dims <= n->room_dims && n_kept <= n->room_kept)
+        return true;
+    const uint64_t bytes = n_results * sizeof(tni_slot) + n_kept * sizeof(tni_kept) + n_dims * 8;
     if (n_dims > UINT32_MAX) return false;
     n->more = tni_block_get(bytes);
     if (!n->more) return false;
     n->more_bytes = bytes;
     n->results = n->more;
-    n->dims = (int64_t *)(n->results + n_results);
+    n->kept = (tni_kept *)(n->results + n_results);
+    n->dims = (int64_t *)(n->kept + n_kept);
+    n->room_kept = n_kept;
     n->room_dims = (uint32_t)n_dims;
     return true;
 }
@@ -299,7 +325,7 @@ void tni_slot_meta(const tni_slot *s, tn_meta *out) {
     int64_t stride = 1; /* cannot overflow: the tensor existed */
     for (int32_t i = s->rank - 1; i >= 0; i--) {
         out->sizes[i] = s->dims[i];
-        out->strides[i] = s->flags & TNI_SLOT_KEPT ? s->dims[s->rank + i] : stride;
+        out->strides[i] = s->kept ? s->dims[s->rank + i] : stride;
         stride *= s->dims[i] > 0 ? s->dims[i] : 1;
     }
 }
@@ -308,13 +334,13 @@ void tni_slot_meta(const tni_slot *s, tn_meta *out) {
 
 static void forget(tni_node *node, tni_slot *slots, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
-        tni_slot *s = &slots[i];
-        if (s->flags & TNI_SLOT_PACKED) {
-            tni_saved_drop(node, s);
-        } else if (s->storage) {
-            tni_storage *storage = s->storage;
-            s->storage = NULL;
-            tni_storage_release(storage);
+        tni_kept *k = slots[i].kept;
+        if (slots[i].flags & TNI_SLOT_PACKED) {
+            tni_saved_drop(node, &slots[i]);
+        } else if (k && k->storage) {
+            tni_storage *s = k->storage;
+            k->storage = NULL;
+            tni_storage_release(s);
         }
     }
 }
@@ -327,7 +353,6 @@ void tni_node_forget(tni_node *n) {
 }
 
 static void extra_free(tni_extra *e) {
-    if (!e) return;
     tni_hooks_free(e->hooks);
     tni_saved_release(e->saved);
     tni_trace_free(e->trace);
@@ -335,13 +360,13 @@ static void extra_free(tni_extra *e) {
 }
 
 static void destroy(tni_node *n) {
-    tni_node_forget(n);
-    extra_free(n->extra);
+    if (!(n->flags & TNI_NODE_CONSUMED)) tni_node_forget(n);
+    if (n->extra) extra_free(n->extra);
     for (uint32_t i = 0; i < n->n_slots; i++) tni_edge_release(&n->slots[i].edge);
-    tni_block_put(n->slices, sizeof *n->slices);
-    tni_block_put(n->more, n->more_bytes);
+    if (n->slices) tni_block_put(n->slices, sizeof *n->slices);
+    if (n->more) tni_block_put(n->more, n->more_bytes);
     tni_block_put(n, n->bytes);
-    atomic_fetch_add_explicit(&destroyed, 1, memory_order_relaxed);
+    tni_count_change(TNI_COUNT_NODES, -1);
 }
 
 void tni_node_retain(tni_node *n) { atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed); }

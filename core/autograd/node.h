@@ -1,13 +1,15 @@
 /* node.h - the inside of a tape node; for core/autograd only.
  *
- * A node is one block: the head, one slot per tensor argument (lists flattened), one value per
- * parameter, then the numbers they point to. Results are learned after the kernel ran: their slots
- * are in the same block when the guess made for them was right, else in a second one.
+ * A node is one block: the head, one slot per tensor argument (lists flattened), what is kept of
+ * them, one value per parameter, then the numbers they point to. Results are learned after the
+ * kernel ran: theirs are in the same block when the guess made for them was right, else in a second
+ * one.
  *
- *   [ head | argument slots | result slots | values | sizes and strides, copied lists ]
+ *   [ head | argument slots | result slots | kept | values | copied lists, sizes and strides ]
  *
  * Invariants: an edge leads to a node with a smaller sequence number, or to a leaf; a kept value
- * holds storage and geometry, never a tensor, so that no node can own what it made.
+ * holds storage and geometry, never a tensor, so that no node can own what it made. Numbers are
+ * taken without locks: one more than the largest of the thread's last and all the edges lead to.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_AUTOGRAD_NODE_H
 #define TENON_AUTOGRAD_NODE_H
@@ -25,12 +27,20 @@ typedef struct tni_edge { /* who gets a gradient; owns what it points to */
     uint32_t kind;
 } tni_edge;
 
+typedef struct tni_kept { /* a value the derivative reads */
+    union {
+        tni_storage *storage; /* owned; NULL = given back */
+        void *packed;         /* of a PACKED slot: what the hooks gave for it, likewise */
+    };
+    int64_t offset;
+    uint32_t version; /* of storage when it was kept */
+} tni_kept;
+
 enum { /* tni_slot.flags */
        TNI_SLOT_ABSENT = 1u << 0,
-       TNI_SLOT_KEPT = 1u << 1,
-       TNI_SLOT_CONTIGUOUS = 1u << 2,
-       TNI_SLOT_WRAPPED = 1u << 3,
-       TNI_SLOT_PACKED = 1u << 4 /* KEPT by the node's saved-tensor hooks */
+       TNI_SLOT_CONTIGUOUS = 1u << 1, /* if kept */
+       TNI_SLOT_WRAPPED = 1u << 2,
+       TNI_SLOT_PACKED = 1u << 3 /* kept by the node's saved-tensor hooks */
 };
 
 typedef struct tni_slot { /* one tensor argument or result */
@@ -40,17 +50,12 @@ typedef struct tni_slot { /* one tensor argument or result */
                             goes out */
         tn_tensor *target; /* of a mutated argument, until tni_tape_finish; not owned */
     };
-    union {
-        tni_storage *storage; /* owned; NULL = not kept, or given back */
-        void *packed;         /* PACKED: what the hooks gave for it, likewise */
-    };
-    const int64_t *dims; /* sizes; if KEPT, strides behind them */
-    int64_t offset;
-    uint32_t version; /* of storage when it was kept */
-    uint32_t flags;
+    tni_kept *kept;      /* NULL = not kept */
+    const int64_t *dims; /* sizes; if kept, strides behind them */
     tn_device device;
     tn_dtype dtype;
-    int32_t rank;
+    int16_t rank;
+    uint16_t flags;
 } tni_slot;
 
 typedef struct tni_region { /* a part of a tensor; part.offset counts from whole's first element */
@@ -100,11 +105,12 @@ struct tni_node {
     tni_extra *extra; /* NULL = none; owned */
     tni_slot *slots;
     tni_slot *results;
-    tn_value *values; /* one per parameter. Tensors: i = first slot, aux = how many */
-    int64_t *dims;
-    uint32_t room_dims;    /* numbers left in the block at dims */
-    uint32_t room_results; /* result slots in the block */
-    tn_rng rng;            /* if TNI_NODE_RNG */
+    tn_value *values;              /* one per parameter. Tensors: i = first slot, aux = how many */
+    tni_kept *kept;                /* free ones of the block, */
+    int64_t *dims;                 /* numbers, */
+    uint32_t room_kept, room_dims; /* and how many of each */
+    uint32_t room_results;         /* result slots in the block */
+    tn_rng rng;                    /* if TNI_NODE_RNG */
     tni_node *next_dying;
     /* Of the backward pass that has claimed it: */
     tni_node *next_claimed;
@@ -121,6 +127,12 @@ void tni_block_put(void *, uint64_t bytes); /* the same bytes; NULL is fine */
 /* op's row whose derivative and names count: its own, or the base's of an in-place twin. */
 static inline const tni_op *tni_node_base(const tni_node *n) {
     return n->op->base ? n->op->base : n->op;
+}
+
+/* n depends on what e leads to: its number must be greater. */
+static inline void tni_node_follow(tni_node *n, const tni_edge *e) {
+    if (e->kind == TNI_EDGE_NODE && e->node->seq >= n->seq)
+        n->seq = tni_tls.node_seq = e->node->seq + 1;
 }
 
 /* A node with edges and kept arguments; refs 1. NULL + error. */

@@ -83,7 +83,7 @@ bool tni_saved_pack(tni_node *n, tni_slot *s, tn_tensor *t) {
     if (!set) return false;
     const quiet q = quiet_begin();
     tn_tensor *plain = tn_detach(t);
-    if (plain) s->packed = set->hooks.pack(set->hooks.user, plain);
+    if (plain) s->kept->packed = set->hooks.pack(set->hooks.user, plain);
     quiet_end(q, NULL);
     if (!tn_error()) s->flags |= TNI_SLOT_PACKED;
     return tn_error() == TN_OK;
@@ -98,7 +98,7 @@ static bool is_what_was_packed(const tn_tensor *t, const tni_slot *s) {
 tn_tensor *tni_saved_unpack(const tni_node *n, const tni_slot *s, const char *name) {
     const tn_saved_hooks *hooks = &n->extra->saved->hooks;
     const quiet q = quiet_begin();
-    tn_tensor *t = hooks->unpack(hooks->user, s->packed);
+    tn_tensor *t = hooks->unpack(hooks->user, s->kept->packed);
     if (!tn_error() && tni_tensor_check(t, "saved-tensor hook", "what unpack returned") &&
         !is_what_was_packed(t, s)) {
         char have[256], want[256];
@@ -115,8 +115,8 @@ tn_tensor *tni_saved_unpack(const tni_node *n, const tni_slot *s, const char *na
 
 void tni_saved_drop(const tni_node *n, tni_slot *s) {
     const tn_saved_hooks *hooks = &n->extra->saved->hooks;
-    void *packed = s->packed;
-    s->flags &= ~(uint32_t)TNI_SLOT_PACKED;
-    s->packed = NULL;
+    void *packed = s->kept->packed;
+    s->flags &= (uint16_t)~TNI_SLOT_PACKED;
+    s->kept->packed = NULL;
     if (hooks->drop) hooks->drop(hooks->user, packed);
 }

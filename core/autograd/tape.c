@@ -110,6 +110,7 @@ static bool add_slices(tni_node *n) {
     n->slices->result = 0;
     tni_edge_release(&n->slots[k].edge);
     n->slots[k].edge = whole;
+    tni_node_follow(n, &whole);
     return true;
 }
 

@@ -53,6 +53,8 @@ const tn_ops *tn_ops_table(void) {
                                  .grad_arg = tni_ctx_grad_arg,
                                  .grad_needs = tni_ctx_grad_needs,
                                  .grad_set = tni_ctx_grad_set,
-                                 .grad_set_list = tni_ctx_grad_set_list};
+                                 .grad_set_list = tni_ctx_grad_set_list,
+                                 .grad_count = tni_ctx_grad_count,
+                                 .grad_meta_at = tni_ctx_grad_meta_at};
     return &table;
 }

@@ -12,15 +12,21 @@
 
 #include "core/dispatch/lex.h"
 
+/* Derivatives ask by name, and names are short: a call of strcmp costs more than the comparison. */
+static inline bool same_name(const char *a, const char *b) {
+    while (*a && *a == *b) a++, b++;
+    return *a == *b;
+}
+
 int tni_schema_param(const tni_schema *s, const char *name) {
     for (uint32_t i = 0; i < s->n_params; i++)
-        if (strcmp(s->params[i].name, name) == 0) return (int)i;
+        if (same_name(s->params[i].name, name)) return (int)i;
     return -1;
 }
 
 int tni_schema_result(const tni_schema *s, const char *name) {
     for (uint32_t i = 0; i < s->n_results; i++)
-        if (strcmp(s->results[i].name, name) == 0) return (int)i;
+        if (same_name(s->results[i].name, name)) return (int)i;
     return -1;
 }
 

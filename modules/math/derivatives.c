@@ -115,23 +115,22 @@ void math_grad_split(tn_grad_ctx *c) {
     tn_plugin_host->free(tn_plugin_self, gs);
 }
 
+/* Each input gets its part of the gradient; only their sizes are needed. */
 void math_grad_cat(tn_grad_ctx *c) {
-    const tn_tensors xs = tn_plugin_ops->grad_saved_list(c, "xs");
-    tn_tensor *g = grad_of(c), **gs = xs.n ? new_list(xs.n) : NULL;
-    tn_meta y;
+    const uint32_t n = tn_plugin_ops->grad_count(c, "xs");
+    tn_tensor *g = grad_of(c), **gs = n ? new_list(n) : NULL;
+    tn_meta y, x;
 
     if (!gs) return;
     int64_t start = 0;
     const int64_t dim = math_meta(g, &y) ? math_from_end(arg(c, "dim").i, y.rank) : 0;
-    for (int64_t i = 0; i < xs.n; i++) {
-        tn_meta x;
+    for (uint32_t i = 0; i < n; i++) {
         gs[i] = NULL;
-        if (!math_meta(xs.ptr[i], &x)) break; /* an error is pending */
+        if (tn_plugin_ops->grad_meta_at(c, "xs", i, &x)) break; /* an error is pending */
         gs[i] = math_narrow(g, dim, start, x.sizes[dim]);
         start += x.sizes[dim];
     }
-    if (tn_plugin_ops->error() == TN_OK)
-        tn_plugin_ops->grad_set_list(c, "xs", (tn_tensors){gs, xs.n});
+    if (tn_plugin_ops->error() == TN_OK) tn_plugin_ops->grad_set_list(c, "xs", (tn_tensors){gs, n});
     tn_plugin_host->free(tn_plugin_self, gs);
 }
 

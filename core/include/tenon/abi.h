@@ -528,6 +528,11 @@ typedef struct tn_ops {
     void (*grad_set)(tn_grad_ctx *, const char *name,
                      tn_tensor *grad); /* engine sums over broadcast dims */
     void (*grad_set_list)(tn_grad_ctx *, const char *name, tn_tensors grads);
+    uint32_t (*grad_count)(
+        tn_grad_ctx *,
+        const char *name); /* tensors of an argument or result: of a list all, absent ones 0 */
+    tn_status (*grad_meta_at)(tn_grad_ctx *, const char *name, uint32_t i,
+                              tn_meta *out); /* of number i of them, kept or not */
 } tn_ops;
 
 /* ---- Entry ----------------------------------------------------------------------------------- */
