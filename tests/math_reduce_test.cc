@@ -194,6 +194,20 @@ TEST_F(Reduce, NormsAndDeviationsHaveGradientZeroWhereTheyAreZero) {
     EXPECT_EQ(first, (Numbers{0, 0, 0}));
 }
 
+TEST_F(Reduce, ScansInPlaceAreRecordedOverWhatTheyOverwrite) {
+    tn_tensor *x = param(from({2, 3})), *y = tn_mul(x, number(2)), *g[1] = {};
+    EXPECT_EQ(tn_cumprod_(y, 0), y) << tn_error_message();
+    EXPECT_EQ(numbers(y), (Numbers{4, 24}));
+    ASSERT_EQ(tn_backward_wrt(tensors({tn_sum(y)}), tensors({x}), {}, nullptr, g), TN_OK)
+        << tn_error_message();
+    EXPECT_EQ(numbers(g[0]), (Numbers{14, 8}));
+    EXPECT_EQ(tn_cumsum_(x, 0), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_GRAD, {"cumsum_", "leaf"}));
+    const int8_t small[] = {100, 100};
+    tn_tensor *wraps = tn_cumsum_(tn_from(small, ints({2}), TN_I8), 0);
+    EXPECT_EQ(numbers(tn_to(wraps, TN_F64)), (Numbers{100, -56}));
+}
+
 // ---- Accuracy and order -----------------------------------------------------------------------
 
 TEST_F(Reduce, VarianceKeepsItsDigitsFarFromZero) {

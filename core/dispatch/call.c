@@ -190,7 +190,9 @@ static bool record_begin(tni_frame *f) {
         f->node = tni_tape_begin(op, f->v.args, op->schema.n_params, f->has_rng ? &f->rng : NULL);
         return f->node != NULL;
     }
-    if (!op->schema.mutates || !writes_history(f)) return true;
+    const bool inner =
+        f->s->kind == TNI_SIG_DECOMPOSE && !op->row.no_grad; /* they record or refuse */
+    if (!op->schema.mutates || inner || !writes_history(f)) return true;
     tn_raise(TN_ERR_GRAD,
              "%s: has no derivative (%s) and would change a tensor that has a history; detach or "
              "clone it first",

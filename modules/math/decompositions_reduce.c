@@ -278,3 +278,26 @@ tn_status math_compose_diff(const tn_value *args, uint32_t n_args, tn_value *out
     }
     return give(outs, x);
 }
+
+/* ---- In place ----------------------------------------------------------------------------- */
+
+/* Twins of rows that are not pointwise: x = op(a copy of x), for derivatives keep what they read. */
+static tn_status in_place(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs) {
+    tn_value inner[4];
+
+    if (n_args > 4) n_args = 4;
+    for (uint32_t i = 1; i < n_args; i++) inner[i] = args[i];
+    inner[0] = tn_value_tensor(tn_clone(math_arg(args, n_args, 0)));
+    return give(outs, tn_copy_(math_arg(args, n_args, 0), math_call(op, inner, n_args)));
+}
+
+#define IN_PLACE(name)                                                                             \
+    tn_status math_compose_##name##_(const tn_value *args, uint32_t n_args, tn_value *outs,        \
+                                     uint32_t n_outs) {                                            \
+        static tn_op_ref op = {#name, 0, 0};                                                       \
+        (void)n_outs;                                                                              \
+        return in_place(&op, args, n_args, outs);                                                  \
+    }
+IN_PLACE(cumsum)
+IN_PLACE(cumprod)
+IN_PLACE(renorm)

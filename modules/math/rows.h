@@ -40,7 +40,8 @@ math_derivative math_grad_sum, math_grad_prod, math_grad_moments, math_grad_std,
     math_grad_cumprod, math_grad_logcumsumexp, math_grad_linear_scan;
 math_decomposition math_compose_mean, math_compose_nanmean, math_compose_var, math_compose_std,
     math_compose_var_mean, math_compose_std_mean, math_compose_norm, math_compose_renorm,
-    math_compose_clip_grad_norm, math_compose_logsumexp, math_compose_sum_to, math_compose_diff;
+    math_compose_clip_grad_norm, math_compose_logsumexp, math_compose_sum_to, math_compose_diff,
+    math_compose_cumsum_, math_compose_cumprod_, math_compose_renorm_;
 math_decomposition math_compose_argsort, math_compose_topk, math_compose_kthvalue,
     math_compose_median, math_compose_median_dim, math_compose_nanmedian,
     math_compose_nanmedian_dim, math_compose_max_dim, math_compose_min_dim, math_compose_unique,
