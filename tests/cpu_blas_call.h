@@ -139,6 +139,17 @@ struct Call {
         supports(&c, &v);
         return v.answer;
     }
+    // For plans without data.
+    tn_status plan_and_run(tn_status (*plan)(tn_call *, tn_plan *),
+                           tn_status (*fn)(const void *, tn_call *)) {
+        tn_call c = make();
+        tn_plan p{};
+        p.size = sizeof p;
+        if (tn_status s = plan(&c, &p)) return s;
+        std::vector<int64_t> space(p.workspace_bytes / 8 + 1);
+        c.workspace = space.data();
+        return fn(nullptr, &c);
+    }
     tn_status plan_and_run() {
         tn_call c = make();
         tn_plan p{};

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/cpu_blas_call.h"
 
+#include <deque>
+
 namespace {
 
 EVERY_SET(CpuBlas);
@@ -264,39 +266,107 @@ TEST_P(CpuBlas, RandomNumbersAreThePhiloxStreamBitForBit) {
         }
 }
 
+// Three parameters, one of them empty, and lists of tensors alike.
+struct Lists {
+    const Sizes counts = {17, 0, 70001};
+    std::vector<std::vector<float>> data;
+    std::deque<Tensor> tensors;
+    std::deque<std::vector<const tn_view *>> views;
+
+    tn_value add(uint64_t seed, bool positive = false) {
+        views.emplace_back();
+        for (const int64_t n : counts) {
+            data.push_back(random_values<float>(n, seed++));
+            for (float &x : data.back()) x = positive ? std::fabs(x) : x;
+        }
+        for (size_t i = data.size() - counts.size(); i < data.size(); i++) {
+            tensors.emplace_back(data[i].data(), Sizes{counts[i % counts.size()]});
+            views.back().push_back(&tensors.back().view);
+        }
+        return list(static_cast<uint32_t>(counts.size()));
+    }
+    tn_value list(uint32_t n) const {
+        tn_value v = tn_value_none();
+        v.tag = TN_TAG_VIEWS, v.aux = n, v.views = views.back().data();
+        return v;
+    }
+};
+
+// x[k][e]: element e of list k's tensors, joined.
+std::vector<std::vector<double>> joined(const Lists &lists) {
+    std::vector<std::vector<double>> out;
+    for (size_t i = 0; i < lists.data.size(); i++) {
+        if (i % lists.counts.size() == 0) out.emplace_back();
+        out.back().insert(out.back().end(), lists.data[i].begin(), lists.data[i].end());
+    }
+    return out;
+}
+
 TEST_P(CpuBlas, SgdUpdatesParametersAndMomentaOfEveryTensor) {
-    for (int64_t n : {1, 17, 70001}) {
-        const size_t N = static_cast<size_t>(n);
-        auto p = random_values<float>(n, 14), g = random_values<float>(n, 15),
-             m = random_values<float>(n, 16);
-        auto p0 = p, m0 = m, q = p;
-        Tensor vp(p.data(), {n}), vg(g.data(), {n}), vm(m.data(), {n}), vq(q.data(), {n});
-        const tn_view *ps[1] = {&vp.view}, *gs[1] = {&vg.view}, *ms[1] = {&vm.view},
-                      *qs[1] = {&vq.view};
-        auto list = [](const tn_view *const *v, uint32_t k) {
-            tn_value x = tn_value_none();
-            x.tag = TN_TAG_VIEWS, x.aux = k, x.views = v;
-            return x;
-        };
+    for (const bool nesterov : {false, true}) {
+        Lists lists;
         Call c;
         c.threads = 2;
-        c.args = {list(ps, 1),   list(gs, 1),   list(ms, 1),
-                  tn_float(0.1), tn_float(0.9), tn_float(0.01)};
+        const double damp = nesterov ? 0 : 0.5;
+        c.args = {lists.add(14),  lists.add(15),     lists.add(16),
+                  tn_float(0.1),  tn_float(0.9),     tn_float(0.01),
+                  tn_float(damp), tn_bool(nesterov), tn_bool(nesterov)};
+        const auto old = joined(lists);
         ASSERT_EQ(c.answer(tni_sgd_supports), TN_YES);
-        ASSERT_EQ(c.run(tni_sgd_run), TN_OK);
-        c.args = {list(qs, 1), list(gs, 1), list(ms, 0), tn_float(0.1), tn_float(0), tn_float(0)};
-        ASSERT_EQ(c.run(tni_sgd_run), TN_OK);
-        c.args[4] = tn_float(0.9);
-        EXPECT_EQ(c.run(tni_sgd_run), TN_ERR_INVALID);
-        for (size_t i = 0; i < N; i++) {
-            const double step = 0.9 * static_cast<double>(m0[i]) + static_cast<double>(g[i]) +
-                                0.01 * static_cast<double>(p0[i]);
-            ASSERT_NEAR(static_cast<double>(m[i]), step, 1e-6);
-            ASSERT_NEAR(static_cast<double>(p[i]), static_cast<double>(p0[i]) - 0.1 * step, 1e-6);
-            ASSERT_NEAR(static_cast<double>(q[i]),
-                        static_cast<double>(p0[i]) - 0.1 * static_cast<double>(g[i]), 1e-6);
+        ASSERT_EQ(c.plan_and_run(tni_optim_plan, tni_sgd_run), TN_OK);
+        const auto now = joined(lists);
+        for (size_t i = 0; i < old[0].size(); i++) {
+            const double d = (nesterov ? -1 : 1) * old[1][i] + 0.01 * old[0][i];
+            const double m = 0.9 * old[2][i] + (1 - damp) * d;
+            ASSERT_NEAR(now[2][i], m, 1e-6) << i;
+            ASSERT_NEAR(now[0][i], old[0][i] - 0.1 * (nesterov ? d + 0.9 * m : m), 1e-6) << i;
+        }
+        c.args[2] = lists.list(0);
+        EXPECT_EQ(c.plan_and_run(tni_optim_plan, tni_sgd_run), TN_ERR_INVALID);
+        c.args[4] = tn_float(0), c.args[6] = tn_float(0), c.args[7] = tn_bool(false);
+        ASSERT_EQ(c.plan_and_run(tni_optim_plan, tni_sgd_run), TN_OK);
+        const auto last = joined(lists);
+        for (size_t i = 0; i < old[0].size(); i++) {
+            const double d = (nesterov ? -1 : 1) * old[1][i] + 0.01 * now[0][i];
+            ASSERT_NEAR(last[0][i], now[0][i] - 0.1 * d, 1e-6) << i;
         }
     }
+}
+
+TEST_P(CpuBlas, AdamAndAdamWUpdateParametersAndStatesOfEveryTensor) {
+    for (const bool decoupled : {false, true})
+        for (const bool amsgrad : {false, true}) {
+            Lists lists;
+            Call c;
+            c.threads = 2;
+            const double lr = 0.1, b1 = 0.9, b2 = 0.99, eps = 1e-8, decay = 0.05, t = 3;
+            c.args = {lists.add(14), lists.add(17), lists.add(20), lists.add(23, true)};
+            c.args.push_back(lists.add(26, true));
+            if (!amsgrad) c.args.back().aux = 0;
+            for (const double x : {lr, t, b1, b2, eps, decay}) c.args.push_back(tn_float(x));
+            c.args.push_back(tn_bool(true));
+            const auto old = joined(lists);
+            ASSERT_EQ(c.answer(tni_adam_supports), TN_YES);
+            ASSERT_EQ(c.plan_and_run(tni_optim_plan, decoupled ? tni_adamw_run : tni_adam_run),
+                      TN_OK);
+            const auto now = joined(lists);
+            for (size_t i = 0; i < old[0].size(); i++) {
+                const double p = old[0][i], d = -old[1][i] + (decoupled ? 0 : decay * p);
+                const double m = b1 * old[2][i] + (1 - b1) * d;
+                const double v = b2 * old[3][i] + (1 - b2) * d * d;
+                const double most = amsgrad ? std::max(v, old[4][i]) : v;
+                const double root = std::sqrt(most / (1 - std::pow(b2, t)));
+                const double step = lr / (1 - std::pow(b1, t)) * m / (root + eps);
+                ASSERT_NEAR(now[2][i], m, 1e-6) << i;
+                ASSERT_NEAR(now[3][i], v, 1e-6) << i;
+                ASSERT_NEAR(now[4][i], amsgrad ? most : old[4][i], 1e-6) << i;
+                ASSERT_NEAR(now[0][i], p * (decoupled ? 1 - lr * decay : 1) - step,
+                            1e-6 * (1 + std::fabs(step)))
+                    << i;
+            }
+            c.args[6] = tn_float(0);
+            EXPECT_EQ(c.plan_and_run(tni_optim_plan, tni_adam_run), TN_ERR_INVALID);
+        }
 }
 
 } // namespace

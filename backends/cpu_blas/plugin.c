@@ -23,6 +23,8 @@
     { SIZES, .op = op_, .dtypes = F, .run = run_ }
 #define ROW_IF(op_, run_, supports_)                                                               \
     { SIZES, .op = op_, .dtypes = F, .run = run_, .supports = supports_ }
+#define OPTIMIZER(op_, run_, supports_)                                                            \
+    { SIZES, .op = op_, .dtypes = F, .plan = tni_optim_plan, .run = run_, .supports = supports_ }
 #define PLANNED(op_)                                                                               \
     {                                                                                              \
         SIZES, .op = op_, .dtypes = F, .supports = tni_gemm_supports, .plan = tni_gemm_plan,       \
@@ -49,7 +51,9 @@ static const tn_kernel kernels[] = {
     ROW_IF("fill_", tni_fill_run, tni_fill_supports),
     ROW_IF("uniform", tni_uniform_run, tni_uniform_supports),
     ROW_IF("dropout", tni_dropout_run, tni_dropout_supports),
-    {SIZES, .op = "sgd_", .n_args = 6, .dtypes = F, .run = tni_sgd_run, .supports = tni_sgd_supports},
+    OPTIMIZER("sgd_", tni_sgd_run, tni_sgd_supports),
+    OPTIMIZER("adam_", tni_adam_run, tni_adam_supports),
+    OPTIMIZER("adamw_", tni_adamw_run, tni_adam_supports),
     PLANNED("gemm"),
     PLANNED("matmul"),
 };

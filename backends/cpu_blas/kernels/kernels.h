@@ -39,9 +39,14 @@ enum {
 #define TNI_PACK_ROWS(m) (((m) + 15) / 16 * 16 + 16)
 #define TNI_PACK_COLS(n) (((n) + 31) / 32 * 32 + 32)
 
-typedef struct tni_sgd {
-    double lr, momentum, decay;
-} tni_sgd;
+typedef struct tni_optim { /* of one step; sign: -1 to maximise */
+    double sign, decay;
+    double lr, momentum, dampening; /* sgd */
+    double beta1, beta2, eps;       /* adam */
+    double rate, scale, shrink; /* lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), of the parameter */
+    bool nesterov;
+} tni_optim;
+typedef void (*tni_optim_fn)(int64_t n, void *const *x, const tni_optim *); /* x: optim.inc */
 
 enum { TNI_SUM, TNI_MAX, TNI_MIN, TNI_REDUCE_COUNT };
 
@@ -72,7 +77,7 @@ typedef struct tni_vec_table {
     void (*layer_norm_bwd[2])(const tni_norm_row *);
     /* dw[j] += grad[j] * (x[j] - mean) * rstd, db[j] += grad[j] for j in [0, n) */
     void (*layer_norm_wb[2])(const tni_norm_row *, double *dw, double *db);
-    void (*sgd[2])(int64_t n, void *p, const void *g, void *m, const tni_sgd *); /* m may be NULL */
+    tni_optim_fn sgd[2], adam[2];
     /* Elements first .. first+n-1 of the stream; first is a multiple of 64. */
     void (*uniform[2])(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
                        double low, double high);
@@ -176,7 +181,11 @@ tn_status tni_uniform_run(const void *, tn_call *);
 void tni_dropout_supports(const tn_call *, tn_verdict *);
 tn_status tni_dropout_run(const void *, tn_call *);
 
+tn_status tni_optim_plan(tn_call *, tn_plan *);
 void tni_sgd_supports(const tn_call *, tn_verdict *);
+void tni_adam_supports(const tn_call *, tn_verdict *);
+tn_status tni_adam_run(const void *, tn_call *);
+tn_status tni_adamw_run(const void *, tn_call *);
 tn_status tni_sgd_run(const void *, tn_call *);
 
 void tni_gemm_supports(const tn_call *, tn_verdict *);

@@ -1,10 +1,23 @@
-/* optim.c - sgd_(params, grads, momenta, lr, momentum, weight_decay): each tensor in one pass.
+/* optim.c - steps of optimizers over lists of tensors, all tensors in one pass: sgd_, adam_, adamw_.
+ *
+ * The lists are cut into pieces of one tensor each, of at most TNI_GRAIN elements, so that many small
+ * parameters are shared out like one large one. Pieces are independent: any number of threads gives
+ * the same bits.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/kernels.h"
 
+#include <math.h>
+
+enum { MOST_LISTS = 5 }; /* parameters, gradients, up to three states */
+
 typedef struct job {
-    const tn_view *p, *g, *m; /* m: NULL without momentum */
-    tni_sgd step;
+    const tn_value *lists;
+    uint32_t n_lists;           /* absent states left out */
+    const int64_t *first_piece; /* of each parameter, and their total: in the workspace */
+    uint32_t n_params;
+    int f64;
+    tni_optim_fn step;
+    tni_optim options;
 } job;
 
 static bool alike(const tn_view *a, const tn_view *b) {
@@ -24,34 +37,117 @@ static bool is_plain(const tn_value *params, const tn_value *list) {
 }
 
 /* Parameters are written: a copy of them would not do. Other layouts, and the texts for lists that
- * do not fit, are the reference's. */
-void tni_sgd_supports(const tn_call *c, tn_verdict *v) {
-    const tn_value *params = &c->args[0], *momenta = &c->args[2];
-    const bool plain = is_plain(params, params) && is_plain(params, &c->args[1]) &&
-                       (momenta->aux == 0 || is_plain(params, momenta));
+ * do not fit, are the reference's. The last list may be empty. */
+static void answer(const tn_call *c, tn_verdict *v, uint32_t n_lists) {
+    const tn_value *params = &c->args[0];
+    bool plain = true;
+    for (uint32_t k = 0; plain && k < n_lists; k++)
+        plain = (k == n_lists - 1 && c->args[k].aux == 0) || is_plain(params, &c->args[k]);
     tni_answer(v, plain ? TN_YES : TN_NO, plain ? TN_REASON_NONE : TN_REASON_LAYOUT);
 }
 
-static void sgd_range(void *arg, int64_t begin, int64_t end) {
-    const job *j = arg;
-    tni_vec->sgd[tni_is_f64(j->p)](end - begin, tni_at(j->p, begin), tni_at(j->g, begin),
-                                   j->m ? tni_at(j->m, begin) : NULL, &j->step);
+void tni_sgd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 3); }
+void tni_adam_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 5); }
+
+tn_status tni_optim_plan(tn_call *c, tn_plan *out) {
+    out->workspace_bytes = ((uint64_t)c->args[0].aux + 1) * sizeof(int64_t);
+    return TN_OK;
 }
+
+/* ---- Pieces ---------------------------------------------------------------------------------- */
+
+static int64_t pieces_of(const tn_view *v) {
+    return (tn_view_numel(v) + TNI_GRAIN - 1) / TNI_GRAIN;
+}
+
+/* The parameter that piece belongs to: the last one that begins at or before it. */
+static uint32_t param_of(const job *j, int64_t piece) {
+    uint32_t low = 0, high = j->n_params;
+    while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        *(j->first_piece[middle] <= piece ? &low : &high) = middle;
+    }
+    return low;
+}
+
+static void step_piece(const job *j, uint32_t param, int64_t begin, int64_t n) {
+    void *x[MOST_LISTS] = {NULL};
+    for (uint32_t k = 0; k < j->n_lists; k++) x[k] = tni_at(j->lists[k].views[param], begin);
+    j->step(n, x, &j->options);
+}
+
+static void pieces_range(void *arg, int64_t begin, int64_t end) {
+    const job *j = arg;
+    for (int64_t piece = begin; piece < end; piece++) {
+        const uint32_t i = param_of(j, piece);
+        const int64_t first = (piece - j->first_piece[i]) * TNI_GRAIN;
+        step_piece(j, i, first, tni_min(TNI_GRAIN, tn_view_numel(j->lists[0].views[i]) - first));
+    }
+}
+
+/* Small models stay on this thread, one call for each parameter. */
+static void step_all(const tn_call *c, job *j, uint32_t n_lists) {
+    int64_t *first = c->workspace, pieces = 0, elements = 0;
+    j->lists = c->args, j->n_params = c->args[0].aux;
+    j->n_lists = c->args[n_lists - 1].aux > 0 ? n_lists : n_lists - 1;
+    for (uint32_t i = 0; i < j->n_params; i++) {
+        const tn_view *p = c->args[0].views[i];
+        first[i] = pieces, pieces += pieces_of(p), elements += tn_view_numel(p);
+    }
+    first[j->n_params] = pieces, j->first_piece = first;
+    if (elements > TNI_GRAIN) {
+        tni_parallel(c, pieces, TNI_GRAIN, pieces_range, j);
+        return;
+    }
+    for (uint32_t i = 0; i < j->n_params; i++)
+        if (first[i + 1] > first[i]) step_piece(j, i, 0, tn_view_numel(c->args[0].views[i]));
+}
+
+static int is_f64_list(const tn_value *list) { return list->aux > 0 && tni_is_f64(list->views[0]); }
+
+static bool flag(const tn_value *v) { return v->tag != TN_TAG_NONE && v->i != 0; }
+
+/* ---- The rows -------------------------------------------------------------------------------- */
 
 tn_status tni_sgd_run(const void *plan, tn_call *c) {
     (void)plan;
-    const tn_value *params = &c->args[0], *grads = &c->args[1], *momenta = &c->args[2];
-    job j = {.step = {.lr = tni_number(&c->args[3], 0),
-                      .momentum = tni_number(&c->args[4], 0),
-                      .decay = tni_number(&c->args[5], 0)}};
-    if (momenta->aux == 0 && j.step.momentum != 0 && params->aux > 0)
+    job j = {.f64 = is_f64_list(&c->args[0]),
+             .options = {.lr = tni_number(&c->args[3], 0),
+                         .momentum = tni_number(&c->args[4], 0),
+                         .decay = tni_number(&c->args[5], 0),
+                         .dampening = tni_number(&c->args[6], 0),
+                         .nesterov = flag(&c->args[7]),
+                         .sign = flag(&c->args[8]) ? -1 : 1}};
+    if (c->args[2].aux == 0 && j.options.momentum != 0 && c->args[0].aux > 0)
         return tn_fail(c, TN_ERR_INVALID,
                        "sgd_: momentum is not 0 but momenta is empty; "
                        "pass one tensor per parameter");
-    for (uint32_t i = 0; i < params->aux; i++) {
-        j.p = params->views[i], j.g = grads->views[i];
-        j.m = i < momenta->aux ? momenta->views[i] : NULL;
-        tni_parallel(c, tn_view_numel(j.p), 1, sgd_range, &j);
-    }
+    j.step = tni_vec->sgd[j.f64];
+    step_all(c, &j, 3);
     return TN_OK;
 }
+
+/* decoupled: AdamW. */
+static tn_status adam(tn_call *c, bool decoupled) {
+    const double lr = tni_number(&c->args[5], 0), step = tni_number(&c->args[6], 0);
+    const double decay = tni_number(&c->args[10], 0);
+    job j = {.f64 = is_f64_list(&c->args[0]),
+             .options = {.beta1 = tni_number(&c->args[7], 0),
+                         .beta2 = tni_number(&c->args[8], 0),
+                         .eps = tni_number(&c->args[9], 0),
+                         .decay = decoupled ? 0 : decay,
+                         .shrink = decoupled ? 1 - lr * decay : 1,
+                         .sign = flag(&c->args[11]) ? -1 : 1}};
+    if (!(step >= 1))
+        return tn_fail(c, TN_ERR_INVALID,
+                       decoupled ? "adamw_: steps are counted from 1"
+                                 : "adam_: steps are counted from 1");
+    j.options.rate = lr / (1 - pow(j.options.beta1, step));
+    j.options.scale = 1 / sqrt(1 - pow(j.options.beta2, step));
+    j.step = tni_vec->adam[j.f64];
+    step_all(c, &j, 5);
+    return TN_OK;
+}
+
+tn_status tni_adam_run(const void *plan, tn_call *c) { return (void)plan, adam(c, false); }
+tn_status tni_adamw_run(const void *plan, tn_call *c) { return (void)plan, adam(c, true); }

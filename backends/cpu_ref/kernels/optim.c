@@ -67,6 +67,9 @@ static tn_status step_all(tn_call *c, const char *op, const char *const *names, 
     return TN_OK;
 }
 
+/* decay * p; a parameter that is infinite stays so without decay */
+static double decayed(double decay, double p) { return decay == 0 ? 0 : decay * p; }
+
 /* ---- sgd_ ------------------------------------------------------------------------------------ */
 
 typedef struct sgd {
@@ -79,7 +82,7 @@ static void sgd_step(const void *options, double (*x)[TNI_BLOCK], int64_t n) {
     const sgd *o = options;
     double *p = x[0], *g = x[1], *m = x[2];
     for (int64_t k = 0; k < n; k++) {
-        const double d = o->sign * g[k] + o->weight_decay * p[k];
+        const double d = o->sign * g[k] + decayed(o->weight_decay, p[k]);
         m[k] = o->momentum == 0 ? d : o->momentum * m[k] + (1 - o->dampening) * d;
         p[k] -= o->lr * (o->nesterov ? d + o->momentum * m[k] : m[k]);
     }
@@ -116,7 +119,7 @@ static void adam_step(const void *options, double (*x)[TNI_BLOCK], int64_t n) {
     const adam *o = options;
     double *p = x[0], *g = x[1], *m = x[2], *v = x[3], *max = x[4];
     for (int64_t k = 0; k < n; k++) {
-        const double d = o->sign * g[k] + o->decay * p[k];
+        const double d = o->sign * g[k] + decayed(o->decay, p[k]);
         m[k] = o->beta1 * m[k] + (1 - o->beta1) * d;
         v[k] = o->beta2 * v[k] + (1 - o->beta2) * d * d;
         if (v[k] > max[k] || v[k] != v[k]) max[k] = v[k];
