@@ -110,4 +110,72 @@ TEST_F(Products, SixteenBitFloatsAddUpWide) {
     EXPECT_EQ(tn_item(tn_matmul(full({1, 4096}, 1, TN_BF16), full({4096, 1}, 1, TN_BF16))), 4096);
 }
 
+// ---- linear and its backward as kernels of their own -------------------------------------------
+
+Numbers noise(size_t n, int seed) {
+    Numbers out;
+    for (size_t i = 0; i < n; i++)
+        out.push_back(std::sin(static_cast<double>(i * 7919 % 10007) + seed));
+    return out;
+}
+
+tn_tensor *noisy(const Shape &sizes, int seed, tn_dtype dtype) {
+    size_t n = 1;
+    for (int64_t s : sizes) n *= static_cast<size_t>(s);
+    return tn_to(tn_from(noise(n, seed).data(), ints(sizes), TN_F64), dtype);
+}
+
+struct Layer { // what a layer gives, in the order y, dw, db
+    std::vector<Numbers> results;
+};
+
+Layer layer(tn_tensor *x, tn_tensor *w, tn_tensor *b, tn_tensor *grad) {
+    const tn_linear_opts opts = {b};
+    tn_tensor *y = tn_linear(x, w, &opts);
+    const tn_linear_bwd_result d = tn_linear_bwd(grad, x);
+    Layer out;
+    for (tn_tensor *t : {y, d.dw, d.db}) out.results.push_back(numbers(tn_to(t, TN_F64)));
+    return out;
+}
+
+TEST_F(Products, LinearAndItsBackwardAreTheSameWithEveryProviderAndThreadCount) {
+    tn_set_deterministic(true); // else OpenBLAS may cut a product by threads
+    const Shape all[] = {{1, 5, 3},     {33, 1, 17}, {3, 300, 260},
+                         {70, 33, 500}, {0, 4, 3},   {4, 0, 3}};
+    for (const Shape &s : all)
+        for (const tn_dtype dtype : {TN_F32, TN_F64}) {
+            SCOPED_TRACE(::testing::PrintToString(s));
+            const int64_t n = s[0], in = s[1], out = s[2];
+            tn_tensor *x = noisy({2, n, in}, 1, dtype), *w = noisy({out, in}, 2, dtype);
+            tn_tensor *b = noisy({out}, 3, dtype), *grad = noisy({2, n, out}, 4, dtype);
+            tn_tensor *turned = tn_transpose(noisy({in, out}, 2, dtype), 0, 1);
+            for (tn_tensor *weight : {w, turned}) {
+                ASSERT_EQ(tn_use_provider("cpu_ref"), TN_OK);
+                const Layer want = layer(x, weight, b, grad);
+                ASSERT_EQ(tn_use_provider("cpu_blas"), TN_OK);
+                ASSERT_EQ(tn_set_threads(1), TN_OK);
+                const Layer have = layer(x, weight, b, grad);
+                ASSERT_EQ(tn_set_threads(7), TN_OK);
+                EXPECT_EQ(layer(x, weight, b, grad).results, have.results);
+                const double tolerance =
+                    (tn_dtype_is(dtype, TN_F64) ? 1e-15 : 1e-6) * static_cast<double>(n + in + 4);
+                for (size_t k = 0; k < want.results.size(); k++) {
+                    ASSERT_EQ(have.results[k].size(), want.results[k].size());
+                    for (size_t i = 0; i < want.results[k].size(); i++)
+                        ASSERT_NEAR(have.results[k][i], want.results[k][i], tolerance) << k;
+                }
+            }
+        }
+    tn_set_deterministic(false);
+    tn_use_provider(nullptr);
+}
+
+TEST_F(Products, ALayerIsOneKernelForwardAndOneForItsParameters) {
+    tn_tensor *x = full({4, 3}, 1, TN_F32);
+    EXPECT_EQ(std::string(tn_op_providers("linear", "cpu")), "cpu_blas");
+    EXPECT_EQ(std::string(tn_op_providers("linear_bwd", "cpu")), "cpu_blas");
+    ASSERT_NE(tn_linear(x, full({5, 3}, 1, TN_F32), nullptr), nullptr);
+    EXPECT_STREQ(tn_last_provider(), "cpu_blas");
+}
+
 } // namespace

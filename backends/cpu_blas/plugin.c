@@ -56,6 +56,10 @@ static const tn_kernel kernels[] = {
     OPTIMIZER("adamw_", tni_adamw_run, tni_adam_supports),
     PLANNED("gemm"),
     PLANNED("matmul"),
+    {SIZES, .op = "linear", .dtypes = F, .supports = tni_linear_supports, .plan = tni_linear_plan,
+     .run = tni_linear_run, .drop = tni_linear_drop},
+    {SIZES, .op = "linear_bwd", .dtypes = F, .supports = tni_linear_bwd_supports,
+     .plan = tni_linear_bwd_plan, .run = tni_linear_bwd_run, .drop = tni_linear_drop},
 };
 /* clang-format on */
 
