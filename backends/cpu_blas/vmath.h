@@ -34,6 +34,24 @@ AI FN(V) FN(root)(FN(V) x) { return _mm_sqrt_ps(x); }
 #endif
 #endif
 
+/* x between low and high; NaN stays: what the instructions return of a NaN is their second operand. */
+AI FN(V) FN(clip)(FN(V) x, T low, T high) {
+    const FN(V) l = FN(splat)(low), h = FN(splat)(high);
+#if TNI_VECTOR_BYTES == 64 && WIDE
+    return _mm512_min_pd(h, _mm512_max_pd(l, x));
+#elif TNI_VECTOR_BYTES == 64
+    return _mm512_min_ps(h, _mm512_max_ps(l, x));
+#elif TNI_VECTOR_BYTES == 32 && WIDE
+    return _mm256_min_pd(h, _mm256_max_pd(l, x));
+#elif TNI_VECTOR_BYTES == 32
+    return _mm256_min_ps(h, _mm256_max_ps(l, x));
+#elif WIDE
+    return _mm_min_pd(h, _mm_max_pd(l, x));
+#else
+    return _mm_min_ps(h, _mm_max_ps(l, x));
+#endif
+}
+
 /* |y| with the sign of x */
 AI FN(V) FN(signed_like)(FN(V) y, FN(V) x) {
     const FN(U) sign = (FN(U))FN(splat)((T)-0.0);
@@ -136,6 +154,23 @@ AI V_f64 vexp_f64(V_f64 x) { return each_f64(x, libm_exp_f64); }
 AI V_f64 vlog_f64(V_f64 x) { return each_f64(x, libm_log_f64); }
 AI V_f64 vtanh_f64(V_f64 x) { return each_f64(x, libm_tanh_f64); }
 #else
+/* n / (d + lost), lost being less than d's last bit, 1 <= d < 2^60: to little more than the last
+ * rounding. */
+AI V_f32 ratio_f32(V_f32 n, V_f32 d, V_f32 lost) {
+#if TNI_VECTOR_BYTES == 16
+    const V_f32 q = n / d;
+    return q - q * lost / d;
+#else
+#if TNI_VECTOR_BYTES == 64
+    const V_f32 r = _mm512_rcp14_ps(d); /* the step below squares its error */
+#else
+    const V_f32 r = 1.0f / d;
+#endif
+    const V_f32 q = n * r;
+    return fma_f32(fma_f32(-q, lost, fma_f32(-d, q, n)), r, q);
+#endif
+}
+
 /* x * 2^k for k in [-151, 129], rounded once */
 AI V_f32 scale_f32(V_f32 x, V_f32 k_float, M_f32 k) {
 #if TNI_VECTOR_BYTES == 64
@@ -148,35 +183,45 @@ AI V_f32 scale_f32(V_f32 x, V_f32 k_float, M_f32 k) {
 #endif
 }
 
-/* x = k ln 2 + r, |r| <= ln 2 / 2; e^x = 2^k e^r. sharp: what rounding r and 1 + r loses is added
- * again, which leaves little more than the last rounding (0.6 instead of 1 ulp). */
-AI V_f32 exponential_f32(V_f32 x, bool sharp) {
-    const V_f32 magic = splat_f32(0x1.8p23f); /* adding it rounds to an integer in the low bits */
-    x = pick_f32(x < -104.0f, splat_f32(-104.0f), x);
-    x = pick_f32(x > 89.0f, splat_f32(89.0f), x);
-    const V_f32 shifted = fma_f32(x, splat_f32(1.44269504088896341f), magic);
-    const V_f32 k_float = shifted - magic;
-    const M_f32 k = (M_f32)((U_f32)shifted - (U_f32)magic);
-    const V_f32 near = fma_f32(k_float, splat_f32(-0.693359375f), x); /* exact */
-    const V_f32 r = fma_f32(k_float, splat_f32(2.12194440e-4f), near);
-    V_f32 p = splat_f32(1.9875691500e-4f);
-    p = fma_f32(p, r, splat_f32(1.3981999507e-3f));
-    p = fma_f32(p, r, splat_f32(8.3334519073e-3f));
-    p = fma_f32(p, r, splat_f32(4.1665795894e-2f));
-    p = fma_f32(p, r, splat_f32(1.6666665459e-1f));
-    p = fma_f32(p, r, splat_f32(5.0000001201e-1f));
-    if (sharp) {
-        const V_f32 one_r = r + 1.0f;
-        const V_f32 r_lost = fma_f32(k_float, splat_f32(2.12194440e-4f), near - r);
-        const V_f32 lost = (r - (one_r - 1.0f)) + r_lost;
-        p = fma_f32(p, r * r, lost) + one_r;
-    } else {
-        p = fma_f32(p, r * r, r) + 1.0f;
-    }
-    return scale_f32(p, k_float, k);
+/* (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2, in Estrin's order: what bounds these functions is the
+ * length of the chain. */
+AI V_f32 expm1_rest_f32(V_f32 r) {
+    const V_f32 z = r * r;
+    const V_f32 high = fma_f32(splat_f32(1.9875691500e-4f), r, splat_f32(1.3981999507e-3f));
+    const V_f32 mid = fma_f32(splat_f32(8.3334519073e-3f), r, splat_f32(4.1665795894e-2f));
+    const V_f32 low = fma_f32(splat_f32(1.6666665459e-1f), r, splat_f32(5.0000001201e-1f));
+    return fma_f32(fma_f32(high, z, mid), z, low);
 }
 
-AI V_f32 vexp_f32(V_f32 x) { return exponential_f32(x, false); }
+typedef struct power { /* p 2^k */
+    V_f32 p, k_float;
+    M_f32 k;
+} power;
+
+/* e^r 2^k, |r| <= ln 2 / 2. sharp: r + lost is meant, and what rounding 1 + r loses is added again,
+ * which leaves little more than the last rounding (0.6 instead of 1 ulp). */
+AI power power_f32(V_f32 shifted, V_f32 r, V_f32 lost, bool sharp) {
+    const V_f32 magic = splat_f32(0x1.8p23f);
+    V_f32 p = expm1_rest_f32(r);
+    const V_f32 one_r = r + 1.0f;
+    if (sharp) p = fma_f32(p, r * r, (r - (one_r - 1.0f)) + lost) + one_r;
+    else p = fma_f32(p, r * r, r) + 1.0f;
+    return (power){p, shifted - magic, (M_f32)((U_f32)shifted - (U_f32)magic)};
+}
+
+/* x = k ln 2 + r */
+AI power exponential_f32(V_f32 x) {
+    const V_f32 magic = splat_f32(0x1.8p23f); /* adding it rounds to an integer in the low bits */
+    const V_f32 shifted = fma_f32(x, splat_f32(1.44269504088896341f), magic), k = shifted - magic;
+    const V_f32 near = fma_f32(k, splat_f32(-0.693359375f), x); /* exact */
+    const V_f32 r = fma_f32(k, splat_f32(2.12194440e-4f), near);
+    return power_f32(shifted, r, r, false);
+}
+
+AI V_f32 vexp_f32(V_f32 x) {
+    const power e = exponential_f32(clip_f32(x, -104.0f, 89.0f));
+    return scale_f32(e.p, e.k_float, e.k);
+}
 
 /* x = 2^k m, m in [sqrt(1/2), sqrt(2)); log x = k ln 2 + log(1 + f), f = m - 1 */
 AI V_f32 vlog_f32(V_f32 x) {
@@ -204,30 +249,30 @@ AI V_f32 vlog_f32(V_f32 x) {
     return pick_f32((x < 0.0f) | (x != x), splat_f32((float)NAN), p);
 }
 
-/* Small arguments by a polynomial, the others as 1 - 2 / (e^2|x| + 1). */
+/* With E = e^2|x| - 1, which does not cancel: E / (E + 2). 2^k (1 + p) = e^2|x|. */
 AI V_f32 vtanh_f32(V_f32 x) {
-    const V_f32 a = absolute_f32(x), z = a * a;
-    V_f32 p = splat_f32(-5.70498872745e-3f);
-    p = fma_f32(p, z, splat_f32(2.06390887954e-2f));
-    p = fma_f32(p, z, splat_f32(-5.37397155531e-2f));
-    p = fma_f32(p, z, splat_f32(1.33314422036e-1f));
-    p = fma_f32(p, z, splat_f32(-3.33332819422e-1f));
-    p = fma_f32(p * z, a, a);
-    const V_f32 far = 1.0f - 2.0f / (vexp_f32(a + a) + 1.0f);
-    const U_f32 sign = (U_f32)x & 0x80000000u;
-    return (V_f32)((U_f32)pick_f32(a < 0.625f, p, far) | sign);
+    const V_f32 a = clip_f32(absolute_f32(x), 0, 9.02f), magic = splat_f32(0x1.8p23f);
+    const V_f32 shifted = fma_f32(a, splat_f32(2 * 1.44269504088896341f), magic);
+    const V_f32 k = shifted - magic;
+    const V_f32 near = fma_f32(k, splat_f32(-0.693359375f / 2), a); /* exact */
+    const V_f32 half = fma_f32(k, splat_f32(2.12194440e-4f / 2), near), r = half + half;
+    V_f32 p = expm1_rest_f32(r);
+    p = fma_f32(p, r * r, r);
+    const V_f32 scale = (V_f32)(((U_f32)shifted + 127) << 23);
+    const V_f32 e = fma_f32(scale, p, scale - 1.0f);
+    const V_f32 d = e + 2.0f;
+    return signed_like_f32(ratio_f32(e, d, e - (d - 2.0f)), x);
 }
 #endif
 
 #if WIDE
-AI V_f64 exponential_f64(V_f64 x, bool sharp) { return (void)sharp, vexp_f64(x); }
-#endif
-
-/* With e = exp(-|x|), which cannot overflow: q = n / (1 + e), n = 1, or e for negative x. What
- * rounding 1 + e loses is taken off q again; 1 / (1 + e) is q or, for negative x, 1 - q. */
-AI FN(V) FN(vsigmoid)(FN(V) x) {
-    const FN(M) negative = x < (T)0;
-    const FN(V) e = FN(exponential)(-FN(absolute)(x), true), d = e + (T)1;
-    const FN(V) q = FN(pick)(negative, e, FN(splat)(1)) / d, lost = e - (d - (T)1);
-    return FN(fma)(-q * lost, FN(pick)(negative, (T)1 - q, q), q);
+AI V_f64 vsigmoid_f64(V_f64 x) {
+    const V_f64 e = vexp_f64(-absolute_f64(x));
+    return pick_f64(x < 0, e, splat_f64(1)) / (e + 1.0);
 }
+#else
+AI V_f32 vsigmoid_f32(V_f32 x) { /* with e = exp(-|x|), which cannot overflow */
+    const V_f32 e = vexp_f32(-absolute_f32(x)), d = e + 1.0f;
+    return ratio_f32(pick_f32(x < 0, e, splat_f32(1)), d, e - (d - 1.0f));
+}
+#endif

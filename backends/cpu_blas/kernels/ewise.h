@@ -40,7 +40,10 @@ enum { TNI_I32, TNI_I64, TNI_F32, TNI_F64, TNI_LANE_TYPES };
     FLOAT(hardswish, V1, "") FLOAT(softsign, V1, "") FLOAT(tanhshrink, V1, "")                     \
     FLOAT(logsigmoid, V1, "") FLOAT(gelu, V1, "t") FLOAT(elu, V1, "#") FLOAT(celu, V1, "#")        \
     FLOAT(leaky_relu, V1, "#") FLOAT(softplus, V1, "##") FLOAT(hardshrink, V1, "#")                \
-    FLOAT(softshrink, V1, "#")
+    FLOAT(softshrink, V1, "#") FLOAT(sigmoid_bwd, V2, "") FLOAT(tanh_bwd, V2, "")                  \
+    FLOAT(silu_bwd, V2, "") FLOAT(mish_bwd, V2, "") FLOAT(hardswish_bwd, V2, "")                   \
+    FLOAT(gelu_bwd, V2, "t") FLOAT(elu_bwd, V2, "#") FLOAT(leaky_relu_bwd, V2, "#")                \
+    FLOAT(threshold_bwd, V2, "#") FLOAT(hardtanh_bwd, V2, "##") FLOAT(softplus_bwd, V2, "##")
 /* clang-format on */
 
 #define TNI_EWISE_ENUM(op, kind, attributes) TNI_EW_##op,
