@@ -118,7 +118,7 @@ static tn_status median_of_all(const tn_value *args, uint32_t n_args, tn_value *
                                bool ignore_nan) {
     tn_tensor *line = math_reshape(math_arg(args, n_args, 0), (int64_t[]){-1}, 1);
     const tn_value inner[] = {tn_value_tensor(line), tn_int(0), tn_bool(false)};
-    tn_value pair[2];
+    tn_value pair[2] = {tn_value_none(), tn_value_none()};
     const tn_status status = median(inner, 3, pair, ignore_nan);
 
     outs[0] = pair[0];
