@@ -58,6 +58,8 @@ static const tn_kernel kernels[] = {
     PLANNED("matmul"),
     {SIZES, .op = "linear", .dtypes = F, .supports = tni_linear_supports, .plan = tni_linear_plan,
      .run = tni_linear_run, .drop = tni_linear_drop},
+    {SIZES, .op = "addmm", .dtypes = F, .supports = tni_addmm_supports, .plan = tni_addmm_plan,
+     .run = tni_addmm_run, .drop = tni_linear_drop},
     {SIZES, .op = "linear_bwd", .dtypes = F, .supports = tni_linear_bwd_supports,
      .plan = tni_linear_bwd_plan, .run = tni_linear_bwd_run, .drop = tni_linear_drop},
 };

@@ -4,8 +4,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/losses.h"
 
-#include <math.h>
-
 static tn_tensor *plus(tn_tensor *x, double number) { return tn_add(x, math_number(number)); }
 static tn_tensor *times(tn_tensor *x, double number) { return tn_mul(x, math_number(number)); }
 static tn_tensor *square(tn_tensor *x) { return tn_mul(x, x); }
@@ -244,25 +242,16 @@ tn_status math_compose_soft_margin_loss(const tn_value *args, uint32_t n_args, t
 
 /* ---- Distances, all over the last dim ----------------------------------------------------- */
 
-static tn_tensor *sum_last(tn_tensor *x, bool keepdim) {
+static tn_tensor *sum_last(tn_tensor *x) {
     const int64_t last = -1;
-    return tn_sum_dim(x, (tn_ints){&last, 1}, &(tn_sum_dim_opts){.keepdim = keepdim});
-}
-
-/* (sum of |x|^p)^(1/p); exponents in x's own dtype, so that the derivative keeps its precision */
-static tn_tensor *norm_last(tn_tensor *x, double p, bool keepdim) {
-    const int64_t last = -1;
-
-    if (p == 0) return sum_last(square(tn_sign(x)), keepdim);
-    if (p == 1) return sum_last(tn_abs(x), keepdim);
-    if (p == 2) return tn_sqrt(sum_last(square(x), keepdim));
-    if (isinf(p)) return tn_amax(tn_abs(x), &(tn_amax_opts){{&last, 1}, keepdim});
-    tn_tensor *sum = sum_last(tn_pow(tn_abs(x), tn_full_like(x, tn_float(p))), keepdim);
-    return tn_pow(sum, tn_full_like(sum, tn_float(1 / p)));
+    return tn_sum_dim(x, (tn_ints){&last, 1}, NULL);
 }
 
 static tn_tensor *distance(tn_tensor *a, tn_tensor *b, double p, double eps, bool keepdim) {
-    return norm_last(plus(tn_sub(a, b), eps), p, keepdim);
+    static tn_op_ref norm = {"norm", 0, 0};
+    const int64_t last = -1;
+    return MATH_CALL(&norm, tn_value_tensor(plus(tn_sub(a, b), eps)), tn_float(p),
+                     tn_value_ints((tn_ints){&last, 1}), tn_bool(keepdim));
 }
 
 tn_status math_compose_pairwise_distance(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -321,9 +310,9 @@ tn_status math_compose_cosine_embedding_loss(const tn_value *args, uint32_t n_ar
 
     (void)n_outs;
     if (!broadcast(&a, &b)) return pending();
-    tn_tensor *aa = plus(sum_last(square(a), false), 1e-12);
-    tn_tensor *bb = plus(sum_last(square(b), false), 1e-12);
-    tn_tensor *cos = tn_div(sum_last(tn_mul(a, b), false), tn_sqrt(tn_mul(aa, bb)));
+    tn_tensor *aa = plus(sum_last(square(a)), 1e-12);
+    tn_tensor *bb = plus(sum_last(square(b)), 1e-12);
+    tn_tensor *cos = tn_div(sum_last(tn_mul(a, b)), tn_sqrt(tn_mul(aa, bb)));
     tn_tensor *apart = positive_part(plus(cos, -args[3].f));
     tn_tensor *loss =
         tn_where(tn_gt(target, zero), one_minus(cos), tn_where(tn_lt(target, zero), apart, zero));

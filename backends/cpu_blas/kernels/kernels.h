@@ -196,9 +196,12 @@ void tni_gemm_drop(void *);
 void tni_linear_supports(const tn_call *, tn_verdict *);
 tn_status tni_linear_plan(tn_call *, tn_plan *);
 tn_status tni_linear_run(const void *, tn_call *);
+void tni_addmm_supports(const tn_call *, tn_verdict *);
+tn_status tni_addmm_plan(tn_call *, tn_plan *);
+tn_status tni_addmm_run(const void *, tn_call *);
 void tni_linear_bwd_supports(const tn_call *, tn_verdict *);
 tn_status tni_linear_bwd_plan(tn_call *, tn_plan *);
 tn_status tni_linear_bwd_run(const void *, tn_call *);
-void tni_linear_drop(void *); /* of both */
+void tni_linear_drop(void *); /* of all three */
 
 #endif

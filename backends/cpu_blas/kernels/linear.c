@@ -1,5 +1,5 @@
-/* linear.c - linear(x[*,I], w[O,I], b[O]?) and linear_bwd(grad[*,O], x[*,I]): a matrix product, and
- * the sums or additions of rows that go with it, in one call.
+/* linear.c - linear(x[*,I], w[O,I], b[O]?), linear_bwd(grad[*,O], x[*,I]) and the plain addmm(c, a, b):
+ * a matrix product, and the sums or additions of rows that go with it, in one call.
  *
  * The product is gemm.c's: it gets a call of its own, with all leading dims as rows.
  * Invariant: the same bits for any number of threads wherever the product has them.
@@ -63,6 +63,13 @@ static void linear_product(const tn_call *c, inner *in) {
     transpose(&in->b), connect(c, in);
 }
 
+/* y = a times b */
+static void addmm_product(const tn_call *c, inner *in) {
+    matrix_of(tni_arg(c, 1), &in->a), matrix_of(tni_arg(c, 2), &in->b);
+    matrix_of(tni_out(c, 0), &in->y);
+    connect(c, in);
+}
+
 /* dw = grad transposed times x */
 static void linear_bwd_product(const tn_call *c, inner *in) {
     matrix_of(tni_arg(c, 0), &in->a), matrix_of(tni_arg(c, 1), &in->b);
@@ -116,31 +123,67 @@ void tni_linear_drop(void *data) {
     tn_plugin_host->free(tn_plugin_self, p);
 }
 
-typedef struct bias {
+typedef struct addition { /* of rows to rows of y */
     const tn_view *y;
-    const void *b;
-    int64_t cols;
+    const char *rows;
+    int64_t cols, step; /* step: bytes from one of the rows to the next; 0: it is always the same */
     tni_ewise_fn add;
-} bias;
+} addition;
 
-static void add_bias(void *arg, int64_t begin, int64_t end) {
-    const bias *j = arg;
+static void add_rows(void *arg, int64_t begin, int64_t end) {
+    const addition *j = arg;
     for (int64_t r = begin; r < end; r++) {
         void *row = tni_at(j->y, r * j->cols);
-        j->add(j->cols, row, (const void *const[]){row, j->b}, 0, &tni_no_attrs);
+        j->add(j->cols, row, (const void *const[]){row, j->rows + r * j->step}, 0, &tni_no_attrs);
     }
 }
 
+/* The product, and `added` to it: as large, or one row. */
+static tn_status run_and_add(const plan *p, const tn_call *c, inner *in, const tn_view *added) {
+    const int64_t rows = in->y.sizes[0], cols = in->y.sizes[1];
+    const tn_status status = tni_gemm_run(p->product.data, &in->call);
+    if (status != TN_OK || !added || cols == 0) return status;
+    addition j = {.y = tni_out(c, 0), .rows = added->data, .cols = cols};
+    j.add = tni_vec->ewise->fn[TNI_EW_add][tni_lane_type(j.y->dtype)];
+    if (tn_view_numel(added) == rows * cols) j.step = cols * (added->dtype.bits / 8);
+    tni_parallel(c, rows, cols, add_rows, &j);
+    return TN_OK;
+}
+
 tn_status tni_linear_run(const void *data, tn_call *c) {
-    const plan *p = data;
     inner in;
     linear_product(c, &in);
-    const tn_status status = tni_gemm_run(p->product.data, &in.call);
-    if (status != TN_OK || c->args[2].tag != TN_TAG_VIEW || in.y.sizes[1] == 0) return status;
-    bias j = {.y = tni_out(c, 0), .b = tni_arg(c, 2)->data, .cols = in.y.sizes[1]};
-    j.add = tni_vec->ewise->fn[TNI_EW_add][tni_lane_type(j.y->dtype)];
-    tni_parallel(c, in.y.sizes[0], j.cols, add_bias, &j);
-    return TN_OK;
+    return run_and_add(data, c, &in, c->args[2].tag == TN_TAG_VIEW ? tni_arg(c, 2) : NULL);
+}
+
+/* ---- addmm, with alpha and beta 1 ------------------------------------------------------------ */
+
+/* c is a row or as large as the result; otherwise it is for the decomposition to say. */
+void tni_addmm_supports(const tn_call *c, tn_verdict *v) {
+    const tn_view *added = tni_arg(c, 0);
+    inner in;
+    addmm_product(c, &in);
+    const int64_t numel = tn_view_numel(added), cols = in.y.sizes[1];
+    const bool fits = numel == in.y.sizes[0] * cols ||
+                      (numel == cols && added->rank > 0 && added->sizes[added->rank - 1] == cols);
+    if (!fits || tni_number(&c->args[3], 1) != 1 || tni_number(&c->args[4], 1) != 1)
+        tni_answer(v, TN_NO, TN_REASON_ATTRIBUTE);
+    else if (!tni_is_contiguous(added))
+        tni_answer(v, TN_YES_IF, TN_REASON_NONE);
+    else
+        tni_gemm_supports(&in.call, v);
+}
+
+tn_status tni_addmm_plan(tn_call *c, tn_plan *out) {
+    inner in;
+    addmm_product(c, &in);
+    return plan_product(c, &in, 0, out);
+}
+
+tn_status tni_addmm_run(const void *data, tn_call *c) {
+    inner in;
+    addmm_product(c, &in);
+    return run_and_add(data, c, &in, tni_arg(c, 0));
 }
 
 /* ---- linear_bwd ------------------------------------------------------------------------------ */
