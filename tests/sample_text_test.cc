@@ -41,14 +41,16 @@ TEST_F(SampleText, CountsSamplesAndEndsWithNotFound) {
 
 TEST_F(SampleText, ReadsHowTensorsAreFilled) {
     load("f(Tensor a, Tensor<i64> b, Tensor<bool> c, Tensor<T>[] d) -> Tensor y");
-    ASSERT_EQ(parse("a[2]>0 b[3]<5 c[1]? d[[2,3],[],[4]]>0"), TN_OK) << why;
+    ASSERT_EQ(parse("a[2]>0 b[3]<5 c[1]? d[[2,3],[],[4]]:-0.5..2"), TN_OK) << why;
     EXPECT_EQ(sample.tensors[0].fill, TNI_FILL_POSITIVE);
     EXPECT_EQ(sample.tensors[1].fill, TNI_FILL_BELOW);
     EXPECT_EQ(sample.tensors[1].below, 5);
     EXPECT_EQ(sample.tensors[2].fill, TNI_FILL_BOOL);
     EXPECT_EQ(sample.count[3], 3u);
     EXPECT_EQ(sample.tensors[4].rank, 0u);
-    EXPECT_EQ(sample.tensors[5].fill, TNI_FILL_POSITIVE);
+    EXPECT_EQ(sample.tensors[5].fill, TNI_FILL_RANGE);
+    EXPECT_EQ(sample.tensors[5].low, -0.5);
+    EXPECT_EQ(sample.tensors[5].high, 2.0);
 }
 
 TEST_F(SampleText, ReadsPlainValuesAndDefaults) {
@@ -86,6 +88,9 @@ TEST_F(SampleText, NamesWhatDoesNotFit) {
         {"w[1]?", "column 5: expected numbers, because w is not Tensor<bool>, found '?'"},
         {"x[1]<0", "column 6: expected a limit of at least 1, found '0'"},
         {"x[1]>1", "column 6: expected 0, found '1'"},
+        {"x[1]:1", "column 7: expected '..', found the end"},
+        {"x[1]:2..1", "column 6: expected a range low..high within -1e6..1e6, found '2'"},
+        {"x[1]:0..1e9", "column 6: expected a range low..high within -1e6..1e6, found '0'"},
     };
     for (const auto &c : cases) {
         EXPECT_EQ(parse(c.text), TN_ERR_FORMAT) << c.text;

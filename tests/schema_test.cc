@@ -144,7 +144,7 @@ TEST(Schema, RefusesWhatIsInconsistent) {
         {"f(int[] a=[1,2,3,4,5,6,7,8,9]) -> ()", "at most 8 numbers"},
         {"f(bool[] a) -> ()", "no '[' after bool"},
         {"f(float[2] a) -> ()", "only int[]"},
-        {"f(Tensor<X> a) -> ()", "T, N, F, I or a dtype"},
+        {"f(Tensor<X> a) -> ()", "T, N, F, I, B or a dtype"},
         {"f(Tensor<T a) -> ()", "expected '>'"},
         {"f(Tensor(A) a) -> ()", "alias letter"},
         {"f(Tensor(a!) x, Tensor(a) y) -> ()", "expected a new alias letter, found 'a' of x again"},
@@ -196,7 +196,7 @@ TEST(Schema, SurvivesAnyBytes) {
                                  "values, Tensor<i64> indices)",
                                  "f(Tensor<F>(a!)[] p, float? min=1.5e-3, str s=\"a\", int[2] "
                                  "k=[1,2]) -> (Tensor y, saved Tensor m, reserve r)"};
-    const char alphabet[] = "()<>[]?~!=,.-\"ab1e TNFI\x80\n";
+    const char alphabet[] = "()<>[]?~!=,.-\"ab1e TNFIB\x80\n";
     std::mt19937 random(1);
     int accepted = 0;
     for (int round = 0; round < 200000; round++) {

@@ -106,7 +106,8 @@ bool tni_chain_ask(tni_resolution *r) {
     uint64_t n = tni_registry_providers(r->s->op, r->v->device.kind, chain, TNI_CHAIN_ROOM);
     /* Who pins a provider means its kernels, inside the decomposition too, not a rival's. */
     const int32_t pin = tni_state_get()->pin;
-    const bool can_compose = r->s->op->row.decompose && !r->s->op->schema.mutates;
+    const bool can_compose =
+        r->s->op->row.decompose && (r->s->op->inplace || !r->s->op->schema.mutates);
     if (pin >= 0 && can_compose && (n == 0 || chain[0]->plugin_index != pin)) return false;
     for (uint64_t i = 0; i < n; i++) {
         r->image.call.user = chain[i]->row.user;

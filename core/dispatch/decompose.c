@@ -1,7 +1,7 @@
 /* decompose.c - a call that no kernel takes, or none may: the op in terms of others.
  *
  * Invariant: a decomposition sees what a kernel would see: tensors in the dtype the call computes
- * in, arguments as the contract normalised them.
+ * in, arguments as the contract normalised them. An in-place twin is written when all else is done.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
@@ -68,6 +68,14 @@ static tn_status decomposed_failed(const tni_frame *f) {
     return tn_raise(code, "%s", text);
 }
 
+/* A twin's target gets what the decomposition of its base gave. */
+static tn_status decomposed_write(const tni_frame *f, tn_value *outs) {
+    static tn_op_ref copy = {"copy_", 0, 0};
+    if (!f->v.op->inplace) return TN_OK;
+    const tn_value args[2] = {tn_value_tensor(f->v.operands[0]), outs[0]};
+    return tn_op_call(&copy, args, 2, outs, 1);
+}
+
 /* Below an op with a derivative, or with the reason why it has none, nothing is recorded; below others
  * the inner ops are. */
 tn_status tni_call_decomposed(tni_frame *f) {
@@ -82,6 +90,7 @@ tn_status tni_call_decomposed(tni_frame *f) {
     if (status == TN_OK) status = tn_error();
     if (status != TN_OK && tn_error() == TN_OK)
         tn_raise(status, "%s: its decomposition failed and gave no reason", op->schema.name);
+    if (status == TN_OK) status = decomposed_write(f, outs);
     tn_set_grad_enabled(grad);
     if (status == TN_OK) status = decomposed_take(f, outs, op->schema.n_results);
     tn_scope_pop(scope);

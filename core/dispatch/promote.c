@@ -65,8 +65,11 @@ static tn_dtype tiers_result(const tiers *t) {
 static bool admit(char variable, tn_dtype *d, const char **wanted) {
     int c = category(*d);
     if (variable == 'F' && c != FLOATING) *d = TN_F32;
-    *wanted = variable == 'N' ? "integers and floats" : "integers";
-    return !((variable == 'N' && c == BOOLEAN) || (variable == 'I' && c != INTEGER));
+    *wanted = variable == 'N'   ? "integers and floats"
+              : variable == 'B' ? "booleans and integers"
+                                : "integers";
+    return !((variable == 'N' && c == BOOLEAN) || (variable == 'I' && c != INTEGER) ||
+             (variable == 'B' && c == FLOATING));
 }
 
 /* An in-place op computes in its target's dtype, which must be able to hold the result. */

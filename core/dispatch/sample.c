@@ -2,12 +2,13 @@
  *
  * Owns the values samples are filled with. Invariants: the same (op, sample, dtype, seed) gives the
  * same bits on every machine; floats of one sample keep away from 0 (magnitude in [0.2,2], or
- * [0.5,2] where >0 is asked, [0.125,0.875] where >0<1) and from each other (by 0.9/n for n elements in all), so that no kink
+ * [0.5,2] where >0 is asked; unless a range is) and from each other (by 0.9/n for n elements in all), so that no kink
  * lies within a finite difference.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dispatch/sample.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/dispatch/registry.h"
@@ -62,7 +63,7 @@ static double float_value(filler *f, const tni_sample_tensor *t) {
     if (t->fill == TNI_FILL_BELOW) return (double)(bits % (uint64_t)t->below);
     if (t->fill == TNI_FILL_BOOL) return (double)(bits & 1);
     if (t->fill == TNI_FILL_POSITIVE) return 0.5 + 1.5 * u;
-    if (t->fill == TNI_FILL_BETWEEN) return 0.125 + 0.75 * u;
+    if (t->fill == TNI_FILL_RANGE) return t->low + (t->high - t->low) * u;
     return (0.2 + 1.8 * u) * (bits & 1 ? -1 : 1);
 }
 
@@ -71,6 +72,10 @@ static int64_t int_value(filler *f, const tni_sample_tensor *t, bool has_sign) {
     filler_next(f, &bits);
     if (t->fill == TNI_FILL_BELOW) return (int64_t)(bits % (uint64_t)t->below);
     if (t->fill == TNI_FILL_BOOL) return (int64_t)(bits & 1);
+    if (t->fill == TNI_FILL_RANGE) { /* the whole numbers inside; low if there is none */
+        const int64_t low = (int64_t)ceil(t->low), high = (int64_t)floor(t->high);
+        return high <= low ? low : low + (int64_t)(bits % (uint64_t)(high - low + 1));
+    }
     const int64_t magnitude = 1 + (int64_t)((bits >> 1) % 9);
     return has_sign && t->fill == TNI_FILL_ANY && bits & 1 ? -magnitude : magnitude;
 }
@@ -94,6 +99,7 @@ static bool variable_takes(char variable, tn_dtype d) {
     if (index < 0) return false;
     if (variable == 'N') return index != TN_IX_BOOL;
     if (variable == 'I') return (TN_MASK_INT >> index & 1) != 0;
+    if (variable == 'B') return (TN_MASK_FLOAT >> index & 1) == 0;
     return true; /* T; F: integers are promoted; none: any dtype as it is */
 }
 

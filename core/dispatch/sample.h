@@ -5,8 +5,8 @@
  *
  * Samples are separated by '|'; each lists arguments: NAME=VALUE for plain ones (None for an
  * optional one, a seed for a generator) and NAME[sizes] for tensors, with >0 (in [0.5,2]), <n
- * (whole numbers 0..n-1) or ? (bool) behind. What is left out takes its default. Depends on libc
- * only; sample.c makes the tensors.
+ * (whole numbers 0..n-1), :low..high or ? (bool) behind. What is left out takes its default.
+ * Depends on libc only; sample.c makes the tensors.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_DISPATCH_SAMPLE_H
 #define TENON_DISPATCH_SAMPLE_H
@@ -17,15 +17,16 @@ enum { TNI_SAMPLE_TENSORS = 32, TNI_SAMPLE_INTS = 128 };
 
 typedef enum tni_fill {
     TNI_FILL_ANY,
-    TNI_FILL_POSITIVE, /* >0 */
-    TNI_FILL_BETWEEN,  /* >0<1 */
-    TNI_FILL_BELOW,    /* <n */
-    TNI_FILL_BOOL      /* ? */
+    TNI_FILL_POSITIVE,
+    TNI_FILL_BELOW,
+    TNI_FILL_RANGE,
+    TNI_FILL_BOOL
 } tni_fill;
 
 typedef struct tni_sample_tensor {
     tni_fill fill;
-    int64_t below; /* TNI_FILL_BELOW */
+    int64_t below;    /* TNI_FILL_BELOW */
+    double low, high; /* TNI_FILL_RANGE */
     uint32_t rank;
     int64_t sizes[TN_MAX_RANK];
 } tni_sample_tensor;

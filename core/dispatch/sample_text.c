@@ -42,38 +42,58 @@ static bool parse_list(tni_lex *l, tni_sample *out) {
     return tni_lex_take(l, "]") || tni_lex_fail(l, l->p, "',' or ']'");
 }
 
-static bool parse_fill(tni_lex *l, const tni_param *p, tni_fill *fill, int64_t *below) {
+static bool parse_bound(tni_lex *l, double *out) {
+    tn_value number;
+    if (!tni_lex_number(l, &number)) return false;
+    *out = number.tag == TN_TAG_INT ? (double)number.i : number.f;
+    return true;
+}
+
+static bool parse_range(tni_lex *l, tni_sample_tensor *t) {
     const char *at = l->p;
-    if (*l->p == '>') {
-        *fill = TNI_FILL_POSITIVE;
-        if (!tni_lex_need(l, ">") || !(tni_lex_word(l, "0") || tni_lex_fail(l, l->p, "0")))
-            return false;
-        if (*l->p != '<') return true;
-        *fill = TNI_FILL_BETWEEN;
-        return tni_lex_need(l, "<") && (tni_lex_word(l, "1") || tni_lex_fail(l, l->p, "1"));
-    }
-    if (*l->p == '<') {
+    if (!parse_bound(l, &t->low) || !tni_lex_need(l, "..") || !parse_bound(l, &t->high))
+        return false;
+    if (t->low >= -1e6 && t->low < t->high && t->high <= 1e6) return true;
+    return tni_lex_fail(l, at, "a range low..high within -1e6..1e6");
+}
+
+/* Into t: how it is filled. */
+static bool parse_fill(tni_lex *l, const tni_param *p, tni_sample_tensor *t) {
+    const char *at = l->p;
+    switch (*l->p) {
+    case '>':
+        t->fill = TNI_FILL_POSITIVE;
+        return tni_lex_need(l, ">") && (tni_lex_word(l, "0") || tni_lex_fail(l, l->p, "0"));
+    case '<':
         l->p++;
-        *fill = TNI_FILL_BELOW;
-        if (!tni_lex_int(l, below, "a whole number")) return false;
-        return *below >= 1 || tni_lex_fail(l, at + 1, "a limit of at least 1");
+        t->fill = TNI_FILL_BELOW;
+        if (!tni_lex_int(l, &t->below, "a whole number")) return false;
+        return t->below >= 1 || tni_lex_fail(l, at + 1, "a limit of at least 1");
+    case ':':
+        l->p++;
+        t->fill = TNI_FILL_RANGE;
+        return parse_range(l, t);
+    case '?':
+        break;
+    default:
+        return true;
     }
-    if (*l->p != '?') return true;
     l->p++;
-    *fill = TNI_FILL_BOOL;
+    t->fill = TNI_FILL_BOOL;
     if (!p->fixed || tn_dtype_is(p->dtype, TN_BOOL)) return true;
     return tni_lex_failf(l, at, "expected numbers, because %s is not Tensor<bool>, found '?'",
                          p->name);
 }
 
 static bool parse_tensors(tni_lex *l, const tni_param *p, uint32_t index, tni_sample *out) {
-    tni_fill fill = TNI_FILL_ANY;
-    int64_t below = 0;
+    tni_sample_tensor like = {.fill = TNI_FILL_ANY};
     const uint32_t first = out->n_tensors;
     if (!(p->type == TNI_TENSORS ? parse_list(l, out) : parse_sizes(l, out))) return false;
-    if (!parse_fill(l, p, &fill, &below)) return false;
-    for (uint32_t i = first; i < out->n_tensors; i++)
-        out->tensors[i].fill = fill, out->tensors[i].below = below;
+    if (!parse_fill(l, p, &like)) return false;
+    for (uint32_t i = first; i < out->n_tensors; i++) {
+        tni_sample_tensor *t = &out->tensors[i];
+        t->fill = like.fill, t->below = like.below, t->low = like.low, t->high = like.high;
+    }
     out->is_tensor[index] = true;
     out->first[index] = first;
     out->count[index] = out->n_tensors - first;

@@ -67,12 +67,12 @@ typedef struct annotation {
 static bool parse_class(tni_lex *l, annotation *a) {
     char name[TNI_NAME_BYTES];
     const char *expected =
-        "T, N, F, I or a dtype (bool, u8, i8, i16, i32, i64, f16, bf16, f32, f64)";
+        "T, N, F, I, B or a dtype (bool, u8, i8, i16, i32, i64, f16, bf16, f32, f64)";
     if (!tni_lex_take(l, "<")) return true;
     tni_lex_skip(l);
     const char *at = l->p;
     if (!tni_lex_name(l, name, sizeof name, false, expected)) return false;
-    if (name[1] == 0 && strchr("TNFI", name[0])) {
+    if (name[1] == 0 && strchr("TNFIB", name[0])) {
         a->variable = name[0];
     } else {
         a->fixed = tni_dtype_by_name(name, &a->dtype);

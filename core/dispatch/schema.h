@@ -43,7 +43,7 @@ typedef struct tni_param {
     bool mutated;  /* '!' */
     bool has_default;
     char alias;    /* 'a' of (a) or (a!), or 0 */
-    char variable; /* 'T' 'N' 'F' 'I', or 0 */
+    char variable; /* 'T' 'N' 'F' 'I' 'B', or 0 */
     bool fixed;    /* `dtype` is required */
     tn_dtype dtype;
     int32_t count; /* int[2]: 2; else -1 */

@@ -37,7 +37,8 @@ static bool check_kept(ops_file *f, const row *r, uint32_t args, uint32_t result
 
 static bool may_be_floating(const tni_param *p) {
     if (p->type != TNI_TENSOR && p->type != TNI_TENSORS) return false;
-    return p->fixed ? (TN_MASK_FLOAT >> tn_dtype_index(p->dtype) & 1) != 0 : p->variable != 'I';
+    return p->fixed ? (TN_MASK_FLOAT >> tn_dtype_index(p->dtype) & 1) != 0
+                    : p->variable != 'I' && p->variable != 'B';
 }
 
 static bool check_gradients(ops_file *f, row *r) {
