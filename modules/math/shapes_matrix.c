@@ -66,7 +66,7 @@ static tn_status product_sizes(tn_infer *in, uint32_t i) {
 tn_status math_shape_matmul(tn_infer *in) { return product_sizes(in, 0); }
 
 /* Integers are scaled by integers: a fraction would have to change their dtype. */
-static tn_status check_factor(tn_infer *in, uint32_t i, const char *name) {
+tn_status math_check_factor(tn_infer *in, uint32_t i, const char *name) {
     const int index = tn_dtype_index(in->outs[0].dtype);
     const bool is_float = index >= 0 && (UINT64_C(1) << index & TN_MASK_FLOAT);
 
@@ -83,8 +83,8 @@ tn_status math_shape_addmm(tn_infer *in) {
 
     if (!c) return missing(in);
     if ((status = product_sizes(in, 1))) return status;
-    if ((status = check_factor(in, 3, "beta"))) return status;
-    if ((status = check_factor(in, 4, "alpha"))) return status;
+    if ((status = math_check_factor(in, 3, "beta"))) return status;
+    if ((status = math_check_factor(in, 4, "alpha"))) return status;
     tn_meta y = in->outs[0];
     if (c->rank <= y.rank && math_broadcast(&y, c->sizes, c->rank) &&
         (!y.rank || !memcmp(y.sizes, in->outs[0].sizes, (size_t)y.rank * sizeof *y.sizes)))

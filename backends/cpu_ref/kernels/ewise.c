@@ -23,6 +23,30 @@ static inline int64_t wrap_pow(int64_t a, int64_t b) {
     return power;
 }
 
+#define TNI_BY_ZERO                                                                                \
+    "division by zero, which has no integer result; convert to a floating dtype first"
+
+/* Floored division, as Python does it: what is left has the divisor's sign. The rounded quotient
+ * may be one off where a / b is close to an integer; a - fmod(a, b) is a multiple of b. */
+static inline double floor_remainder(double a, double b) {
+    const double rest = fmod(a, b);
+    return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
+static inline double floor_div(double a, double b) {
+    if (b == 0) return a / b;
+    const double rest = fmod(a, b), quotient = (a - rest) / b;
+    const double whole = rint(quotient) - (rest != 0 && (rest < 0) != (b < 0));
+    return whole == 0 ? copysign(0, a / b) : whole;
+}
+static inline int64_t floor_remainder_i(int64_t a, int64_t b) {
+    const int64_t rest = b == -1 ? 0 : a % b;
+    return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
+static inline int64_t floor_div_i(int64_t a, int64_t b) {
+    if (b == -1) return wrap_sub(0, a);
+    return a / b - (a % b != 0 && (a % b < 0) != (b < 0));
+}
+
 /* ---- The driver ------------------------------------------------------------------------------ */
 
 typedef union block {
@@ -128,6 +152,20 @@ static tn_status run_ewise(tn_call *c, uint32_t n, loop_fn loop_f, loop_fn loop_
     FORMULA2(op, f, double, f, double, formula_f)                                                  \
     FORMULA2(op, i, int64_t, i, int64_t, formula_i)                                                \
     RUN(op, 2, op##_f_loop, op##_i_loop)
+/* Booleans, 0 and 1 here, keep the lowest bit: the others of ~x are no part of them. */
+#define BITS1(op, formula_i)                                                                       \
+    FORMULA1(op, i, int64_t, i, int64_t, formula_i)                                                \
+    static void op##_b_loop(const job *j, int64_t n, const block *in, block *out) {                \
+        op##_i_loop(j, n, in, out);                                                                \
+        for (int64_t k = 0; k < n; k++) out->i[k] &= 1;                                            \
+    }                                                                                              \
+    tn_status tni_ref_##op(const void *plan, tn_call *c) {                                         \
+        (void)plan;                                                                                \
+        return run_ewise(c, 1, NULL, tni_ix(tni_arg(c, 0)) ? op##_i_loop : op##_b_loop);           \
+    }
+#define BITS2(op, formula_i)                                                                       \
+    FORMULA2(op, i, int64_t, i, int64_t, formula_i)                                                \
+    RUN(op, 2, NULL, op##_i_loop)
 #define COMPARE(op, formula)                                                                       \
     FORMULA2(op, f, double, i, int64_t, formula)                                                   \
     FORMULA2(op, i, int64_t, i, int64_t, formula)                                                  \

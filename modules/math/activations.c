@@ -1,0 +1,139 @@
+/* activations.c - activations and their gradients in other ops, where a formula reads a value twice
+ * or an argument chooses it.
+ *
+ * Invariant: every form is stable: nothing overflows on the way to a finite result, and nothing
+ * small is a difference of large numbers.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/math/calls.h"
+
+#include <math.h>
+
+static tn_tensor *times(tn_tensor *t, double factor) { return tn_mul(t, math_number(factor)); }
+static tn_tensor *plus(tn_tensor *t, double term) { return tn_add(t, math_number(term)); }
+
+/* (x, decimals) */
+tn_status math_compose_round(const tn_value *args, uint32_t n_args, tn_value *outs,
+                             uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+    const int64_t decimals = args[1].i;
+    tn_tensor *scale = math_number(pow(10, fabs((double)decimals)));
+
+    (void)n_outs;
+    if (decimals == 0) return give(outs, tn_round(x));
+    return give(outs, decimals > 0 ? tn_div(tn_round(tn_mul(x, scale)), scale)
+                                   : tn_mul(tn_round(tn_div(x, scale)), scale));
+}
+
+/* ---- Gelu --------------------------------------------------------------------------------- */
+
+static bool is_tanh(const tn_value *approximate) {
+    return approximate->aux == 4 && approximate->str[0] == 't';
+}
+
+/* Hendrycks and Gimpel 2016: x P(X <= x) for a normal X is 0.5 x erfc(-x / sqrt(2)), and near to
+ * x sigmoid(2 k), k = sqrt(2 / pi) (x + 0.044715 x^3). */
+static const double root_half = 0.70710678118654752440,
+                    two_root_two_over_pi = 1.59576912160573071176, cubic = 0.044715;
+
+static tn_tensor *two_k(tn_tensor *x) {
+    return times(tn_mul(x, plus(times(tn_mul(x, x), cubic), 1)), two_root_two_over_pi);
+}
+
+static tn_tensor *normal_cdf(tn_tensor *x) { return times(tn_erfc(times(x, -root_half)), 0.5); }
+
+tn_status math_compose_gelu(const tn_value *args, uint32_t n_args, tn_value *outs,
+                            uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+
+    (void)n_outs;
+    return give(outs, tn_mul(x, is_tanh(&args[1]) ? tn_sigmoid(two_k(x)) : normal_cdf(x)));
+}
+
+/* (grad, x, approximate): cdf + x pdf, or s + x s (1 - s) (2 k)' with s = sigmoid(2 k) */
+tn_status math_compose_gelu_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    tn_tensor *grad = math_arg(args, n_args, 0), *x = math_arg(args, n_args, 1),
+              *square = tn_mul(x, x);
+    tn_tensor *slope;
+
+    (void)n_outs;
+    if (is_tanh(&args[2])) {
+        tn_tensor *k = two_k(x), *s = tn_sigmoid(k);
+        tn_tensor *dk = times(plus(times(square, 3 * cubic), 1), two_root_two_over_pi);
+        slope = tn_add(s, tn_mul(tn_mul(x, tn_mul(s, tn_sigmoid(tn_neg(k)))), dk));
+    } else {
+        tn_tensor *pdf = times(tn_exp(times(square, -0.5)), 0.39894228040143267794);
+        slope = tn_add(normal_cdf(x), tn_mul(x, pdf));
+    }
+    return give(outs, tn_mul(grad, slope));
+}
+
+/* ---- Softplus and mish -------------------------------------------------------------------- */
+
+/* (x, beta, threshold): log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), z = beta x */
+tn_status math_compose_softplus(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0), *z = math_times(x, args[1]);
+    tn_tensor *soft = tn_add(tn_relu(z), tn_log1p(tn_exp(tn_neg(tn_abs(z)))));
+    tn_tensor *y = args[1].f == 1 ? soft : tn_div(soft, math_number(args[1].f));
+
+    (void)n_outs;
+    return give(outs, tn_where(tn_gt(z, math_number(args[2].f)), x, y));
+}
+
+/* (grad, x): with t = tanh(softplus(x)), grad (t + x (1 - t^2) sigmoid(x)) */
+tn_status math_compose_mish_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 1), *t = tn_tanh(tn_softplus(x, NULL));
+    tn_tensor *rest = tn_mul(x, tn_mul(tn_sub(math_number(1), tn_mul(t, t)), tn_sigmoid(x)));
+
+    (void)n_outs;
+    return give(outs, tn_mul(math_arg(args, n_args, 0), tn_add(t, rest)));
+}
+
+/* ---- Prelu and glu ------------------------------------------------------------------------ */
+
+/* (x, weight): weight's numbers go along dim 1 */
+tn_status math_compose_prelu(const tn_value *args, uint32_t n_args, tn_value *outs,
+                             uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0), *weight = math_arg(args, n_args, 1);
+    int64_t sizes[TN_MAX_RANK];
+    tn_meta mx, mw;
+
+    (void)n_outs;
+    if (!math_meta(x, &mx) || !math_meta(weight, &mw)) return pending();
+    for (int32_t i = 0; i < mx.rank; i++) sizes[i] = 1;
+    if (mx.rank > 1) sizes[1] = math_meta_numel(&mw);
+    weight = math_reshape(weight, sizes, mx.rank);
+    return give(outs, tn_where(tn_gt(x, math_number(0)), x, tn_mul(x, weight)));
+}
+
+/* The halves of x along dim. */
+static bool halves(tn_tensor *x, int64_t dim, tn_tensor *out[2]) {
+    tn_meta m;
+
+    if (!math_meta(x, &m)) return false;
+    const int64_t n = m.sizes[dim] / 2;
+    for (int i = 0; i < 2; i++) out[i] = math_narrow(x, dim, i * n, n);
+    return true;
+}
+
+tn_status math_compose_glu(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
+    tn_tensor *half[2];
+
+    (void)n_outs;
+    if (!halves(math_arg(args, n_args, 0), args[1].i, half)) return pending();
+    return give(outs, tn_mul(half[0], tn_sigmoid(half[1])));
+}
+
+/* (grad, x, dim): grad s and grad a s (1 - s), s = sigmoid(b) */
+tn_status math_compose_glu_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                               uint32_t n_outs) {
+    tn_tensor *half[2];
+
+    (void)n_outs;
+    if (!halves(math_arg(args, n_args, 1), args[2].i, half)) return pending();
+    tn_tensor *da = tn_mul(math_arg(args, n_args, 0), tn_sigmoid(half[1]));
+    tn_tensor *db = tn_mul(tn_mul(da, half[0]), tn_sigmoid(tn_neg(half[1])));
+    return give(outs, math_cat((tn_tensor *const[]){da, db}, 2, args[2].i));
+}

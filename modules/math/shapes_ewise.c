@@ -1,0 +1,115 @@
+/* shapes_ewise.c - shape rules of elementwise ops that look at more than shapes.
+ *
+ * Invariant: what no kernel and no decomposition could compute is refused here, so that the verdict
+ * does not depend on who runs.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/math/rows.h"
+
+#include <string.h>
+
+static const tn_view *view_of(const tn_infer *in, uint32_t i) {
+    return i < in->n_args && in->args[i].tag == TN_TAG_VIEW ? in->args[i].view : NULL;
+}
+
+/* All tensors broadcast to the result; one alone gives it its shape. */
+static tn_status broadcast(tn_infer *in) {
+    tn_meta *y = &in->outs[0];
+    char have[MATH_TEXT], want[MATH_TEXT];
+
+    y->rank = 0;
+    for (uint32_t i = 0; i < in->n_args; i++) {
+        const tn_view *v = view_of(in, i);
+        if (!v || math_broadcast(y, v->sizes, v->rank)) continue;
+        return math_refuse(in, TN_ERR_SHAPE, "%s does not broadcast to %s",
+                           math_shape_text(v->sizes, v->rank, have),
+                           math_shape_text(y->sizes, y->rank, want));
+    }
+    return TN_OK;
+}
+
+/* Does the whole number fit an integer dtype? Others take any. */
+static bool fits(int64_t number, tn_dtype d) {
+    const bool is_signed = d.code == 0;
+    if (d.code > 1 || d.bits == 64) return true;
+    const int64_t high = (INT64_C(1) << (d.bits - is_signed)) - 1;
+    return number <= high && number >= (is_signed ? -high - 1 : 0);
+}
+
+/* (a, b, c, value) */
+tn_status math_shape_addcmul(tn_infer *in) {
+    const tn_status status = math_check_factor(in, 3, "value");
+
+    if (status) return status;
+    if (in->n_args > 3 && in->args[3].tag == TN_TAG_INT && !fits(in->args[3].i, in->outs[0].dtype))
+        return math_refuse(in, TN_ERR_OVERFLOW,
+                           "value is %lld, which the tensors' dtype cannot hold",
+                           (long long)in->args[3].i);
+    return broadcast(in);
+}
+
+static bool is_text(const tn_value *v, const char *text) {
+    return v->aux == strlen(text) && memcmp(v->str, text, v->aux) == 0;
+}
+
+/* (x, approximate) and (grad, x, approximate) */
+tn_status math_shape_gelu(tn_infer *in) {
+    const tn_value *approximate = &in->args[in->n_args - 1];
+
+    if (approximate->tag == TN_TAG_STR && !is_text(approximate, "none") &&
+        !is_text(approximate, "tanh"))
+        return math_refuse(in, TN_ERR_INVALID,
+                           "approximate is \"%.*s\"; it must be \"none\" or \"tanh\"",
+                           approximate->aux < 40 ? (int)approximate->aux : 40, approximate->str);
+    return broadcast(in);
+}
+
+/* (x, alpha) */
+tn_status math_shape_celu(tn_infer *in) {
+    if (in->n_args > 1 && in->args[1].tag == TN_TAG_FLOAT && in->args[1].f == 0)
+        return math_refuse(in, TN_ERR_INVALID, "alpha must not be 0: x is divided by it");
+    return broadcast(in);
+}
+
+/* (x, weight): one number, or one for each index of dim 1 */
+tn_status math_shape_prelu(tn_infer *in) {
+    const tn_view *x = view_of(in, 0), *weight = view_of(in, 1);
+
+    if (!x || !weight) return math_refuse(in, TN_ERR_INVALID, "%s is missing", x ? "weight" : "x");
+    const int64_t n = weight->rank ? weight->sizes[0] : 1, channels = x->rank > 1 ? x->sizes[1] : 1;
+    if (n != 1 && n != channels)
+        return math_refuse(in, TN_ERR_SHAPE,
+                           "weight has %lld numbers; it must have 1, or %lld as dim 1 of x",
+                           (long long)n, (long long)channels);
+    return math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
+}
+
+/* (x, dim): half of dim */
+tn_status math_shape_glu(tn_infer *in) {
+    const tn_view *x = view_of(in, 0);
+
+    if (!x || in->n_args < 2) return math_refuse(in, TN_ERR_INVALID, "x or dim is missing");
+    const int64_t dim = in->args[1].i;
+    if (x->sizes[dim] % 2)
+        return math_refuse(in, TN_ERR_SHAPE, "dim %lld of x has size %lld, which has no half",
+                           (long long)dim, (long long)x->sizes[dim]);
+    const tn_status status = math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
+    if (status == TN_OK) in->outs[0].sizes[dim] /= 2;
+    return status;
+}
+
+/* (grad, x, dim): x's sizes, with grad half as long in dim */
+tn_status math_shape_glu_bwd(tn_infer *in) {
+    const tn_view *grad = view_of(in, 0), *x = view_of(in, 1);
+    char have[MATH_TEXT], want[MATH_TEXT];
+
+    if (!grad || !x || in->n_args < 3)
+        return math_refuse(in, TN_ERR_INVALID, "an argument is missing");
+    const int64_t dim = in->args[2].i;
+    bool fits = grad->rank == x->rank;
+    for (int32_t d = 0; fits && d < x->rank; d++)
+        fits = grad->sizes[d] * (d == dim ? 2 : 1) == x->sizes[d];
+    if (fits) return math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
+    return math_refuse(in, TN_ERR_SHAPE, "grad%s is not half of x%s along dim %lld",
+                       math_shape_text(grad->sizes, grad->rank, have),
+                       math_shape_text(x->sizes, x->rank, want), (long long)dim);
+}
