@@ -1,7 +1,8 @@
 /* decompose.c - a call that no kernel takes, or none may: the op in terms of others.
  *
  * Invariant: a decomposition sees what a kernel would see: tensors in the dtype the call computes
- * in, arguments as the contract normalised them. An in-place twin is written when all else is done.
+ * in, 16-bit floats of pointwise ops as f32, arguments as the contract normalised them. An in-place
+ * twin is written when all else is done.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
@@ -29,22 +30,35 @@ static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n)
     return TN_OK;
 }
 
-/* Numbers stay numbers: the inner ops promote them again. */
-static tn_tensor *decomposed_cast(const tni_frame *f, uint32_t k, tn_tensor *t) {
+/* Pointwise ops of 16-bit floats are computed as f32, and rounded once. */
+static bool is_widened(const tni_frame *f) {
+    if (f->v.op->form != TNI_POINTWISE || f->s->n_outputs != 1) return false;
+    const tn_dtype d = f->s->outputs[0].meta.dtype;
+    return tn_dtype_is(d, TN_F16) || tn_dtype_is(d, TN_BF16);
+}
+
+static tn_tensor *to_dtype(tn_tensor *t, tn_dtype dtype) {
     static tn_op_ref to = {"to", 0, 0};
-    if (t == NULL || t->flags & TNI_WRAPPED) return t;
-    const tn_dtype dtype = f->s->operands[k].seen.dtype;
-    if (tn_dtype_is(dtype, t->dtype)) return t;
+    if (t == NULL || tn_dtype_is(dtype, t->dtype)) return t;
     const tn_value args[2] = {tn_value_tensor(t), tn_value_dtype(dtype)};
     tn_value out;
     return tn_op_call(&to, args, 2, &out, 1) == TN_OK ? out.tensor : NULL;
+}
+
+/* Numbers stay numbers: the inner ops promote them again. */
+static tn_tensor *decomposed_cast(const tni_frame *f, uint32_t k, tn_tensor *t) {
+    if (t == NULL || t->flags & TNI_WRAPPED) return t;
+    const tn_dtype seen = f->s->operands[k].seen.dtype;
+    const bool wide = is_widened(f) && tn_dtype_is(seen, f->s->outputs[0].meta.dtype);
+    return to_dtype(t, wide ? TN_F32 : seen);
 }
 
 /* Decompositions see what kernels see: tensors in the dtype the call computes in. */
 static bool decomposed_args(const tni_frame *f, tn_value *args) {
     const tni_op *op = f->v.op;
     memcpy(args, f->v.args, op->n_args * sizeof(*args));
-    for (uint32_t i = 0, k = 0, n; f->s->prepares && i < op->n_args; i++, k += n) {
+    const bool casts = f->s->prepares || is_widened(f);
+    for (uint32_t i = 0, k = 0, n; casts && i < op->n_args; i++, k += n) {
         n = tni_arg_tensors(op, args, i);
         if (op->types[i] == TNI_TENSOR && args[i].tag == TN_TAG_TENSOR)
             args[i].tensor = decomposed_cast(f, k, args[i].tensor);
@@ -68,10 +82,12 @@ static tn_status decomposed_failed(const tni_frame *f) {
     return tn_raise(code, "%s", text);
 }
 
-/* A twin's target gets what the decomposition of its base gave. */
-static tn_status decomposed_write(const tni_frame *f, tn_value *outs) {
+/* What was widened is rounded; a twin's target gets what the decomposition of its base gave. */
+static tn_status decomposed_settle(const tni_frame *f, tn_value *outs) {
     static tn_op_ref copy = {"copy_", 0, 0};
-    if (!f->v.op->inplace) return TN_OK;
+    if (is_widened(f) && outs[0].tag == TN_TAG_TENSOR)
+        outs[0].tensor = to_dtype(outs[0].tensor, f->s->outputs[0].meta.dtype);
+    if (tn_error() || !f->v.op->inplace) return tn_error();
     const tn_value args[2] = {tn_value_tensor(f->v.operands[0]), outs[0]};
     return tn_op_call(&copy, args, 2, outs, 1);
 }
@@ -90,7 +106,7 @@ tn_status tni_call_decomposed(tni_frame *f) {
     if (status == TN_OK) status = tn_error();
     if (status != TN_OK && tn_error() == TN_OK)
         tn_raise(status, "%s: its decomposition failed and gave no reason", op->schema.name);
-    if (status == TN_OK) status = decomposed_write(f, outs);
+    if (status == TN_OK) status = decomposed_settle(f, outs);
     tn_set_grad_enabled(grad);
     if (status == TN_OK) status = decomposed_take(f, outs, op->schema.n_results);
     tn_scope_pop(scope);
