@@ -280,7 +280,7 @@ TEST(RefScatterAdd, AddsInDoubleAndRoundsOnce) {
                  y = F32({1, 2});
     Call c, ints, in_place;
     c.In(x).In(tn_int(1)).In(I64({1, 3}, {0, 0, 0})).In(src).Out(y);
-    ASSERT_EQ(c(tni_ref_scatter_add, tni_ref_scatter_add_plan), TN_OK);
+    ASSERT_EQ(c(tni_ref_scatter_add, tni_ref_scatter_plan), TN_OK);
     ExpectNear(y.Read(), {2, 5});
     const Tensor z = I8({2, 2}), store = I8({2, 2}, {1, 2, 3, 4}),
                  turned = store.View({2, 2}, {1, 2});
@@ -289,10 +289,10 @@ TEST(RefScatterAdd, AddsInDoubleAndRoundsOnce) {
         .In(I64({2, 1}, {0, 0}))
         .In(I8({2, 1}, {100, 1}))
         .Out(z);
-    ASSERT_EQ(ints(tni_ref_scatter_add, tni_ref_scatter_add_plan), TN_OK);
+    ASSERT_EQ(ints(tni_ref_scatter_add, tni_ref_scatter_plan), TN_OK);
     ExpectNear(z.Read(), {-55, 0, 0, 0});
     in_place.In(turned).In(tn_int(0)).In(I64({1, 2}, {1, 0})).In(I8({1, 2}, {10, 20})).Out(turned);
-    ASSERT_EQ(in_place(tni_ref_scatter_add, tni_ref_scatter_add_plan), TN_OK);
+    ASSERT_EQ(in_place(tni_ref_scatter_add, tni_ref_scatter_plan), TN_OK);
     ExpectNear(store.Read(), {1, 12, 23, 4});
 }
 
@@ -300,7 +300,7 @@ TEST(RefScatterAdd, ChecksEveryIndexBeforeWriting) {
     const Tensor x = F32({3}, {1, 2, 3});
     Call c;
     c.In(x).In(tn_int(0)).In(I64({2}, {0, 3})).In(F32({2}, {1, 1})).Out(x);
-    EXPECT_EQ(c(tni_ref_scatter_add, tni_ref_scatter_add_plan), TN_ERR_INDEX);
+    EXPECT_EQ(c(tni_ref_scatter_add, tni_ref_scatter_plan), TN_ERR_INDEX);
     EXPECT_EQ(c.text, "scatter_add: index[1] is 3, must be at least 0 and below 3");
     ExpectNear(x.Read(), {1, 2, 3});
 }

@@ -15,7 +15,7 @@ extern "C" {
 #include "backends/cpu_ref/kernels.def"
 
 tn_status tni_ref_sort_plan(tn_call *, tn_plan *);
-tn_status tni_ref_scatter_add_plan(tn_call *, tn_plan *);
+tn_status tni_ref_scatter_plan(tn_call *, tn_plan *);
 
 /* Fails with INDEX, naming the first position in row-major order, unless 0 <= index < limit all
  * over. */

@@ -133,33 +133,3 @@ void math_grad_cat(tn_grad_ctx *c) {
     if (tn_plugin_ops->error() == TN_OK) tn_plugin_ops->grad_set_list(c, "xs", (tn_tensors){gs, n});
     tn_plugin_host->free(tn_plugin_self, gs);
 }
-
-/* ---- Index ops ---------------------------------------------------------------------------- */
-
-void math_grad_gather(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c);
-    tn_meta x;
-
-    if (!meta_of(c, "x", &x)) return;
-    set(c, "x", tn_scatter_add(math_full(&x, 0, g), arg(c, "dim").i, saved(c, "index"), g));
-}
-
-/* src may be larger than index; what index does not reach has no gradient. */
-void math_grad_scatter_add(tn_grad_ctx *c) {
-    static tn_op_ref op = {"slice_bwd", 0, 0};
-    tn_tensor *g = grad_of(c);
-    tn_meta src, have;
-
-    if (needs(c, "x")) set(c, "x", g);
-    if (!needs(c, "src") || !meta_of(c, "src", &src)) return;
-    tn_tensor *d = tn_gather(g, arg(c, "dim").i, saved(c, "index"));
-    if (!math_meta(d, &have)) return;
-    for (int32_t i = 0; i < src.rank; i++) {
-        const int64_t n = have.sizes[i];
-        if (n == src.sizes[i]) continue;
-        have.sizes[i] = src.sizes[i];
-        d = MATH_CALL(&op, tn_value_tensor(d), tn_value_ints((tn_ints){have.sizes, have.rank}),
-                      tn_int(i), tn_int(0), tn_int(n));
-    }
-    set(c, "src", d);
-}

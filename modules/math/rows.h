@@ -20,9 +20,17 @@ math_shape_rule math_shape_copy, math_shape_arange, math_shape_to, math_shape_ra
     math_shape_scalar, math_shape_sizes, math_shape_one_hot, math_shape_nonzero_fill;
 /* shapes_matrix.c */
 math_shape_rule math_shape_gemm, math_shape_matmul, math_shape_linear, math_shape_layer_norm,
-    math_shape_layer_norm_bwd, math_shape_cat, math_shape_stack, math_shape_gather,
-    math_shape_scatter_add, math_shape_sgd, math_shape_adam, math_shape_addmm,
-    math_shape_linear_bwd, math_shape_bilinear;
+    math_shape_layer_norm_bwd, math_shape_cat, math_shape_stack, math_shape_sgd, math_shape_adam,
+    math_shape_addmm, math_shape_linear_bwd, math_shape_bilinear;
+/* shapes_index.c, derivatives_index.c, decompositions_index.c */
+math_shape_rule math_shape_gather, math_shape_scatter, math_shape_scatter_reduce,
+    math_shape_scatter_value, math_shape_index_select, math_shape_index_add, math_shape_index_fill,
+    math_shape_embedding, math_shape_embedding_bwd, math_shape_fold;
+math_derivative math_grad_gather, math_grad_scatter, math_grad_scatter_add,
+    math_grad_scatter_reduce, math_grad_index_add, math_grad_embedding, math_grad_unfold;
+math_decomposition math_compose_scatter_value, math_compose_index_select, math_compose_index_add,
+    math_compose_index_copy, math_compose_index_fill, math_compose_embedding,
+    math_compose_embedding_bwd;
 /* shapes_loss.c */
 math_shape_rule math_shape_loss, math_shape_bce, math_shape_nll, math_shape_multi_margin,
     math_shape_cross_entropy_bwd, math_shape_probs, math_shape_multilabel;
@@ -35,7 +43,7 @@ math_decomposition math_compose_round, math_compose_gelu, math_compose_gelu_bwd,
 /* shapes_view.c */
 math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math_shape_select,
     math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,
-    math_shape_squeeze, math_shape_split;
+    math_shape_squeeze, math_shape_split, math_shape_unfold;
 
 /* shapes_reduce.c, derivatives_reduce.c, decompositions_reduce.c, decompositions_sort.c */
 math_shape_rule math_shape_sum, math_shape_cumsum, math_shape_moments, math_shape_any,
@@ -55,8 +63,7 @@ math_decomposition math_compose_argsort, math_compose_topk, math_compose_kthvalu
 
 /* derivatives.c */
 math_derivative math_grad_clamp, math_grad_to, math_grad_layer_norm, math_grad_permute,
-    math_grad_slice, math_grad_select, math_grad_reshaped, math_grad_split, math_grad_cat,
-    math_grad_gather, math_grad_scatter_add;
+    math_grad_slice, math_grad_select, math_grad_reshaped, math_grad_split, math_grad_cat;
 /* derivatives_loss.c */
 math_derivative math_grad_mse_loss, math_grad_bce, math_grad_cross_entropy;
 /* derivatives_matrix.c */

@@ -1,34 +1,10 @@
-/* shapes_matrix.c - shape rules of ops that bring several tensors together: products, norms, joins,
- * index ops.
+/* shapes_matrix.c - shape rules of ops that bring several tensors together: products, norms,
+ * joins.
  *
  * Invariant: whatever a kernel reads by position is compared here first; a mismatch names both
  * arguments and their sizes.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "modules/math/rows.h"
-
-#include <string.h>
-
-static const tn_view *view_of(const tn_infer *in, uint32_t i) {
-    return i < in->n_args && in->args[i].tag == TN_TAG_VIEW ? in->args[i].view : NULL;
-}
-
-static tn_status missing(tn_infer *in) {
-    return tn_fail(in, TN_ERR_INVALID, "a required tensor is missing");
-}
-
-/* Fails with "a[..] and b[..]: rule". */
-static tn_status mismatch(tn_infer *in, const char *a_name, const tn_view *a, const char *b_name,
-                          const tn_view *b, const char *rule) {
-    char a_text[MATH_TEXT], b_text[MATH_TEXT];
-    return math_refuse(in, TN_ERR_SHAPE, "%s%s and %s%s: %s", a_name,
-                       math_shape_text(a->sizes, a->rank, a_text), b_name,
-                       math_shape_text(b->sizes, b->rank, b_text), rule);
-}
-
-static bool same_sizes(const tn_view *a, const tn_view *b) {
-    return a->rank == b->rank &&
-           (!a->rank || !memcmp(a->sizes, b->sizes, (size_t)a->rank * sizeof *a->sizes));
-}
+#include "modules/math/shapes.h"
 
 /* ---- Products ----------------------------------------------------------------------------- */
 
@@ -258,39 +234,6 @@ tn_status math_shape_stack(tn_infer *in) {
     for (int32_t i = 0, from = 0; i <= first->rank; i++)
         sizes[i] = i == dim ? in->args[0].aux : first->sizes[from++];
     return math_set_sizes(in, &in->outs[0], sizes, (int64_t)first->rank + 1, "result");
-}
-
-/* ---- Index ops ---------------------------------------------------------------------------- */
-
-/* index must not reach outside v, save along dim (-1: along none), where the values decide. */
-static bool index_inside(const tn_view *index, const tn_view *v, int64_t dim) {
-    if (index->rank != v->rank) return false;
-    for (int32_t i = 0; i < v->rank; i++)
-        if (i != dim && index->sizes[i] > v->sizes[i]) return false;
-    return true;
-}
-
-tn_status math_shape_gather(tn_infer *in) {
-    const tn_view *x = view_of(in, 0), *index = view_of(in, 2);
-
-    if (!x || !index) return missing(in);
-    if (!index_inside(index, x, in->args[1].i))
-        return mismatch(in, "index", index, "x", x,
-                        "ranks must be equal and index no larger than x, save along dim");
-    return math_set_sizes(in, &in->outs[0], index->sizes, index->rank, "index");
-}
-
-tn_status math_shape_scatter_add(tn_infer *in) {
-    const tn_view *x = view_of(in, 0), *index = view_of(in, 2), *src = view_of(in, 3);
-
-    if (!x || !index || !src) return missing(in);
-    if (!index_inside(index, x, in->args[1].i))
-        return mismatch(in, "index", index, "x", x,
-                        "ranks must be equal and index no larger than x, save along dim");
-    if (!index_inside(index, src, -1))
-        return mismatch(in, "index", index, "src", src,
-                        "ranks must be equal and index no larger than src");
-    return math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
 }
 
 /* ---- Optimizers --------------------------------------------------------------------------- */

@@ -137,6 +137,26 @@ tn_status math_shape_split(tn_infer *in) {
     return TN_OK;
 }
 
+/* Windows of size along dim, step apart; the places in them become the last dim. */
+tn_status math_shape_unfold(tn_infer *in) {
+    tn_meta y;
+
+    if (!start(in, &y)) return TN_ERR_INVALID;
+    const int64_t dim = in->args[1].i, size = in->args[2].i, step = in->args[3].i;
+    const int64_t whole = y.sizes[dim], stride = y.strides[dim];
+    if (y.rank == TN_MAX_RANK)
+        return math_set_sizes(in, &in->outs[0], y.sizes, (int64_t)y.rank + 1, "result");
+    if (size > whole)
+        return math_refuse(in, TN_ERR_SHAPE, "size is %lld, but x has only %lld along dim %lld",
+                           (long long)size, (long long)whole, (long long)dim);
+    const int64_t windows = (whole - size) / step + 1;
+    y.sizes[dim] = windows;
+    /* a single window's stride is never used, and a huge step must not overflow it */
+    y.strides[dim] = windows > 1 ? stride * step : 1;
+    y.sizes[y.rank] = size, y.strides[y.rank++] = stride;
+    return finish(in, &y);
+}
+
 /* ---- Other sizes -------------------------------------------------------------------------- */
 
 tn_status math_shape_expand(tn_infer *in) {
