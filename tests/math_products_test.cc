@@ -73,6 +73,15 @@ TEST_F(Products, TensordotNamesDimsThatDoNotFit) {
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"come in pairs"}));
 }
 
+TEST_F(Products, CrossNeedsADimOfSizeThree) {
+    EXPECT_EQ(tn_cross(full({2, 4}, 1), full({2, 4}, 1), nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"cross", "[2,4]", "size 3"}));
+    tn_cross_opts opts = {};
+    opts.dim = TN_SET(2);
+    EXPECT_EQ(tn_cross(full({2, 3}, 1), full({2, 3}, 1), &opts), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INDEX, {"dim is 2"}));
+}
+
 TEST_F(Products, AddmmNamesWhatDoesNotFit) {
     tn_tensor *a = full({3, 4}, 1), *b = full({4, 5}, 1);
     EXPECT_EQ(tn_addmm(full({2, 5}, 1), a, b, nullptr), nullptr);

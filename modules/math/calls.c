@@ -96,3 +96,20 @@ tn_tensor *math_as_matrix(tn_tensor *t, const tn_meta *m) {
     const int64_t sizes[2] = {math_rows(m), m->sizes[m->rank - 1]};
     return m->rank == 2 ? t : math_reshape(t, sizes, 2);
 }
+
+bool math_broadcast_pair(tn_tensor **a, tn_tensor **b, tn_meta *m) {
+    char a_text[MATH_TEXT], b_text[MATH_TEXT];
+    tn_meta first, second;
+
+    if (!math_meta(*a, &first) || !math_meta(*b, &second)) return false;
+    *m = first;
+    if (!math_broadcast(m, second.sizes, second.rank)) {
+        math_fail(TN_ERR_SHAPE, "sizes %s and %s do not broadcast",
+                  math_shape_text(first.sizes, first.rank, a_text),
+                  math_shape_text(second.sizes, second.rank, b_text));
+        return false;
+    }
+    *a = tn_expand(*a, (tn_ints){m->sizes, m->rank});
+    *b = tn_expand(*b, (tn_ints){m->sizes, m->rank});
+    return *a && *b;
+}

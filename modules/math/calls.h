@@ -36,6 +36,8 @@ tn_tensor *math_reshape(tn_tensor *, const int64_t *sizes, int32_t rank);
 /* Sum and mean over dims, which stay with size 1. */
 tn_tensor *math_sum_keep(tn_tensor *, const int64_t *dims, int64_t n);
 tn_tensor *math_mean_keep(tn_tensor *, const int64_t *dims, int64_t n);
+/* Both in the sizes that they broadcast to, which come into m. False: an error is pending. */
+bool math_broadcast_pair(tn_tensor **a, tn_tensor **b, tn_meta *m);
 tn_tensor *math_narrow(tn_tensor *, int64_t dim, int64_t start, int64_t n);
 tn_tensor *math_cat(tn_tensor *const *, int64_t n, int64_t dim);
 

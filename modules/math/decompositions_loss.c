@@ -281,23 +281,14 @@ static tn_tensor *unit(tn_tensor *a, int64_t dim, double least) {
     return tn_div(a, tn_sqrt(tn_clamp(sum, &(tn_clamp_opts){.min = TN_SET(least)})));
 }
 
-/* Broadcasting first, because dim counts in what comes out. */
-static bool broadcast(tn_tensor **a, tn_tensor **b) {
-    tn_meta m, other;
-
-    if (!math_meta(*a, &m) || !math_meta(*b, &other)) return false;
-    if (!math_broadcast(&m, other.sizes, other.rank)) return true; /* mul will say so */
-    *a = tn_expand(*a, (tn_ints){m.sizes, m.rank}), *b = tn_expand(*b, (tn_ints){m.sizes, m.rank});
-    return true;
-}
-
 tn_status math_compose_cosine_similarity(const tn_value *args, uint32_t n_args, tn_value *outs,
                                          uint32_t n_outs) {
     tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
     const double eps = args[3].f;
+    tn_meta m;
 
     (void)n_outs;
-    if (!broadcast(&a, &b)) return pending();
+    if (!math_broadcast_pair(&a, &b, &m)) return pending(); /* dim counts in what comes out */
     const int64_t dim = args[2].i;
     tn_tensor *products = tn_mul(unit(a, dim, eps * eps), unit(b, dim, eps * eps));
     return give(outs, tn_sum_dim(products, (tn_ints){&dim, 1}, NULL));
@@ -307,9 +298,10 @@ tn_status math_compose_cosine_embedding_loss(const tn_value *args, uint32_t n_ar
                                              uint32_t n_outs) {
     tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
     tn_tensor *target = math_arg(args, n_args, 2), *zero = math_number(0);
+    tn_meta m;
 
     (void)n_outs;
-    if (!broadcast(&a, &b)) return pending();
+    if (!math_broadcast_pair(&a, &b, &m)) return pending();
     tn_tensor *aa = plus(sum_last(square(a)), 1e-12);
     tn_tensor *bb = plus(sum_last(square(b)), 1e-12);
     tn_tensor *cos = tn_div(sum_last(tn_mul(a, b)), tn_sqrt(tn_mul(aa, bb)));

@@ -107,6 +107,39 @@ tn_status math_compose_bilinear(const tn_value *args, uint32_t n_args, tn_value 
     return give(outs, b ? tn_add(y, b) : y);
 }
 
+/* x along dim as x[1] x[2] x[0]. */
+static tn_tensor *turned(tn_tensor *x, int64_t dim) {
+    tn_tensor *const parts[2] = {math_narrow(x, dim, 1, 2), math_narrow(x, dim, 0, 1)};
+    return math_cat(parts, 2, dim);
+}
+
+static tn_status no_three(const tn_meta *m) {
+    char text[MATH_TEXT];
+    return math_fail(TN_ERR_SHAPE, "a and b broadcast to %s, which must have size 3 in dim",
+                     math_shape_text(m->sizes, m->rank, text));
+}
+
+/* a x b = turn(a turn(b) - turn(a) b) */
+tn_status math_compose_cross(const tn_value *args, uint32_t n_args, tn_value *outs,
+                             uint32_t n_outs) {
+    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
+    int64_t dim = 0;
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_broadcast_pair(&a, &b, &m)) return pending();
+    if (args[2].tag == TN_TAG_INT) {
+        dim = math_from_end(args[2].i, m.rank);
+        if (dim < 0 || dim >= m.rank)
+            return math_fail(TN_ERR_INDEX, "dim is %lld, allowed are %d to %d",
+                             (long long)args[2].i, -(int)m.rank, (int)m.rank - 1);
+    } else {
+        while (dim < m.rank && m.sizes[dim] != 3) dim++;
+    }
+    if (dim >= m.rank || m.sizes[dim] != 3) return no_three(&m);
+    return give(outs, turned(tn_sub(tn_mul(a, turned(b, dim)), tn_mul(turned(a, dim), b)), dim));
+}
+
 /* Sizes of x with a 1 behind (after) or before every one; leading 1s make up for a lower rank. */
 static tn_tensor *interleaved(tn_tensor *x, const tn_meta *m, int32_t rank, bool after) {
     int64_t sizes[2 * TN_MAX_RANK];
