@@ -329,7 +329,9 @@ class Replay {
             return tn_value_tensors(tensors(lists_.back()));
         }
         case 'w':
-            return tn_value_tensor(tn_scalar(a.number));
+            return tn_value_tensor(tn_scalar_of(a.word.find_first_of(".en") == std::string::npos
+                                                    ? tn_int(static_cast<int64_t>(a.number))
+                                                    : tn_float(a.number)));
         case 'i':
             return tn_int(static_cast<int64_t>(a.number));
         case 'f':
