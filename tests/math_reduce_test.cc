@@ -285,6 +285,23 @@ TEST_F(Reduce, UniqueTellsEachNanApart) {
     EXPECT_EQ(read_i64s(u.counts), (std::vector<int64_t>{2, 1, 1}));
 }
 
+TEST_F(Reduce, UniqueOfSlicesRefusesThoseOfSizeZero) {
+    tn_unique_dim_opts opts = {};
+    opts.return_counts = true;
+    EXPECT_EQ(tn_unique_dim(full({3, 0}, 1), 0, &opts).values, nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"unique.dim", "size 0"}));
+    EXPECT_EQ(shape(tn_unique_dim(full({3, 0}, 1), 1, &opts).values), (Shape{3, 0}));
+    EXPECT_EQ(tn_unique_dim(full({}, 1), 0, &opts).values, nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"unique.dim", "x"}));
+}
+
+TEST_F(Reduce, UniqueOrdersSlicesByTheirElementsInRowMajorOrder) {
+    tn_tensor *x = from({0, 0, 1, 0, 0, 1, 0, 0}, {2, 2, 2}); /* [[0,1],[0,0]] and [[0,0],[1,0]] */
+    tn_unique_dim_opts opts = {};
+    opts.return_inverse = true;
+    EXPECT_EQ(read_i64s(tn_unique_dim(x, 2, &opts).inverse), (std::vector<int64_t>{1, 0}));
+}
+
 TEST_F(Reduce, TopkTakesTheFirstOfEqualsAndSortsNanAsLargest) {
     const tn_topk_result top = tn_topk(from({1, 3, NAN, 3, 2}), 3, nullptr);
     EXPECT_EQ(read_i64s(top.indices), (std::vector<int64_t>{2, 1, 3}));

@@ -45,7 +45,7 @@ math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math
     math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,
     math_shape_squeeze, math_shape_split, math_shape_unfold;
 
-/* shapes_reduce.c, derivatives_reduce.c, decompositions_reduce.c, decompositions_sort.c */
+/* shapes_reduce.c, derivatives_reduce.c, decompositions_reduce.c, ..sort.c, ..sets.c */
 math_shape_rule math_shape_sum, math_shape_cumsum, math_shape_moments, math_shape_any,
     math_shape_amax, math_shape_norm, math_shape_topk, math_shape_kthvalue, math_shape_searchsorted,
     math_shape_sum_to;
@@ -59,7 +59,8 @@ math_decomposition math_compose_mean, math_compose_nanmean, math_compose_var, ma
 math_decomposition math_compose_argsort, math_compose_topk, math_compose_kthvalue,
     math_compose_median, math_compose_median_dim, math_compose_nanmedian,
     math_compose_nanmedian_dim, math_compose_max_dim, math_compose_min_dim, math_compose_unique,
-    math_compose_unique_consecutive, math_compose_bincount, math_compose_histc;
+    math_compose_unique_dim, math_compose_unique_consecutive, math_compose_bincount,
+    math_compose_histc;
 
 /* derivatives.c */
 math_derivative math_grad_clamp, math_grad_to, math_grad_layer_norm, math_grad_permute,
