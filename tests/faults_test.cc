@@ -275,6 +275,15 @@ struct Progress {
     _exit(p->wrong[0] ? 1 : 0);
 }
 
+TEST_F(Faults, AnOpThatFindsNoMemoryIsNamed) {
+    tn_tensor *x = tn_expand(tn_ones(ints({1}), TN_F32), ints({INT64_C(1) << 45}));
+    EXPECT_EQ(tn_neg(x), nullptr);
+    EXPECT_TRUE(
+        error_is(TN_ERR_NOMEM, {"neg: no memory", "140737488355328 bytes (128 TiB)", "limit"}));
+    EXPECT_EQ(tn_softmax(x, 0), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_NOMEM, {"softmax: ", "no memory for a tensor"}));
+}
+
 TEST_F(Faults, AForkedChildIsToldSoAndNeverHangs) {
     void *shared =
         mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
