@@ -73,6 +73,18 @@ TEST_F(Products, TensordotNamesDimsThatDoNotFit) {
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"come in pairs"}));
 }
 
+TEST_F(Products, AddmmInPlaceAddsToWhatItWrites) {
+    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
+        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+        tn_tensor *c = full({2, 2}, 1, TN_F32), *a = full({2, 3}, 2, TN_F32);
+        ASSERT_NE(tn_addmm_(c, a, full({3, 2}, 1, TN_F32), nullptr), nullptr) << tn_error_message();
+        EXPECT_EQ(numbers(tn_to(c, TN_F64)), Numbers(4, 7.0));
+        EXPECT_EQ(tn_addmm_(full({2}, 1, TN_F32), a, full({3, 2}, 1, TN_F32), nullptr), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"addmm_"}));
+    }
+    tn_use_provider(nullptr);
+}
+
 TEST_F(Products, CrossNeedsADimOfSizeThree) {
     EXPECT_EQ(tn_cross(full({2, 4}, 1), full({2, 4}, 1), nullptr), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"cross", "[2,4]", "size 3"}));

@@ -14,12 +14,6 @@ static tn_tensor *positive_part(tn_tensor *x) {
     return tn_clamp(x, &(tn_clamp_opts){.min = TN_SET(0)});
 }
 
-/* log(sigmoid(x)) */
-static tn_tensor *log_sigmoid(tn_tensor *x) {
-    tn_tensor *tail = tn_log(plus(tn_exp(tn_neg(tn_abs(x))), 1));
-    return tn_sub(tn_minimum(x, math_number(0)), tail);
-}
-
 tn_tensor *math_reduced(tn_tensor *x, const tn_value *reduction) {
     switch (math_reduction_of(reduction)) {
     case MATH_MEAN:
@@ -96,7 +90,7 @@ tn_status math_compose_bce(const tn_value *args, uint32_t n_args, tn_value *outs
 
 /* (1 - target) x - (1 + (pos_weight - 1) target) log(sigmoid(x)) */
 static tn_tensor *bce_with_logits(tn_tensor *x, tn_tensor *target, tn_tensor *pos_weight) {
-    tn_tensor *tail = log_sigmoid(x);
+    tn_tensor *tail = tn_logsigmoid(x);
 
     if (pos_weight) tail = tn_mul(tail, plus(tn_mul(plus(pos_weight, -1), target), 1));
     return tn_sub(tn_mul(one_minus(target), x), tail);
@@ -237,7 +231,7 @@ tn_status math_compose_soft_margin_loss(const tn_value *args, uint32_t n_args, t
     tn_tensor *z = tn_mul(math_arg(args, n_args, 0), math_arg(args, n_args, 1));
 
     (void)n_outs;
-    return give(outs, math_reduced(tn_neg(log_sigmoid(z)), &args[2]));
+    return give(outs, math_reduced(tn_neg(tn_logsigmoid(z)), &args[2]));
 }
 
 /* ---- Distances, all over the last dim ----------------------------------------------------- */

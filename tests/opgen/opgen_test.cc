@@ -270,6 +270,32 @@ TEST(Header, FromTheNoteIsTheHeaderFromTheRows) {
     free(written);
 }
 
+TEST(Header, RowsThatDifferByAnUnderscoreShareTheirOptions) {
+    const std::string base = "a(Tensor x, int n=1, float f=0) -> Tensor\n";
+    const std::string twin = "a_(Tensor(a!) x, int n=1, float f=0) -> Tensor(a)\n";
+    const std::string other = "a_(Tensor(a!) x, int m=1) -> Tensor(a)\n";
+    char *written = nullptr, why[256] = "";
+    size_t size = 0;
+    FILE *out = open_memstream(&written, &size);
+    const std::string note = base + twin;
+    EXPECT_EQ(tni_write_header_from_note(out, "x", note.c_str(), note.size(), why, sizeof why),
+              TN_OK)
+        << why;
+    fclose(out);
+    const std::string text(written, size), type = "} tn_a_opts;";
+    free(written);
+    ASSERT_NE(text.find(type), std::string::npos);
+    EXPECT_EQ(text.find(type), text.rfind(type));
+    EXPECT_NE(text.find("tn_a_(tn_tensor *x, const tn_a_opts *opts)"), std::string::npos);
+    const std::string clash = base + other;
+    out = open_memstream(&written, &size);
+    EXPECT_EQ(tni_write_header_from_note(out, "x", clash.c_str(), clash.size(), why, sizeof why),
+              TN_ERR_INVALID);
+    EXPECT_NE(std::string(why).find("the C name tn_a_opts is taken"), std::string::npos) << why;
+    fclose(out);
+    free(written);
+}
+
 TEST(Header, RefusesNotesThatMakeNoHeader) {
     const struct {
         const char *note, *why;

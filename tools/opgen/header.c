@@ -109,8 +109,23 @@ static tn_status check_inplace(const tni_schema *s, char *why, uint64_t capacity
     return TN_ERR_INVALID;
 }
 
-static tn_status check_op(const tni_header_op *op, name_list *names, tni_schema *s, char *why,
-                          uint64_t capacity) {
+/* Row i is the in-place form, NAME_, of a row NAME before it, and takes the same options. */
+static bool shares_opts(const tni_header_op *ops, uint32_t i, const tni_schema *s) {
+    tni_schema base;
+    char why[256];
+    const size_t n = strlen(s->name) - 1;
+    if (s->n_required == s->n_params || s->name[n] != '_') return false;
+    for (uint32_t k = 0; k < i; k++) {
+        if (strncmp(ops[k].schema, s->name, n) != 0 || ops[k].schema[n] != '(') continue;
+        return tni_schema_parse(ops[k].schema, &base, why, sizeof why) == TN_OK &&
+               tni_same_opts(&base, s);
+    }
+    return false;
+}
+
+static tn_status check_op(const tni_header_op *ops, uint32_t i, name_list *names, tni_schema *s,
+                          char *why, uint64_t capacity) {
+    const tni_header_op *op = &ops[i];
     char text[256], opts[TNI_NAME_BYTES];
     tn_status status = tni_schema_parse(op->schema, s, text, sizeof text);
     if (status) {
@@ -124,7 +139,8 @@ static tn_status check_op(const tni_header_op *op, name_list *names, tni_schema 
     if (op->inplace && (status = check_inplace(s, why, capacity))) return status;
     if ((status = add_name(names, s->name, "", why, capacity))) return status;
     if (op->inplace && (status = add_name(names, s->name, "_", why, capacity))) return status;
-    if (s->n_required < s->n_params && (status = add_name(names, opts, "_opts", why, capacity)))
+    if (s->n_required < s->n_params && !shares_opts(ops, i, s) &&
+        (status = add_name(names, opts, "_opts", why, capacity)))
         return status;
     return s->n_visible > 1 ? add_name(names, s->name, "_result", why, capacity) : TN_OK;
 }
@@ -143,7 +159,7 @@ static tn_status check_ops(const char *stem, const tni_header_op *ops, uint32_t 
         return TN_ERR_NOMEM;
     }
     for (uint32_t i = 0; i < n_ops && !status; i++)
-        status = check_op(&ops[i], &names, &schema, why, capacity);
+        status = check_op(ops, i, &names, &schema, why, capacity);
     free(names.names);
     return status;
 }
@@ -174,7 +190,7 @@ tn_status tni_write_header(FILE *out, const char *stem, const tni_header_op *ops
     for (uint32_t i = 0; i < n_ops; i++) {
         tni_schema schema;
         if ((status = tni_schema_parse(ops[i].schema, &schema, why, capacity))) return status;
-        tni_write_wrapper(out, &ops[i], &schema);
+        tni_write_wrapper(out, &ops[i], &schema, shares_opts(ops, i, &schema));
     }
     fputs("#ifdef __cplusplus\n}\n#endif\n#endif\n", out);
     if (fflush(out) == 0 && !ferror(out)) return TN_OK;

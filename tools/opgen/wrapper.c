@@ -232,9 +232,19 @@ static void write_function(FILE *f, const tni_schema *s, const char *suffix) {
     fputs("}\n\n", f);
 }
 
-void tni_write_wrapper(FILE *f, const tni_header_op *op, const tni_schema *s) {
+bool tni_same_opts(const tni_schema *a, const tni_schema *b) {
+    const uint32_t n = a->n_params - a->n_required;
+    if (n != b->n_params - b->n_required) return false;
+    for (uint32_t i = 0; i < n; i++) {
+        const tni_param *p = &a->params[a->n_required + i], *q = &b->params[b->n_required + i];
+        if (strcmp(p->name, q->name) != 0 || strcmp(c_type(p), c_type(q)) != 0) return false;
+    }
+    return true;
+}
+
+void tni_write_wrapper(FILE *f, const tni_header_op *op, const tni_schema *s, bool shares_opts) {
     char name[CNAME_BYTES];
-    if (has_opts(s)) write_opts(f, s);
+    if (has_opts(s) && !shares_opts) write_opts(f, s);
     if (s->n_visible > 1) write_result(f, s);
     fputs("/* ", f);
     if (op->doc && op->doc[0]) tni_write_comment(f, op->doc), fputs("\n * ", f);

@@ -7,6 +7,9 @@
 
 #include "core/dispatch/schema.h"
 
-void tni_write_wrapper(FILE *, const tni_header_op *, const tni_schema *);
+/* shares_opts: the struct of options stands before it already. */
+void tni_write_wrapper(FILE *, const tni_header_op *, const tni_schema *, bool shares_opts);
+/* Would both write the same struct of options, but for its name? */
+bool tni_same_opts(const tni_schema *, const tni_schema *);
 
 #endif
