@@ -5,9 +5,10 @@
  * Element i, counted in logical row-major order, is
  *   uniform, f32 and narrower   u = (word[i] >> 8) * 2^-24
  *   uniform, f64                u = ((word[2i+1] << 32 | word[2i]) >> 11) * 2^-53
- *   normal, any dtype           of the pair (2j, 2j+1): u1 = (word[2j] + 1) * 2^-32,
- *                               u2 = word[2j+1] * 2^-32, r = sqrt(-2 ln u1),
- *                               z[2j] = r cos(2 pi u2), z[2j+1] = r sin(2 pi u2)
+ *   normal, any dtype           z[2j], z[2j+1] of the pair word[2j], word[2j+1], as normal.h says,
+ *                               made as mean + std z in f64
+ *   random_bits, i32            word[i]
+ *   random_bits, i64            word[2i+1] << 32 | word[2i]
  *   dropout                     keeps x[i] where its uniform u >= p
  * f16 and bf16 uniforms and normals are made as f32, then rounded. Fixed for ever.
  * SPDX-License-Identifier: Apache-2.0 */

@@ -281,8 +281,7 @@ bool tni_image_again(tni_resolution *r) {
 static void rng_need(tni_signature *s) {
     if (!(s->op->row.traits & TN_OP_RANDOM) || s->n_outputs == 0) return;
     const tn_meta *m = &s->outputs[0].meta;
-    uint64_t words =
-        (uint64_t)tni_numel(m->sizes, m->rank, 1) * (tn_dtype_is(m->dtype, TN_F64) ? 2 : 1);
+    uint64_t words = (uint64_t)tni_numel(m->sizes, m->rank, 1) * (m->dtype.bits == 64 ? 2 : 1);
     s->rng_counters = words / 4 + (words % 4 != 0);
 }
 

@@ -17,6 +17,7 @@ typedef tn_status math_decomposition(const tn_value *args, uint32_t n_args, tn_v
 
 /* shapes.c */
 math_shape_rule math_shape_copy, math_shape_arange, math_shape_to, math_shape_random,
+    math_shape_random_bits, math_shape_randint, math_shape_randperm, math_shape_multinomial,
     math_shape_scalar, math_shape_sizes, math_shape_one_hot, math_shape_nonzero_fill;
 /* shapes_matrix.c */
 math_shape_rule math_shape_gemm, math_shape_matmul, math_shape_linear, math_shape_layer_norm,
@@ -77,6 +78,9 @@ math_decomposition math_compose_clone, math_compose_contiguous, math_compose_to,
     math_compose_layer_norm_bwd, math_compose_one_hot, math_compose_slice_bwd,
     math_compose_select_bwd, math_compose_reshape, math_compose_cat, math_compose_stack,
     math_compose_nonzero;
+/* decompositions_random.c */
+math_decomposition math_compose_randint, math_compose_randperm, math_compose_bernoulli,
+    math_compose_bernoulli_p, math_compose_exponential, math_compose_multinomial;
 /* decompositions_loss.c */
 math_decomposition math_compose_mse_loss, math_compose_l1_loss, math_compose_huber_loss,
     math_compose_smooth_l1_loss, math_compose_bce, math_compose_bce_with_logits,

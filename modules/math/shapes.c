@@ -194,6 +194,73 @@ tn_status math_shape_random(tn_infer *in) {
     return from_sizes(in, 0, "sizes");
 }
 
+/* random_bits: sizes; i32 or i64 */
+tn_status math_shape_random_bits(tn_infer *in) {
+    set_dtype(in, 1);
+    if (!tn_dtype_is(in->outs[0].dtype, TN_I32) && !tn_dtype_is(in->outs[0].dtype, TN_I64))
+        return math_refuse(in, TN_ERR_DTYPE, "dtype must be i32 or i64");
+    return from_sizes(in, 0, "sizes");
+}
+
+/* Every whole number from low to high - 1 must be one of the dtype. */
+static bool holds(tn_dtype d, int64_t low, int64_t high) {
+    const int index = tn_dtype_index(d);
+    if (index < 0 || !(UINT64_C(1) << index & (TN_MASK_INT | TN_MASK_FLOAT))) return false;
+    const bool is_float = (UINT64_C(1) << index & TN_MASK_FLOAT) != 0;
+    const int bits = index == TN_IX_F64    ? 53
+                     : index == TN_IX_F32  ? 24
+                     : index == TN_IX_F16  ? 11
+                     : index == TN_IX_BF16 ? 8
+                                           : d.bits - (d.code == 0);
+    if (bits >= 63) return true;
+    const int64_t limit = INT64_C(1) << bits;
+    return high <= limit + is_float && low >= (d.code == 1 ? 0 : -limit);
+}
+
+/* randint: (low, high, sizes, dtype) */
+tn_status math_shape_randint(tn_infer *in) {
+    const int64_t low = in->args[0].i, high = in->args[1].i;
+    int64_t range;
+
+    set_dtype(in, 3);
+    if (low >= high || __builtin_sub_overflow(high, low, &range))
+        return math_refuse(in, TN_ERR_INVALID,
+                           "low is %lld and high %lld: high must be larger, by less than 2^63",
+                           (long long)low, (long long)high);
+    if (!holds(in->outs[0].dtype, low, high))
+        return math_refuse(in, TN_ERR_DTYPE, "dtype does not hold every number from %lld to %lld",
+                           (long long)low, (long long)high - 1);
+    return from_sizes(in, 2, "sizes");
+}
+
+/* randperm: (n, dtype) */
+tn_status math_shape_randperm(tn_infer *in) {
+    const int64_t n = in->args[0].i;
+
+    set_dtype(in, 1);
+    if (!holds(in->outs[0].dtype, 0, n))
+        return math_refuse(in, TN_ERR_DTYPE, "dtype does not hold every number below n, %lld",
+                           (long long)n);
+    return math_set_sizes(in, &in->outs[0], &n, 1, "n");
+}
+
+/* multinomial: (probs, num_samples, replacement) */
+tn_status math_shape_multinomial(tn_infer *in) {
+    const tn_view *probs = view_of(in, 0);
+    const int64_t n = in->args[1].i;
+
+    if (!probs || probs->rank < 1 || probs->rank > 2)
+        return math_refuse(in, TN_ERR_SHAPE, "probs must have rank 1 or 2");
+    const int64_t kinds = probs->sizes[probs->rank - 1];
+    if (kinds == 0) return math_refuse(in, TN_ERR_SHAPE, "probs has nothing to choose from");
+    if (!in->args[2].i && n > kinds)
+        return math_refuse(in, TN_ERR_INVALID,
+                           "num_samples is %lld, but without replacement there are only %lld",
+                           (long long)n, (long long)kinds);
+    if (probs->rank == 1) return math_set_sizes(in, &in->outs[0], &n, 1, "result");
+    return math_set_sizes(in, &in->outs[0], (int64_t[]){probs->sizes[0], n}, 2, "result");
+}
+
 /* slice_bwd, select_bwd */
 tn_status math_shape_sizes(tn_infer *in) { return from_sizes(in, 1, "sizes"); }
 

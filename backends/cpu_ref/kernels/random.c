@@ -1,8 +1,9 @@
-/* random.c - uniform, normal, dropout: what philox.h says, element by element.
+/* random.c - random_bits, uniform, normal, dropout: what philox.h says, element by element.
  *
  * Invariant: an element depends on (seed, offset, its logical index) only.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_ref/kernels.h"
+#include "backends/cpu_ref/normal.h"
 #include "backends/cpu_ref/philox.h"
 #include "backends/cpu_ref/walk.h"
 
@@ -46,10 +47,9 @@ static void make_normal(const job *j, int64_t first, int64_t n, double *out) {
     tni_philox_words(j->seed, j->offset, (uint64_t)pair, n + 2, words);
     for (int64_t k = 0; k < n; k++) {
         const int64_t even = ((first + k) & ~INT64_C(1)) - pair;
-        const double u1 = ((double)words[even] + 1) * 0x1p-32, u2 = words[even + 1] * 0x1p-32;
-        const double r = sqrt(-2 * log(u1)), angle = 2 * 3.14159265358979323846 * u2;
-        const double z = (first + k) % 2 ? r * sin(angle) : r * cos(angle);
-        out[k] = as_made(j, j->a + j->b * z);
+        double z[2];
+        tni_normal_pair(words[even], words[even + 1], z);
+        out[k] = as_made(j, j->a + j->b * z[(first + k) % 2]);
     }
 }
 
@@ -89,6 +89,33 @@ tn_status tni_ref_uniform(const void *plan, tn_call *c) {
 tn_status tni_ref_normal(const void *plan, tn_call *c) {
     (void)plan;
     return run_random(c, "normal", make_normal);
+}
+
+static void bits_range(void *arg, int64_t begin, int64_t end) {
+    const job *j = arg;
+    const int64_t each = tni_item_bytes(j->views[0]) / 4;
+    uint32_t words[2 * TNI_BLOCK];
+    int64_t bits[TNI_BLOCK];
+    tni_walk w;
+    tni_walk_start(&w, 1, j->views, begin);
+    for (int64_t n; begin < end; begin += n, tni_walk_next(&w, n)) {
+        n = tni_walk_run(&w, tni_min(TNI_BLOCK, end - begin));
+        tni_philox_words(j->seed, j->offset, (uint64_t)(each * begin), each * n, words);
+        for (int64_t k = 0; k < n; k++)
+            bits[k] = each == 1 ? (int64_t)words[k]
+                                : (int64_t)((uint64_t)words[2 * k + 1] << 32 | words[2 * k]);
+        tni_walk_store_i64(&w, 0, n, bits);
+    }
+}
+
+tn_status tni_ref_random_bits(const void *plan, tn_call *c) {
+    (void)plan;
+    job j = make_job(c);
+    const int ix = tni_ix(j.views[0]);
+    if (ix != TN_IX_I32 && ix != TN_IX_I64)
+        return tni_fail(c, TN_ERR_DTYPE, "random_bits: dtype must be i32 or i64");
+    tni_parallel(c, tn_view_numel(j.views[0]), 1, bits_range, &j);
+    return TN_OK;
 }
 
 static void dropout_range(void *arg, int64_t begin, int64_t end) {

@@ -412,7 +412,8 @@ enum { TN_KERNEL_NONDETERMINISTIC = 1u << 0 }; /* not chosen in deterministic mo
 
 enum { /* tn_op.traits */
        TN_OP_RANDOM =
-           1u << 0, /* uses random numbers, one 32-bit word (f64: two) per element of result 0 */
+           1u
+           << 0, /* uses random numbers, one 32-bit word (of 64 bits: two) per element of result 0 */
        TN_OP_VIEW = 1u << 1, /* result aliases an argument; no kernel, the shape rule says it all */
        TN_OP_DYNAMIC =
            1u << 2, /* sizes depend on data: a count op, then a fill op with a given size */
