@@ -113,3 +113,14 @@ bool math_broadcast_pair(tn_tensor **a, tn_tensor **b, tn_meta *m) {
     *b = tn_expand(*b, (tn_ints){m->sizes, m->rank});
     return *a && *b;
 }
+
+tn_tensor *math_diagonal(tn_tensor *t) {
+    tn_meta m;
+
+    if (!math_meta(t, &m)) return NULL;
+    const int32_t last = m.rank - 2;
+    const int64_t n = m.sizes[last];
+    m.sizes[last] = n * n;
+    return tn_slice(math_reshape(t, m.sizes, m.rank - 1),
+                    &(tn_slice_opts){.dim = last, .step = TN_SET(n + 1)});
+}

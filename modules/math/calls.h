@@ -38,6 +38,8 @@ tn_tensor *math_sum_keep(tn_tensor *, const int64_t *dims, int64_t n);
 tn_tensor *math_mean_keep(tn_tensor *, const int64_t *dims, int64_t n);
 /* Both in the sizes that they broadcast to, which come into m. False: an error is pending. */
 bool math_broadcast_pair(tn_tensor **a, tn_tensor **b, tn_meta *m);
+/* The diagonal of the last two dims, of equal size, as the last dim. */
+tn_tensor *math_diagonal(tn_tensor *);
 tn_tensor *math_narrow(tn_tensor *, int64_t dim, int64_t start, int64_t n);
 tn_tensor *math_cat(tn_tensor *const *, int64_t n, int64_t dim);
 

@@ -114,6 +114,17 @@ tn_status math_compose_bilinear(const tn_value *args, uint32_t n_args, tn_value 
     return give(outs, b ? tn_add(y, b) : y);
 }
 
+tn_status math_compose_trace(const tn_value *args, uint32_t n_args, tn_value *outs,
+                             uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_meta(x, &m)) return pending();
+    const int64_t n = m.sizes[0] < m.sizes[1] ? m.sizes[0] : m.sizes[1];
+    return give(outs, tn_sum(math_diagonal(math_narrow(math_narrow(x, 0, 0, n), 1, 0, n))));
+}
+
 /* x along dim as x[1] x[2] x[0]. */
 static tn_tensor *turned(tn_tensor *x, int64_t dim) {
     tn_tensor *const parts[2] = {math_narrow(x, dim, 1, 2), math_narrow(x, dim, 0, 1)};

@@ -193,19 +193,14 @@ static void count_uses(spec *s, const term *x, int32_t by) {
 static bool take_diagonal(term *x, int32_t i, int32_t k) {
     int64_t order[TN_MAX_RANK];
     int32_t n = 0;
-    tn_meta m;
 
     for (int32_t d = 0; d < x->n; d++)
         if (d != i && d != k) order[n++] = d;
     order[n] = i, order[n + 1] = k;
-    x->t = tn_permute(x->t, (tn_ints){order, x->n});
-    if (!math_meta(x->t, &m)) return false;
-    const int64_t size = m.sizes[n], label = x->labels[i];
+    const int32_t label = x->labels[i];
     for (int32_t d = 0; d < n; d++) x->labels[d] = x->labels[order[d]];
-    x->labels[n] = (int32_t)label, x->n = n + 1;
-    m.sizes[n] = size * size;
-    x->t = tn_slice(math_reshape(x->t, m.sizes, n + 1),
-                    &(tn_slice_opts){.dim = n, .step = TN_SET(size + 1)});
+    x->t = math_diagonal(tn_permute(x->t, (tn_ints){order, x->n}));
+    x->labels[n] = label, x->n = n + 1;
     return x->t != NULL;
 }
 
