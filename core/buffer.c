@@ -1,36 +1,22 @@
 /* buffer.c - the bytes of tensors: size classes, cached when freed.
  *
  * Classes have four steps per doubling from 64 bytes on. Small ones of the cpu (up to 64 KiB) go
- * through the thread's own lists, last in first out, linked through their first bytes; the rest,
- * and every other device, through one shared table of blocks, oldest evicted first beyond the cap.
- * Invariant: a block belongs to one list or to one caller; drivers are called without the lock.
+ * through the thread's own lists, last in first out, linked through their first bytes, with a shared
+ * list behind; the rest, and every other device, are blocks (block.c).
+ * Invariant: a buffer belongs to one list or to one caller; drivers are called without the lock.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/device.h"
 #include "core/memory.h"
 #include "core/memory_cache.h"
-#include "core/system.h"
 
 enum {
-    BUCKETS = 256,
     BATCH = 32,
     SMALL_LIST_BYTES = 256 << 10, /* a thread keeps so much per class, */
     SMALL_SHARED_BYTES = 1 << 20  /* and all threads together this much more */
 };
 
-typedef struct block { /* a cached large block; described outside it: the cpu may not reach it */
-    void *data;
-    uint64_t bytes;
-    tn_device device;
-    struct block *next, *previous; /* in its bucket */
-    struct block *newer, *older;   /* by the time it was freed */
-} block;
-
-static tni_slab block_slab = {sizeof(block), "cached block", NULL};
-static block *buckets[BUCKETS]; /* all below: under tni_memory_lock */
-static block *newest, *oldest;
-static uint64_t cached_bytes;     /* in blocks, of all devices */
-static uint64_t cached_cpu_bytes; /* of these, what the cap is for */
-static tni_free_list spare[TNI_SMALL_CLASSES];
+static tni_free_list spare[TNI_SMALL_CLASSES]; /* locked */
+static _Atomic uint64_t small_misses;
 
 /* ---- Size classes ---------------------------------------------------------------------------- */
 
@@ -40,15 +26,11 @@ static inline uint32_t class_of(uint64_t bytes) { /* bytes >= 1 */
     return 4 + (top - 8) * 4 + (uint32_t)((bytes - 1) >> (top - 2) & 3);
 }
 
+uint32_t tni_class_of(uint64_t bytes) { return class_of(bytes); }
+
 uint64_t tni_class_bytes(uint32_t index) {
     if (index < 4) return (index + 1) * UINT64_C(64);
     return (uint64_t)(index % 4 + 5) << ((index - 4) / 4 + 6);
-}
-
-/* What a buffer of `bytes` really takes; 0 if it is too large for any machine. */
-static uint64_t rounded(uint64_t bytes) {
-    if (bytes > UINT64_C(1) << 60) return 0;
-    return tni_class_bytes(class_of(bytes ? bytes : 1));
 }
 
 static bool is_small(tn_device device, uint64_t bytes) {
@@ -57,19 +39,39 @@ static bool is_small(tn_device device, uint64_t bytes) {
 
 /* ---- Drivers --------------------------------------------------------------------------------- */
 
-static void *system_alloc(tn_device device, uint64_t bytes) {
+static struct {
+    _Atomic uint64_t allocs, frees, rescues;
+    _Atomic int64_t reserved, peak;
+} taken; /* from the system */
+
+static void count_alloc(uint64_t bytes) {
+    (void)atomic_fetch_add(&taken.allocs, 1);
+    const int64_t now = atomic_fetch_add(&taken.reserved, (int64_t)bytes) + (int64_t)bytes;
+    int64_t peak = atomic_load(&taken.peak);
+    while (now > peak && !atomic_compare_exchange_weak(&taken.peak, &peak, now)) {
+    }
+}
+
+void *tni_system_alloc(tn_device device, uint64_t bytes) {
     const tn_driver *d = tni_driver_of(device);
     if (!d || bytes == 0) return NULL;
     tni_heap_called();
     void *data = d->alloc(d->user, device.index, TN_MEMORY_DEVICE, bytes, NULL);
-    if (data) return data;
-    tn_memory_trim(); /* what the caches hold may be just what is missing */
-    return d->alloc(d->user, device.index, TN_MEMORY_DEVICE, bytes, NULL);
+    if (!data) {
+        tn_memory_trim(); /* what the caches hold may be just what is missing */
+        data = d->alloc(d->user, device.index, TN_MEMORY_DEVICE, bytes, NULL);
+        if (data) (void)atomic_fetch_add(&taken.rescues, 1);
+    }
+    if (data) count_alloc(bytes);
+    return data;
 }
 
-static void system_free(tn_device device, void *data, uint64_t bytes) {
+void tni_system_free(tn_device device, void *data, uint64_t bytes) {
     const tn_driver *d = tni_driver_of(device);
-    if (d) d->free(d->user, device.index, TN_MEMORY_DEVICE, data, bytes, NULL);
+    if (!d) return;
+    d->free(d->user, device.index, TN_MEMORY_DEVICE, data, bytes, NULL);
+    (void)atomic_fetch_add(&taken.frees, 1);
+    (void)atomic_fetch_sub(&taken.reserved, (int64_t)bytes);
 }
 
 /* ---- Small blocks ---------------------------------------------------------------------------- */
@@ -92,7 +94,7 @@ static void move(tni_free_list *from, tni_free_list *to, uint32_t most) {
 }
 
 static void free_all(tni_free_list *l, uint64_t bytes) {
-    while (l->head) system_free((tn_device){TN_CPU, 0}, pop(l), bytes);
+    while (l->head) tni_system_free((tn_device){TN_CPU, 0}, pop(l), bytes);
 }
 
 static void *small_slowly(tni_memory_cache *c, uint32_t class) {
@@ -101,7 +103,8 @@ static void *small_slowly(tni_memory_cache *c, uint32_t class) {
     move(&spare[class], l, BATCH);
     tni_memory_unlock();
     if (l->head) return pop(l);
-    return system_alloc((tn_device){TN_CPU, 0}, tni_class_bytes(class));
+    (void)atomic_fetch_add_explicit(&small_misses, 1, memory_order_relaxed);
+    return tni_system_alloc((tn_device){TN_CPU, 0}, tni_class_bytes(class));
 }
 
 /* The thread's list is full, or was never used: part of it goes to the shared list, the rest back.
@@ -110,7 +113,7 @@ static void small_overflow(tni_memory_cache *c, uint32_t class, void *data) {
     tni_free_list *l = &c->small[class];
     const uint32_t bytes = (uint32_t)tni_class_bytes(class);
     if (tni_memory_system()) {
-        system_free((tn_device){TN_CPU, 0}, data, bytes);
+        tni_system_free((tn_device){TN_CPU, 0}, data, bytes);
         return;
     }
     push(l, data);
@@ -125,96 +128,6 @@ static void small_overflow(tni_memory_cache *c, uint32_t class, void *data) {
     free_all(&excess, bytes);
 }
 
-/* ---- Large blocks ---------------------------------------------------------------------------- */
-
-static block **bucket_of(tn_device device, uint64_t bytes) {
-    const uint32_t hash =
-        class_of(bytes) + 61u * (uint32_t)device.kind + 7u * (uint32_t)device.index;
-    return &buckets[hash % BUCKETS];
-}
-
-static void unlink_block(block *b) {
-    *(b->previous ? &b->previous->next : bucket_of(b->device, b->bytes)) = b->next;
-    if (b->next) b->next->previous = b->previous;
-    *(b->newer ? &b->newer->older : &newest) = b->older;
-    *(b->older ? &b->older->newer : &oldest) = b->newer;
-    cached_bytes -= b->bytes;
-    if (b->device.kind == TN_CPU) cached_cpu_bytes -= b->bytes;
-}
-
-static void link_block(block *b) {
-    block **bucket = bucket_of(b->device, b->bytes);
-    b->previous = NULL;
-    b->next = *bucket;
-    if (b->next) b->next->previous = b;
-    *bucket = b;
-    b->newer = NULL;
-    b->older = newest;
-    *(newest ? &newest->newer : &oldest) = b;
-    newest = b;
-    cached_bytes += b->bytes;
-    if (b->device.kind == TN_CPU) cached_cpu_bytes += b->bytes;
-}
-
-/* Takes the oldest blocks of the cpu out until at most `keep` bytes are left; a list by `next`. */
-static block *evict(uint64_t keep) {
-    block *out = NULL;
-    for (block *b = oldest; b && cached_cpu_bytes > keep;) {
-        block *newer = b->newer;
-        if (b->device.kind == TN_CPU) {
-            unlink_block(b);
-            b->next = out;
-            out = b;
-        }
-        b = newer;
-    }
-    return out;
-}
-
-static void give_back(block *list) {
-    while (list) {
-        block *b = list;
-        list = b->next;
-        system_free(b->device, b->data, b->bytes);
-        tni_slab_put(&block_slab, b);
-    }
-}
-
-static void *large_cached(tn_device device, uint64_t bytes) {
-    tni_memory_lock();
-    block *b = *bucket_of(device, bytes);
-    while (b && !(b->bytes == bytes && b->device.kind == device.kind &&
-                  b->device.index == device.index)) {
-        b = b->next;
-    }
-    if (b) unlink_block(b);
-    tni_memory_unlock();
-    if (!b) return NULL;
-    void *data = b->data;
-    tni_slab_put(&block_slab, b);
-    return data;
-}
-
-static void large_free(tn_device device, void *data, uint64_t bytes) {
-    const uint64_t cap = tni_system_memory() / 4;
-    block *b = NULL;
-    if (!tni_memory_system() && (device.kind != TN_CPU || bytes <= cap)) {
-        b = tni_slab_take(&block_slab);
-    }
-    if (!b) {
-        system_free(device, data, bytes);
-        return;
-    }
-    b->data = data;
-    b->bytes = bytes;
-    b->device = device;
-    tni_memory_lock();
-    link_block(b);
-    block *evicted = evict(cap);
-    tni_memory_unlock();
-    give_back(evicted);
-}
-
 /* ---- The calls ------------------------------------------------------------------------------- */
 
 static void account(tni_memory_cache *c, int64_t change) {
@@ -226,15 +139,15 @@ static void account(tni_memory_cache *c, int64_t change) {
 }
 
 static void *alloc_slowly(tn_device device, uint64_t bytes) {
-    const uint64_t whole = rounded(bytes);
-    if (whole == 0) return NULL;
     tni_memory_cache *c = tni_memory_cache_get();
     void *data = NULL;
     if (c && is_small(device, bytes)) {
+        tni_count(&c->counts[TNI_COUNT_SMALL], 1);
         data = small_slowly(c, class_of(bytes ? bytes : 1));
+    } else if (is_small(device, bytes)) {
+        data = tni_system_alloc(device, tni_class_bytes(class_of(bytes ? bytes : 1)));
     } else {
-        data = large_cached(device, whole);
-        if (!data) data = system_alloc(device, whole);
+        data = tni_block_alloc(device, bytes);
     }
     if (data) account(c, (int64_t)bytes);
     return data;
@@ -247,6 +160,7 @@ void *tni_buffer_alloc(tn_device device, uint64_t bytes) {
         tni_free_list *l = &c->small[class_of(bytes)];
         if (__builtin_expect(l->head != NULL, 1)) {
             tni_account(c, (int64_t)bytes);
+            tni_count(&c->counts[TNI_COUNT_SMALL], 1);
             return pop(l);
         }
     }
@@ -257,11 +171,11 @@ static void free_slowly(tn_device device, void *data, uint64_t bytes) {
     tni_memory_cache *c = tni_memory_cache_get();
     account(c, -(int64_t)bytes);
     if (!is_small(device, bytes)) {
-        large_free(device, data, rounded(bytes));
+        tni_block_free(device, data, bytes);
     } else if (c) {
         small_overflow(c, class_of(bytes ? bytes : 1), data);
     } else {
-        system_free(device, data, rounded(bytes));
+        tni_system_free(device, data, tni_class_bytes(class_of(bytes ? bytes : 1)));
     }
 }
 
@@ -279,35 +193,38 @@ void tni_buffer_free(tn_device device, void *data, uint64_t bytes) {
     free_slowly(device, data, bytes);
 }
 
-uint64_t tni_buffer_cached(void) {
-    uint64_t bytes = cached_bytes;
+void tni_buffer_stats(tn_memory_info *out) {
+    tn_pool_info *pool = &out->small;
     for (uint32_t i = 0; i < TNI_SMALL_CLASSES; i++) {
-        bytes += tni_list_n(&spare[i]) * tni_class_bytes(i);
+        pool->cached_blocks += tni_list_n(&spare[i]);
+        pool->cached_bytes += tni_list_n(&spare[i]) * tni_class_bytes(i);
+        if (tni_list_n(&spare[i])) pool->largest_bytes = tni_class_bytes(i);
     }
-    return bytes;
+    pool->misses = atomic_load(&small_misses);
+    const int64_t reserved = atomic_load(&taken.reserved), peak = atomic_load(&taken.peak);
+    out->reserved_bytes = reserved > 0 ? (uint64_t)reserved : 0;
+    out->peak_reserved_bytes = peak > 0 ? (uint64_t)peak : 0;
+    out->system_allocs = atomic_load(&taken.allocs);
+    out->system_frees = atomic_load(&taken.frees);
+    out->rescues = atomic_load(&taken.rescues);
 }
+
+void tni_buffer_reset_peak(void) { atomic_store(&taken.peak, atomic_load(&taken.reserved)); }
 
 void tni_buffer_thread_end(tni_memory_cache *c) {
     for (uint32_t i = 0; i < TNI_SMALL_CLASSES; i++) move(&c->small[i], &spare[i], UINT32_MAX);
 }
 
-/* Small blocks in other threads' lists stay: only their threads may touch them. */
+/* Small buffers in other threads' lists stay: only their threads may touch them. */
 void tn_memory_trim(void) {
     tni_free_list small[TNI_SMALL_CLASSES] = {{NULL, NULL, 0, 0}};
     tni_memory_cache *c = tni_tls.memory;
-    block *blocks = NULL;
     tni_memory_lock();
     for (uint32_t i = 0; i < TNI_SMALL_CLASSES; i++) {
         if (c) move(&c->small[i], &small[i], UINT32_MAX);
         move(&spare[i], &small[i], UINT32_MAX);
     }
-    while (newest) {
-        block *b = newest;
-        unlink_block(b);
-        b->next = blocks;
-        blocks = b;
-    }
     tni_memory_unlock();
     for (uint32_t i = 0; i < TNI_SMALL_CLASSES; i++) free_all(&small[i], tni_class_bytes(i));
-    give_back(blocks);
+    tni_block_trim();
 }

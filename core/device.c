@@ -46,17 +46,17 @@ static tn_status cpu_props(void *user, int32_t index, tn_device_props *out) {
     return TN_OK;
 }
 
-/* Large blocks start on a huge page: a third of a big element-wise op is page faults otherwise. */
+/* Large blocks start on a huge page, and have as many as fit whole: their first touch is three to
+ * five times as fast (docs/errors-and-memory.md), a third of a big element-wise op. */
 static void *cpu_alloc(void *user, int32_t index, int32_t memory_kind, uint64_t bytes,
                        void *stream) {
     (void)user, (void)index, (void)memory_kind, (void)stream;
-    const bool huge = bytes >= 2 * (uint64_t)HUGE_BYTES;
-    const uint64_t unit = huge ? HUGE_BYTES : LINE;
+    const bool huge = bytes >= HUGE_BYTES;
+    void *data = NULL;
     /* The system may promise more than there is, and kill the process when it is used. */
     if (bytes > tni_system_memory()) return NULL;
-    const uint64_t whole = (bytes + unit - 1) / unit * unit;
-    void *data = aligned_alloc(unit, whole ? whole : unit);
-    if (data && huge) (void)madvise(data, whole, MADV_HUGEPAGE);
+    if (posix_memalign(&data, huge ? HUGE_BYTES : LINE, bytes ? bytes : LINE)) return NULL;
+    if (huge) (void)madvise(data, bytes / HUGE_BYTES * HUGE_BYTES, MADV_HUGEPAGE);
     return data;
 }
 

@@ -55,6 +55,19 @@ static tn_status raise_long(tn_status code, const char *format, va_list args, ui
     return pending;
 }
 
+void tni_error_within(const char *what) {
+    tni_state *st = tni_state_get();
+    const char *text = tn_error_message();
+    const size_t n = strlen(what);
+    if (!st->error || strncmp(text, what, n) == 0) return;
+    const size_t bytes = n + 2 + strlen(text) + 1;
+    char *whole = tni_alloc(bytes);
+    if (!whole) return;
+    (void)snprintf(whole, bytes, "%s: %s", what, text);
+    drop_message(st->error, st->message);
+    st->message = whole;
+}
+
 tn_status tn_raise(tn_status code, const char *format, ...) {
     if (tni_state_get()->error) return tni_state_get()->error;
     if (!format) return tni_raise_text(code, NULL, 0);

@@ -153,14 +153,15 @@ int64_t tni_counted(uint32_t which) {
     return sum;
 }
 
-uint64_t tni_memory_cached_small(void) {
-    uint64_t bytes = 0;
+void tni_memory_cached_small(tn_pool_info *out) {
     for (const tni_memory_cache *c = caches; c; c = c->next) {
         for (uint32_t i = 0; i < TNI_SMALL_CLASSES; i++) {
-            bytes += tni_list_n(&c->small[i]) * tni_class_bytes(i);
+            const uint64_t n = tni_list_n(&c->small[i]), bytes = tni_class_bytes(i);
+            out->cached_blocks += n;
+            out->cached_bytes += n * bytes;
+            if (n && bytes > out->largest_bytes) out->largest_bytes = bytes;
         }
     }
-    return bytes;
 }
 
 int64_t tni_memory_slab_sum(uint32_t index) {
@@ -173,18 +174,40 @@ int64_t tni_memory_slab_sum(uint32_t index) {
 
 static uint64_t clamp(int64_t n) { return n > 0 ? (uint64_t)n : 0; }
 
-static void read_bytes(tn_memory_info *info) {
-    tni_memory_lock();
-    int64_t bytes = atomic_load(&shared_bytes), high = bytes;
+/* Of all threads together. peak: as if each had its most at the same time. */
+static int64_t allocated(int64_t *peak) {
+    int64_t bytes = atomic_load(&shared_bytes);
+    *peak = bytes;
     for (tni_memory_cache *c = caches; c; c = c->next) {
         bytes += atomic_load_explicit(&c->bytes, memory_order_relaxed);
-        high += atomic_load_explicit(&c->bytes_high, memory_order_relaxed);
+        *peak += atomic_load_explicit(&c->bytes_high, memory_order_relaxed);
     }
+    return bytes;
+}
+
+static double part_of(uint64_t part, uint64_t whole) {
+    return whole ? (double)part / (double)whole : 0;
+}
+
+static void read_bytes(tn_memory_info *info) {
+    const int64_t asked = tni_counted(TNI_COUNT_SMALL);
+    int64_t high;
+    tni_memory_lock();
+    const int64_t bytes = allocated(&high);
     raise_peak(high);
-    info->allocated_bytes = clamp(bytes);
-    info->cached_bytes = tni_buffer_cached() + tni_memory_cached_small();
+    tni_buffer_stats(info);
+    tni_memory_cached_small(&info->small);
+    tni_block_stats(info);
     tni_memory_unlock();
+    info->allocated_bytes = clamp(bytes);
     info->peak_bytes = clamp(atomic_load(&peak_bytes));
+    info->small.hits = clamp(asked - (int64_t)info->small.misses);
+    info->cached_bytes = info->small.cached_bytes + info->large.cached_bytes;
+    info->largest_cached_bytes = info->large.largest_bytes > info->small.largest_bytes
+                                     ? info->large.largest_bytes
+                                     : info->small.largest_bytes;
+    info->fragmentation =
+        info->cached_bytes ? 1 - part_of(info->largest_cached_bytes, info->cached_bytes) : 0;
 }
 
 tn_status tn_memory_stats(tn_memory_info *out) {
@@ -200,4 +223,16 @@ tn_status tn_memory_stats(tn_memory_info *out) {
     read_bytes(&info);
     memcpy(out, &info, out->size < sizeof info ? out->size : sizeof info);
     return TN_OK;
+}
+
+/* Other threads may be at it: what they count meanwhile may be counted or not. */
+void tn_memory_reset_peak(void) {
+    int64_t high;
+    tni_memory_lock();
+    for (tni_memory_cache *c = caches; c; c = c->next)
+        atomic_store_explicit(&c->bytes_high, atomic_load_explicit(&c->bytes, memory_order_relaxed),
+                              memory_order_relaxed);
+    atomic_store(&peak_bytes, allocated(&high));
+    tni_buffer_reset_peak();
+    tni_memory_unlock();
 }

@@ -20,6 +20,10 @@ char *tni_strdup(const char *);
 void *tni_buffer_alloc(tn_device, uint64_t bytes);
 void tni_buffer_free(tn_device, void *, uint64_t bytes);
 
+/* What TENON_CACHE_LIMIT says: "512m", "2g", "0"; a quarter of what this process may use if the text
+ * is NULL or makes no sense. */
+uint64_t tni_cache_limit_of(const char *text);
+
 /* Fixed-size objects from slabs, per size; zero heap calls when warm. */
 typedef struct tni_slab {
     uint32_t object_bytes;

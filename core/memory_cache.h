@@ -23,6 +23,7 @@ enum {                    /* what is counted beside objects of slabs */
        TNI_COUNT_VIEWS,   /* tensors over another one's storage */
        TNI_COUNT_ORPHANS, /* storages that outlived their tensor */
        TNI_COUNT_NODES,   /* of the tape */
+       TNI_COUNT_SMALL,   /* small buffers asked for */
        TNI_COUNTS
 };
 
@@ -51,17 +52,36 @@ void tni_memory_unlock(void);
 
 /* Ends of a thread: slab.c and buffer.c take the lists back. Locked. */
 void tni_slab_thread_end(tni_memory_cache *);
-void tni_buffer_thread_end(tni_memory_cache *); /* locked */
-uint64_t tni_buffer_cached(void);               /* bytes in shared lists; locked */
+void tni_buffer_thread_end(tni_memory_cache *);
 
-void *tni_slab_take(tni_slab *); /* as tni_slab_get, out of reach of fault injection */
+/* ---- buffer.c and block.c -------------------------------------------------------------------- */
+
+/* Memory from the device's driver, counted. system_alloc empties the caches and tries again if there
+ * is none; NULL without an error raised. */
+void *tni_system_alloc(tn_device, uint64_t bytes);
+void tni_system_free(tn_device, void *, uint64_t bytes);
+
+uint32_t tni_class_of(uint64_t bytes); /* size class of 1 byte or more */
 uint64_t tni_class_bytes(uint32_t index);
 
+/* Large buffers: what is in use is known by its address, what is free waits for reuse. bytes as the
+ * caller asked for them, both times. */
+void *tni_block_alloc(tn_device, uint64_t bytes);
+void tni_block_free(tn_device, void *, uint64_t bytes);
+void tni_block_trim(void);
+/* The largest in use on a device, in bytes as asked for, largest first; returns how many. */
+uint32_t tni_block_largest(tn_device, uint64_t *out, uint32_t capacity);
+
+void tni_block_stats(tn_memory_info *);  /* locked */
+void tni_buffer_stats(tn_memory_info *); /* locked; small buffers, and the system's calls */
+void tni_buffer_reset_peak(void);
+
+void *tni_slab_take(tni_slab *); /* as tni_slab_get, out of reach of fault injection */
 /* Counting. */
 void tni_heap_called(void);
 void tni_account_flush(tni_memory_cache *);
-void tni_account_shared(int64_t bytes); /* for a thread without a cache */
-uint64_t tni_memory_cached_small(void); /* in threads' lists; locked */
+void tni_account_shared(int64_t bytes);       /* for a thread without a cache */
+void tni_memory_cached_small(tn_pool_info *); /* adds what is in threads' lists; locked */
 int64_t
 tni_memory_slab_sum(uint32_t index); /* live, as threads that are still there counted; locked */
 

@@ -64,6 +64,9 @@ void tni_error_frame_leave(tni_error_frame);
 tn_status tni_raise_text(tn_status code, const char *text,
                          uint64_t len); /* as tn_raise; returns the pending code */
 
+/* "what: " before the pending error's text, unless it begins with what. */
+void tni_error_within(const char *what);
+
 /* True in a child that forked after Tenon started: raises FORKED. */
 bool tni_forked(void);
 bool tni_is_forked(void); /* the same question; raises nothing */

@@ -7,6 +7,7 @@
 
 #include "core/autograd/hooks.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/autograd/tape.h"
@@ -34,21 +35,63 @@ static inline bool drop_ref(_Atomic int32_t *refs) {
 
 /* ---- Storage --------------------------------------------------------------------------------- */
 
+/* "1.5 GiB". */
+static const char *bytes_text(uint64_t bytes, char out[static 32]) {
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double n = (double)bytes;
+    int unit = 0;
+    for (; n >= 1024 && unit < 6; unit++) n /= 1024;
+    (void)snprintf(out, 32, unit && n < 10 ? "%.1f %s" : "%.0f %s", n, units[unit]);
+    return out;
+}
+
+/* "; largest in use: 1.0 GiB, 512 MiB", or nothing. */
+static void largest_text(tn_device device, char *out, size_t capacity) {
+    uint64_t largest[3];
+    char one[32];
+    const uint32_t n = tni_block_largest(device, largest, 3);
+    int used = 0;
+    out[0] = '\0';
+    for (uint32_t i = 0; i < n; i++)
+        used += snprintf(out + used, capacity - (size_t)used, "%s%s",
+                         i ? ", " : "; largest in use: ", bytes_text(largest[i], one));
+}
+
+/* Of the device, if it says so, else of this process. */
+static uint64_t limit_of(tn_device device, uint64_t process) {
+    tn_device_props props = {.size = sizeof props};
+    const tn_driver *d = tni_driver_of(device);
+    if (device.kind == TN_CPU || d->props(d->user, device.index, &props)) return process;
+    return props.memory_bytes ? props.memory_bytes : process;
+}
+
+static void raise_no_memory(tn_device device, uint64_t bytes, const char *where) {
+    tn_memory_info m = {.size = sizeof m};
+    char asked[32], used[32], peak[32], cached[32], limit[32], largest[160];
+    (void)tn_memory_stats(&m);
+    const uint64_t most = limit_of(device, m.limit_bytes);
+    largest_text(device, largest, sizeof largest);
+    (void)tn_raise(
+        TN_ERR_NOMEM,
+        "no memory for a tensor of %llu bytes (%s) on %s\n  tensors have %s, at most %s so far; "
+        "cached, after giving back: %s; limit: %s%s\n  %s",
+        (unsigned long long)bytes, bytes_text(bytes, asked), where,
+        bytes_text(m.allocated_bytes, used), bytes_text(m.peak_bytes, peak),
+        bytes_text(m.cached_bytes, cached), bytes_text(most, limit), largest,
+        bytes > most
+            ? "it can never fit: use smaller sizes"
+            : "drop tensors, pop scopes earlier, record less (tn_set_grad_enabled), or use smaller "
+              "sizes");
+}
+
 static tn_tensor *no_storage(tn_device device, uint64_t bytes) {
     char where[64];
     (void)tni_device_text(device, where, sizeof where);
-    if (!tni_driver_of(device)) {
+    if (!tni_driver_of(device))
         (void)tn_raise(TN_ERR_DEVICE, "there is no device %s; tn_device_at lists those there are",
                        where);
-        return NULL;
-    }
-    tn_memory_info info = {.size = sizeof info};
-    (void)tn_memory_stats(&info);
-    (void)tn_raise(TN_ERR_NOMEM,
-                   "no memory for a tensor of %llu bytes on %s (in use by tensors: %llu bytes, "
-                   "cached: %llu); drop tensors, pop scopes earlier, or use smaller sizes",
-                   (unsigned long long)bytes, where, (unsigned long long)info.allocated_bytes,
-                   (unsigned long long)info.cached_bytes);
+    else
+        raise_no_memory(device, bytes, where);
     return NULL;
 }
 

@@ -99,18 +99,246 @@ TEST_F(Memory, EveryOtherCallSurvivesRunningOut) {
     });
 }
 
-TEST_F(Memory, CachedBlocksAreReusedAndTrimmed) {
-    if (getenv("TENON_ALLOC")) GTEST_SKIP() << "caches are off";
+// ---- Pools -------------------------------------------------------------------------------------
+
+constexpr uint64_t kMiB = 1 << 20;
+
+// Caches are on, and empty at the beginning of each test.
+class Pools : public Runtime {
+  protected:
+    void SetUp() override {
+        if (getenv("TENON_ALLOC")) GTEST_SKIP() << "caches are off";
+        tn_memory_trim();
+        limit_ = Stats().cache_limit_bytes;
+        Runtime::SetUp();
+    }
+    void TearDown() override {
+        if (IsSkipped()) return;
+        Runtime::TearDown();
+        tn_memory_set_cache_limit(limit_);
+        tn_memory_trim();
+    }
+    uint64_t limit_ = 0;
+};
+
+// Makes tensors of so many bytes and frees them together; where the first one was.
+const void *MakeAndFree(std::initializer_list<uint64_t> sizes) {
+    const tn_scope s = tn_scope_push();
+    const void *first = nullptr;
+    for (uint64_t bytes : sizes) {
+        const void *data = tn_data(tn_empty(Ints({static_cast<int64_t>(bytes)}), TN_U8));
+        if (!first) first = data;
+    }
+    tn_scope_pop(s);
+    return first;
+}
+
+TEST_F(Pools, LargeBuffersAreCountedOnTheirWay) {
+    const tn_memory_info at_first = Stats();
+    const tn_scope s = tn_scope_push();
+    tn_empty(Ints({4900000}), TN_U8); // of the class of 5 MiB
+    const tn_memory_info used = Stats();
+    EXPECT_EQ(used.large.misses, at_first.large.misses + 1);
+    EXPECT_EQ(used.large.hits, at_first.large.hits);
+    EXPECT_EQ(used.large_in_use, at_first.large_in_use + 1);
+    EXPECT_EQ(used.system_allocs, at_first.system_allocs + 1);
+    EXPECT_EQ(used.allocated_bytes, at_first.allocated_bytes + 4900000);
+    EXPECT_EQ(used.reserved_bytes, at_first.reserved_bytes + 5 * kMiB);
+    tn_scope_pop(s);
+    const tn_memory_info cached = Stats();
+    EXPECT_EQ(cached.large.cached_blocks, 1u);
+    EXPECT_EQ(cached.large.cached_bytes, 5 * kMiB);
+    EXPECT_EQ(cached.large.largest_bytes, 5 * kMiB);
+    EXPECT_EQ(cached.largest_cached_bytes, 5 * kMiB);
+    EXPECT_EQ(cached.cached_bytes, cached.large.cached_bytes + cached.small.cached_bytes);
+    EXPECT_EQ(cached.large_in_use, at_first.large_in_use);
+    EXPECT_EQ(cached.reserved_bytes, used.reserved_bytes);
+    EXPECT_EQ(cached.system_frees, at_first.system_frees);
+    MakeAndFree({5 * kMiB});
+    EXPECT_EQ(Stats().large.hits, at_first.large.hits + 1);
+    EXPECT_EQ(Stats().system_allocs, used.system_allocs);
+    EXPECT_GE(Stats().peak_reserved_bytes, used.reserved_bytes);
+    EXPECT_GE(Stats().limit_bytes, Stats().cache_limit_bytes);
+}
+
+TEST_F(Pools, SmallBuffersAreCountedOnTheirWay) {
+    std::thread([] { // with lists of its own
+        const tn_memory_info at_first = Stats();
+        const tn_scope s = tn_scope_push();
+        for (int i = 0; i < 10; i++) tn_empty(Ints({60000}), TN_U8);
+        const tn_memory_info used = Stats();
+        EXPECT_EQ(used.small.hits + used.small.misses,
+                  at_first.small.hits + at_first.small.misses + 10);
+        EXPECT_EQ(used.small.misses - at_first.small.misses,
+                  used.system_allocs - at_first.system_allocs);
+        tn_scope_pop(s);
+        const tn_memory_info cached = Stats();
+        EXPECT_GT(cached.small.cached_blocks, used.small.cached_blocks);
+        EXPECT_EQ(cached.small.largest_bytes, 65536u);
+        MakeAndFree({60000});
+        EXPECT_EQ(Stats().small.hits, cached.small.hits + 1);
+        EXPECT_EQ(Stats().small.misses, cached.small.misses);
+    })
+        .join();
+}
+
+TEST_F(Pools, FragmentationIsWhatTheLargestFreeBufferIsNot) {
+    MakeAndFree({8 * kMiB, 4 * kMiB, 4 * kMiB});
+    const tn_memory_info m = Stats();
+    EXPECT_EQ(m.largest_cached_bytes, 8 * kMiB);
+    EXPECT_DOUBLE_EQ(m.fragmentation, 1 - 8. * kMiB / static_cast<double>(m.cached_bytes));
+    EXPECT_GE(m.fragmentation, 0.5);
+}
+
+TEST_F(Pools, ALargeBufferIsUsedAgainForALittleLess) {
+    const void *data = MakeAndFree({4 * kMiB});
+    EXPECT_EQ(MakeAndFree({4 * kMiB}), data);
+    EXPECT_EQ(MakeAndFree({3 * kMiB}), data) << "two classes below";
+    const uint64_t misses = Stats().large.misses;
+    MakeAndFree({2 * kMiB});
+    EXPECT_EQ(Stats().large.misses, misses + 1) << "half is too little";
+    EXPECT_EQ(Stats().large.cached_bytes, 6 * kMiB) << "whole, as before";
+}
+
+TEST_F(Pools, TheOldestGoBackBeyondTheLimit) {
+    const uint64_t evictions = Stats().evictions;
+    tn_memory_set_cache_limit(8 * kMiB);
+    EXPECT_EQ(Stats().cache_limit_bytes, 8 * kMiB);
+    MakeAndFree({4 * kMiB, 3 * kMiB, 2 * kMiB}); // freed from the last to the first
+    EXPECT_EQ(Stats().large.cached_bytes, 7 * kMiB);
+    EXPECT_EQ(Stats().evictions, evictions + 1);
+    MakeAndFree({10 * kMiB});
+    EXPECT_EQ(Stats().large.cached_bytes, 7 * kMiB) << "more than the limit is never cached";
+    tn_memory_set_cache_limit(5 * kMiB);
+    EXPECT_EQ(Stats().large.cached_bytes, 4 * kMiB);
+    tn_memory_set_cache_limit(0);
+    EXPECT_EQ(Stats().large.cached_bytes, 0u);
+    MakeAndFree({kMiB});
+    EXPECT_EQ(Stats().large.cached_bytes, 0u);
+}
+
+TEST_F(Pools, TrimGivesEverythingBack) {
+    MakeAndFree({4 * kMiB, 3 * kMiB, 1000});
+    const tn_memory_info cached = Stats();
     tn_memory_trim();
+    const tn_memory_info trimmed = Stats();
+    EXPECT_EQ(trimmed.large.cached_blocks, 0u);
+    EXPECT_EQ(trimmed.large.cached_bytes, 0u);
+    EXPECT_GE(trimmed.system_frees, cached.system_frees + 3);
+    EXPECT_LE(trimmed.reserved_bytes, cached.reserved_bytes - 7 * kMiB);
+}
+
+TEST_F(Pools, TheEnvironmentMaySayTheLimit) {
+    const uint64_t quarter = Stats().limit_bytes / 4;
+    EXPECT_EQ(tni_cache_limit_of("0"), 0u);
+    EXPECT_EQ(tni_cache_limit_of("12345"), 12345u);
+    EXPECT_EQ(tni_cache_limit_of("3k"), 3u << 10);
+    EXPECT_EQ(tni_cache_limit_of("512m"), 512 * kMiB);
+    EXPECT_EQ(tni_cache_limit_of("2g"), 2048 * kMiB);
+    for (const char *nonsense : {"", "all", "-1", " 5", "5 ", "5mb", "77777777777777g"})
+        EXPECT_EQ(tni_cache_limit_of(nonsense), quarter) << nonsense;
+    EXPECT_EQ(tni_cache_limit_of(nullptr), quarter);
+    EXPECT_EQ(tni_cache_limit_of("99999999999999999999"), UINT64_MAX) << "no limit";
+}
+
+// ---- Nothing left ------------------------------------------------------------------------------
+
+uint64_t g_given; // by the small device, which has 16 MiB
+
+tn_device SmallDevice() {
+    static tn_driver d = *tni_driver_of({TN_CPU, 0});
+    d.kind = "runtime_small";
+    d.kind_code = 0;
+    d.props = [](void *, int32_t, tn_device_props *out) {
+        snprintf(out->name, sizeof out->name, "small");
+        out->memory_bytes = 16 * kMiB;
+        return static_cast<tn_status>(TN_OK);
+    };
+    d.alloc = [](void *user, int32_t index, int32_t kind, uint64_t bytes, void *stream) {
+        if (g_given + bytes > 16 * kMiB) return static_cast<void *>(nullptr);
+        g_given += bytes;
+        return tni_driver_of({TN_CPU, 0})->alloc(user, index, kind, bytes, stream);
+    };
+    d.free = [](void *user, int32_t index, int32_t kind, void *data, uint64_t bytes, void *stream) {
+        g_given -= bytes;
+        tni_driver_of({TN_CPU, 0})->free(user, index, kind, data, bytes, stream);
+    };
+    if (!tni_device_kind_find(d.kind)) {
+        EXPECT_EQ(tni_device_kind_add(&d, "runtime_small_plugin"), TN_OK);
+    }
+    return {tni_device_kind_find(d.kind), 0};
+}
+
+tn_tensor *On(tn_device device, uint64_t bytes) {
+    const int64_t sizes[] = {static_cast<int64_t>(bytes)};
+    tn_tensor *t = tni_tensor_new(TN_U8, 1, sizes, device);
+    return t ? tni_scope_own_slowly(t) : nullptr;
+}
+
+TEST_F(Pools, AFullDeviceGetsBackWhatTheCacheHolds) {
+    const tn_device device = SmallDevice();
+    const uint64_t rescues = Stats().rescues;
     tn_scope s = tn_scope_push();
-    const void *data = tn_data(tn_empty(Ints({1 << 20}), TN_F32));
+    ASSERT_NE(On(device, 10 * kMiB), nullptr) << tn_error_message();
     tn_scope_pop(s);
-    EXPECT_GE(Stats().cached_bytes, 4u << 20);
+    EXPECT_EQ(g_given, 10 * kMiB) << "cached";
     s = tn_scope_push();
-    EXPECT_EQ(tn_data(tn_empty(Ints({1 << 20}), TN_F32)), data);
+    EXPECT_NE(On(device, 14 * kMiB), nullptr) << tn_error_message();
+    EXPECT_EQ(g_given, 14 * kMiB) << "the cached one went back first";
+    EXPECT_EQ(Stats().rescues, rescues + 1);
     tn_scope_pop(s);
     tn_memory_trim();
-    EXPECT_LT(Stats().cached_bytes, 4u << 20);
+    EXPECT_EQ(g_given, 0u);
+}
+
+void ExpectInMessage(std::initializer_list<const char *> words) {
+    const std::string text = tn_error_message();
+    for (const char *word : words)
+        EXPECT_NE(text.find(word), std::string::npos) << word << " is not in: " << text;
+}
+
+TEST_F(Pools, RunningOutSaysWhatIsThereAndWhatToDo) {
+    const tn_device device = SmallDevice();
+    const tn_scope s = tn_scope_push();
+    On(device, 8 * kMiB), On(device, 3 * kMiB), On(device, 2 * kMiB);
+    MakeAndFree({7 * kMiB}); // of the cpu: goes back too
+    EXPECT_EQ(On(device, 6 * kMiB), nullptr);
+    ExpectInMessage({"6291456 bytes (6.0 MiB) on runtime_small:0", "tensors have 13 MiB", "at most",
+                     "cached, after giving back: 0 bytes", "limit: 16 MiB",
+                     "largest in use: 8.0 MiB, 3.0 MiB, 2.0 MiB", "drop tensors",
+                     "pop scopes earlier", "smaller sizes"});
+    EXPECT_EQ(TakeError(), "NOMEM");
+    EXPECT_EQ(On(device, 17 * kMiB), nullptr);
+    ExpectInMessage({"can never fit"});
+    EXPECT_EQ(TakeError(), "NOMEM");
+    EXPECT_NE(On(device, 3 * kMiB), nullptr) << "what fits still works";
+    tn_scope_pop(s);
+}
+
+TEST_F(Memory, MoreThanTheMachineHasIsRefusedWithTheLimit) {
+    EXPECT_EQ(tn_empty(Ints({INT64_C(1) << 45}), TN_U8), nullptr);
+    ExpectInMessage({"35184372088832 bytes (32 TiB) on cpu", "limit", "can never fit"});
+    EXPECT_EQ(TakeError(), "NOMEM");
+}
+
+TEST_F(Memory, ThePeakMayStartAgain) {
+    MakeAndFree({3 * kMiB});
+    const uint64_t live = Stats().allocated_bytes;
+    EXPECT_GE(Stats().peak_bytes, live + 3 * kMiB);
+    tn_memory_reset_peak();
+    EXPECT_EQ(Stats().peak_bytes, live);
+    EXPECT_EQ(Stats().peak_reserved_bytes, Stats().reserved_bytes);
+    MakeAndFree({2 * kMiB});
+    EXPECT_EQ(Stats().peak_bytes, live + 2 * kMiB);
+}
+
+TEST_F(Memory, AnOlderProgramGetsTheFieldsItKnows) {
+    tn_memory_info m;
+    memset(&m, 0x5a, sizeof m);
+    m.size = offsetof(tn_memory_info, reserved_bytes);
+    ASSERT_EQ(tn_memory_stats(&m), TN_OK);
+    EXPECT_EQ(m.tensors, Stats().tensors);
+    EXPECT_EQ(m.reserved_bytes, UINT64_C(0x5a5a5a5a5a5a5a5a)) << "beyond its size";
 }
 
 TEST_F(Memory, EverySizeIsAlignedAndWhole) {

@@ -274,6 +274,12 @@ static void kernel_clean(tni_frame *f) {
     tni_image_free(f->image);
 }
 
+/* Says which op asked for what there is no memory for. */
+static tn_status not_ready(const tni_frame *f) {
+    tni_error_within(f->v.op->schema.name);
+    return tn_error();
+}
+
 static tn_status call_kernel(tni_frame *f) {
     f->image = &f->own;
     if (!tni_image_recall(f->image, f->s, &f->v)) return tn_error();
@@ -281,7 +287,7 @@ static tn_status call_kernel(tni_frame *f) {
     bool ready =
         temporaries_room(f) && operands_prepare(f) && results_allocate(f) && workspace_get(f);
     if (ready) kernel_run_time(f);
-    tn_status status = ready ? kernel_run(f) : tn_error();
+    tn_status status = ready ? kernel_run(f) : not_ready(f);
     kernel_clean(f);
     if (status == TN_OK && f->v.op->schema.mutates) count_versions(f);
     return status;
@@ -308,7 +314,7 @@ static tn_status call_plain(tni_frame *f) {
     const tni_output *out = f->s->outputs;
     tn_tensor *t = tni_tensor_like(&out->meta, out->numel, out->bytes, f->v.device);
     f->results = f->few;
-    if (t == NULL) return tn_error();
+    if (t == NULL) return not_ready(f);
     f->few[0] = t;
     f->n_results = 1;
     if (!plain_image(f)) return tn_error();

@@ -4,7 +4,6 @@
  * in, 16-bit floats of pointwise ops as f32, arguments as the contract normalised them. An in-place
  * twin is written when all else is done.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
 #include <string.h>
 
 #include "core/dispatch/frame.h"
@@ -71,17 +70,6 @@ static bool decomposed_args(const tni_frame *f, tn_value *args) {
     return tn_error() == TN_OK;
 }
 
-/* Puts the op that was called before an inner op's message. */
-static tn_status decomposed_failed(const tni_frame *f) {
-    const char *op = f->v.op->schema.name, *cause = tn_error_message();
-    const tn_status code = tn_error();
-    char text[1400];
-    if (strncmp(cause, op, strlen(op)) == 0) return code;
-    snprintf(text, sizeof(text), "%s: %s", op, cause);
-    tn_clear_error();
-    return tn_raise(code, "%s", text);
-}
-
 /* What was widened is rounded; a twin's target gets what the decomposition of its base gave. */
 static tn_status decomposed_settle(const tni_frame *f, tn_value *outs) {
     static tn_op_ref copy = {"copy_", 0, 0};
@@ -110,5 +98,6 @@ tn_status tni_call_decomposed(tni_frame *f) {
     tn_set_grad_enabled(grad);
     if (status == TN_OK) status = decomposed_take(f, outs, op->schema.n_results);
     tn_scope_pop(scope);
-    return status == TN_OK ? status : decomposed_failed(f);
+    if (status != TN_OK) tni_error_within(op->schema.name);
+    return status == TN_OK ? TN_OK : tn_error();
 }

@@ -296,6 +296,13 @@ TN_API tn_status tn_device_at(int64_t i, tn_device_info *out);
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
+typedef struct tn_pool_info { /* one of the two pools */
+    uint64_t hits, misses;    /* requests answered from it, and by the system */
+    uint64_t cached_blocks;   /* ready for reuse */
+    uint64_t cached_bytes;    /* in them */
+    uint64_t largest_bytes;   /* the largest of them */
+} tn_pool_info;
+
 typedef struct tn_memory_info {
     uint32_t size;
     uint32_t reserved;
@@ -303,12 +310,28 @@ typedef struct tn_memory_info {
     uint64_t storages;        /* live buffers */
     uint64_t nodes;           /* live tape nodes */
     uint64_t allocated_bytes; /* in live buffers */
-    uint64_t cached_bytes;    /* in the pool, ready for reuse */
-    uint64_t peak_bytes;      /* most ever allocated */
+    uint64_t cached_bytes;    /* in the pools, ready for reuse */
+    uint64_t peak_bytes;      /* most ever allocated, or since tn_memory_reset_peak */
+    uint64_t reserved_bytes;  /* got from the system for buffers: in use, rounded up, and cached */
+    uint64_t peak_reserved_bytes; /* likewise */
+    uint64_t limit_bytes;         /* what this process may use: of the machine, or its cgroup */
+    uint64_t cache_limit_bytes;   /* most of the cpu's large buffers that stay cached */
+    tn_pool_info small;           /* buffers of the cpu up to 64 KiB */
+    tn_pool_info large;           /* the others, of all devices */
+    uint64_t large_in_use;        /* large buffers that are live */
+    uint64_t evictions;           /* large buffers given back because of the limit */
+    uint64_t system_allocs, system_frees; /* calls of drivers */
+    uint64_t rescues; /* requests that worked only after the pools had been emptied */
+    uint64_t largest_cached_bytes;
+    double fragmentation; /* part of the cached bytes that is not in the largest; 0 if none are */
 } tn_memory_info;
 TN_API tn_status
-tn_memory_stats(tn_memory_info *out); /* out->size set by the caller; whole process */
-TN_API void tn_memory_trim(void);     /* gives cached buffers back to the system */
+tn_memory_stats(tn_memory_info *out);   /* out->size set by the caller; whole process */
+TN_API void tn_memory_reset_peak(void); /* both peaks start again from what is there now */
+/* For large buffers of the cpu that are free; what is more goes back at once. Default:
+ * TENON_CACHE_LIMIT, else a quarter of limit_bytes. */
+TN_API void tn_memory_set_cache_limit(uint64_t bytes);
+TN_API void tn_memory_trim(void); /* gives cached buffers back to the system */
 
 #ifdef __cplusplus
 }
