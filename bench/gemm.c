@@ -115,7 +115,7 @@ static bool measure(bench_report *r, const library *lib, int n, int threads) {
     tn_tensor *c = tn_empty(TN_INTS(n, n), TN_F32), *y = tn_matmul(p.a, p.b);
     if (tn_error()) return false;
     p.c = tn_data(c);
-    const bench_side mine = {ours, &p}, other = {theirs, &p};
+    const bench_side mine = {ours, &p, NULL}, other = {theirs, &p, NULL};
     const double flops = 2.0 * n * n * n;
     bench_row row = {.unit = "x", .goal = 0.98, .more_is_better = true, .note = lib->name};
     row.error = error_of(&p, tn_data(y));

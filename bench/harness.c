@@ -83,6 +83,7 @@ static void keep_quiet_ones(bench_stat *s, const double *canaries) {
 /* ---- Blocks ---------------------------------------------------------------------------------- */
 
 static double seconds_of(const bench_side *s, int64_t n) {
+    if (s->timed) return s->timed(s->arg, n);
     const double start = bench_now();
     s->run(s->arg, n);
     return bench_now() - start;
@@ -91,10 +92,10 @@ static double seconds_of(const bench_side *s, int64_t n) {
 /* Calls a block needs; warms up on the way. */
 static int64_t calls_of_block(const bench_side *s) {
     int64_t n = 1;
-    s->run(s->arg, 1);
+    seconds_of(s, 1);
     for (;;) {
         const double seconds = seconds_of(s, n);
-        if (seconds >= block_seconds || n > INT64_C(1) << 32) return n;
+        if (!(seconds < block_seconds) || n > INT64_C(1) << 32) return n;
         n = seconds < block_seconds / 16 ? n * 8
                                          : (int64_t)((double)n * 1.2 * block_seconds / seconds) + 1;
     }
@@ -116,7 +117,7 @@ bench_stat bench_time(const bench_side *s, double unit) {
 /* OpenMP's threads spin for a while after their work, at the cost of whoever comes next. */
 static double rested(const bench_side *s, int64_t n) {
     nanosleep(&(struct timespec){.tv_nsec = 8000000}, NULL);
-    s->run(s->arg, 1);
+    seconds_of(s, 1);
     return seconds_of(s, n);
 }
 

@@ -18,6 +18,8 @@ double bench_now(void); /* seconds */
 typedef struct bench_side { /* something that can be done n times */
     void (*run)(void *arg, int64_t n);
     void *arg;
+    double (*timed)(void *arg,
+                    int64_t n); /* (instead of run) seconds n calls took, by its own clock */
 } bench_side;
 
 typedef struct bench_stat {

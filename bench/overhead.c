@@ -109,7 +109,7 @@ static tn_tensor *noise(tn_ints sizes) { return tn_uniform(sizes, &(tn_uniform_o
 
 static void measure(bench_report *r, const char *name, double goal, void (*run)(void *, int64_t),
                     work *w, const char *note) {
-    const bench_side side = {run, w};
+    const bench_side side = {run, w, NULL};
     bench_row row = {.name = name, .unit = "ns", .goal = goal, .error = NAN, .note = note};
     row.stat = bench_time(&side, 1e9);
     bench_report_add(r, &row);
