@@ -210,6 +210,26 @@ TEST_F(Elementwise, GradientsFarFromZeroAreFinite) {
     });
 }
 
+// Each step of a formula in 16 bits would round; PyTorch and kernels round once.
+TEST_F(Elementwise, SixteenBitFormulasRoundOnce) {
+    const struct {
+        tn_dtype dtype;
+        double half_unit; // relative
+    } formats[] = {{TN_F16, 0x1p-11}, {TN_BF16, 0x1p-8}};
+    on_each_provider([&] {
+        for (const auto &format : formats)
+            for (const auto op : {tn_silu, tn_mish, tn_hardswish, tn_selu, tn_softsign})
+                for (const double at : {-2.75, -1.25, -0.375, 0.625, 2.5}) {
+                    const double exact = numbers(op(full({1}, at)))[0];
+                    tn_tensor *y = op(full({1}, at, format.dtype));
+                    ASSERT_TRUE(tn_dtype_is(tn_dtype_of(y), format.dtype));
+                    EXPECT_LE(std::fabs(numbers(tn_to(y, TN_F64))[0] / exact - 1),
+                              1.01 * format.half_unit)
+                        << tn_dtype_name(format.dtype) << " at " << at;
+                }
+    });
+}
+
 // ---- NaN --------------------------------------------------------------------------------------
 
 TEST_F(Elementwise, NanGoesThroughLimitsAndActivations) {
