@@ -70,12 +70,19 @@ static bool decomposed_args(const tni_frame *f, tn_value *args) {
     return tn_error() == TN_OK;
 }
 
-/* What was widened is rounded; a twin's target gets what the decomposition of its base gave. */
+/* Does the op return its first argument, which it writes? */
+static bool returns_target(const tni_schema *s) {
+    return s->mutates && s->n_results == 1 && s->params[0].type == TNI_TENSOR &&
+           s->params[0].mutated && s->params[0].alias == s->results[0].alias;
+}
+
+/* What was widened is rounded; a target gets the value that a decomposition gave in its place. */
 static tn_status decomposed_settle(const tni_frame *f, tn_value *outs) {
     static tn_op_ref copy = {"copy_", 0, 0};
     if (is_widened(f) && outs[0].tag == TN_TAG_TENSOR)
         outs[0].tensor = to_dtype(outs[0].tensor, f->s->outputs[0].meta.dtype);
-    if (tn_error() || !f->v.op->inplace) return tn_error();
+    if (tn_error() || !returns_target(&f->v.op->schema)) return tn_error();
+    if (outs[0].tag == TN_TAG_TENSOR && outs[0].tensor == f->v.operands[0]) return TN_OK;
     const tn_value args[2] = {tn_value_tensor(f->v.operands[0]), outs[0]};
     return tn_op_call(&copy, args, 2, outs, 1);
 }
