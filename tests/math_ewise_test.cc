@@ -177,6 +177,18 @@ TEST_F(Elementwise, ATwinWithoutAKernelIsRecorded) {
     });
 }
 
+TEST_F(Elementwise, ComparisonsInPlaceAnswerInTheTargetsDtypeAndEndItsHistory) {
+    on_each_provider([] {
+        tn_tensor *leaf = param(from({1, 2}, {2})), *x = tn_mul(leaf, leaf);
+        EXPECT_EQ(tn_gt_(x, whole({2, 2}, TN_I8)), x);
+        EXPECT_EQ(numbers(x), (Numbers{0, 1}));
+        ASSERT_EQ(tn_backward(tn_sum(tn_add(x, leaf))), TN_OK) << tn_error_message();
+        EXPECT_EQ(grad(leaf), (Numbers{1, 1}));
+        EXPECT_EQ(tn_eq_(whole({1, 2}, TN_I32), full({3, 2}, 1)), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"eq_", "[3,2]", "[2]"}));
+    });
+}
+
 // ---- Stable forms -----------------------------------------------------------------------------
 
 TEST_F(Elementwise, SoftFormsNeitherOverflowNorCancel) {
