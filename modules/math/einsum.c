@@ -2,11 +2,12 @@
  *
  * Every operand is a term, a tensor whose dims have labels. Terms are multiplied from left to right,
  * each pair as one batched matrix product; a label is summed as soon as nobody else has it.
- * Invariant: after spec_settle, a term has every label at most once, and only in its full size:
+ * Invariant: after settle, a term has every label at most once, and only in its full size:
  * dims of size 1 that would be broadcast are gone.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/calls.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Letters in the order of an implicit output, then the dims of an ellipsis, the last one last. */
@@ -55,51 +56,28 @@ static bool take_ellipsis(spec *s) {
     return true;
 }
 
-/* Where labels stand: "operand 1" or "the output". */
-typedef struct place {
-    char name[24];
-} place;
+/* Subscripts up to a comma, arrow or the end. The ellipsis stands before labels[*ellipsis]; -1:
+ * there is none. place: of an operand or the output, for texts. */
+static bool parse_labels(spec *s, const char *place, int32_t *labels, int32_t *n,
+                         int32_t *ellipsis) {
+    const char *why = NULL;
+    char c;
 
-static place place_of(int64_t operand) {
-    place p = {"the output"};
-    if (operand < 0) return p;
-    char digits[20];
-    int n = 0;
-    for (int64_t i = operand; n == 0 || i > 0; i /= 10) digits[n++] = (char)('0' + i % 10);
-    size_t used = strlen(strcpy(p.name, "operand "));
-    while (n > 0) p.name[used++] = digits[--n];
-    p.name[used] = 0;
-    return p;
-}
-
-/* Subscripts up to a comma, arrow or the end. The ellipsis stands before labels[*ellipsis]; -1: there
- * is none. */
-static bool parse_labels(spec *s, int64_t operand, int32_t *labels, int32_t *n, int32_t *ellipsis) {
     *n = 0, *ellipsis = -1;
-    for (char c; (c = next(s)) != 0 && c != ',' && c != '-';) {
+    while ((c = next(s)) != 0 && c != ',' && c != '-' && !why) {
         if (c == '.') {
-            if (*ellipsis >= 0 || !take_ellipsis(s)) {
-                math_fail(TN_ERR_INVALID, "equation: '.' in %s is not part of its one ellipsis ...",
-                          place_of(operand).name);
-                return false;
-            }
+            if (*ellipsis >= 0 || !take_ellipsis(s)) why = "is not part of its one ellipsis ...";
             *ellipsis = *n;
-            continue;
+        } else if (letter_label(c) < 0) {
+            why = "is no subscript: letters, spaces, ..., commas and -> are allowed";
+        } else if (*n == TN_MAX_RANK) {
+            why = "is one subscript more than a tensor can have dims";
+        } else {
+            labels[(*n)++] = letter_label(c), s->at++;
         }
-        if (letter_label(c) < 0 || *n == TN_MAX_RANK) {
-            math_fail(TN_ERR_INVALID,
-                      *n == TN_MAX_RANK
-                          ? "equation: '%c' in %s is one subscript more than a tensor "
-                            "can have dims"
-                          : "equation: '%c' in %s is no subscript: letters, spaces, "
-                            "..., commas and -> are allowed",
-                      c, place_of(operand).name);
-            return false;
-        }
-        labels[(*n)++] = letter_label(c);
-        s->at++;
+        if (why) math_fail(TN_ERR_INVALID, "equation: '%c' in %s %s", c, place, why);
     }
-    return true;
+    return !why;
 }
 
 /* x's labels from letters, with `dims` labels of the ellipsis before letters[ellipsis]. */
@@ -113,9 +91,11 @@ static void spread(term *x, const int32_t *letters, int32_t n, int32_t ellipsis,
 
 static bool parse_operand(spec *s, int64_t operand, term *x) {
     int32_t letters[TN_MAX_RANK], n, ellipsis;
+    char place[32];
     tn_meta m;
 
-    if (!math_meta(x->t, &m) || !parse_labels(s, operand, letters, &n, &ellipsis)) return false;
+    snprintf(place, sizeof place, "operand %lld", (long long)operand);
+    if (!math_meta(x->t, &m) || !parse_labels(s, place, letters, &n, &ellipsis)) return false;
     if (ellipsis < 0 ? n != m.rank : n > m.rank) {
         math_fail(TN_ERR_SHAPE, "equation: operand %lld has %d dims, but %d subscripts%s",
                   (long long)operand, (int)m.rank, (int)n, ellipsis < 0 ? "" : " and an ellipsis");
@@ -168,7 +148,7 @@ static bool parse_output(spec *s, term *y) {
 
     if (next(s) == 0) return implicit_output(s, y);
     if (take_arrow(s)) {
-        if (!parse_labels(s, -1, letters, &n, &ellipsis)) return false;
+        if (!parse_labels(s, "the output", letters, &n, &ellipsis)) return false;
         if (next(s) == 0)
             return check_output(s, letters, n) && spread_output(s, y, letters, n, ellipsis);
     }
