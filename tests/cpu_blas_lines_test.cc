@@ -1,4 +1,4 @@
-// cpu_blas_lines_test.cc - softmax, losses, norms, copies, random numbers and sgd of cpu_blas,
+// cpu_blas_lines_test.cc - losses, norms, copies, random numbers and sgd of cpu_blas,
 // called directly, against plain loops in double.
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/cpu_blas_call.h"
@@ -9,57 +9,8 @@ namespace {
 
 EVERY_SET(CpuBlas);
 
-// ---- softmax, cross_entropy, layer_norm
+// ---- cross_entropy, layer_norm
 // -----------------------------------------------------------------
-
-TEST_P(CpuBlas, SoftmaxAndLogSoftmaxAndTheirBackwardsEqualPlainLoops) {
-    for (int64_t n : {1, 2, 15, 16, 17, 33, 67, 1000}) {
-        const size_t rows = 3, N = static_cast<size_t>(n);
-        auto x = random_values<float>(3 * n, 5, 20), g = random_values<float>(3 * n, 6);
-        std::vector<float> y(3 * N), ly(3 * N), dx(3 * N), ldx(3 * N);
-        Tensor vx(x.data(), {3, n, 1}), vg(g.data(), {3, n, 1}), vy(y.data(), {3, n, 1});
-        Tensor vly(ly.data(), {3, n, 1}), vdx(dx.data(), {3, n, 1}), vldx(ldx.data(), {3, n, 1});
-        Call c;
-        c.args = {vx.value(), tn_int(1)}, c.outs = {vy.value()};
-        ASSERT_EQ(c.run(tni_softmax_run), TN_OK);
-        c.outs = {vly.value()}, c.run(tni_log_softmax_run);
-        c.args = {vg.value(), vy.value(), tn_int(1)}, c.outs = {vdx.value()},
-        c.run(tni_softmax_bwd_run);
-        c.args = {vg.value(), vly.value(), tn_int(1)}, c.outs = {vldx.value()},
-        c.run(tni_log_softmax_bwd_run);
-        for (size_t r = 0; r < rows; r++) {
-            double max = -INFINITY, sum = 0, gy = 0, gs = 0;
-            for (size_t i = 0; i < N; i++) max = std::max(max, static_cast<double>(x[r * N + i]));
-            for (size_t i = 0; i < N; i++) sum += std::exp(static_cast<double>(x[r * N + i]) - max);
-            for (size_t i = 0; i < N; i++) {
-                gy += static_cast<double>(g[r * N + i]) *
-                      std::exp(static_cast<double>(x[r * N + i]) - max) / sum;
-                gs += static_cast<double>(g[r * N + i]);
-            }
-            for (size_t i = 0; i < N; i++) {
-                const size_t at = r * N + i;
-                const double e = static_cast<double>(x[at]) - max, p = std::exp(e) / sum;
-                EXPECT_NEAR(static_cast<double>(y[at]), p,
-                            (1e-6 - 1e-7 * e) * p + 1e-44); // x - max is rounded
-                EXPECT_NEAR(static_cast<double>(ly[at]), e - std::log(sum), 1e-5);
-                EXPECT_NEAR(static_cast<double>(dx[at]), p * (static_cast<double>(g[at]) - gy),
-                            1e-5);
-                EXPECT_NEAR(static_cast<double>(ldx[at]), static_cast<double>(g[at]) - p * gs,
-                            1e-4);
-            }
-        }
-    }
-}
-
-TEST_P(CpuBlas, SoftmaxAlongAnEarlierDimIsLeftToTheReference) {
-    float x[8];
-    Tensor vx(x, {2, 2, 2}), last(x, {2, 4, 1});
-    Call c;
-    c.args = {vx.value()}, c.outs = {vx.value()};
-    EXPECT_EQ(c.answer(tni_along_supports), TN_NO);
-    c.args = {last.value()};
-    EXPECT_EQ(c.answer(tni_along_supports), TN_YES);
-}
 
 TEST_P(CpuBlas, CrossEntropyAndItsBackwardEqualPlainLoops) {
     for (int64_t C : {1, 3, 17, 200}) {
@@ -258,9 +209,7 @@ TEST_P(CpuBlas, RandomNumbersAreThePhiloxStreamBitForBit) {
                 ASSERT_EQ(u[i], static_cast<float>(unit)) << i;
                 ASSERT_EQ(v[i], static_cast<float>(-1 + unit * 3)) << i;
                 ASSERT_EQ(w[i], -1 + static_cast<double>(wide >> 11) * 0x1p-53 * 3) << i;
-                ASSERT_EQ(d[i], unit >= 0.3 ? static_cast<float>(static_cast<double>(x[i]) *
-                                                                 (1 / (1 - 0.3)))
-                                            : 0)
+                ASSERT_LE(ulps(d[i], unit >= 0.3 ? static_cast<double>(x[i]) / (1 - 0.3) : 0), 1)
                     << i;
             }
         }

@@ -61,14 +61,13 @@ void expect_same(const Answer &ours, const Answer &reference, const std::string 
     }
 }
 
-// Results a caller sees, by the schema: behind the last arrow, one or a list.
-uint32_t visible_results(std::string schema) {
-    schema.erase(0, schema.rfind("->") + 2);
-    if (schema.find("()") != std::string::npos) return 0;
-    if (schema.find_first_not_of(' ') != schema.find('(')) return 1;
+// Results that callers see.
+uint32_t results_of(const std::string &schema) {
+    const std::string results = schema.substr(schema.rfind("->") + 2);
+    if (results.find("()") != std::string::npos) return 0;
     uint32_t n = 1;
-    for (char c : schema) n += c == ',';
-    for (size_t at = 0; (at = schema.find("saved ", at)) != std::string::npos; at++) n--;
+    for (size_t at = 0; (at = results.find(',', at)) != std::string::npos; at++)
+        n += results.compare(at, 8, ", saved ") != 0 && results.compare(at, 6, ",saved") != 0;
     return n;
 }
 
@@ -79,8 +78,8 @@ TEST_F(CpuBlasOps, AgreesWithTheReferenceOnEverySampleOfEveryOpItHas) {
         info.size = sizeof info;
         ASSERT_EQ(tn_op_at(i, &info), TN_OK);
         const std::string op = info.name;
-        const uint32_t n_outs = visible_results(info.schema);
-        if (!strstr(tn_op_providers(info.name, "cpu"), "cpu_blas") || n_outs == 0) continue;
+        if (!strstr(tn_op_providers(info.name, "cpu"), "cpu_blas") || op == "sgd_") continue;
+        const uint32_t n_outs = results_of(info.schema);
         for (tn_dtype dtype : {TN_F32, TN_F64})
             for (int64_t sample = 0;; sample++) {
                 Answer ours, reference;

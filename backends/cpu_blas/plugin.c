@@ -6,6 +6,8 @@
 #include "backends/cpu_blas/blas.h"
 #include "backends/cpu_blas/kernels/gemm.h"
 #include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/lines.h"
+#include "backends/cpu_blas/kernels/reduce.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +21,13 @@
 #define EWISE_ALL(op_, kind, attrs_)   EWISE(op_, kind, attrs_, TN_MASK_ALL)
 #define EWISE_FLOAT(op_, kind, attrs_) EWISE(op_, kind, attrs_, TN_MASK_FLOAT)
 #define EWISE_INT(op_, kind, attrs_)   EWISE(op_, kind, attrs_, TN_MASK_INT | TN_MASK(BOOL))
-#define ROW(op_, run_)                                                                             \
-    { SIZES, .op = op_, .dtypes = F, .run = run_ }
+#define REDUCE(op_, name_)                                                                         \
+    { SIZES, .op = op_, .dtypes = TN_MASK_ALL, .user = &tni_reduce_##name_, .run = tni_reduce_run }
+#define LINES(op_, name_, mask_)                                                                   \
+    {                                                                                              \
+        SIZES, .op = op_, .dtypes = mask_, .user = &tni_line_ops[TNI_LINE_##name_],                \
+               .plan = tni_lines_plan, .run = tni_lines_run                                        \
+    }
 #define ROW_IF(op_, run_, supports_)                                                               \
     { SIZES, .op = op_, .dtypes = F, .run = run_, .supports = supports_ }
 #define OPTIMIZER(op_, run_, supports_)                                                            \
@@ -34,13 +41,24 @@
 /* clang-format off */
 static const tn_kernel kernels[] = {
     TNI_EWISE_LIST(EWISE_ALL, EWISE_FLOAT, EWISE_INT)
-    ROW("sum.dim", tni_sum_run),
-    ROW("amax", tni_amax_run),
-    ROW("amin", tni_amin_run),
-    ROW_IF("softmax", tni_softmax_run, tni_along_supports),
-    ROW_IF("log_softmax", tni_log_softmax_run, tni_along_supports),
-    ROW_IF("softmax_bwd", tni_softmax_bwd_run, tni_along_supports),
-    ROW_IF("log_softmax_bwd", tni_log_softmax_bwd_run, tni_along_supports),
+    REDUCE("sum.dim", sum),
+    REDUCE("prod.dim", prod),
+    REDUCE("amax", amax),
+    REDUCE("amin", amin),
+    REDUCE("argmax", argmax),
+    REDUCE("argmin", argmin),
+    REDUCE("any", any),
+    REDUCE("all", all),
+    LINES("softmax", SOFTMAX, TN_MASK_FLOAT),
+    LINES("log_softmax", LOG_SOFTMAX, TN_MASK_FLOAT),
+    LINES("softmax_bwd", SOFTMAX_BWD, TN_MASK_FLOAT),
+    LINES("log_softmax_bwd", LOG_SOFTMAX_BWD, TN_MASK_FLOAT),
+    LINES("cumsum", CUMSUM, TN_MASK_ALL),
+    LINES("cumprod", CUMPROD, TN_MASK_ALL),
+    LINES("cummax", CUMMAX, TN_MASK_ALL),
+    LINES("cummin", CUMMIN, TN_MASK_ALL),
+    LINES("linear_scan", LINEAR_SCAN, TN_MASK_FLOAT),
+    LINES("sort", SORT, TN_MASK_ALL),
     {SIZES, .op = "cross_entropy", .n_args = 2, .dtypes = F, .run = tni_cross_entropy_run,
      .supports = tni_cross_entropy_supports},
     {SIZES, .op = "cross_entropy_bwd", .n_args = 3, .dtypes = F, .run = tni_cross_entropy_bwd_run,

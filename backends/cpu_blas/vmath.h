@@ -130,14 +130,6 @@ AI double FN(total)(const FN(sums) *s) {
     return lane[0];
 }
 
-/* Lanes 0 .. n-1 are true. */
-AI FN(M) FN(below)(int64_t n) {
-    static const TM index[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    FN(M) m;
-    memcpy(&m, index, sizeof m);
-    return m < (TM)n;
-}
-
 /* ---- Functions ------------------------------------------------------------------------------ */
 
 AI FN(V) FN(each)(FN(V) x, T (*f)(T)) {

@@ -48,7 +48,28 @@ typedef struct tni_optim { /* of one step; sign: -1 to maximise */
 } tni_optim;
 typedef void (*tni_optim_fn)(int64_t n, void *const *x, const tni_optim *); /* x: optim.inc */
 
-enum { TNI_SUM, TNI_MAX, TNI_MIN, TNI_REDUCE_COUNT };
+enum { TNI_SUM, TNI_PROD, TNI_MAX, TNI_MIN, TNI_ANY, TNI_ALL, TNI_REDUCE_COUNT };
+
+typedef union tni_acc { /* what a reduction keeps: of floating elements a double, of others i */
+    double f;
+    int64_t i;
+} tni_acc;
+
+/* ROW(name, NAME, results, operands, FOUR or FLOATS): what is done to one line of an `along` form.
+ * Lines are of lanes (tni_lane_type), results first; n >= 1. */
+/* clang-format off */
+#define TNI_LINE_LIST(ROW, FOUR, FLOATS)                                                           \
+    ROW(softmax, SOFTMAX, 1, 1, FLOATS) ROW(log_softmax, LOG_SOFTMAX, 1, 1, FLOATS)                \
+    ROW(softmax_bwd, SOFTMAX_BWD, 1, 2, FLOATS)                                                    \
+    ROW(log_softmax_bwd, LOG_SOFTMAX_BWD, 1, 2, FLOATS)                                            \
+    ROW(cumsum, CUMSUM, 1, 1, FOUR) ROW(cumprod, CUMPROD, 1, 1, FOUR)                              \
+    ROW(cummax, CUMMAX, 2, 1, FOUR) ROW(cummin, CUMMIN, 2, 1, FOUR)                                \
+    ROW(linear_scan, LINEAR_SCAN, 1, 2, FLOATS)
+/* clang-format on */
+
+#define TNI_LINE_ENUM(name, NAME, outs, ins, types) TNI_LINE_##NAME,
+enum { TNI_LINE_LIST(TNI_LINE_ENUM, , ) TNI_LINE_SORT, TNI_LINE_COUNT };
+#undef TNI_LINE_ENUM
 
 typedef struct tni_norm_row { /* one row of layer_norm and of its backward */
     int64_t n;
@@ -62,14 +83,18 @@ typedef struct tni_vec_table {
     const char *name;
     int32_t vector_bytes;
     const tni_ewise_table *ewise;
-    double (*reduce_row[TNI_REDUCE_COUNT][2])(const void *x, int64_t n);
+    tni_acc (*reduce_row[TNI_REDUCE_COUNT][TNI_LANE_TYPES])(const void *x, int64_t n);
     /* acc[j] = acc[j] op x[i * ld + j] for i in [0, rows), j in [0, cols) */
-    void (*reduce_cols[TNI_REDUCE_COUNT][2])(const void *x, int64_t rows, int64_t ld, int64_t cols,
-                                             double *acc);
-    void (*softmax[2])(void *y, const void *x, int64_t n);
-    void (*log_softmax[2])(void *y, const void *x, int64_t n);
-    void (*softmax_bwd[2])(void *dx, const void *grad, const void *y, int64_t n);
-    void (*log_softmax_bwd[2])(void *dx, const void *grad, const void *y, int64_t n);
+    void (*reduce_cols[TNI_REDUCE_COUNT][TNI_LANE_TYPES])(const void *x, int64_t rows, int64_t ld,
+                                                          int64_t cols, tni_acc *acc);
+    int64_t (*find[TNI_LANE_TYPES])(const void *x, int64_t n, tni_acc best); /* the first such */
+    /* largest, smallest of each column so far, and its row; x's first row is row `first` */
+    void (*arg_cols[2][TNI_LANE_TYPES])(const void *x, int64_t rows, int64_t ld, int64_t cols,
+                                        int64_t first, tni_acc *best, int64_t *where);
+    double (*squares_row[2])(const void *x, int64_t n, double centre); /* sum((x - centre)^2) */
+    void (*squares_cols[2])(const void *x, int64_t rows, int64_t ld, int64_t cols,
+                            const double *centre, double *acc);
+    void (*lines[TNI_LINE_SORT][TNI_LANE_TYPES])(int64_t n, void *const *rows);
     double (*logsumexp[2])(const void *x, int64_t n, double *max); /* log(sum(exp(x - max))) */
     void (*cross_entropy_bwd[2])(void *dx, const void *x, int64_t n, double max, double logsum,
                                  double scale); /* dx = scale * exp(x - max - logsum) */
@@ -152,15 +177,8 @@ void tni_runs_walk(const tn_call *c, tni_runs *r); /* rank >= 1; in parallel */
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
-tn_status tni_sum_run(const void *, tn_call *);
-tn_status tni_amax_run(const void *, tn_call *);
-tn_status tni_amin_run(const void *, tn_call *);
-
-void tni_along_supports(const tn_call *, tn_verdict *);
-tn_status tni_softmax_run(const void *, tn_call *);
-tn_status tni_log_softmax_run(const void *, tn_call *);
-tn_status tni_softmax_bwd_run(const void *, tn_call *);
-tn_status tni_log_softmax_bwd_run(const void *, tn_call *);
+tn_status tni_lines_plan(tn_call *, tn_plan *); /* lines.h has the rows' user */
+tn_status tni_lines_run(const void *, tn_call *);
 void tni_cross_entropy_supports(const tn_call *, tn_verdict *);
 void tni_cross_entropy_bwd_supports(const tn_call *, tn_verdict *);
 tn_status tni_cross_entropy_run(const void *, tn_call *);

@@ -205,19 +205,19 @@ tn_status tni_linear_bwd_plan(tn_call *c, tn_plan *out) {
 typedef struct sums {
     const tn_view *grad, *db;
     int64_t rows, cols;
-    double *acc;
+    tni_acc *acc;
 } sums;
 
 static void sum_columns(void *arg, int64_t begin, int64_t end) {
     const sums *j = arg;
-    double *acc = j->acc + begin;
+    tni_acc *acc = j->acc + begin;
     memset(acc, 0, (size_t)(end - begin) * sizeof *acc);
-    tni_vec->reduce_cols[TNI_SUM][tni_is_f64(j->grad)](tni_at(j->grad, begin), j->rows, j->cols,
-                                                       end - begin, acc);
+    tni_vec->reduce_cols[TNI_SUM][tni_lane_type(j->grad->dtype)](tni_at(j->grad, begin), j->rows,
+                                                                 j->cols, end - begin, acc);
     if (tni_is_f64(j->db))
         memcpy(tni_at(j->db, begin), acc, (size_t)(end - begin) * sizeof *acc);
     else
-        tni_vec->narrow(end - begin, tni_at(j->db, begin), acc);
+        tni_vec->narrow(end - begin, tni_at(j->db, begin), &acc->f);
 }
 
 tn_status tni_linear_bwd_run(const void *data, tn_call *c) {

@@ -1,110 +1,259 @@
-/* reduce.c - sum.dim, amax, amin over [outer, n, inner].
+/* reduce.c - sums, products, largest, smallest, any, all, argmax, argmin over [outer, n, inner].
  *
  * Invariant: where n is cut, and in what order partial results meet, follows from the shape alone.
  * A row longer than TNI_GRAIN, or few columns under many rows, are cut along n; all else is not.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/reduce.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
     WIDE_TILE = 256,  /* columns done together when n is not cut */
-    NARROW_TILE = 32, /* ... when it is: a partial is 256 bytes */
-    LONG_COLUMN = 4096
+    NARROW_TILE = 16, /* ... when it is: a partial is 256 bytes, positions included */
+    LONG_COLUMN = 4096,
+    BLOCK = 2048 /* narrow elements widened at a time */
 };
 
+#define REDUCTION(name, op, kind, of_none, position)                                               \
+    const tni_reduction tni_reduce_##name = {op, TNI_##kind, TNI_OF_NONE_##of_none, position}
+REDUCTION(sum, "sum.dim", SUM, 0, false);
+REDUCTION(prod, "prod.dim", PROD, 1, false);
+REDUCTION(amax, "amax", MAX, FAILS, false);
+REDUCTION(amin, "amin", MIN, FAILS, false);
+REDUCTION(argmax, "argmax", MAX, FAILS, true);
+REDUCTION(argmin, "argmin", MIN, FAILS, true);
+REDUCTION(any, "any", ANY, 0, false);
+REDUCTION(all, "all", ALL, 1, false);
+
 typedef struct job {
-    int kind, wide;
+    const tni_reduction *how;
     const tn_view *x, *y;
+    int type;             /* of lanes */
+    tni_convert_fn widen; /* NULL: elements are lanes */
+    bool is_float;
     int64_t n, inner, tiles; /* tiles: of WIDE_TILE columns per outer */
     int64_t element, cols;   /* cut along n: first element of x, columns */
 } job;
 
-static double start_value(int kind) {
-    return kind == TNI_SUM ? 0 : kind == TNI_MAX ? -(double)INFINITY : (double)INFINITY;
+/* Results under way: of up to WIDE_TILE columns. where: argmax and argmin alone. */
+typedef struct partial {
+    tni_acc best[NARROW_TILE];
+    int64_t where[NARROW_TILE];
+} partial;
+
+static tni_acc start_value(const job *j) {
+    static const double of_floats[TNI_REDUCE_COUNT] = {0, 1, -(double)INFINITY, (double)INFINITY,
+                                                       0, 1};
+    static const int64_t of_ints[TNI_REDUCE_COUNT] = {0, 1, INT64_MIN, INT64_MAX, 0, 1};
+    const int kind = j->how->kind;
+    return j->is_float ? (tni_acc){.f = of_floats[kind]} : (tni_acc){.i = of_ints[kind]};
 }
 
-static double combine(int kind, double a, double b) {
-    if (kind == TNI_SUM) return a + b;
-    const bool keep = kind == TNI_MAX ? a >= b : a <= b;
-    return keep || isnan(a) ? a : b;
+/* Is b to be taken instead of a, which came before it? */
+static bool is_better(const job *j, tni_acc a, tni_acc b) {
+    const bool largest = j->how->kind == TNI_MAX;
+    if (!j->is_float) return largest ? b.i > a.i : b.i < a.i;
+    return (largest ? b.f > a.f : b.f < a.f) || (isnan(b.f) && !isnan(a.f));
 }
 
-static void put(const job *j, int64_t at, const double *v, int64_t n) {
-    if (j->wide)
-        memcpy(tni_at(j->y, at), v, (size_t)n * sizeof *v);
+/* a[k] op b[k]; both are lanes of 8 bytes themselves. */
+static void join(const job *j, int64_t n, tni_acc *a, const tni_acc *b) {
+    tni_vec->reduce_cols[j->how->kind][j->is_float ? TNI_F64 : TNI_I64](b, 1, n, n, a);
+}
+
+/* ---- Rows and columns of any dtype ----------------------------------------------------------- */
+
+typedef union lanes {
+    int32_t i[BLOCK];
+    float f[BLOCK];
+} lanes;
+
+/* n elements from `at`, the first of them being number `first` of its row. */
+static void take_row(const job *j, const char *at, int64_t n, int64_t first, tni_acc *best,
+                     int64_t *where) {
+    lanes block;
+    const int kind = j->how->kind;
+    const int64_t bytes = j->x->dtype.bits / 8;
+    for (int64_t i = 0, m; i < n; i += m, at += m * bytes) {
+        m = j->widen ? tni_min(BLOCK, n - i) : n;
+        if (j->widen) j->widen(m, &block, at);
+        const void *x = j->widen ? (const void *)&block : at;
+        const tni_acc here = tni_vec->reduce_row[kind][j->type](x, m);
+        const bool is_first = first + i == 0;
+        if (!j->how->position) {
+            if (is_first)
+                *best = here;
+            else
+                join(j, 1, best, &here);
+        } else if (is_first || is_better(j, *best, here)) {
+            *best = here, *where = first + i + tni_vec->find[j->type](x, m, here);
+        }
+    }
+}
+
+/* `rows` rows of cols <= WIDE_TILE columns from `at`, the first being row `first`. */
+static void take_cols(const job *j, const char *at, int64_t rows, int64_t cols, int64_t first,
+                      tni_acc *best, int64_t *where) {
+    lanes block;
+    const int kind = j->how->kind;
+    const int64_t bytes = j->x->dtype.bits / 8, ld = j->inner * bytes;
+    for (int64_t r = 0, m; r < rows; r += m, at += m * ld) {
+        m = j->widen ? tni_min(BLOCK / cols, rows - r) : rows;
+        for (int64_t k = 0; j->widen && k < m; k++) {
+            float *to = block.f + k * cols;
+            j->widen(cols, to, at + k * ld);
+        }
+        const void *x = j->widen ? (const void *)&block : at;
+        const int64_t step = j->widen ? cols : j->inner;
+        if (j->how->position)
+            tni_vec->arg_cols[kind == TNI_MIN][j->type](x, m, step, cols, first + r, best, where);
+        else
+            tni_vec->reduce_cols[kind][j->type](x, m, step, cols, best);
+    }
+}
+
+/* ---- Results --------------------------------------------------------------------------------- */
+
+/* x to a float whose last bit says whether anything was lost: rounding that to a 16-bit float gives
+ * what rounding x would. */
+static float odd_float(double x) {
+    float y = (float)x;
+    uint32_t bits;
+    if (x != x || (double)y == x) return y;
+    memcpy(&bits, &y, sizeof bits);
+    if (fabs((double)y) > fabs(x)) bits--;
+    bits |= 1;
+    memcpy(&y, &bits, sizeof y);
+    return y;
+}
+
+void tni_store_acc(const tn_view *v, int64_t at, const tni_acc *x, int64_t n, bool is_float) {
+    const int ix = tn_dtype_index(v->dtype), type = tni_lane_type(v->dtype);
+    const tni_convert_fn narrow = tni_vec->ewise->narrow[ix];
+    char *to = tni_at(v, at);
+    for (int64_t i = 0; i < n; i++, to += v->dtype.bits / 8) {
+        union {
+            float f;
+            int32_t i;
+        } lane;
+        if (type == TNI_F64 || type == TNI_I64) { /* a double that counts becomes an integer */
+            const tni_acc whole = {.i = is_float && type == TNI_I64 ? (int64_t)x[i].f : x[i].i};
+            memcpy(to, &whole, sizeof whole);
+            continue;
+        }
+        if (type == TNI_F32)
+            lane.f = narrow ? odd_float(x[i].f) : (float)x[i].f;
+        else
+            lane.i = (int32_t)(is_float ? (int64_t)x[i].f : x[i].i);
+        if (narrow)
+            narrow(1, to, &lane);
+        else
+            memcpy(to, &lane, sizeof lane);
+    }
+}
+
+static void put(const job *j, int64_t at, const tni_acc *best, const int64_t *where, int64_t n) {
+    if (j->how->position)
+        memcpy(tni_at(j->y, at), where, (size_t)n * sizeof *where);
     else
-        for (int64_t i = 0; i < n; i++) ((float *)j->y->data)[at + i] = (float)v[i];
+        tni_store_acc(j->y, at, best, n, j->is_float);
 }
+
+/* ---- Cutting --------------------------------------------------------------------------------- */
 
 static void rows_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     for (int64_t o = begin; o < end; o++) {
-        const double v = tni_vec->reduce_row[j->kind][j->wide](tni_at(j->x, o * j->n), j->n);
-        put(j, o, &v, 1);
+        tni_acc best = start_value(j);
+        int64_t where = 0;
+        take_row(j, tni_at(j->x, o * j->n), j->n, 0, &best, &where);
+        put(j, o, &best, &where, 1);
     }
 }
 
 static void tiles_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    double acc[WIDE_TILE];
+    tni_acc best[WIDE_TILE];
+    int64_t where[WIDE_TILE] = {0};
     for (int64_t t = begin; t < end; t++) {
         const int64_t o = t / j->tiles, first = t % j->tiles * WIDE_TILE;
         const int64_t cols = tni_min(WIDE_TILE, j->inner - first);
-        for (int64_t i = 0; i < cols; i++) acc[i] = start_value(j->kind);
-        tni_vec->reduce_cols[j->kind][j->wide](tni_at(j->x, o * j->n * j->inner + first), j->n,
-                                               j->inner, cols, acc);
-        put(j, o * j->inner + first, acc, cols);
+        for (int64_t i = 0; i < cols; i++) best[i] = start_value(j);
+        take_cols(j, tni_at(j->x, o * j->n * j->inner + first), j->n, cols, 0, best, where);
+        put(j, o * j->inner + first, best, where, cols);
     }
 }
 
-static void piece_range(void *arg, int64_t begin, int64_t end, void *partial) {
+/* A piece's first row counts as row 0 of it, so that it starts anew. */
+static void piece_range(void *arg, int64_t begin, int64_t end, void *out) {
     const job *j = arg;
-    double *acc = partial;
-    const void *x = tni_at(j->x, j->element + begin * j->inner);
-    if (j->inner == 1) {
-        *acc = tni_vec->reduce_row[j->kind][j->wide](x, end - begin);
+    partial *p = out;
+    const char *x = tni_at(j->x, j->element + begin * j->inner);
+    for (int64_t i = 0; i < j->cols; i++) p->best[i] = start_value(j);
+    if (j->inner == 1)
+        take_row(j, x, end - begin, 0, p->best, p->where);
+    else
+        take_cols(j, x, end - begin, j->cols, 0, p->best, p->where);
+    for (int64_t i = 0; i < j->cols; i++) p->where[i] += begin;
+}
+
+static void join_pieces(void *arg, void *left, const void *right) {
+    const job *j = arg;
+    partial *a = left;
+    const partial *b = right;
+    if (!j->how->position) {
+        join(j, j->cols, a->best, b->best);
         return;
     }
-    for (int64_t i = 0; i < j->cols; i++) acc[i] = start_value(j->kind);
-    tni_vec->reduce_cols[j->kind][j->wide](x, end - begin, j->inner, j->cols, acc);
-}
-
-static void combine_pieces(void *arg, void *left, const void *right) {
-    const job *j = arg;
-    double *a = left;
-    const double *b = right;
-    for (int64_t i = 0; i < j->cols; i++) a[i] = combine(j->kind, a[i], b[i]);
+    for (int64_t i = 0; i < j->cols; i++)
+        if (is_better(j, a->best[i], b->best[i]))
+            a->best[i] = b->best[i], a->where[i] = b->where[i];
 }
 
 /* Every outer, NARROW_TILE columns at a time, cut along n. */
 static tn_status run_cut(const tn_call *c, job *j, int64_t outer) {
-    double acc[NARROW_TILE];
     for (int64_t o = 0; o < outer; o++)
         for (int64_t first = 0; first < j->inner; first += NARROW_TILE) {
+            partial all;
             j->cols = tni_min(NARROW_TILE, j->inner - first);
             j->element = o * j->n * j->inner + first;
             const tn_status s = tn_plugin_host->parallel_reduce(
-                tn_plugin_self, j->n, TNI_GRAIN / j->cols, c->max_threads, piece_range,
-                combine_pieces, j, acc, (uint32_t)((uint64_t)j->cols * sizeof *acc));
+                tn_plugin_self, j->n, TNI_GRAIN / j->cols, c->max_threads, piece_range, join_pieces,
+                j, &all, sizeof all);
             if (s != TN_OK) return s;
-            put(j, o * j->inner + first, acc, j->cols);
+            put(j, o * j->inner + first, all.best, all.where, j->cols);
         }
     return TN_OK;
 }
 
-static tn_status run(tn_call *c, int kind) {
+static tn_status fail_empty(tn_call *c, const char *op) {
+    char text[96];
+    const int n = snprintf(text, sizeof text, "%s: the reduced dims of x hold no elements", op);
+    c->fail(c, TN_ERR_SHAPE, text, n < 0 ? 0 : (uint64_t)n);
+    return TN_ERR_SHAPE;
+}
+
+static void fill_none(const job *j, int64_t n) {
+    const int64_t none = j->how->of_none == TNI_OF_NONE_1;
+    const tni_acc x = j->is_float ? (tni_acc){.f = (double)none} : (tni_acc){.i = none};
+    for (int64_t i = 0; i < n; i++) put(j, i, &x, NULL, 1);
+}
+
+tn_status tni_reduce_run(const void *plan, tn_call *c) {
+    (void)plan;
     const tn_view *x = tni_arg(c, 0);
     const int64_t outer = x->sizes[0], n = x->sizes[1], inner = x->sizes[2];
-    job j = {
-        .kind = kind, .wide = tni_is_f64(x), .x = x, .y = tni_out(c, 0), .n = n, .inner = inner};
+    job j = {.how = c->user, .x = x, .y = tni_out(c, 0), .n = n, .inner = inner};
+    j.type = tni_lane_type(x->dtype), j.is_float = j.type >= TNI_F32;
+    j.widen = tni_vec->ewise->widen[tn_dtype_index(x->dtype)];
     if (outer == 0 || inner == 0) return TN_OK;
-    if (n == 0 && kind != TNI_SUM)
-        return tn_fail(c, TN_ERR_SHAPE,
-                       kind == TNI_MAX
-                           ? "amax: the reduced dims hold no element, so there is no largest one"
-                           : "amin: the reduced dims hold no element, so there is no smallest one");
+    if (n == 0 && j.how->of_none == TNI_OF_NONE_FAILS) return fail_empty(c, j.how->op);
+    if (n == 0) {
+        fill_none(&j, outer * inner);
+        return TN_OK;
+    }
     if (inner == 1 ? n > TNI_GRAIN : n >= LONG_COLUMN && inner <= WIDE_TILE)
         return run_cut(c, &j, outer);
     if (inner == 1) {
@@ -115,7 +264,3 @@ static tn_status run(tn_call *c, int kind) {
     tni_parallel(c, outer * j.tiles, n * tni_min(inner, WIDE_TILE), tiles_range, &j);
     return TN_OK;
 }
-
-tn_status tni_sum_run(const void *plan, tn_call *c) { return (void)plan, run(c, TNI_SUM); }
-tn_status tni_amax_run(const void *plan, tn_call *c) { return (void)plan, run(c, TNI_MAX); }
-tn_status tni_amin_run(const void *plan, tn_call *c) { return (void)plan, run(c, TNI_MIN); }

@@ -1,7 +1,7 @@
-/* softmax.c - softmax, log_softmax, their backwards, cross_entropy and its backward.
+/* cross_entropy.c - cross_entropy and its backward.
  *
- * Only the last dim (inner == 1): other dims go to the reference. Rows are independent, so any
- * number of threads gives the same bits; the loss is summed in a fixed tree.
+ * Rows are independent, so any number of threads gives the same bits; the loss is summed in a fixed
+ * tree.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/kernels.h"
 
@@ -10,65 +10,13 @@
 #include <string.h>
 
 typedef struct job {
-    const tn_view *y, *a, *b; /* result and inputs, [rows, n] */
+    const tn_view *y, *a; /* result and x, [rows, n] */
     const int64_t *target;
     int64_t n;
     int f64;
     double scale;
-    void (*one)(void *, const void *, int64_t);
-    void (*two)(void *, const void *, const void *, int64_t);
     _Atomic int64_t bad; /* lowest row with a target out of range; INT64_MAX: none */
 } job;
-
-void tni_along_supports(const tn_call *c, tn_verdict *v) {
-    const tn_view *x = tni_arg(c, 0);
-    const bool last = x->sizes[2] == 1;
-    tni_answer(v, last ? TN_YES : TN_NO, last ? TN_REASON_NONE : TN_REASON_LAYOUT);
-}
-
-static void one_range(void *arg, int64_t begin, int64_t end) {
-    const job *j = arg;
-    for (int64_t r = begin; r < end; r++)
-        j->one(tni_at(j->y, r * j->n), tni_at(j->a, r * j->n), j->n);
-}
-
-static void two_range(void *arg, int64_t begin, int64_t end) {
-    const job *j = arg;
-    for (int64_t r = begin; r < end; r++)
-        j->two(tni_at(j->y, r * j->n), tni_at(j->a, r * j->n), tni_at(j->b, r * j->n), j->n);
-}
-
-static tn_status run_one(const tn_call *c, void (*const one[2])(void *, const void *, int64_t)) {
-    const tn_view *x = tni_arg(c, 0);
-    job j = {.y = tni_out(c, 0), .a = x, .n = x->sizes[1], .one = one[tni_is_f64(x)]};
-    if (j.n > 0) tni_parallel(c, x->sizes[0], j.n, one_range, &j);
-    return TN_OK;
-}
-
-static tn_status run_two(const tn_call *c,
-                         void (*const two[2])(void *, const void *, const void *, int64_t)) {
-    const tn_view *g = tni_arg(c, 0);
-    job j = {.y = tni_out(c, 0),
-             .a = g,
-             .b = tni_arg(c, 1),
-             .n = g->sizes[1],
-             .two = two[tni_is_f64(g)]};
-    if (j.n > 0) tni_parallel(c, g->sizes[0], j.n, two_range, &j);
-    return TN_OK;
-}
-
-tn_status tni_softmax_run(const void *plan, tn_call *c) {
-    return (void)plan, run_one(c, tni_vec->softmax);
-}
-tn_status tni_log_softmax_run(const void *plan, tn_call *c) {
-    return (void)plan, run_one(c, tni_vec->log_softmax);
-}
-tn_status tni_softmax_bwd_run(const void *plan, tn_call *c) {
-    return (void)plan, run_two(c, tni_vec->softmax_bwd);
-}
-tn_status tni_log_softmax_bwd_run(const void *plan, tn_call *c) {
-    return (void)plan, run_two(c, tni_vec->log_softmax_bwd);
-}
 
 /* ---- cross_entropy(x[N,C], target[N]): mean of log(sum(exp(x))) - x[target] ------------------ */
 
