@@ -1,4 +1,4 @@
-// cpu_blas_lines_test.cc - losses, norms, copies, random numbers and sgd of cpu_blas,
+// cpu_blas_lines_test.cc - losses, norms and optimizers of cpu_blas,
 // called directly, against plain loops in double.
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/cpu_blas_call.h"
@@ -115,105 +115,8 @@ TEST_P(CpuBlas, LayerNormAndItsBackwardEqualPlainLoops) {
     }
 }
 
-// ---- Copies, random numbers, sgd
-// ------------------------------------------------------------------------
-
-template <class D, class S>
-void check_copy(Sizes sizes, Sizes to, Sizes from, int64_t from_start = 0) {
-    auto src = random_values<S>(60000, 12, 100);
-    std::vector<D> dst(60000, D(7)), want = dst;
-    Tensor vd(dst.data(), sizes, to), vs(src.data() + from_start, sizes, from);
-    Call c;
-    c.threads = 2, c.args = {vd.value(), vs.value()}, c.outs = {vd.value()};
-    ASSERT_EQ(c.answer(tni_copy_supports), TN_YES);
-    ASSERT_EQ(c.run(tni_copy_run), TN_OK);
-    const int64_t n = tn_view_numel(&vd.view);
-    for (int64_t i = 0; i < n; i++) {
-        int64_t rest = i, d_at = 0, s_at = from_start;
-        for (size_t d = sizes.size(); d-- > 0; rest /= sizes[d]) {
-            d_at += rest % sizes[d] * to[d], s_at += rest % sizes[d] * from[d];
-        }
-        want[static_cast<size_t>(d_at)] = static_cast<D>(src[static_cast<size_t>(s_at)]);
-    }
-    EXPECT_TRUE(dst == want);
-}
-
-TEST_P(CpuBlas, CopiesEqualPlainLoopsForAnyLayout) {
-    check_copy<float, float>({1000}, {1}, {1});
-    check_copy<float, float>({1000}, {1}, {0});
-    check_copy<int64_t, int64_t>({30, 20}, {20, 1}, {0, 1});
-    check_copy<float, float>({100, 77}, {77, 1}, {1, 100});
-    check_copy<float, float>({100, 77}, {1, 100}, {77, 1});
-    check_copy<double, double>({3, 67, 130}, {67 * 130, 130, 1}, {67 * 130, 1, 67});
-    check_copy<int32_t, int32_t>({66, 3, 70}, {210, 70, 1}, {1, 66, 198});
-    check_copy<float, float>({50, 40}, {40, 1}, {-40, -1}, 1999);
-    check_copy<float, double>({1001}, {1}, {1});
-    check_copy<double, float>({1001}, {1}, {1});
-    check_copy<float, double>({10, 11}, {11, 1}, {1, 10});
-    check_copy<double, float>({10, 11}, {33, 3}, {1, 0});
-}
-
-TEST_P(CpuBlas, FillWritesTheValueAndNothingElse) {
-    for (int64_t n = 0; n <= 67; n++) {
-        std::vector<float> y(static_cast<size_t>(n) + 2, 7);
-        Tensor vy(y.data() + 1, {n});
-        Call c;
-        c.args = {vy.value(), tn_float(1.1)}, c.outs = {vy.value()};
-        ASSERT_EQ(c.run(tni_fill_run), TN_OK);
-        for (size_t i = 0; i < static_cast<size_t>(n); i++) EXPECT_EQ(y[i + 1], 1.1f);
-        EXPECT_EQ(y[0], 7);
-        EXPECT_EQ(y.back(), 7);
-    }
-}
-
-uint32_t philox_word(uint64_t seed, uint64_t offset, uint64_t word) {
-    const uint64_t at = offset + word / 4;
-    uint32_t x[4] = {static_cast<uint32_t>(at), static_cast<uint32_t>(at >> 32), 0, 0};
-    uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-    for (int round = 0; round < 10; round++) {
-        const uint64_t p0 = UINT64_C(0xD2511F53) * x[0], p1 = UINT64_C(0xCD9E8D57) * x[2];
-        const uint32_t y[4] = {
-            static_cast<uint32_t>(p1 >> 32) ^ x[1] ^ k0, static_cast<uint32_t>(p1),
-            static_cast<uint32_t>(p0 >> 32) ^ x[3] ^ k1, static_cast<uint32_t>(p0)};
-        memcpy(x, y, sizeof x);
-        k0 += 0x9E3779B9, k1 += 0xBB67AE85;
-    }
-    return x[word % 4];
-}
-
-TEST_P(CpuBlas, RandomNumbersAreThePhiloxStreamBitForBit) {
-    EXPECT_EQ(philox_word(0, 0, 0), 0x6627e8d5u); // the authors' first vector
-    const uint64_t seed = UINT64_C(0x123456789abcdef0);
-    for (uint64_t offset : {UINT64_C(0), UINT64_C(0xfffffffd), UINT64_C(77)})
-        for (int64_t n : {1, 3, 64, 67, 70001}) {
-            const size_t N = static_cast<size_t>(n);
-            std::vector<float> u(N), v(N), d(N);
-            std::vector<double> w(N);
-            auto x = random_values<float>(n, 13);
-            Tensor vu(u.data(), {n}), vv(v.data(), {n}), vw(w.data(), {n}), vx(x.data(), {n}),
-                vd(d.data(), {n});
-            Call c;
-            c.seed = seed, c.offset = offset, c.threads = 2;
-            c.args = {tn_value_none(), tn_float(0), tn_float(1)}, c.outs = {vu.value()};
-            ASSERT_EQ(c.run(tni_uniform_run), TN_OK);
-            c.args = {tn_value_none(), tn_float(-1), tn_float(2)}, c.outs = {vv.value()},
-            c.run(tni_uniform_run);
-            c.outs = {vw.value()}, c.run(tni_uniform_run);
-            c.args = {vx.value(), tn_float(0.3)}, c.outs = {vd.value()}, c.run(tni_dropout_run);
-            for (size_t i = 0; i < N; i++) {
-                const double unit =
-                    static_cast<double>(philox_word(seed, offset, i) >> 8) * 0x1p-24;
-                const uint64_t wide = static_cast<uint64_t>(philox_word(seed, offset, 2 * i + 1))
-                                          << 32 |
-                                      philox_word(seed, offset, 2 * i);
-                ASSERT_EQ(u[i], static_cast<float>(unit)) << i;
-                ASSERT_EQ(v[i], static_cast<float>(-1 + unit * 3)) << i;
-                ASSERT_EQ(w[i], -1 + static_cast<double>(wide >> 11) * 0x1p-53 * 3) << i;
-                ASSERT_LE(ulps(d[i], unit >= 0.3 ? static_cast<double>(x[i]) / (1 - 0.3) : 0), 1)
-                    << i;
-            }
-        }
-}
+// ---- Optimizers
+// ---------------------------------------------------------------------------------------------
 
 // Three parameters, one of them empty, and lists of tensors alike.
 struct Lists {

@@ -1,67 +1,17 @@
 // cpu_blas_rows_test.cc - kernels of cpu_blas over [outer, n, inner], called directly, against those
 // of cpu_ref: reductions, scans, softmax, sort; every dtype, every instruction set, many shapes.
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/cpu_blas_call.h"
+#include "tests/cpu_blas_cells.h"
 
 extern "C" {
 #include "backends/cpu_blas/kernels/lines.h"
 #include "backends/cpu_blas/kernels/reduce.h"
 #include "backends/cpu_ref/kernels.h"
-#include "backends/cpu_ref/load.h"
 }
 
 namespace {
 
 EVERY_SET(CpuBlas);
-
-using Kernel = tn_status (*)(const void *, tn_call *);
-using Plan = tn_status (*)(tn_call *, tn_plan *);
-
-tn_dtype dtype_at(int ix) {
-#define DTYPE(index, NAME, name, ctype, class_) TN_##NAME,
-    static const tn_dtype all[] = {TN_DTYPE_LIST(DTYPE)};
-    return all[ix];
-}
-
-// ---- Tensors of any dtype
-// -------------------------------------------------------------------------------
-
-struct Cells {
-    int ix;
-    std::vector<char> bytes;
-    std::unique_ptr<Tensor> tensor;
-    Cells(int dtype, const Sizes &sizes) : ix(dtype) {
-        int64_t n = 1;
-        for (int64_t s : sizes) n *= s;
-        bytes.assign(static_cast<size_t>(n) * dtype_at(ix).bits / 8 + 8, 0x5a);
-        tensor = std::make_unique<Tensor>(reinterpret_cast<uint8_t *>(bytes.data()), sizes);
-        tensor->view.dtype = dtype_at(ix);
-    }
-    int64_t count() const { return tn_view_numel(&tensor->view); }
-    double at(int64_t i) const {
-        double x;
-        const char *from = bytes.data() + i * dtype_at(ix).bits / 8;
-        if (tni_is_float(ix)) {
-            tni_load_f64(ix, from, 1, 1, &x);
-            return x;
-        }
-        int64_t whole;
-        tni_load_i64(ix, from, 1, 1, &whole);
-        return static_cast<double>(whole);
-    }
-    // special: infinities, NaN, zeros of both signs, equal elements among them.
-    void fill(uint64_t seed, bool special) {
-        static const double odd[] = {0.0, -0.0, INFINITY, -INFINITY, NAN, 1, -1, 127, -1e-3, 3e4};
-        for (int64_t i = 0; i < count(); i++) {
-            const uint64_t k = static_cast<uint64_t>(i) * 2654435761u + seed;
-            double x = noise(k);
-            if (!tni_is_float(ix)) x = std::floor(x * 4);
-            if (special && k % 5 == 0) x = odd[k / 5 % 10];
-            if (special && k % 1000 > 4 && std::isnan(x)) x = 1; // rarely: it ends every contest
-            tni_store_f64(ix, bytes.data() + i * dtype_at(ix).bits / 8, 1, 1, &x);
-        }
-    }
-};
 
 // ---- Ops
 // -----------------------------------------------------------------------------------------------
@@ -134,17 +84,6 @@ Op sort_op() {
     Op op = LINE(sort, SORT, 1, BOTH(SAME, INDEX), TN_MASK_ALL, true);
     op.reference_plan = tni_ref_sort_plan;
     return op;
-}
-
-tn_status run(Call &c, Kernel kernel, Plan plan) {
-    tn_call call = c.make();
-    tn_plan p{};
-    p.size = sizeof p;
-    if (tn_status s = plan ? plan(&call, &p) : TN_OK) return s;
-    std::vector<double> room(p.workspace_bytes / 8 + 16);
-    call.workspace =
-        reinterpret_cast<void *>((reinterpret_cast<uintptr_t>(room.data()) + 63) / 64 * 64);
-    return kernel(p.data, &call);
 }
 
 double tolerance(int ix) {

@@ -28,6 +28,8 @@
         SIZES, .op = op_, .dtypes = mask_, .user = &tni_line_ops[TNI_LINE_##name_],                \
                .plan = tni_lines_plan, .run = tni_lines_run                                        \
     }
+#define ROW(op_, mask_, run_)                                                                      \
+    { SIZES, .op = op_, .dtypes = mask_, .run = run_ }
 #define ROW_IF(op_, run_, supports_)                                                               \
     { SIZES, .op = op_, .dtypes = F, .run = run_, .supports = supports_ }
 #define OPTIMIZER(op_, run_, supports_)                                                            \
@@ -65,10 +67,17 @@ static const tn_kernel kernels[] = {
      .supports = tni_cross_entropy_bwd_supports},
     ROW_IF("layer_norm", tni_layer_norm_run, tni_layer_norm_supports),
     ROW_IF("layer_norm_bwd", tni_layer_norm_bwd_run, tni_layer_norm_bwd_supports),
-    ROW_IF("copy_", tni_copy_run, tni_copy_supports),
-    ROW_IF("fill_", tni_fill_run, tni_fill_supports),
-    ROW_IF("uniform", tni_uniform_run, tni_uniform_supports),
-    ROW_IF("dropout", tni_dropout_run, tni_dropout_supports),
+    ROW("copy_", TN_MASK_ALL, tni_copy_run),
+    ROW("fill_", TN_MASK_ALL, tni_fill_run),
+    ROW("gather", TN_MASK_ALL, tni_gather_run),
+    ROW("scatter", TN_MASK_ALL, tni_scatter_run),
+    {SIZES, .op = "scatter_add", .dtypes = TN_MASK_FLOAT | TN_MASK(I32) | TN_MASK(I64),
+     .plan = tni_scatter_add_plan, .run = tni_scatter_add_run},
+    ROW_IF("uniform", tni_uniform_run, tni_random_supports),
+    ROW_IF("normal", tni_normal_run, tni_random_supports),
+    ROW_IF("random_bits", tni_random_bits_run, tni_random_bits_supports),
+    {SIZES, .op = "dropout", .dtypes = TN_MASK_FLOAT, .run = tni_dropout_run,
+     .supports = tni_dropout_supports},
     OPTIMIZER("sgd_", tni_sgd_run, tni_sgd_supports),
     OPTIMIZER("adam_", tni_adam_run, tni_adam_supports),
     OPTIMIZER("adamw_", tni_adamw_run, tni_adam_supports),

@@ -1,27 +1,66 @@
-/* copy.c - copy_ between equal dtypes and between f32 and f64, and fill_ of f32 and f64.
+/* copy.c - copy_ from any dtype to any dtype, any layout, and fill_.
  *
  * Flat copies are memcpy, transposed ones go through square tiles, the rest a run along the last
- * dim at a time. dst and src never overlap (the core sees to that).
+ * dim at a time. Conversions are those of lanes.inc and convert.inc: rounded once. dst and src never
+ * overlap (the core sees to that).
  * SPDX-License-Identifier: Apache-2.0 */
-#include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/copy.h"
 
 #include <string.h>
 
-enum { TILE = 64 };
+enum { TILE = 64, BLOCK = 512 };
 
 typedef struct job {
     const tn_view *dst, *src;
     int64_t dst_bytes, src_bytes; /* per element */
+    bool same;                    /* bytes are copied as they are */
     int32_t turned;               /* the dim along which one side is dense; -1: none */
     int64_t row_tiles, col_tiles; /* transposed: tiles along `turned` and along the last dim */
 } job;
 
-void tni_copy_supports(const tn_call *c, tn_verdict *v) {
-    const tn_view *dst = tni_arg(c, 0), *src = tni_arg(c, 1);
-    const bool floats = tni_is_f32_or_f64(dst) && tni_is_f32_or_f64(src);
-    const bool same = tn_dtype_is(dst->dtype, src->dtype) && !tn_dtype_is(dst->dtype, TN_BOOL);
-    const bool ok = (floats || same) && dst->rank >= 1; /* bool: any nonzero byte becomes 1 */
-    tni_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
+/* ---- Items side by side ---------------------------------------------------------------------- */
+
+/* Lanes of src to what narrow takes for dst, or to dst itself. NULL: nothing to do. */
+static tni_lanes_fn between(int dst_ix, tn_dtype dst, tn_dtype src) {
+    const int from = tni_lane_type(src), to = tni_lane_type(dst);
+    const bool small = dst_ix == TN_IX_F16 || dst_ix == TN_IX_BF16;
+    if (dst_ix == TN_IX_BOOL) return tni_vec->nonzero[from];
+    if (small && from != TNI_F32) return tni_vec->odd[from];
+    return tni_vec->lanes[from][to];
+}
+
+static void limits_of(tn_dtype dst, double *low, double *high) {
+    const bool is_signed = dst.code == 0;
+    const double half = (double)(UINT64_C(1) << (dst.bits - 1));
+    *low = is_signed ? -half : 0;
+    *high = is_signed ? half - 1 : 2 * half - 1; /* of 64 bits: 2^63, see to_i64 */
+}
+
+/* n items of dtype src side by side to items of dtype dst. */
+void tni_convert(int64_t n, tn_dtype dst, void *to, tn_dtype src, const void *from) {
+    const int dst_ix = tn_dtype_index(dst), src_ix = tn_dtype_index(src);
+    const tni_convert_fn widen = tni_vec->ewise->widen[src_ix];
+    const tni_convert_fn narrow = tni_vec->ewise->narrow[dst_ix];
+    const tni_lanes_fn convert = between(dst_ix, dst, src);
+    double wide[BLOCK], lanes[BLOCK], low, high;
+    limits_of(dst, &low, &high);
+    for (int64_t i = 0, m; i < n; i += m) {
+        m = tni_min(BLOCK, n - i);
+        const void *x = (const char *)from + i * (src.bits / 8);
+        char *y = (char *)to + i * (dst.bits / 8);
+        if (widen) {
+            void *out = convert || narrow ? wide : (void *)y;
+            widen(m, out, x), x = out;
+        }
+        if (convert) {
+            void *out = narrow ? lanes : (void *)y;
+            convert(m, out, x, low, high), x = out;
+        }
+        if (narrow)
+            narrow(m, y, x);
+        else if (x != y)
+            memcpy(y, x, (size_t)(m * (dst.bits / 8)));
+    }
 }
 
 /* Steps are in bytes. */
@@ -29,37 +68,54 @@ static void copy_items(char *to, int64_t to_step, const char *from, int64_t from
                        int64_t bytes) {
     if (from_step == bytes && to_step == bytes) {
         memcpy(to, from, (size_t)(n * bytes));
-    } else if (from_step == 0 && to_step == bytes && bytes >= 4) {
-        tni_vec->fill[bytes == 8](n, to, from);
-    } else if (bytes == 4) {
+        return;
+    }
+    switch (bytes) { /* a size known here is one instruction */
+    case 1:
+        for (int64_t i = 0; i < n; i++) to[i * to_step] = from[i * from_step];
+        return;
+    case 2:
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * to_step, from + i * from_step, 2);
+        return;
+    case 4:
         for (int64_t i = 0; i < n; i++) memcpy(to + i * to_step, from + i * from_step, 4);
-    } else if (bytes == 8) {
+        return;
+    default:
         for (int64_t i = 0; i < n; i++) memcpy(to + i * to_step, from + i * from_step, 8);
-    } else {
-        for (int64_t i = 0; i < n; i++)
-            memcpy(to + i * to_step, from + i * from_step, (size_t)bytes);
     }
 }
 
-static void narrow_items(char *to, int64_t to_step, const char *from, int64_t from_step,
-                         int64_t n) {
-    if (to_step == 4 && from_step == 8) {
-        tni_vec->narrow(n, (float *)(void *)to, (const double *)(const void *)from);
+/* n times the same item, side by side. */
+static void repeat_item(char *to, const char *item, int64_t n, int64_t bytes) {
+    char both[4];
+    switch (bytes) {
+    case 1:
+        memset(to, *item, (size_t)n);
         return;
+    case 2:
+        memcpy(both, item, 2), memcpy(both + 2, item, 2);
+        if (n > 1) tni_vec->fill[0](n / 2, to, both);
+        if (n % 2) memcpy(to + 2 * (n - 1), item, 2);
+        return;
+    default:
+        tni_vec->fill[bytes == 8](n, to, item);
     }
-    for (int64_t i = 0; i < n; i++)
-        *(float *)(void *)(to + i * to_step) =
-            (float)*(const double *)(const void *)(from + i * from_step);
 }
 
-static void widen_items(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t n) {
-    if (to_step == 8 && from_step == 4) {
-        tni_vec->widen(n, (double *)(void *)to, (const float *)(const void *)from);
-        return;
+static void convert_items(const job *j, char *to, int64_t to_step, const char *from,
+                          int64_t from_step, int64_t n) {
+    double items[BLOCK], results[BLOCK];
+    const bool whole = to_step == j->dst_bytes && from_step == j->src_bytes;
+    for (int64_t i = 0, m; i < n; i += m) {
+        m = whole ? n : tni_min(BLOCK, n - i);
+        const char *x = from + i * from_step;
+        char *y = to + i * to_step;
+        const bool dense_x = from_step == j->src_bytes, dense_y = to_step == j->dst_bytes;
+        if (!dense_x) copy_items((char *)items, j->src_bytes, x, from_step, m, j->src_bytes);
+        tni_convert(m, j->dst->dtype, dense_y ? y : (char *)results, j->src->dtype,
+                    dense_x ? x : (const char *)items);
+        if (!dense_y) copy_items(y, to_step, (const char *)results, j->dst_bytes, m, j->dst_bytes);
     }
-    for (int64_t i = 0; i < n; i++)
-        *(double *)(void *)(to + i * to_step) =
-            (double)*(const float *)(const void *)(from + i * from_step);
 }
 
 static void copy_run(void *arg, int64_t n, char *const *at) {
@@ -67,12 +123,12 @@ static void copy_run(void *arg, int64_t n, char *const *at) {
     const int32_t last = j->dst->rank - 1;
     const int64_t to = j->dst->strides[last] * j->dst_bytes;
     const int64_t from = j->src->strides[last] * j->src_bytes;
-    if (j->dst_bytes == j->src_bytes)
-        copy_items(at[0], to, at[1], from, n, j->dst_bytes);
-    else if (j->dst_bytes < j->src_bytes)
-        narrow_items(at[0], to, at[1], from, n);
+    if (!j->same)
+        convert_items(j, at[0], to, at[1], from, n);
+    else if (from == 0 && to == j->dst_bytes)
+        repeat_item(at[0], at[1], n, j->dst_bytes);
     else
-        widen_items(at[0], to, at[1], from, n);
+        copy_items(at[0], to, at[1], from, n, j->dst_bytes);
 }
 
 /* ---- Transposed: one side dense along the last dim, the other along an earlier one ----------- */
@@ -83,7 +139,7 @@ static int32_t find_turned(const job *j) {
     const int32_t last = j->dst->rank - 1;
     const int64_t to = j->dst->strides[last], from = j->src->strides[last];
     const tn_view *other = to == 1 ? j->src : j->dst;
-    if (j->dst_bytes != j->src_bytes || j->dst_bytes < 4) return -1;
+    if (!j->same) return -1;
     if ((to == 1) == (from == 1) || other->strides[last] == 0) return -1;
     for (int32_t d = last - 1; d >= 0; d--)
         if (other->strides[d] == 1 && other->sizes[d] >= 8 && other->sizes[last] >= 8) return d;
@@ -94,6 +150,7 @@ static void turned_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     const tn_view *dst = j->dst, *src = j->src;
     const int32_t last = dst->rank - 1, turned = j->turned;
+    const tni_turn_fn turn = tni_vec->turn[__builtin_ctz((uint32_t)j->dst_bytes)];
     for (int64_t t = begin; t < end; t++) {
         const int64_t col = t % j->col_tiles * TILE, row = t / j->col_tiles % j->row_tiles * TILE;
         int64_t rest = t / j->col_tiles / j->row_tiles;
@@ -110,15 +167,20 @@ static void turned_range(void *arg, int64_t begin, int64_t end) {
         void *y = tni_at(dst, to);
         const void *x = tni_at(src, from);
         if (dst->strides[last] == 1)
-            tni_vec->transpose[j->dst_bytes == 8](cols, rows, y, dst->strides[turned], x,
-                                                  src->strides[last]);
+            turn(cols, rows, y, dst->strides[turned], x, src->strides[last]);
         else
-            tni_vec->transpose[j->dst_bytes == 8](rows, cols, y, dst->strides[last], x,
-                                                  src->strides[turned]);
+            turn(rows, cols, y, dst->strides[last], x, src->strides[turned]);
     }
 }
 
-static void run_copy(const tn_call *c, job *j) {
+static job make_job(const tn_view *dst, const tn_view *src) {
+    job j = {.dst = dst, .src = src, .dst_bytes = dst->dtype.bits / 8};
+    j.src_bytes = src->dtype.bits / 8;
+    j.same = tn_dtype_is(dst->dtype, src->dtype);
+    return j;
+}
+
+static void run_job(const tn_call *c, job *j) {
     const int64_t numel = tn_view_numel(j->dst);
     if (numel == 0) return;
     j->turned = find_turned(j);
@@ -133,33 +195,33 @@ static void run_copy(const tn_call *c, job *j) {
                  j);
 }
 
+void tni_copy_views(const tn_call *c, const tn_view *dst, const tn_view *src) {
+    job j = make_job(dst, src);
+    run_job(c, &j);
+}
+
+/* Any byte but 0 of a bool becomes 1. */
 tn_status tni_copy_run(const void *plan, tn_call *c) {
     (void)plan;
-    job j = {.dst = tni_out(c, 0), .src = tni_arg(c, 1)};
-    j.dst_bytes = j.dst->dtype.bits / 8, j.src_bytes = j.src->dtype.bits / 8;
-    run_copy(c, &j);
+    job j = make_job(tni_out(c, 0), tni_arg(c, 1));
+    j.same = j.same && !tn_dtype_is(j.dst->dtype, TN_BOOL);
+    run_job(c, &j);
     return TN_OK;
 }
 
 /* ---- fill_ ----------------------------------------------------------------------------------- */
-
-void tni_fill_supports(const tn_call *c, tn_verdict *v) {
-    const tn_view *x = tni_arg(c, 0);
-    const bool ok = tni_is_f32_or_f64(x) && x->rank >= 1;
-    tni_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
-}
 
 /* The value, converted once, is a view with stride 0 everywhere. */
 tn_status tni_fill_run(const void *plan, tn_call *c) {
     (void)plan;
     static const int64_t zeros[TN_MAX_RANK];
     const tn_value *value = &c->args[1];
-    double wide = tni_number(value, 0);
-    float single = value->tag == TN_TAG_FLOAT ? (float)wide : (float)value->i; /* rounded once */
+    int64_t item;
     tn_view one = *tni_out(c, 0);
-    one.strides = zeros, one.data = tni_is_f64(&one) ? (void *)&wide : (void *)&single;
-    job j = {.dst = tni_out(c, 0), .src = &one, .dst_bytes = one.dtype.bits / 8};
-    j.src_bytes = j.dst_bytes;
-    run_copy(c, &j);
+    const tn_dtype from = value->tag == TN_TAG_FLOAT ? TN_F64 : TN_I64;
+    tni_convert(1, one.dtype, &item, from,
+                value->tag == TN_TAG_FLOAT ? (const void *)&value->f : (const void *)&value->i);
+    one.strides = zeros, one.data = &item;
+    tni_copy_views(c, tni_out(c, 0), &one);
     return TN_OK;
 }

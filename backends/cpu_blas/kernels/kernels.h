@@ -78,6 +78,11 @@ typedef struct tni_norm_row { /* one row of layer_norm and of its backward */
     double eps, mean, rstd;
 } tni_norm_row;
 
+/* n lanes; floats that become integers are limited to low .. high. */
+typedef void (*tni_lanes_fn)(int64_t n, void *to, const void *from, double low, double high);
+typedef void (*tni_turn_fn)(int64_t rows, int64_t cols, void *y, int64_t y_ld, const void *x,
+                            int64_t x_ld);
+
 /* Index [2]: f32, f64. Kernels of different sets agree to rounding only. */
 typedef struct tni_vec_table {
     const char *name;
@@ -106,13 +111,16 @@ typedef struct tni_vec_table {
     /* Elements first .. first+n-1 of the stream; first is a multiple of 64. */
     void (*uniform[2])(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
                        double low, double high);
+    void (*normal[2])(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
+                      double mean, double deviation);
     void (*dropout[2])(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
                        const void *x, double p);
+    void (*random_words)(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y);
     void (*fill[2])(int64_t n, void *y, const void *item); /* items of 4 and 8 bytes */
-    void (*narrow)(int64_t n, float *y, const double *x);
-    void (*widen)(int64_t n, double *y, const float *x);
-    void (*transpose[2])(int64_t rows, int64_t cols, void *y, int64_t y_ld, const void *x,
-                         int64_t x_ld); /* y[j * y_ld + i] = x[i * x_ld + j]; 4 and 8 bytes wide */
+    tni_lanes_fn lanes[TNI_LANE_TYPES][TNI_LANE_TYPES];    /* from, to; NULL: the same */
+    tni_lanes_fn odd[TNI_LANE_TYPES];                      /* to f32 that rounds to 16 bits once */
+    tni_lanes_fn nonzero[TNI_LANE_TYPES];                  /* to i32 */
+    tni_turn_fn turn[4]; /* y[j * y_ld + i] = x[i * x_ld + j], items of 1, 2, 4, 8 bytes */
     void (*gemm_small[2])(const tni_gemm_block *);
     void (*gemm_block[2])(const tni_gemm_block *); /* m <= TNI_BLOCK_M, n <= TNI_BLOCK_N, any k */
 } tni_vec_table;
@@ -189,13 +197,19 @@ void tni_layer_norm_bwd_supports(const tn_call *, tn_verdict *);
 tn_status tni_layer_norm_run(const void *, tn_call *);
 tn_status tni_layer_norm_bwd_run(const void *, tn_call *);
 
-void tni_copy_supports(const tn_call *, tn_verdict *);
 tn_status tni_copy_run(const void *, tn_call *);
-void tni_fill_supports(const tn_call *, tn_verdict *);
 tn_status tni_fill_run(const void *, tn_call *);
 
-void tni_uniform_supports(const tn_call *, tn_verdict *);
+tn_status tni_gather_run(const void *, tn_call *);
+tn_status tni_scatter_run(const void *, tn_call *);
+tn_status tni_scatter_add_plan(tn_call *, tn_plan *);
+tn_status tni_scatter_add_run(const void *, tn_call *);
+
+void tni_random_supports(const tn_call *, tn_verdict *); /* uniform, normal: floating results */
 tn_status tni_uniform_run(const void *, tn_call *);
+tn_status tni_normal_run(const void *, tn_call *);
+void tni_random_bits_supports(const tn_call *, tn_verdict *);
+tn_status tni_random_bits_run(const void *, tn_call *);
 void tni_dropout_supports(const tn_call *, tn_verdict *);
 tn_status tni_dropout_run(const void *, tn_call *);
 

@@ -217,7 +217,7 @@ static void sum_columns(void *arg, int64_t begin, int64_t end) {
     if (tni_is_f64(j->db))
         memcpy(tni_at(j->db, begin), acc, (size_t)(end - begin) * sizeof *acc);
     else
-        tni_vec->narrow(end - begin, tni_at(j->db, begin), &acc->f);
+        tni_vec->lanes[TNI_F64][TNI_F32](end - begin, tni_at(j->db, begin), acc, 0, 0);
 }
 
 tn_status tni_linear_bwd_run(const void *data, tn_call *c) {

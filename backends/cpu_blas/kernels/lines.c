@@ -63,11 +63,11 @@ static void *line_of(const tni_lines *l, int k, char *room, int64_t i) {
 /* `count` neighbouring lines, the first item of the first one at `at`; store: from room to items. */
 static void turn(const tni_lines *l, int k, char *at, char *room, int64_t count, bool store) {
     const int64_t bytes = l->bytes[k], ld = l->part[k] / bytes;
-    const int wide = bytes == 8;
+    const tni_turn_fn turn_items = tni_vec->turn[bytes == 8 ? 3 : 2];
     if (store)
-        tni_vec->transpose[wide](count, l->n, at, l->inner, room, ld);
+        turn_items(count, l->n, at, l->inner, room, ld);
     else
-        tni_vec->transpose[wide](l->n, count, room, ld, at, l->inner);
+        turn_items(l->n, count, room, ld, at, l->inner);
 }
 
 static void convert_line(const tni_lines *l, int k, char *at, char *lanes, bool store) {

@@ -1,42 +1,93 @@
-/* random.c - uniform and dropout from counter-based random numbers.
+/* random.c - uniform, normal, random_bits and dropout from counter-based random numbers.
  *
  * Invariant: an element depends on (seed, offset, its logical index) only; chunks are multiples of
- * 64 elements, so every thread starts on a block of the generator.
+ * 64 elements, so every thread starts on a block of the generator. 16-bit floats are made as f32,
+ * then rounded.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/kernels.h"
+
+enum { BLOCK = 512 }; /* 16-bit elements made at a time: a multiple of 64 */
 
 typedef struct job {
     const tn_view *y, *x;
     uint64_t seed, offset;
-    double a, b; /* low, high; p */
+    double a, b; /* low, high; mean, deviation; p */
     int f64;
+    tni_convert_fn widen, narrow; /* NULL: elements are lanes */
+    void (*make)(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y, double a,
+                 double b);
 } job;
 
 static job make_job(const tn_call *c) {
     const tn_view *y = tni_out(c, 0);
     const uint64_t moved = c->rng_device_offset ? *c->rng_device_offset : 0;
-    return (job){
-        .y = y, .seed = c->rng_seed, .offset = c->rng_offset + moved, .f64 = tni_is_f64(y)};
+    const int ix = tn_dtype_index(y->dtype);
+    return (job){.y = y,
+                 .seed = c->rng_seed,
+                 .offset = c->rng_offset + moved,
+                 .f64 = tni_is_f64(y),
+                 .widen = tni_vec->ewise->widen[ix],
+                 .narrow = tni_vec->ewise->narrow[ix]};
 }
 
-void tni_uniform_supports(const tn_call *c, tn_verdict *v) {
-    const bool ok = tni_is_f32_or_f64(tni_out(c, 0));
+/* ---- uniform, normal ------------------------------------------------------------------------- */
+
+void tni_random_supports(const tn_call *c, tn_verdict *v) {
+    const bool ok = TN_MASK_FLOAT >> tn_dtype_index(tni_out(c, 0)->dtype) & 1;
     tni_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
 }
 
-static void uniform_range(void *arg, int64_t begin, int64_t end) {
+static void make_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    tni_vec->uniform[j->f64](j->seed, j->offset, begin, end - begin, tni_at(j->y, begin), j->a,
-                             j->b);
+    float lanes[BLOCK];
+    for (int64_t i = begin, n; i < end; i += n) {
+        n = j->narrow ? tni_min(BLOCK, end - i) : end - i;
+        j->make(j->seed, j->offset, i, n, j->narrow ? lanes : tni_at(j->y, i), j->a, j->b);
+        if (j->narrow) j->narrow(n, tni_at(j->y, i), lanes);
+    }
 }
 
 tn_status tni_uniform_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
+    j.make = tni_vec->uniform[j.f64];
     j.a = tni_number(&c->args[1], 0), j.b = tni_number(&c->args[2], 1);
-    tni_parallel(c, tn_view_numel(j.y), 1, uniform_range, &j);
+    tni_parallel(c, tn_view_numel(j.y), 1, make_range, &j);
     return TN_OK;
 }
+
+tn_status tni_normal_run(const void *plan, tn_call *c) {
+    (void)plan;
+    job j = make_job(c);
+    j.make = tni_vec->normal[j.f64];
+    j.a = tni_number(&c->args[1], 0), j.b = tni_number(&c->args[2], 1);
+    tni_parallel(c, tn_view_numel(j.y), 1, make_range, &j);
+    return TN_OK;
+}
+
+/* ---- random_bits: the words themselves, two to an i64, the lower one first -------------------- */
+
+void tni_random_bits_supports(const tn_call *c, tn_verdict *v) {
+    const tn_dtype d = tni_out(c, 0)->dtype;
+    const bool ok = tn_dtype_is(d, TN_I32) || tn_dtype_is(d, TN_I64);
+    tni_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
+}
+
+static void bits_range(void *arg, int64_t begin, int64_t end) {
+    const job *j = arg;
+    const int64_t words = j->y->dtype.bits / 32;
+    tni_vec->random_words(j->seed, j->offset, begin * words, (end - begin) * words,
+                          tni_at(j->y, begin));
+}
+
+tn_status tni_random_bits_run(const void *plan, tn_call *c) {
+    (void)plan;
+    job j = make_job(c);
+    tni_parallel(c, tn_view_numel(j.y), 1, bits_range, &j);
+    return TN_OK;
+}
+
+/* ---- dropout --------------------------------------------------------------------------------- */
 
 void tni_dropout_supports(const tn_call *c, tn_verdict *v) {
     const bool flat = tni_is_contiguous(tni_arg(c, 0)) && tni_is_contiguous(tni_out(c, 0));
@@ -45,8 +96,14 @@ void tni_dropout_supports(const tn_call *c, tn_verdict *v) {
 
 static void dropout_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    tni_vec->dropout[j->f64](j->seed, j->offset, begin, end - begin, tni_at(j->y, begin),
-                             tni_at(j->x, begin), j->a);
+    float lanes[BLOCK];
+    for (int64_t i = begin, n; i < end; i += n) {
+        n = j->narrow ? tni_min(BLOCK, end - i) : end - i;
+        if (j->widen) j->widen(n, lanes, tni_at(j->x, i));
+        tni_vec->dropout[j->f64](j->seed, j->offset, i, n, j->narrow ? lanes : tni_at(j->y, i),
+                                 j->widen ? lanes : tni_at(j->x, i), j->a);
+        if (j->narrow) j->narrow(n, tni_at(j->y, i), lanes);
+    }
 }
 
 tn_status tni_dropout_run(const void *plan, tn_call *c) {
