@@ -7,6 +7,7 @@
 #include "backends/cpu_blas/kernels/kernels.h"
 
 #include <math.h>
+#include <stdio.h>
 
 enum { MOST_LISTS = 5 }; /* parameters, gradients, up to three states */
 
@@ -127,6 +128,12 @@ tn_status tni_sgd_run(const void *plan, tn_call *c) {
     return TN_OK;
 }
 
+static tn_status refuse_step(tn_call *c, const char *op, double step) {
+    char text[96];
+    snprintf(text, sizeof text, "%s: step is %g, but steps are counted from 1", op, step);
+    return tn_fail(c, TN_ERR_INVALID, text);
+}
+
 /* decoupled: AdamW. */
 static tn_status adam(tn_call *c, bool decoupled) {
     const double lr = tni_number(&c->args[5], 0), step = tni_number(&c->args[6], 0);
@@ -138,10 +145,7 @@ static tn_status adam(tn_call *c, bool decoupled) {
                          .decay = decoupled ? 0 : decay,
                          .shrink = decoupled ? 1 - lr * decay : 1,
                          .sign = flag(&c->args[11]) ? -1 : 1}};
-    if (!(step >= 1))
-        return tn_fail(c, TN_ERR_INVALID,
-                       decoupled ? "adamw_: steps are counted from 1"
-                                 : "adam_: steps are counted from 1");
+    if (!(step >= 1)) return refuse_step(c, decoupled ? "adamw_" : "adam_", step);
     j.options.rate = lr / (1 - pow(j.options.beta1, step));
     j.options.scale = 1 / sqrt(1 - pow(j.options.beta2, step));
     j.step = tni_vec->adam[j.f64];
