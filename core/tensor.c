@@ -280,10 +280,9 @@ static tn_tensor *refuse_view(const tn_tensor *base, const tn_meta *m) {
     (void)tni_shape_text(&whole, of, sizeof of);
     (void)tni_shape_text(m, to, sizeof to);
     (void)tn_raise(
-        TN_ERR_INTERNAL,
-        "a view %s at offset %lld reaches beyond the memory of %s; the shape rule of the "
-        "op that made it is wrong",
-        to, (long long)m->offset, of);
+        TN_ERR_INDEX,
+        "a view %s at offset %lld, with the strides asked for, reaches beyond the memory of %s", to,
+        (long long)m->offset, of);
     return NULL;
 }
 

@@ -53,6 +53,16 @@ TEST_F(SampleText, ReadsHowTensorsAreFilled) {
     EXPECT_EQ(sample.tensors[5].high, 2.0);
 }
 
+TEST_F(SampleText, ReadsAbsentEntriesAndWholeNumbers) {
+    load("f(Tensor?[] a, Tensor[] b) -> Tensor<f32>");
+    ASSERT_EQ(parse("a[[2],None,[]]<3:i64 b[[1]]<4"), TN_OK) << why;
+    EXPECT_EQ(sample.count[0], 3u);
+    EXPECT_TRUE(sample.tensors[1].absent && !sample.tensors[2].absent);
+    EXPECT_TRUE(sample.tensors[0].whole && !sample.tensors[3].whole);
+    EXPECT_EQ(parse("a[] b[None]"), TN_ERR_FORMAT);
+    EXPECT_EQ(parse("a[[2]]<3:f32 b[]"), TN_ERR_FORMAT);
+}
+
 TEST_F(SampleText, ReadsPlainValuesAndDefaults) {
     load("f(int a, int[] b, float c, bool d, str e, dtype f, Scalar g, float? h=None, int i=7, "
          "generator~ j=None) "

@@ -65,6 +65,19 @@ TEST(Schema, ReadsEveryFormOfType) {
     EXPECT_EQ(s.variable, 'T');
 }
 
+TEST(Schema, ReadsListsWhoseEntriesMayBeAbsent) {
+    tni_schema s;
+    char why[256] = "";
+    ASSERT_EQ(tni_schema_parse("f(Tensor?[] a, Tensor[] b, Tensor? c) -> ()", &s, why, sizeof why),
+              TN_OK)
+        << why;
+    EXPECT_EQ(s.params[0].type, TNI_TENSORS);
+    EXPECT_TRUE(s.params[0].optional);
+    EXPECT_FALSE(s.params[1].optional);
+    EXPECT_EQ(s.params[2].type, TNI_TENSOR);
+    EXPECT_EQ(tni_schema_parse("f(int?[] a) -> ()", &s, why, sizeof why), TN_ERR_FORMAT);
+}
+
 TEST(Schema, ReadsDefaults) {
     const tni_schema &s = parse("f(Tensor? a=None, int b=-9223372036854775808, int[] c=[1, -2], "
                                 "float d=1e-5, float e=2, bool f=true, "

@@ -330,7 +330,7 @@ static tn_status call_view(tni_frame *f) {
     if (!tni_results_room(f, f->s->n_outputs)) return tn_error();
     for (uint32_t i = 0; i < f->s->n_outputs; i++) {
         tn_tensor *t = tni_tensor_view(base, &f->s->outputs[i].meta);
-        if (t == NULL) return tn_error();
+        if (t == NULL) return tni_error_within(f->v.op->schema.name), tn_error();
         if (f->s->list_result) t->flags |= TNI_MULTI_VIEW;
         f->results[f->n_results++] = t;
     }

@@ -16,7 +16,8 @@ static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n)
     if (list && (outs[0].tag != TN_TAG_TENSORS || (outs[0].aux > 0 && outs[0].tensors == NULL)))
         return tn_raise(TN_ERR_INTERNAL, "%s: its decomposition gave no list", op->schema.name);
     uint32_t count = list ? outs[0].aux : n;
-    if (!tni_results_room(f, count)) return tn_error();
+    if (count > TNI_MAX_RESULTS) f->results = tni_alloc(count * sizeof(tn_tensor *));
+    if (!f->results) return tn_raise(TN_ERR_NOMEM, "no memory for a list of %u tensors", count);
     for (uint32_t i = 0; i < count; i++) {
         tn_tensor *t = list                           ? outs[0].tensors[i]
                        : outs[i].tag == TN_TAG_TENSOR ? outs[i].tensor
@@ -27,6 +28,17 @@ static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n)
         f->results[f->n_results++] = t;
     }
     return TN_OK;
+}
+
+/* A long list was made outside all scopes: the inner one ends before the call does. */
+static void decomposed_list(tni_frame *f) {
+    tn_tensor **list = f->results;
+    if (!list || list == f->few) return;
+    f->results = tni_scope_alloc(f->n_results * sizeof(tn_tensor *));
+    if (f->results) memcpy(f->results, list, f->n_results * sizeof(tn_tensor *));
+    for (uint32_t i = 0; !f->results && i < f->n_results; i++) tni_tensor_release(list[i]);
+    if (!f->results) f->n_results = 0;
+    tni_free(list);
 }
 
 /* Pointwise ops of 16-bit floats are computed as f32, and rounded once. */
@@ -87,17 +99,25 @@ static tn_status decomposed_settle(const tni_frame *f, tn_value *outs) {
     return tn_op_call(&copy, args, 2, outs, 1);
 }
 
+/* A twin that no kernel may write is computed by its base. */
+static tn_status decompose(const tni_op *op, const tn_value *args, tn_value *outs) {
+    if (!tni_op_runs_base(op))
+        return op->row.decompose(args, op->schema.n_params, outs, op->schema.n_results);
+    tn_op_ref base = {op->base->schema.name, op->base->id, 0};
+    return tn_op_call(&base, args, op->schema.n_params, outs, op->schema.n_visible);
+}
+
 /* Below an op with a derivative, or with the reason why it has none, nothing is recorded; below others
  * the inner ops are. */
 tn_status tni_call_decomposed(tni_frame *f) {
     const tni_op *op = f->v.op;
     tn_value args[TNI_MAX_ARGS], outs[TNI_MAX_RESULTS] = {{0, 0, {0}}};
     tn_scope scope = tn_scope_push();
+    f->results = f->few;
     const bool silent = op->row.derivative || op->row.no_grad;
     const bool grad = silent ? tn_set_grad_enabled(false) : tn_grad_enabled();
     tn_status status = decomposed_args(f, args) ? TN_OK : tn_error();
-    if (status == TN_OK)
-        status = op->row.decompose(args, op->schema.n_params, outs, op->schema.n_results);
+    if (status == TN_OK) status = decompose(op, args, outs);
     if (status == TN_OK) status = tn_error();
     if (status != TN_OK && tn_error() == TN_OK)
         tn_raise(status, "%s: its decomposition failed and gave no reason", op->schema.name);
@@ -105,6 +125,8 @@ tn_status tni_call_decomposed(tni_frame *f) {
     tn_set_grad_enabled(grad);
     if (status == TN_OK) status = decomposed_take(f, outs, op->schema.n_results);
     tn_scope_pop(scope);
+    decomposed_list(f);
+    if (status == TN_OK) status = tn_error();
     if (status != TN_OK) tni_error_within(op->schema.name);
     return status == TN_OK ? TN_OK : tn_error();
 }

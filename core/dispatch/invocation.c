@@ -89,7 +89,8 @@ static inline bool take_tensor(tni_invocation *v, gathered *g, uint32_t i, tn_te
 
 static bool take_tensors(tni_invocation *v, gathered *g, uint32_t i) {
     const tni_param *p = &v->op->schema.params[i];
-    const tn_value *a = &v->args[i];
+    tn_value *a = &v->args[i];
+    if (a->tag == TN_TAG_NONE && p->optional) *a = tn_value_tensors((tn_tensors){NULL, 0});
     if (a->tag != TN_TAG_TENSORS) return wrong_type(v->op, p, "a list of tensors");
     if (!take_list(v->op, p, a)) return false;
     for (uint32_t j = 0; j < a->aux; j++)

@@ -30,6 +30,11 @@ typedef struct tni_op {    /* one op, parsed and checked */
     tni_contract *contract; /* NULL = none */
 } tni_op;
 
+/* Kernels write arguments in form pointwise only: other twins run their base, and copy. */
+static inline bool tni_op_runs_base(const tni_op *op) {
+    return op->inplace && op->form != TNI_POINTWISE;
+}
+
 typedef struct tni_provider { /* one kernel row, in chain order */
     tn_kernel row;
     const char *plugin;

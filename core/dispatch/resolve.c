@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/autograd/node.h"
 #include "core/dispatch/resolution.h"
 #include "core/memory.h"
 
@@ -38,6 +39,13 @@ static void operand_fill(tni_resolution *r, uint32_t k, const tni_param *p) {
         tni_operand_copy(r->s, k, t, NULL);
 }
 
+static bool overlaps_itself(const tn_tensor *t) {
+    tn_meta m;
+    if (t->flags & TNI_CONTIGUOUS) return false;
+    tni_tensor_meta(t, &m);
+    return tni_meta_overlaps(&m);
+}
+
 static bool operand_check(const tni_resolution *r, uint32_t k, const tni_param *p) {
     const tn_tensor *t = r->v->operands[k];
     char text[160];
@@ -46,11 +54,10 @@ static bool operand_check(const tni_resolution *r, uint32_t k, const tni_param *
                  tn_dtype_name(p->dtype), tn_dtype_name(t->dtype));
         return tni_resolve_refuse(r, TN_ERR_DTYPE, text);
     }
-    for (int32_t d = 0; p->mutated && d < t->rank; d++) {
-        if (t->strides[d] != 0 || t->sizes[d] <= 1) continue;
+    if (p->mutated && overlaps_itself(t)) {
         snprintf(text, sizeof(text),
-                 "argument '%s' is written, but several of its elements share memory (expanded); "
-                 "clone it first",
+                 "argument '%s' is written, but several of its elements share memory (it is "
+                 "expanded or overlaps itself); clone it first",
                  p->name);
         return tni_resolve_refuse(r, TN_ERR_INVALID, text);
     }
@@ -311,13 +318,13 @@ static bool resolve_kind(tni_resolution *r) {
         return s->viewed >= 0 || tni_resolve_refuse(r, TN_ERR_INTERNAL, "a view of nothing");
     }
     if (s->n_outputs > 0 && !tni_form_check(s, r->v)) return false;
-    if (!tni_must_decompose(r->v) && !s->list_result &&
+    if (!tni_must_decompose(r->v) && !tni_op_runs_base(s->op) && !s->list_result &&
         (s->n_outputs > 0 || s->op->schema.n_results == 0) && tni_form_apply(s, r->v) &&
         tni_image_again(r) && tni_chain_ask(r))
         return true;
     s->kind = TNI_SIG_DECOMPOSE;
     if (tn_error() != TN_OK) return false;
-    return s->op->row.decompose != NULL || tni_chain_unsupported(r);
+    return s->op->row.decompose || tni_op_runs_base(s->op) || tni_chain_unsupported(r);
 }
 
 static bool resolve_all(tni_resolution *r) {

@@ -80,10 +80,10 @@ static tn_status form_check(const tni_op *op, const tni_problem *p) {
     if (op->form == TNI_POINTWISE && s->n_results != 1)
         return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "form", "pointwise ops have one result");
     if ((op->row.traits & TN_OP_INPLACE) &&
-        (op->form != TNI_POINTWISE || s->mutates || s->n_params == 0 ||
-         s->params[0].type != TNI_TENSOR || s->params[0].optional || s->results[0].list))
+        (s->n_results != 1 || s->mutates || s->n_params == 0 || s->params[0].type != TNI_TENSOR ||
+         s->params[0].optional || s->results[0].list))
         return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "traits",
-                              "in-place twins exist for pointwise ops of a tensor only");
+                              "in-place twins exist for ops of a tensor with one result only");
     return TN_OK;
 }
 

@@ -128,7 +128,7 @@ static int64_t dtype_limit(tn_dtype d) {
 
 static tn_status pick_dtype(const tni_op *op, const tni_param *p, const tni_sample_tensor *t,
                             tn_dtype wanted, tn_dtype *out) {
-    *out = p->fixed ? p->dtype : t->fill == TNI_FILL_BOOL ? TN_BOOL : wanted;
+    *out = p->fixed ? p->dtype : t->fill == TNI_FILL_BOOL ? TN_BOOL : t->whole ? TN_I64 : wanted;
     /* `wanted` speaks of the op's main variable; whole numbers beside that keep to theirs. */
     if (p->variable == 'I' && op->schema.variable != 'I' && !variable_takes('I', *out))
         *out = TN_I64;
@@ -171,7 +171,8 @@ static tn_status make_tensors(const tni_op *op, uint32_t index, const tni_sample
     tn_tensor **list = tni_scope_alloc((n + 1) * sizeof *list);
     if (!list) return tn_error();
     for (uint32_t i = 0; i < n; i++)
-        if (!(list[i] = make_tensor(op, p, t + i, wanted, f))) return tn_error();
+        if (!(list[i] = t[i].absent ? NULL : make_tensor(op, p, t + i, wanted, f)) && !t[i].absent)
+            return tn_error();
     *out = tn_value_tensors((tn_tensors){list, n});
     return TN_OK;
 }
@@ -207,11 +208,11 @@ static tn_status make_values(const tni_op *op, const tni_sample *s, tn_dtype wan
 
 /* Past the last sample: NOTFOUND, and no error is raised, because that is how a loop over samples
  * ends. */
-/* An in-place twin writes its first argument, which must have the shape of the result: all
+/* A pointwise twin writes its first argument, which must have the shape of the result: all
  * arguments, broadcast. (Samples are those of the base op, where it may be smaller.) */
 static void widen_target(const tni_op *op, tni_sample *s) {
     tni_sample_tensor *target = &s->tensors[0];
-    for (uint32_t i = 1; op->inplace && i < s->n_tensors; i++) {
+    for (uint32_t i = 1; op->inplace && op->form == TNI_POINTWISE && i < s->n_tensors; i++) {
         const tni_sample_tensor *t = &s->tensors[i];
         int64_t wide[TN_MAX_RANK];
         const uint32_t rank = t->rank > target->rank ? t->rank : target->rank;

@@ -5,7 +5,8 @@
  *
  * Samples are separated by '|'; each lists arguments: NAME=VALUE for plain ones (None for an
  * optional one, a seed for a generator) and NAME[sizes] for tensors, with >0 (in [0.5,2]), <n
- * (whole numbers 0..n-1), :low..high or ? (bool) behind. What is left out takes its default.
+ * (whole numbers 0..n-1; <n:i64 also in i64), :low..high or ? (bool) behind; None is an absent entry of
+ * a list. What is left out takes its default.
  * Depends on libc only; sample.c makes the tensors.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_DISPATCH_SAMPLE_H
@@ -26,6 +27,8 @@ typedef enum tni_fill {
 typedef struct tni_sample_tensor {
     tni_fill fill;
     int64_t below;    /* TNI_FILL_BELOW */
+    bool whole;       /* of i64, whatever dtype is asked for */
+    bool absent;      /* an entry of a list that is None */
     double low, high; /* TNI_FILL_RANGE */
     uint32_t rank;
     int64_t sizes[TN_MAX_RANK];

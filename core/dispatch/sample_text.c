@@ -17,13 +17,26 @@ static bool skip_sample(tni_lex *l) {
 
 /* ---- Tensors --------------------------------------------------------------------------------- */
 
-static bool parse_sizes(tni_lex *l, tni_sample *out) {
-    if (out->n_tensors == TNI_SAMPLE_TENSORS)
-        return tni_lex_failf(l, l->p, "expected at most %d tensors, found more",
-                             TNI_SAMPLE_TENSORS);
+/* The next one, zeroed; it counts once n_tensors does. NULL: there is no room. */
+static tni_sample_tensor *next_tensor(tni_lex *l, tni_sample *out) {
     tni_sample_tensor *t = &out->tensors[out->n_tensors];
+    if (out->n_tensors < TNI_SAMPLE_TENSORS) return memset(t, 0, sizeof *t);
+    tni_lex_failf(l, l->p, "expected at most %d tensors, found more", TNI_SAMPLE_TENSORS);
+    return NULL;
+}
+
+static bool add_absent(tni_lex *l, tni_sample *out) {
+    tni_sample_tensor *t = next_tensor(l, out);
+    if (!t) return false;
+    t->absent = true;
+    out->n_tensors++;
+    return true;
+}
+
+static bool parse_sizes(tni_lex *l, tni_sample *out) {
+    tni_sample_tensor *t = next_tensor(l, out);
     const char *at = l->p;
-    memset(t, 0, sizeof *t);
+    if (!t) return false;
     if (!tni_lex_ints(l, t->sizes, TN_MAX_RANK, &t->rank)) return false;
     for (uint32_t i = 0; i < t->rank; i++)
         if (t->sizes[i] < 0 || t->sizes[i] > INT32_MAX)
@@ -33,11 +46,13 @@ static bool parse_sizes(tni_lex *l, tni_sample *out) {
     return true;
 }
 
-static bool parse_list(tni_lex *l, tni_sample *out) {
+static bool parse_list(tni_lex *l, bool optional, tni_sample *out) {
     if (!tni_lex_need(l, "[")) return false;
     if (tni_lex_take(l, "]")) return true;
     do {
-        if (!parse_sizes(l, out)) return false;
+        tni_lex_skip(l);
+        const bool absent = optional && tni_lex_word(l, "None");
+        if (absent ? !add_absent(l, out) : !parse_sizes(l, out)) return false;
     } while (tni_lex_take(l, ","));
     return tni_lex_take(l, "]") || tni_lex_fail(l, l->p, "',' or ']'");
 }
@@ -68,7 +83,9 @@ static bool parse_fill(tni_lex *l, const tni_param *p, tni_sample_tensor *t) {
         l->p++;
         t->fill = TNI_FILL_BELOW;
         if (!tni_lex_int(l, &t->below, "a whole number")) return false;
-        return t->below >= 1 || tni_lex_fail(l, at + 1, "a limit of at least 1");
+        if (t->below < 1) return tni_lex_fail(l, at + 1, "a limit of at least 1");
+        t->whole = *l->p == ':';
+        return !t->whole || (l->p++, tni_lex_word(l, "i64")) || tni_lex_fail(l, l->p, "i64");
     case ':':
         l->p++;
         t->fill = TNI_FILL_RANGE;
@@ -88,11 +105,13 @@ static bool parse_fill(tni_lex *l, const tni_param *p, tni_sample_tensor *t) {
 static bool parse_tensors(tni_lex *l, const tni_param *p, uint32_t index, tni_sample *out) {
     tni_sample_tensor like = {.fill = TNI_FILL_ANY};
     const uint32_t first = out->n_tensors;
-    if (!(p->type == TNI_TENSORS ? parse_list(l, out) : parse_sizes(l, out))) return false;
+    if (!(p->type == TNI_TENSORS ? parse_list(l, p->optional, out) : parse_sizes(l, out)))
+        return false;
     if (!parse_fill(l, p, &like)) return false;
     for (uint32_t i = first; i < out->n_tensors; i++) {
         tni_sample_tensor *t = &out->tensors[i];
         t->fill = like.fill, t->below = like.below, t->low = like.low, t->high = like.high;
+        t->whole = like.whole;
     }
     out->is_tensor[index] = true;
     out->first[index] = first;

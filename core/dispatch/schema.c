@@ -146,8 +146,9 @@ static bool parse_type(tni_lex *l, const tni_schema *s, tni_param *p) {
         if (s->params[i].alias == a.alias)
             return tni_lex_failf(l, at, "expected a new alias letter, found '%c' of %s again",
                                  a.alias, s->params[i].name);
+    const bool members = w->type == TNI_TENSOR && tni_lex_take(l, "?");
     if (!parse_brackets(l, w, p)) return false;
-    p->optional = tni_lex_take(l, "?");
+    p->optional = members || tni_lex_take(l, "?"); /* Tensor?[]: entries may be absent */
     p->runtime = tni_lex_take(l, "~");
     if (p->runtime && w->type == TNI_TENSOR)
         return tni_lex_failf(l, l->p - 1,
