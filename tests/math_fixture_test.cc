@@ -310,6 +310,7 @@ class Replay {
     }
 
     tn_tensor *tensor(const Array &a) {
+        if (a.kind == "none") return nullptr; // an absent entry of a list
         tn_tensor *t = make(a, precision_.dtype);
         if (!t) return nullptr;
         exact_ = exact_ && same(read(t), a.numbers);

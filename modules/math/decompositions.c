@@ -212,6 +212,14 @@ tn_status math_compose_select_bwd(const tn_value *args, uint32_t n_args, tn_valu
     return put_back(&op, args, n_args, outs);
 }
 
+tn_status math_compose_diagonal_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                    uint32_t n_outs) {
+    static tn_op_ref op = {"diagonal", 0, 0};
+
+    (void)n_outs;
+    return put_back(&op, args, n_args, outs);
+}
+
 tn_status math_compose_reshape(const tn_value *args, uint32_t n_args, tn_value *outs,
                                uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0);

@@ -85,6 +85,71 @@ void math_grad_select(tn_grad_ctx *c) {
         tn_select_bwd(grad_of(c), (tn_ints){x.sizes, x.rank}, arg(c, "dim").i, arg(c, "index").i));
 }
 
+void math_grad_diagonal(tn_grad_ctx *c) {
+    static tn_op_ref op = {"diagonal_bwd", 0, 0};
+    tn_meta x;
+
+    if (!meta_of(c, "x", &x)) return;
+    set(c, "x",
+        MATH_CALL(&op, tn_value_tensor(grad_of(c)), tn_value_ints((tn_ints){x.sizes, x.rank}),
+                  arg(c, "offset"), arg(c, "dim1"), arg(c, "dim2")));
+}
+
+/* Widens [low, high] by the elements that m shows; they lie in one storage. */
+static void extent(const tn_meta *m, int64_t *low, int64_t *high) {
+    int64_t first = m->offset, last = m->offset;
+
+    if (math_meta_numel(m) == 0) return;
+    for (int32_t i = 0; i < m->rank; i++) {
+        const int64_t far = m->sizes[i] > 1 ? (m->sizes[i] - 1) * m->strides[i] : 0;
+        *(far < 0 ? &first : &last) += far;
+    }
+    if (first < *low) *low = first;
+    if (last > *high) *high = last;
+}
+
+static tn_tensor *strided(tn_tensor *t, const tn_meta *m, int64_t low) {
+    static tn_op_ref op = {"as_strided", 0, 0};
+    return MATH_CALL(&op, tn_value_tensor(t), tn_value_ints((tn_ints){m->sizes, m->rank}),
+                     tn_value_ints((tn_ints){m->strides, m->rank}), tn_int(m->offset - low));
+}
+
+/* into, with g added at the elements that m shows. */
+static tn_tensor *add_shown(tn_tensor *into, const tn_meta *m, int64_t low, tn_tensor *numbers,
+                            tn_tensor *g) {
+    const int64_t n = math_meta_numel(m);
+    tn_tensor *at = math_reshape(strided(numbers, m, low), &n, 1);
+    return tn_scatter_add(into, 0, at, math_reshape(g, &n, 1));
+}
+
+/* A row of zeros stands for the memory that x and y show. What comes back to an element that x
+ * shows several times is shared among those. */
+void math_grad_as_strided(tn_grad_ctx *c) {
+    static tn_op_ref arange = {"arange", 0, 0};
+    tn_tensor *g = grad_of(c);
+    int64_t low = 0, high = 0;
+    tn_device device;
+    tn_meta x, y;
+
+    if (!meta_of(c, "x", &x) || !math_meta(g, &y)) return;
+    if (tn_plugin_ops->device(g, &device) != TN_OK) return;
+    const tn_value stride = arg(c, "stride");
+    for (uint32_t i = 0; i < stride.aux; i++) y.strides[i] = stride.ints[i];
+    y.offset = arg(c, "offset").i, x.offset = 0;
+    extent(&x, &low, &high);
+    extent(&y, &low, &high);
+
+    tn_meta row = {.dtype = y.dtype, .rank = 1, .sizes = {high - low + 1}};
+    tn_tensor *zeros = math_full(&row, 0, g);
+    tn_tensor *numbers = MATH_CALL(&arange, tn_int(0), tn_int(row.sizes[0]), tn_int(1),
+                                   tn_value_dtype(TN_I64), tn_value_device(device));
+    tn_tensor *sum = add_shown(zeros, &y, low, numbers, g);
+    tn_tensor *ones = tn_expand(math_number(1), (tn_ints){x.sizes, x.rank});
+    tn_tensor *often = add_shown(zeros, &x, low, numbers, ones);
+    sum = tn_div(sum, tn_maximum(often, math_number(1)));
+    set(c, "x", tn_clone(strided(sum, &x, low)));
+}
+
 /* view, squeeze, unsqueeze: back to x's sizes */
 void math_grad_reshaped(tn_grad_ctx *c) {
     tn_meta x;
@@ -102,17 +167,42 @@ static tn_tensor **new_list(int64_t n) {
     return list;
 }
 
+/* The gradients of all n results, joined along dim. */
+static void set_joined(tn_grad_ctx *c, int64_t n, int64_t dim, bool new_dim) {
+    static tn_op_ref stack = {"stack", 0, 0};
+    tn_tensor **gs = new_list(n);
+
+    if (!gs) return;
+    for (int64_t i = 0; i < n; i++) gs[i] = tn_plugin_ops->grad_out(c, (uint32_t)i);
+    const tn_value list = tn_value_tensors((tn_tensors){gs, n});
+    set(c, "x", new_dim ? MATH_CALL(&stack, list, tn_int(dim)) : math_cat(gs, n, dim));
+    tn_plugin_host->free(tn_plugin_self, gs);
+}
+
 void math_grad_split(tn_grad_ctx *c) {
     tn_meta x;
 
     if (!meta_of(c, "x", &x)) return;
     const int64_t size = arg(c, "size").i, dim = math_from_end(arg(c, "dim").i, x.rank);
-    const int64_t n = x.sizes[dim] ? (x.sizes[dim] - 1) / size + 1 : 1;
-    tn_tensor **gs = new_list(n);
-    if (!gs) return;
-    for (int64_t i = 0; i < n; i++) gs[i] = tn_plugin_ops->grad_out(c, (uint32_t)i);
-    set(c, "x", math_cat(gs, n, dim));
-    tn_plugin_host->free(tn_plugin_self, gs);
+    set_joined(c, x.sizes[dim] ? (x.sizes[dim] - 1) / size + 1 : 1, dim, false);
+}
+
+void math_grad_split_sizes(tn_grad_ctx *c) {
+    tn_meta x;
+
+    if (meta_of(c, "x", &x))
+        set_joined(c, arg(c, "sizes").aux, math_from_end(arg(c, "dim").i, x.rank), false);
+}
+
+void math_grad_unbind(tn_grad_ctx *c) {
+    tn_meta x;
+
+    if (!meta_of(c, "x", &x)) return;
+    const int64_t dim = math_from_end(arg(c, "dim").i, x.rank);
+    if (x.sizes[dim])
+        set_joined(c, x.sizes[dim], dim, true);
+    else
+        set(c, "x", NULL);
 }
 
 /* Each input gets its part of the gradient; only their sizes are needed. */

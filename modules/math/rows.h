@@ -44,7 +44,8 @@ math_decomposition math_compose_round, math_compose_gelu, math_compose_gelu_bwd,
 /* shapes_view.c */
 math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math_shape_select,
     math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,
-    math_shape_squeeze, math_shape_split, math_shape_unfold;
+    math_shape_squeeze, math_shape_split, math_shape_unfold, math_shape_split_sizes,
+    math_shape_unbind, math_shape_diagonal, math_shape_as_strided;
 
 /* shapes_reduce.c, derivatives_reduce.c, decompositions_reduce.c, ..sort.c, ..sets.c */
 math_shape_rule math_shape_sum, math_shape_cumsum, math_shape_moments, math_shape_any,
@@ -65,7 +66,8 @@ math_decomposition math_compose_argsort, math_compose_topk, math_compose_kthvalu
 
 /* derivatives.c */
 math_derivative math_grad_clamp, math_grad_to, math_grad_layer_norm, math_grad_permute,
-    math_grad_slice, math_grad_select, math_grad_reshaped, math_grad_split, math_grad_cat;
+    math_grad_slice, math_grad_select, math_grad_reshaped, math_grad_split, math_grad_split_sizes,
+    math_grad_unbind, math_grad_diagonal, math_grad_as_strided, math_grad_cat;
 /* derivatives_loss.c */
 math_derivative math_grad_mse_loss, math_grad_bce, math_grad_cross_entropy;
 /* derivatives_matrix.c */
@@ -76,8 +78,23 @@ math_decomposition math_compose_clone, math_compose_contiguous, math_compose_to,
     math_compose_full_like, math_compose_softmax, math_compose_softmax_bwd,
     math_compose_log_softmax, math_compose_log_softmax_bwd, math_compose_layer_norm,
     math_compose_layer_norm_bwd, math_compose_one_hot, math_compose_slice_bwd,
-    math_compose_select_bwd, math_compose_reshape, math_compose_cat, math_compose_stack,
-    math_compose_nonzero;
+    math_compose_select_bwd, math_compose_diagonal_bwd, math_compose_reshape, math_compose_cat,
+    math_compose_stack, math_compose_nonzero;
+/* decompositions_view.c */
+math_decomposition math_compose_narrow, math_compose_flatten, math_compose_unflatten,
+    math_compose_movedim, math_compose_expand_as, math_compose_view_as, math_compose_chunk,
+    math_compose_tensor_split;
+/* decompositions_advanced.c */
+math_decomposition math_compose_index, math_compose_index_put, math_compose_take, math_compose_put,
+    math_compose_take_along_dim;
+/* shapes_rearrange.c, derivatives_rearrange.c, decompositions_rearrange.c */
+math_shape_rule math_shape_pad, math_shape_put;
+math_derivative math_grad_constant_pad;
+math_decomposition math_compose_flip, math_compose_rot90, math_compose_roll, math_compose_tril,
+    math_compose_triu, math_compose_diag_embed, math_compose_diag, math_compose_repeat,
+    math_compose_tile, math_compose_repeat_interleave, math_compose_constant_pad, math_compose_pad,
+    math_compose_masked_fill, math_compose_masked_fill_tensor, math_compose_masked_select,
+    math_compose_linspace, math_compose_logspace, math_compose_eye;
 /* decompositions_random.c */
 math_decomposition math_compose_randint, math_compose_randperm, math_compose_bernoulli,
     math_compose_bernoulli_p, math_compose_exponential, math_compose_multinomial;

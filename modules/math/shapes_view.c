@@ -137,6 +137,93 @@ tn_status math_shape_split(tn_infer *in) {
     return TN_OK;
 }
 
+/* Pieces whose sizes add up to the whole. */
+tn_status math_shape_split_sizes(tn_infer *in) {
+    const tn_value *sizes = &in->args[1];
+    int64_t sum = 0;
+    tn_meta x;
+
+    if (!start(in, &x)) return TN_ERR_INVALID;
+    const int64_t dim = in->args[2].i;
+    if (sizes->aux == 0 || sizes->aux > 1 << 20)
+        return math_refuse(in, TN_ERR_INVALID, "sizes has %u entries; it must have 1 to 2^20",
+                           (unsigned)sizes->aux);
+    for (uint32_t i = 0; i < sizes->aux; i++)
+        if (__builtin_add_overflow(sum, sizes->ints[i], &sum))
+            return math_refuse(in, TN_ERR_OVERFLOW, "sizes are too large together");
+    if (sum != x.sizes[dim])
+        return math_refuse(in, TN_ERR_SHAPE, "sizes add up to %lld, but x has %lld along dim %lld",
+                           (long long)sum, (long long)x.sizes[dim], (long long)dim);
+    tn_meta *outs = in->resize ? in->resize(in, sizes->aux) : NULL;
+    if (!outs) return tn_fail(in, TN_ERR_NOMEM, "no memory for the list of pieces");
+    for (uint32_t i = 0; i < sizes->aux; i++) {
+        outs[i] = x, outs[i].sizes[dim] = sizes->ints[i];
+        x.offset += sizes->ints[i] * x.strides[dim];
+    }
+    return TN_OK;
+}
+
+/* What select gives for every index along dim. */
+tn_status math_shape_unbind(tn_infer *in) {
+    tn_meta x;
+
+    if (!start(in, &x)) return TN_ERR_INVALID;
+    const int64_t dim = in->args[1].i, n = x.sizes[dim], stride = x.strides[dim];
+    if (n > 1 << 16)
+        return math_refuse(in, TN_ERR_OVERFLOW, "%lld pieces are too many; select one by one",
+                           (long long)n);
+    for (int32_t i = (int32_t)dim; i + 1 < x.rank; i++)
+        x.sizes[i] = x.sizes[i + 1], x.strides[i] = x.strides[i + 1];
+    x.rank--;
+    tn_meta *outs = in->resize ? in->resize(in, (uint32_t)n) : NULL;
+    if (!outs) return tn_fail(in, TN_ERR_NOMEM, "no memory for the list of pieces");
+    for (int64_t i = 0; i < n; i++, x.offset += stride) outs[i] = x;
+    return TN_OK;
+}
+
+/* The elements at (i, i + offset) of dims dim1 and dim2, as a new last dim. */
+tn_status math_shape_diagonal(tn_infer *in) {
+    tn_meta y;
+
+    if (!start(in, &y)) return TN_ERR_INVALID;
+    const int64_t dim1 = in->args[2].i, dim2 = in->args[3].i;
+    if (dim1 == dim2)
+        return math_refuse(in, TN_ERR_INVALID, "dim1 and dim2 are both %lld", (long long)dim1);
+    const int64_t rows = y.sizes[dim1], columns = y.sizes[dim2];
+    const int64_t offset = clip(in->args[1].i, -rows, columns);
+    const int64_t across = y.strides[dim1], along = y.strides[dim2];
+    int64_t n = offset < 0 ? rows + offset : rows;
+    if (n > columns - (offset > 0 ? offset : 0)) n = columns - (offset > 0 ? offset : 0);
+    if (n > 0) y.offset = offset < 0 ? -offset * across : offset * along;
+    int32_t rank = 0;
+    for (int32_t i = 0; i < y.rank; i++) {
+        if (i == dim1 || i == dim2) continue;
+        y.sizes[rank] = y.sizes[i], y.strides[rank++] = y.strides[i];
+    }
+    y.sizes[rank] = n, y.strides[rank] = n > 1 ? across + along : 1;
+    y.rank = rank + 1;
+    return finish(in, &y);
+}
+
+/* Any sizes and strides: the core compares them with the memory. Strides that are never used
+ * become 1, so that nobody need fear them. */
+tn_status math_shape_as_strided(tn_infer *in) {
+    const tn_value *sizes = &in->args[1], *strides = &in->args[2];
+    tn_meta y;
+
+    if (!start(in, &y)) return TN_ERR_INVALID;
+    if (sizes->aux != strides->aux)
+        return math_refuse(in, TN_ERR_INVALID, "size has %u entries, stride %u",
+                           (unsigned)sizes->aux, (unsigned)strides->aux);
+    const tn_status status = math_set_sizes(in, &y, sizes->ints, sizes->aux, "size");
+    if (status) return status;
+    const bool empty = math_meta_numel(&y) == 0;
+    for (int32_t i = 0; i < y.rank; i++)
+        y.strides[i] = empty || y.sizes[i] == 1 ? 1 : strides->ints[i];
+    y.offset = empty ? 0 : in->args[3].i;
+    return finish(in, &y);
+}
+
 /* Windows of size along dim, step apart; the places in them become the last dim. */
 tn_status math_shape_unfold(tn_infer *in) {
     tn_meta y;
