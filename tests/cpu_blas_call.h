@@ -6,6 +6,7 @@
 
 extern "C" {
 #include "backends/cpu_blas/blas.h"
+#include "backends/cpu_blas/kernels/amx.h"
 #include "backends/cpu_blas/kernels/gemm.h"
 #include "backends/cpu_blas/kernels/kernels.h"
 TN_HIDDEN const tn_host *tn_plugin_host;
@@ -79,6 +80,7 @@ template <> tn_dtype dtype_of<double>() { return TN_F64; }
 template <> tn_dtype dtype_of<int32_t>() { return TN_I32; }
 template <> tn_dtype dtype_of<int64_t>() { return TN_I64; }
 template <> tn_dtype dtype_of<uint8_t>() { return TN_BOOL; }
+template <> tn_dtype dtype_of<uint16_t>() { return TN_BF16; }
 
 using Sizes = std::vector<int64_t>;
 
@@ -150,15 +152,17 @@ struct Call {
         c.workspace = space.data();
         return fn(nullptr, &c);
     }
-    tn_status plan_and_run() {
+    bool is_half() const { return args[0].view->dtype.bits == 16; }
+    tn_status plan_and_run() { // a matrix product
         tn_call c = make();
         tn_plan p{};
         p.size = sizeof p;
-        if (tn_status s = tni_gemm_plan(&c, &p)) return s;
+        const auto plan = is_half() ? tni_gemm_half_plan : tni_gemm_plan;
+        if (tn_status s = plan(&c, &p)) return s;
         std::vector<double> space(p.workspace_bytes / 8 + 16);
         c.workspace =
             reinterpret_cast<void *>((reinterpret_cast<uintptr_t>(space.data()) + 63) / 64 * 64);
-        const tn_status s = tni_gemm_run(p.data, &c);
+        const tn_status s = (is_half() ? tni_gemm_half_run : tni_gemm_run)(p.data, &c);
         tni_gemm_drop(p.data);
         return s;
     }

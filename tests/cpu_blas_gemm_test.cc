@@ -95,6 +95,123 @@ TEST_P(CpuBlasGemm, DeterministicProductsHaveTheSameBitsForEveryNumberOfThreads)
     }
 }
 
+// ---- f16 and bf16
+// --------------------------------------------------------------------------------
+
+struct Half { // a dtype of 16 bits, and its unit of rounding
+    tn_dtype dtype;
+    double unit;
+    std::vector<uint16_t> narrow(const std::vector<float> &x) const {
+        std::vector<uint16_t> y(x.size());
+        tni_vec->ewise->narrow[tn_dtype_index(dtype)](static_cast<int64_t>(x.size()), y.data(),
+                                                      x.data());
+        return y;
+    }
+    std::vector<float> widen(const std::vector<uint16_t> &x) const {
+        std::vector<float> y(x.size());
+        tni_vec->ewise->widen[tn_dtype_index(dtype)](static_cast<int64_t>(x.size()), y.data(),
+                                                     x.data());
+        return y;
+    }
+};
+
+// batch of b shares one matrix; a_turned, b_turned as above
+std::vector<uint16_t> half_product(const Half &h, Shape s, bool a_turned, bool b_turned,
+                                   int32_t threads) {
+    auto a = h.narrow(random_values<float>(s.batch * s.m * s.k + 1, 17)),
+         b = h.narrow(random_values<float>(s.k * s.n + 1, 18));
+    std::vector<uint16_t> y(static_cast<size_t>(s.batch * s.m * s.n) + 2, 0x7fff);
+    Tensor va(a.data(), {s.batch, s.m, s.k},
+              a_turned ? Sizes{s.m * s.k, 1, s.m} : Sizes{s.m * s.k, s.k, 1});
+    Tensor vb(b.data(), {s.batch, s.k, s.n}, b_turned ? Sizes{0, 1, s.k} : Sizes{0, s.n, 1});
+    Tensor vy(y.data() + 1, {s.batch, s.m, s.n});
+    va.view.dtype = vb.view.dtype = vy.view.dtype = h.dtype;
+    Call c;
+    c.args = {va.value(), vb.value()}, c.outs = {vy.value()}, c.threads = threads;
+    EXPECT_EQ(c.plan_and_run(), TN_OK) << call_failure;
+    EXPECT_TRUE(y.front() == 0x7fff && y.back() == 0x7fff);
+    return y;
+}
+
+void check_half_product(const Half &h, Shape s, bool a_turned, bool b_turned) {
+    const auto a = h.widen(h.narrow(random_values<float>(s.batch * s.m * s.k + 1, 17))),
+               b = h.widen(h.narrow(random_values<float>(s.k * s.n + 1, 18)));
+    const auto y = h.widen(half_product(h, s, a_turned, b_turned, 2));
+    for (int64_t g = 0; g < s.batch; g++)
+        for (int64_t i = 0; i < s.m; i++)
+            for (int64_t j = 0; j < s.n; j++) {
+                double want = 0, size = 0;
+                for (int64_t p = 0; p < s.k; p++) {
+                    const double one =
+                        static_cast<double>(a[static_cast<size_t>(
+                            g * s.m * s.k + (a_turned ? p * s.m + i : i * s.k + p))]) *
+                        static_cast<double>(
+                            b[static_cast<size_t>(b_turned ? j * s.k + p : p * s.n + j)]);
+                    want += one, size += std::fabs(one);
+                }
+                const double bound =
+                    std::fabs(want) * h.unit + size * 0x1p-23 * static_cast<double>(s.k);
+                ASSERT_NEAR(
+                    static_cast<double>(y[static_cast<size_t>(1 + (g * s.m + i) * s.n + j)]), want,
+                    bound)
+                    << s.m << "x" << s.n << "x" << s.k << " at " << g << "," << i << "," << j;
+            }
+}
+
+const Half halves[] = {{TN_F16, 0x1p-11}, {TN_BF16, 0x1p-8}};
+const Shape half_shapes[] = {{1, 33, 65, 31},   {2, 16, 16, 32},  {1, 31, 300, 65},
+                             {1, 70, 40, 2100}, {3, 300, 33, 96}, {1, 1, 64, 257}};
+
+TEST_P(CpuBlasGemm, ProductsOfHalvesEqualPlainLoopsRoundedOnceWithAndWithoutAMX) {
+    const bool has_amx = tni_amx_ask() && std::string(GetParam()) == "avx512";
+    for (bool amx : {false, has_amx}) {
+        tni_gemm_amx = amx;
+        for (const Half &h : halves)
+            for (int layout = 0; layout < 4; layout++) {
+                for (const Shape &s : shapes) {
+                    if (s.m * s.n * s.k * s.batch > 2000000) continue;
+                    check_half_product(h, s, layout & 1, layout & 2);
+                }
+                for (const Shape &s : half_shapes) check_half_product(h, s, layout & 1, layout & 2);
+            }
+    }
+}
+
+TEST_P(CpuBlasGemm, ProductsOfHalvesHaveTheSameBitsForEveryNumberOfThreads) {
+    tni_gemm_amx = tni_amx_ask() && std::string(GetParam()) == "avx512";
+    for (bool own : {true, false}) {
+        tni_gemm_own = own;
+        for (const Half &h : halves)
+            for (const Shape &s : {Shape{1, 300, 301, 302}, Shape{5, 40, 40, 40}}) {
+                const auto one = half_product(h, s, false, true, 1);
+                for (int32_t threads : {2, 3, 7})
+                    EXPECT_TRUE(same_bits(one, half_product(h, s, false, true, threads)));
+            }
+    }
+}
+
+// Infinities and NaNs of a row stay in that row, and the padding of tiles makes none.
+TEST_P(CpuBlasGemm, InfinitiesAndNaNsOfHalvesSpreadAlongTheirRowOnly) {
+    tni_gemm_amx = tni_amx_ask() && std::string(GetParam()) == "avx512";
+    for (const Half &h : halves) {
+        std::vector<float> a(40 * 33, 1), b(33 * 35, 1);
+        a[5 * 33 + 32] = INFINITY, a[7 * 33] = NAN;
+        auto na = h.narrow(a), nb = h.narrow(b);
+        std::vector<uint16_t> y(40 * 35);
+        Tensor va(na.data(), {40, 33}), vb(nb.data(), {33, 35}), vy(y.data(), {40, 35});
+        va.view.dtype = vb.view.dtype = vy.view.dtype = h.dtype;
+        Call c;
+        c.args = {va.value(), vb.value()}, c.outs = {vy.value()};
+        ASSERT_EQ(c.plan_and_run(), TN_OK);
+        const auto wide = h.widen(y);
+        for (size_t i = 0; i < 40; i++)
+            for (size_t j = 0; j < 35; j++) {
+                const float v = wide[i * 35 + j];
+                EXPECT_TRUE(i == 5 ? v == INFINITY : i == 7 ? std::isnan(v) : v == 33.0f) << v;
+            }
+    }
+}
+
 TEST_P(CpuBlasGemm, OddStridesAskForACopyAndForeignShapesAreDeclined) {
     float x[64] = {0};
     Tensor good(x, {4, 4}), gaps(x, {4, 4}, {8, 2}), negative(x + 15, {4, 4}, {-4, -1}),

@@ -4,6 +4,7 @@
  * every dtype outside its mask, goes to the reference.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/blas.h"
+#include "backends/cpu_blas/kernels/amx.h"
 #include "backends/cpu_blas/kernels/gemm.h"
 #include "backends/cpu_blas/kernels/kernels.h"
 #include "backends/cpu_blas/kernels/lines.h"
@@ -34,11 +35,14 @@
     { SIZES, .op = op_, .dtypes = F, .run = run_, .supports = supports_ }
 #define OPTIMIZER(op_, run_, supports_)                                                            \
     { SIZES, .op = op_, .dtypes = F, .plan = tni_optim_plan, .run = run_, .supports = supports_ }
-#define PLANNED(op_)                                                                               \
+#define PLANNED(op_, dtypes_, kernel, supports_)                                                   \
     {                                                                                              \
-        SIZES, .op = op_, .dtypes = F, .supports = tni_gemm_supports, .plan = tni_gemm_plan,       \
-               .run = tni_gemm_run, .drop = tni_gemm_drop                                          \
+        SIZES, .op = op_, .dtypes = dtypes_, .supports = supports_, .plan = kernel##_plan,         \
+               .run = kernel##_run, .drop = tni_gemm_drop                                          \
     }
+#define GEMM(op_)                                                                                  \
+    PLANNED(op_, F, tni_gemm, tni_gemm_supports),                                                  \
+        PLANNED(op_, TN_MASK(F16) | TN_MASK(BF16), tni_gemm_half, tni_gemm_supports)
 
 /* clang-format off */
 static const tn_kernel kernels[] = {
@@ -81,14 +85,13 @@ static const tn_kernel kernels[] = {
     OPTIMIZER("sgd_", tni_sgd_run, tni_sgd_supports),
     OPTIMIZER("adam_", tni_adam_run, tni_adam_supports),
     OPTIMIZER("adamw_", tni_adamw_run, tni_adam_supports),
-    PLANNED("gemm"),
-    PLANNED("matmul"),
-    {SIZES, .op = "linear", .dtypes = F, .supports = tni_linear_supports, .plan = tni_linear_plan,
-     .run = tni_linear_run, .drop = tni_linear_drop},
-    {SIZES, .op = "addmm", .dtypes = F, .supports = tni_addmm_supports, .plan = tni_addmm_plan,
-     .run = tni_addmm_run, .drop = tni_linear_drop},
-    {SIZES, .op = "linear_bwd", .dtypes = F, .supports = tni_linear_bwd_supports,
-     .plan = tni_linear_bwd_plan, .run = tni_linear_bwd_run, .drop = tni_linear_drop},
+    GEMM("gemm"),
+    GEMM("matmul"),
+    GEMM("bmm"),
+    GEMM("mm"),
+    PLANNED("linear", F, tni_linear, tni_linear_supports),
+    PLANNED("addmm", F, tni_addmm, tni_addmm_supports),
+    PLANNED("linear_bwd", F, tni_linear_bwd, tni_linear_bwd_supports),
 };
 /* clang-format on */
 
@@ -126,6 +129,8 @@ static tn_status select_gemm(const tn_host *host, tn_plugin *self) {
     }
     host->describe(self, tni_gemm_own ? "large matrix products by own code"
                                       : "large matrix products by OpenBLAS");
+    tni_gemm_amx = tni_vec->vector_bytes == 64 && tni_amx_ask();
+    if (tni_gemm_amx) host->describe(self, "bf16 matrix products on AMX");
     return TN_OK;
 }
 

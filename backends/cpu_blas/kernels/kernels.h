@@ -22,6 +22,8 @@ typedef struct tni_gemm_block { /* C[m,n] = A[m,k] B[k,n]; all strides in elemen
     int64_t a_row, a_col;
     const void *b;
     int64_t b_row, b_col;
+    const void *bias; /* not NULL: C starts from it. The caller puts it there, the kernel adds */
+    int64_t bias_row;
     void *c;
     int64_t ldc; /* C's rows; its columns are adjacent */
     void *pack;  /* gemm_block only: 64-byte aligned, see TNI_PACK_ROWS */
@@ -30,8 +32,7 @@ typedef struct tni_gemm_block { /* C[m,n] = A[m,k] B[k,n]; all strides in elemen
 enum {
     TNI_BLOCK_M = 192, /* what one gemm_block may be; k is cut inside */
     TNI_BLOCK_N = 512,
-    TNI_BLOCK_K = 256,
-    TNI_SMALL_B = 4096 /* gemm_small: unless b_col is 1, b_row is, and k * n is at most this */
+    TNI_BLOCK_K = 256
 };
 
 /* Rows of packed A and columns of packed B, filled up to whole tiles of any instruction set; the
@@ -121,7 +122,7 @@ typedef struct tni_vec_table {
     tni_lanes_fn odd[TNI_LANE_TYPES];                      /* to f32 that rounds to 16 bits once */
     tni_lanes_fn nonzero[TNI_LANE_TYPES];                  /* to i32 */
     tni_turn_fn turn[4]; /* y[j * y_ld + i] = x[i * x_ld + j], items of 1, 2, 4, 8 bytes */
-    void (*gemm_small[2])(const tni_gemm_block *);
+    void (*gemm_small[2])(const tni_gemm_block *); /* b_col or b_row is 1 */
     void (*gemm_block[2])(const tni_gemm_block *); /* m <= TNI_BLOCK_M, n <= TNI_BLOCK_N, any k */
 } tni_vec_table;
 
@@ -223,7 +224,9 @@ tn_status tni_sgd_run(const void *, tn_call *);
 void tni_gemm_supports(const tn_call *, tn_verdict *);
 tn_status tni_gemm_plan(tn_call *, tn_plan *);
 tn_status tni_gemm_run(const void *, tn_call *);
-void tni_gemm_drop(void *);
+tn_status tni_gemm_half_plan(tn_call *, tn_plan *); /* f16 and bf16 */
+tn_status tni_gemm_half_run(const void *, tn_call *);
+void tni_gemm_drop(void *); /* of all products */
 
 void tni_linear_supports(const tn_call *, tn_verdict *);
 tn_status tni_linear_plan(tn_call *, tn_plan *);
@@ -234,6 +237,5 @@ tn_status tni_addmm_run(const void *, tn_call *);
 void tni_linear_bwd_supports(const tn_call *, tn_verdict *);
 tn_status tni_linear_bwd_plan(tn_call *, tn_plan *);
 tn_status tni_linear_bwd_run(const void *, tn_call *);
-void tni_linear_drop(void *); /* of all three */
 
 #endif

@@ -1,236 +1,182 @@
-/* linear.c - linear(x[*,I], w[O,I], b[O]?), linear_bwd(grad[*,O], x[*,I]) and the plain addmm(c, a, b):
- * a matrix product, and the sums or additions of rows that go with it, in one call.
+/* linear.c - products that start from something: linear's y = x w^T + b, plain addmm's c + a b; and
+ * linear's gradients of w and b.
  *
- * The product is gemm.c's: it gets a call of its own, with all leading dims as rows.
- * Invariant: the same bits for any number of threads wherever the product has them.
+ * Leading dims of x, and of the gradient, are rows of one matrix.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_blas/kernels/gemm.h"
 #include "backends/cpu_blas/kernels/kernels.h"
 
 #include <string.h>
 
-typedef struct matrix {
-    tn_view view;
-    int64_t sizes[2], strides[2];
-} matrix;
+enum { BIAS_COLS = 256 }; /* columns of the gradient that are summed at a time */
 
-/* The product inside a call. */
-typedef struct inner {
-    tn_call call;
-    matrix a, b, y;
-    tn_value args[2], out;
-} inner;
-
-typedef struct plan {
-    tn_plan product;
-    uint64_t sums; /* where in the workspace linear_bwd's sums in double begin */
-} plan;
-
-static int64_t rows_of(const tn_view *v) {
-    int64_t n = 1;
-    for (int32_t i = 0; i < v->rank - 1; i++) n *= v->sizes[i];
-    return n;
+/* x[.., n] as rows of equal distance; false if there is none. */
+static bool as_rows(const tn_view *x, int64_t *rows, tni_matrix *out) {
+    const int32_t last = x->rank - 1;
+    *rows = 1, *out = (tni_matrix){x->sizes[last], x->strides[last], 0};
+    for (int32_t d = last - 1; d >= 0; d--) {
+        if (x->sizes[d] == 1) continue;
+        if (*rows == 1)
+            out->row = x->strides[d];
+        else if (x->strides[d] != out->row * *rows)
+            return false;
+        *rows *= x->sizes[d];
+        if (*rows == 0) return true;
+    }
+    return true;
 }
 
-/* v with all leading dims as rows; other than matrices must be contiguous for that. */
-static void matrix_of(const tn_view *v, matrix *out) {
-    const bool strided = v->rank == 2;
-    out->view = *v, out->view.rank = 2;
-    out->sizes[0] = rows_of(v), out->sizes[1] = v->sizes[v->rank - 1];
-    out->strides[0] = strided ? v->strides[0] : out->sizes[1];
-    out->strides[1] = strided ? v->strides[1] : 1;
-    out->view.sizes = out->sizes, out->view.strides = out->strides;
+static tni_matrix turned(tni_matrix x) { return (tni_matrix){x.col, x.row, 0}; }
+
+static tn_status keep(tn_call *c, const tni_product *p, tn_plan *out) {
+    tni_product *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof *p);
+    if (!kept) return tn_fail(c, TN_ERR_NOMEM, "linear: no memory for the plan");
+    *kept = *p;
+    out->data = kept, out->workspace_bytes = p->workspace_bytes;
+    return TN_OK;
 }
 
-static void transpose(matrix *m) {
-    const int64_t size = m->sizes[0], stride = m->strides[0];
-    m->sizes[0] = m->sizes[1], m->sizes[1] = size;
-    m->strides[0] = m->strides[1], m->strides[1] = stride;
+static tn_status changed(tn_call *c) {
+    return tn_fail(c, TN_ERR_UNSUPPORTED, "linear: a layout changed after it was accepted");
 }
 
-static void connect(const tn_call *c, inner *in) {
-    in->call = *c;
-    in->args[0] = in->args[1] = in->out = tn_value_none();
-    in->args[0].tag = in->args[1].tag = in->out.tag = TN_TAG_VIEW;
-    in->args[0].view = &in->a.view, in->args[1].view = &in->b.view, in->out.view = &in->y.view;
-    in->call.args = in->args, in->call.outs = &in->out;
-    in->call.n_args = 2, in->call.n_outs = 1;
+/* ---- Forward ---------------------------------------------------------------------------------- */
+
+static const tn_view *bias_of(const tn_call *c) {
+    return c->args[2].tag == TN_TAG_VIEW ? c->args[2].view : NULL;
 }
 
-/* y = x times w transposed */
-static void linear_product(const tn_call *c, inner *in) {
-    matrix_of(tni_arg(c, 0), &in->a), matrix_of(tni_arg(c, 1), &in->b);
-    matrix_of(tni_out(c, 0), &in->y);
-    transpose(&in->b), connect(c, in);
+static bool read_linear(const tn_call *c, tni_gemm_shape *s) {
+    const tn_view *x = tni_arg(c, 0), *w = tni_arg(c, 1), *b = bias_of(c);
+    *s = (tni_gemm_shape){.batch = 1, .n = w->sizes[0], .k = w->sizes[1]};
+    s->b = (tni_matrix){w->strides[1], w->strides[0], 0};
+    if (b && b->sizes[0] > 1 && b->strides[0] != 1) return false;
+    return as_rows(x, &s->m, &s->a) && tni_gemm_fits(s);
 }
-
-/* y = a times b */
-static void addmm_product(const tn_call *c, inner *in) {
-    matrix_of(tni_arg(c, 1), &in->a), matrix_of(tni_arg(c, 2), &in->b);
-    matrix_of(tni_out(c, 0), &in->y);
-    connect(c, in);
-}
-
-/* dw = grad transposed times x */
-static void linear_bwd_product(const tn_call *c, inner *in) {
-    matrix_of(tni_arg(c, 0), &in->a), matrix_of(tni_arg(c, 1), &in->b);
-    matrix_of(tni_out(c, 0), &in->y);
-    transpose(&in->a), connect(c, in);
-}
-
-/* As the product, if what it leaves out is contiguous. */
-static void supports(const inner *in, const tn_view *first, const tn_view *second, tn_verdict *v) {
-    if ((first->rank == 2 || tni_is_contiguous(first)) &&
-        (second->rank == 2 || tni_is_contiguous(second)))
-        tni_gemm_supports(&in->call, v);
-    else
-        tni_answer(v, TN_YES_IF, TN_REASON_NONE);
-}
-
-/* ---- linear ---------------------------------------------------------------------------------- */
 
 void tni_linear_supports(const tn_call *c, tn_verdict *v) {
-    inner in;
-    linear_product(c, &in);
-    supports(&in, tni_arg(c, 0), tni_arg(c, 1), v);
-    if (v->answer == TN_YES && c->args[2].tag == TN_TAG_VIEW && !tni_is_contiguous(tni_arg(c, 2)))
-        tni_answer(v, TN_YES_IF, TN_REASON_NONE);
-}
-
-/* The product's plan inside of one more; room: bytes of workspace beside its own. */
-static tn_status plan_product(tn_call *c, inner *in, uint64_t room, tn_plan *out) {
-    plan *p = tn_plugin_host->alloc(tn_plugin_self, sizeof *p);
-    if (!p) return tn_fail(c, TN_ERR_NOMEM, "linear: no memory for the plan");
-    *p = (plan){.product = {.size = sizeof p->product}};
-    const tn_status status = tni_gemm_plan(&in->call, &p->product);
-    if (status != TN_OK) {
-        tn_plugin_host->free(tn_plugin_self, p);
-        return status;
-    }
-    p->sums = (p->product.workspace_bytes + 63) / 64 * 64;
-    out->data = p, out->workspace_bytes = p->sums + room;
-    return TN_OK;
+    tni_gemm_shape s;
+    tni_answer(v, read_linear(c, &s) ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
 tn_status tni_linear_plan(tn_call *c, tn_plan *out) {
-    inner in;
-    linear_product(c, &in);
-    return plan_product(c, &in, 0, out);
+    tni_product p = {.f64 = tni_is_f64(tni_arg(c, 0))};
+    if (!read_linear(c, &p.s)) return changed(c);
+    tni_gemm_choose(&p, c->max_threads);
+    return keep(c, &p, out);
 }
 
-void tni_linear_drop(void *data) {
-    plan *p = data;
-    tni_gemm_drop(p->product.data);
-    tn_plugin_host->free(tn_plugin_self, p);
-}
-
-typedef struct addition { /* of rows to rows of y */
-    const tn_view *y;
-    const char *rows;
-    int64_t cols, step; /* step: bytes from one of the rows to the next; 0: it is always the same */
-    tni_ewise_fn add;
-} addition;
-
-static void add_rows(void *arg, int64_t begin, int64_t end) {
-    const addition *j = arg;
-    for (int64_t r = begin; r < end; r++) {
-        void *row = tni_at(j->y, r * j->cols);
-        j->add(j->cols, row, (const void *const[]){row, j->rows + r * j->step}, 0, &tni_no_attrs);
-    }
-}
-
-/* The product, and `added` to it: as large, or one row. */
-static tn_status run_and_add(const plan *p, const tn_call *c, inner *in, const tn_view *added) {
-    const int64_t rows = in->y.sizes[0], cols = in->y.sizes[1];
-    const tn_status status = tni_gemm_run(p->product.data, &in->call);
-    if (status != TN_OK || !added || cols == 0) return status;
-    addition j = {.y = tni_out(c, 0), .rows = added->data, .cols = cols};
-    j.add = tni_vec->ewise->fn[TNI_EW_add][tni_lane_type(j.y->dtype)];
-    if (tn_view_numel(added) == rows * cols) j.step = cols * (added->dtype.bits / 8);
-    tni_parallel(c, rows, cols, add_rows, &j);
+tn_status tni_linear_run(const void *plan, tn_call *c) {
+    const tn_view *b = bias_of(c);
+    const tni_gemm_data d = {.a = tni_arg(c, 0)->data,
+                             .b = tni_arg(c, 1)->data,
+                             .bias = b ? b->data : NULL,
+                             .y = tni_out(c, 0)->data,
+                             .workspace = c->workspace};
+    tni_gemm_product(plan, c, &d, (c->flags & TN_CALL_DETERMINISTIC) != 0);
     return TN_OK;
 }
 
-tn_status tni_linear_run(const void *data, tn_call *c) {
-    inner in;
-    linear_product(c, &in);
-    return run_and_add(data, c, &in, c->args[2].tag == TN_TAG_VIEW ? tni_arg(c, 2) : NULL);
+/* ---- addmm, with alpha and beta 1 ------------------------------------------------------------- */
+
+/* The distance of c's rows, or -1: the decomposition can broadcast a column. */
+static int64_t added_rows(const tn_view *added, const tni_gemm_shape *s) {
+    const int32_t r = added->rank;
+    if (r == 0 || added->sizes[r - 1] != s->n) return -1;
+    return r == 2 && added->sizes[0] > 1 ? added->strides[0] : 0;
 }
 
-/* ---- addmm, with alpha and beta 1 ------------------------------------------------------------ */
+static bool read_addmm(const tn_call *c, tni_gemm_shape *s) {
+    const tn_view *added = tni_arg(c, 0), *a = tni_arg(c, 1), *b = tni_arg(c, 2);
+    *s = (tni_gemm_shape){.batch = 1, .m = a->sizes[0], .n = b->sizes[1], .k = a->sizes[1]};
+    s->a = (tni_matrix){a->strides[0], a->strides[1], 0};
+    s->b = (tni_matrix){b->strides[0], b->strides[1], 0};
+    const int32_t r = added->rank;
+    return (r == 0 || added->sizes[r - 1] <= 1 || added->strides[r - 1] == 1) && tni_gemm_fits(s);
+}
 
-/* c is a row or as large as the result; otherwise it is for the decomposition to say. */
 void tni_addmm_supports(const tn_call *c, tn_verdict *v) {
-    const tn_view *added = tni_arg(c, 0);
-    inner in;
-    addmm_product(c, &in);
-    const int64_t numel = tn_view_numel(added), cols = in.y.sizes[1];
-    const bool fits = numel == in.y.sizes[0] * cols ||
-                      (numel == cols && added->rank > 0 && added->sizes[added->rank - 1] == cols);
-    if (!fits || tni_number(&c->args[3], 1) != 1 || tni_number(&c->args[4], 1) != 1)
+    tni_gemm_shape s;
+    const bool fits = read_addmm(c, &s),
+               plain = tni_number(&c->args[3], 1) == 1 && tni_number(&c->args[4], 1) == 1;
+    if (!plain || added_rows(tni_arg(c, 0), &s) < 0)
         tni_answer(v, TN_NO, TN_REASON_ATTRIBUTE);
-    else if (!tni_is_contiguous(added))
-        tni_answer(v, TN_YES_IF, TN_REASON_NONE);
     else
-        tni_gemm_supports(&in.call, v);
+        tni_answer(v, fits ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
 tn_status tni_addmm_plan(tn_call *c, tn_plan *out) {
-    inner in;
-    addmm_product(c, &in);
-    return plan_product(c, &in, 0, out);
+    tni_product p = {.f64 = tni_is_f64(tni_arg(c, 1))};
+    if (!read_addmm(c, &p.s)) return changed(c);
+    tni_gemm_choose(&p, c->max_threads);
+    return keep(c, &p, out);
 }
 
-tn_status tni_addmm_run(const void *data, tn_call *c) {
-    inner in;
-    addmm_product(c, &in);
-    return run_and_add(data, c, &in, tni_arg(c, 0));
+tn_status tni_addmm_run(const void *plan, tn_call *c) {
+    const tni_product *p = plan;
+    const tni_gemm_data d = {.a = tni_arg(c, 1)->data,
+                             .b = tni_arg(c, 2)->data,
+                             .bias = tni_arg(c, 0)->data,
+                             .bias_row = added_rows(tni_arg(c, 0), &p->s),
+                             .y = tni_out(c, 0)->data,
+                             .workspace = c->workspace};
+    tni_gemm_product(p, c, &d, (c->flags & TN_CALL_DETERMINISTIC) != 0);
+    return TN_OK;
 }
 
-/* ---- linear_bwd ------------------------------------------------------------------------------ */
+/* ---- Backward: dw[O,I] = grad^T x, db[O] = sums of grad's columns ------------------------------ */
+
+static bool read_bwd(const tn_call *c, tni_gemm_shape *s) {
+    const tn_view *grad = tni_arg(c, 0), *x = tni_arg(c, 1);
+    tni_matrix g;
+    *s = (tni_gemm_shape){.batch = 1, .m = grad->sizes[grad->rank - 1], .n = x->sizes[x->rank - 1]};
+    if (!as_rows(grad, &s->k, &g) || !as_rows(x, &s->k, &s->b)) return false;
+    s->a = turned(g);
+    return (g.col == 1 || s->m == 1) && tni_gemm_fits(s);
+}
 
 void tni_linear_bwd_supports(const tn_call *c, tn_verdict *v) {
-    inner in;
-    linear_bwd_product(c, &in);
-    supports(&in, tni_arg(c, 0), tni_arg(c, 1), v);
-    if (v->answer == TN_YES && !tni_is_contiguous(tni_arg(c, 0)))
-        tni_answer(v, TN_YES_IF, TN_REASON_NONE);
+    tni_gemm_shape s;
+    tni_answer(v, read_bwd(c, &s) ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
 tn_status tni_linear_bwd_plan(tn_call *c, tn_plan *out) {
-    inner in;
-    linear_bwd_product(c, &in);
-    return plan_product(c, &in, (uint64_t)in.y.sizes[0] * sizeof(double), out);
+    tni_product p = {.f64 = tni_is_f64(tni_arg(c, 0))};
+    if (!read_bwd(c, &p.s)) return changed(c);
+    tni_gemm_choose(&p, c->max_threads);
+    return keep(c, &p, out);
 }
 
-typedef struct sums {
+typedef struct bias_job {
+    const tni_gemm_shape *s;
     const tn_view *grad, *db;
-    int64_t rows, cols;
-    tni_acc *acc;
-} sums;
+    int64_t row; /* stride of the gradient's rows */
+} bias_job;
 
-static void sum_columns(void *arg, int64_t begin, int64_t end) {
-    const sums *j = arg;
-    tni_acc *acc = j->acc + begin;
-    memset(acc, 0, (size_t)(end - begin) * sizeof *acc);
-    tni_vec->reduce_cols[TNI_SUM][tni_lane_type(j->grad->dtype)](tni_at(j->grad, begin), j->rows,
-                                                                 j->cols, end - begin, acc);
-    if (tni_is_f64(j->db))
-        memcpy(tni_at(j->db, begin), acc, (size_t)(end - begin) * sizeof *acc);
-    else
-        tni_vec->lanes[TNI_F64][TNI_F32](end - begin, tni_at(j->db, begin), acc, 0, 0);
+static void bias_range(void *arg, int64_t begin, int64_t end) {
+    const bias_job *j = arg;
+    const bool f64 = tni_is_f64(j->db);
+    for (int64_t i = begin; i < end; i++) {
+        tni_acc sums[BIAS_COLS] = {0};
+        const int64_t first = i * BIAS_COLS, n = tni_min(BIAS_COLS, j->s->m - first);
+        if (j->s->k > 0)
+            tni_vec->reduce_cols[TNI_SUM][tni_lane_type(j->db->dtype)](tni_at(j->grad, first),
+                                                                       j->s->k, j->row, n, sums);
+        void *to = tni_at(j->db, first);
+        if (f64)
+            memcpy(to, sums, (size_t)n * sizeof(double));
+        else
+            tni_vec->lanes[TNI_F64][TNI_F32](n, to, sums, 0, 0);
+    }
 }
 
-tn_status tni_linear_bwd_run(const void *data, tn_call *c) {
-    const plan *p = data;
-    inner in;
-    linear_bwd_product(c, &in);
-    const tn_status status = tni_gemm_run(p->product.data, &in.call);
-    if (status != TN_OK) return status;
-    sums j = {.grad = tni_arg(c, 0),
-              .db = tni_out(c, 1),
-              .rows = in.a.sizes[1],
-              .cols = in.a.sizes[0],
-              .acc = (void *)((char *)c->workspace + p->sums)};
-    tni_parallel(c, j.cols, tni_max(1, j.rows), sum_columns, &j);
+tn_status tni_linear_bwd_run(const void *plan, tn_call *c) {
+    const tni_product *p = plan;
+    const tn_view *grad = tni_arg(c, 0), *dw = tni_out(c, 0), *db = tni_out(c, 1);
+    const tni_gemm_data d = {
+        .a = grad->data, .b = tni_arg(c, 1)->data, .y = dw->data, .workspace = c->workspace};
+    bias_job j = {.s = &p->s, .grad = grad, .db = db, .row = p->s.a.col};
+    tni_gemm_product(p, c, &d, (c->flags & TN_CALL_DETERMINISTIC) != 0);
+    tni_parallel(c, (p->s.m + BIAS_COLS - 1) / BIAS_COLS, BIAS_COLS * p->s.k, bias_range, &j);
     return TN_OK;
 }

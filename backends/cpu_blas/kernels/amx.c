@@ -1,0 +1,160 @@
+/* amx.c - bf16 products on AMX: permission, packing, and tiles of 32 x 32 of C.
+ *
+ * Invariant: outside tni_amx_run no thread has tile state, so switching threads costs nothing.
+ * Layout of tiles: Intel 64 Architectures Software Developer's Manual, vol. 1, ch. 18, and TDPBF16PS
+ * in vol. 2.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_blas/kernels/amx.h"
+#include "backends/cpu_blas/kernels/kernels.h"
+
+#include <cpuid.h>
+#include <immintrin.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
+#define TILES  __attribute__((target("amx-tile,amx-bf16")))
+
+enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_TILE_DATA = 18 }; /* asm/prctl.h of newer kernels */
+enum { TILE_BYTES = 1024, ROW_BYTES = 64 };
+
+/* ---- Permission ------------------------------------------------------------------------------ */
+
+static bool processor_has_it(void) {
+    uint32_t a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    const uint32_t bf16 = 1u << 22, tile = 1u << 24;
+    if ((d & (bf16 | tile)) != (bf16 | tile)) return false;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && a >> 5 & 1; /* AVX512_BF16, to round */
+}
+
+static bool system_saves_it(void) {
+    uint32_t a, b, c, d, low, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return false;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    const uint32_t tiles = 3u << 17, vectors = 0xe6;
+    return (low & (tiles | vectors)) == (tiles | vectors);
+}
+
+bool tni_amx_ask(void) {
+    return processor_has_it() && system_saves_it() &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILE_DATA) == 0;
+}
+
+/* ---- Packing --------------------------------------------------------------------------------- */
+
+/* One tile of 16 lanes by 32 steps. As it is read it has a lane in each row, or with lanes side by
+ * side a pair of steps; A wants the one, B the other, and turning 32-bit pairs leads from one to
+ * the other. */
+AVX512 static void pack_tile(char *to, const tni_lanes *l, int64_t lane, int64_t step) {
+    const int64_t lanes = tni_max(0, tni_min(16, l->n - lane)), k = tni_min(TNI_STEP, l->k - step);
+    const __mmask32 steps_mask = (__mmask32)((UINT64_C(1) << k) - 1);
+    const __mmask16 lanes_mask = (__mmask16)((1u << lanes) - 1);
+    const uint16_t *x = l->x + lane * l->lane + step * l->step;
+    const bool turned = (l->step == 1) == l->pairs;
+    char rows[TILE_BYTES] __attribute__((aligned(64)));
+    char *out = turned ? rows : to;
+    for (int64_t r = 0; r < 16; r++) {
+        __m512i v = _mm512_setzero_si512();
+        if (l->step == 1) {
+            if (r < lanes) v = _mm512_maskz_loadu_epi16(steps_mask, x + r * l->lane);
+        } else {
+            const uint16_t *pair = x + 2 * r * l->step;
+            if (2 * r < k) v = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes_mask, pair));
+            if (2 * r + 1 < k)
+                v = _mm512_or_si512(
+                    v, _mm512_slli_epi32(_mm512_cvtepu16_epi32(
+                                             _mm256_maskz_loadu_epi16(lanes_mask, pair + l->step)),
+                                         16));
+        }
+        _mm512_store_si512(out + r * ROW_BYTES, v);
+    }
+    if (turned) tni_vec->turn[2](16, 16, to, 16, rows, 16);
+}
+
+void tni_amx_pack(void *panels, const tni_lanes *l) {
+    const int64_t panel = (l->k + TNI_STEP - 1) / TNI_STEP * TNI_STEP_BYTES;
+    char *to = panels;
+    for (int64_t step = 0; step < l->k; step += TNI_STEP, to += TNI_STEP_BYTES)
+        for (int64_t lane = 0; lane < l->n; lane += TNI_PANEL) {
+            char *at = to + lane / TNI_PANEL * panel;
+            pack_tile(at, l, lane, step);
+            pack_tile(at + TILE_BYTES, l, lane + 16, step);
+        }
+}
+
+/* ---- Tiles ----------------------------------------------------------------------------------- */
+
+typedef struct tile_config {
+    uint8_t palette, start, zero[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tile_config;
+
+static void tiles_open(void) {
+    tile_config t = {.palette = 1};
+    for (int i = 0; i < 8; i++) t.row_bytes[i] = ROW_BYTES, t.rows[i] = 16;
+    __asm__ volatile("ldtilecfg %0" : : "m"(t)); /* gcc 12's intrinsic says it reads 8 bytes */
+}
+
+/* c[32][32] = (add: c +) a b; tiles 0..3 are c, 4 and 5 a, 6 and 7 b. */
+TILES static void multiply(float *c, int64_t steps, const char *a, const char *b, bool add) {
+    enum { LD = TNI_PANEL * sizeof(float) };
+    float *const parts[4] = {c, c + 16, c + 16 * TNI_PANEL, c + 16 * TNI_PANEL + 16};
+    if (add) {
+        _tile_loadd(0, parts[0], LD);
+        _tile_loadd(1, parts[1], LD);
+        _tile_loadd(2, parts[2], LD);
+        _tile_loadd(3, parts[3], LD);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int64_t s = 0; s < steps; s++, a += TNI_STEP_BYTES, b += TNI_STEP_BYTES) {
+        _tile_loadd(6, b, ROW_BYTES);
+        _tile_loadd(4, a, ROW_BYTES);
+        _tile_loadd(7, b + TILE_BYTES, ROW_BYTES);
+        _tile_loadd(5, a + TILE_BYTES, ROW_BYTES);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, parts[0], LD);
+    _tile_stored(1, parts[1], LD);
+    _tile_stored(2, parts[2], LD);
+    _tile_stored(3, parts[3], LD);
+}
+
+AVX512 static void round_tile(uint16_t *c, int64_t ldc, int64_t m, int64_t n, const float *from) {
+    const __mmask32 mask = (__mmask32)((UINT64_C(1) << n) - 1);
+    for (int64_t i = 0; i < m; i++, from += TNI_PANEL) {
+        const __m512 low = _mm512_load_ps(from), high = _mm512_load_ps(from + 16);
+        _mm512_mask_storeu_epi16(c + i * ldc, mask, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    }
+}
+
+/* All of C once per TNI_DEPTH steps of k, so that what it reads of A and B stays in cache. */
+TILES void tni_amx_run(const tni_amx_block *g) {
+    enum { TILE = TNI_PANEL * TNI_PANEL };
+    float one[TILE] __attribute__((aligned(64)));
+    const int64_t panel = g->steps * TNI_STEP_BYTES;
+    tiles_open();
+    for (int64_t s = 0; s < g->steps; s += TNI_DEPTH) {
+        const int64_t depth = tni_min(TNI_DEPTH, g->steps - s), at = s * TNI_STEP_BYTES;
+        float *c = g->sums ? g->sums : one;
+        for (int64_t j = 0; j < g->n; j += TNI_PANEL)
+            for (int64_t i = 0; i < g->m; i += TNI_PANEL) {
+                multiply(c, depth, g->a + i / TNI_PANEL * panel + at,
+                         g->b + j / TNI_PANEL * panel + at, s > 0);
+                if (s + depth == g->steps)
+                    round_tile(g->c + i * g->ldc + j, g->ldc, tni_min(TNI_PANEL, g->m - i),
+                               tni_min(TNI_PANEL, g->n - j), c);
+                if (g->sums) c += TILE;
+            }
+    }
+    _tile_release();
+}

@@ -1,0 +1,221 @@
+/* gemm_half.c - matrix products of f16 and bf16: bf16 on AMX tiles where there are any, else as an
+ * f32 product between a conversion of a and b and one of the result.
+ *
+ * Invariant: sums are f32, rounded once; the bits are the same for any number of threads.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_blas/kernels/amx.h"
+#include "backends/cpu_blas/kernels/gemm.h"
+#include "backends/cpu_blas/kernels/kernels.h"
+
+#include <string.h>
+
+bool tni_gemm_amx = false;
+
+typedef struct plan {
+    tni_gemm_shape s;                  /* of what is given */
+    tni_product wide;                  /* f32: of tight copies of a and b; not for AMX */
+    int64_t edge, steps;               /* AMX: of a block of C, of k */
+    int64_t a_bytes, b_bytes, y_bytes; /* of their place in the workspace */
+    bool amx;
+} plan;
+
+enum { AMX_LEAST = 16 * 16 * 32 };
+
+static int64_t rounded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+/* ---- AMX: panels of all of a and b, then blocks of C ------------------------------------------ */
+
+static int64_t amx_blocks(const plan *p) {
+    return p->s.batch * pieces(p->s.m, p->edge) * pieces(p->s.n, p->edge);
+}
+
+/* Blocks as large as a 2 MiB cache has room for, and enough of them to share. */
+static void cut_amx(plan *p) {
+    const tni_gemm_shape *s = &p->s;
+    p->steps = pieces(s->k, TNI_STEP);
+    p->edge = 256;
+    while (p->edge > 64 && amx_blocks(p) < 8) p->edge /= 2;
+    const int64_t panel = p->steps * TNI_STEP_BYTES;
+    p->a_bytes = (s->a.batch ? s->batch : 1) * pieces(s->m, TNI_PANEL) * panel;
+    p->b_bytes = (s->b.batch ? s->batch : 1) * pieces(s->n, TNI_PANEL) * panel;
+    if (p->steps > TNI_DEPTH) p->y_bytes = amx_blocks(p) * p->edge * p->edge * 4;
+}
+
+typedef struct amx_job {
+    const plan *p;
+    const uint16_t *from; /* packing: a or b */
+    tni_lanes lanes;      /* of the first item */
+    int64_t batch;        /* stride */
+    char *to;
+    const char *a, *b;
+    float *sums; /* NULL if none are needed */
+    uint16_t *y;
+} amx_job;
+
+/* Lanes side by side in memory are read a cache line each per step: several panels at a time. */
+static int64_t lanes_at_once(const tni_lanes *l) {
+    return l->step == 1 ? TNI_PANEL : 8 * TNI_PANEL;
+}
+
+static void pack_range(void *arg, int64_t begin, int64_t end) {
+    const amx_job *j = arg;
+    const int64_t at_once = lanes_at_once(&j->lanes), units = pieces(j->lanes.n, at_once);
+    const int64_t panels = pieces(j->lanes.n, TNI_PANEL), panel = j->p->steps * TNI_STEP_BYTES;
+    for (int64_t i = begin; i < end; i++) {
+        tni_lanes l = j->lanes;
+        const int64_t item = i / units, first = i % units * at_once;
+        l.x = j->from + item * j->batch + first * l.lane, l.n = tni_min(at_once, l.n - first);
+        tni_amx_pack(j->to + (item * panels + first / TNI_PANEL) * panel, &l);
+    }
+}
+
+static void pack(const tn_call *c, amx_job *j, int64_t bytes) {
+    const tni_lanes *l = &j->lanes;
+    const int64_t at_once = lanes_at_once(l), panel = j->p->steps * TNI_STEP_BYTES;
+    const int64_t items = bytes / (pieces(l->n, TNI_PANEL) * panel);
+    tni_parallel(c, items * pieces(l->n, at_once), at_once * l->k / 2, pack_range, j);
+}
+
+static void blocks_range(void *arg, int64_t begin, int64_t end) {
+    const amx_job *j = arg;
+    const plan *p = j->p;
+    const tni_gemm_shape *s = &p->s;
+    const int64_t rows = pieces(s->m, p->edge), cols = pieces(s->n, p->edge);
+    const int64_t panel = p->steps * TNI_STEP_BYTES;
+    for (int64_t u = begin; u < end; u++) {
+        const int64_t item = u / (rows * cols), row = u / cols % rows * p->edge,
+                      col = u % cols * p->edge;
+        const int64_t a = (s->a.batch ? item : 0) * pieces(s->m, TNI_PANEL) + row / TNI_PANEL;
+        const int64_t b = (s->b.batch ? item : 0) * pieces(s->n, TNI_PANEL) + col / TNI_PANEL;
+        const tni_amx_block g = {.m = tni_min(p->edge, s->m - row),
+                                 .n = tni_min(p->edge, s->n - col),
+                                 .steps = p->steps,
+                                 .a = j->a + a * panel,
+                                 .b = j->b + b * panel,
+                                 .sums = j->sums ? j->sums + u * p->edge * p->edge : NULL,
+                                 .c = j->y + (item * s->m + row) * s->n + col,
+                                 .ldc = s->n};
+        tni_amx_run(&g);
+    }
+}
+
+static void run_amx(const plan *p, const tn_call *c) {
+    const tni_gemm_shape *s = &p->s;
+    char *space = c->workspace;
+    amx_job a = {.p = p, .from = tni_arg(c, 0)->data, .batch = s->a.batch, .to = space};
+    amx_job b = {
+        .p = p, .from = tni_arg(c, 1)->data, .batch = s->b.batch, .to = space + p->a_bytes};
+    a.lanes = (tni_lanes){.lane = s->a.row, .step = s->a.col, .n = s->m, .k = s->k};
+    b.lanes = (tni_lanes){.lane = s->b.col, .step = s->b.row, .n = s->n, .k = s->k, .pairs = true};
+    pack(c, &a, p->a_bytes), pack(c, &b, p->b_bytes);
+    amx_job y = {.p = p, .a = a.to, .b = b.to, .y = tni_out(c, 0)->data};
+    if (p->y_bytes) y.sums = (float *)(void *)(b.to + p->b_bytes);
+    const int64_t work = tni_min(p->edge, s->m) * tni_min(p->edge, s->n) * s->k;
+    tni_parallel(c, amx_blocks(p), work / 128, blocks_range, &y);
+}
+
+/* ---- As f32 ----------------------------------------------------------------------------------- */
+
+/* A matrix as lines of adjacent items. */
+typedef struct lines {
+    int64_t n, length, stride, items, item; /* lines of a matrix; matrices, and their stride */
+} lines;
+
+static lines lines_of(const tni_matrix *x, int64_t rows, int64_t cols, int64_t batch) {
+    const bool by_row = x->col == 1;
+    return (lines){.n = by_row ? rows : cols,
+                   .length = by_row ? cols : rows,
+                   .stride = by_row ? x->row : x->col,
+                   .items = x->batch ? batch : 1,
+                   .item = x->batch};
+}
+
+static int64_t lines_bytes(const lines *l) {
+    return rounded(l->items * l->n * l->length * (int64_t)sizeof(float), 64);
+}
+
+/* The strides of a tight copy. */
+static tni_matrix tight(const tni_matrix *x, const lines *l) {
+    const int64_t item = x->batch ? l->n * l->length : 0;
+    return x->col == 1 ? (tni_matrix){l->length, 1, item} : (tni_matrix){1, l->length, item};
+}
+
+static void choose_wide(plan *p, int32_t max_threads) {
+    const tni_gemm_shape *s = &p->s;
+    const lines a = lines_of(&s->a, s->m, s->k, s->batch),
+                b = lines_of(&s->b, s->k, s->n, s->batch);
+    p->wide.s = *s;
+    p->wide.s.a = tight(&s->a, &a), p->wide.s.b = tight(&s->b, &b);
+    tni_gemm_fits(&p->wide.s); /* they do: for the strides of single rows and columns */
+    p->a_bytes = lines_bytes(&a), p->b_bytes = lines_bytes(&b);
+    p->y_bytes = rounded(s->batch * s->m * s->n * (int64_t)sizeof(float), 64);
+    tni_gemm_choose(&p->wide, max_threads);
+}
+
+typedef struct convert_job {
+    tni_convert_fn convert;
+    lines l;
+    int64_t from_item, to_item; /* bytes */
+    const char *from;
+    char *to;
+} convert_job;
+
+static void convert_range(void *arg, int64_t begin, int64_t end) {
+    const convert_job *j = arg;
+    const lines *l = &j->l;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t from = i / l->n * l->item + i % l->n * l->stride;
+        j->convert(l->length, j->to + i * l->length * j->to_item, j->from + from * j->from_item);
+    }
+}
+
+static void widen(const tn_call *c, const tn_view *x, lines l, void *to) {
+    convert_job j = {tni_vec->ewise->widen[tn_dtype_index(x->dtype)], l, 2, 4, x->data, to};
+    if (l.length > 0) tni_parallel(c, l.items * l.n, l.length, convert_range, &j);
+}
+
+static void run_wide(const plan *p, const tn_call *c) {
+    const tni_gemm_shape *s = &p->s;
+    const tn_view *y = tni_out(c, 0);
+    char *a = c->workspace, *b = a + p->a_bytes, *wide = b + p->b_bytes;
+    widen(c, tni_arg(c, 0), lines_of(&s->a, s->m, s->k, s->batch), a);
+    widen(c, tni_arg(c, 1), lines_of(&s->b, s->k, s->n, s->batch), b);
+    const tni_gemm_data d = {.a = a, .b = b, .y = wide, .workspace = wide + p->y_bytes};
+    tni_gemm_product(&p->wide, c, &d, true);
+    const lines all = {.n = s->batch * s->m, .length = s->n, .stride = s->n, .items = 1};
+    convert_job j = {tni_vec->ewise->narrow[tn_dtype_index(y->dtype)], all, 4, 2, wide, y->data};
+    if (s->n > 0) tni_parallel(c, all.n, all.length, convert_range, &j);
+}
+
+/* ---- The rows --------------------------------------------------------------------------------- */
+
+tn_status tni_gemm_half_plan(tn_call *c, tn_plan *out) {
+    plan p = {0};
+    bool layout;
+    if (tni_gemm_read(c, &p.s, &layout) || layout)
+        return tn_fail(c, TN_ERR_UNSUPPORTED,
+                       "gemm: the layout of a or b changed after it was accepted");
+    const bool bf16 = tn_dtype_is(tni_arg(c, 0)->dtype, TN_BF16);
+    p.amx = tni_gemm_amx && bf16 && p.s.m * p.s.n * p.s.k >= AMX_LEAST;
+    if (p.amx)
+        cut_amx(&p);
+    else
+        choose_wide(&p, c->max_threads);
+    out->workspace_bytes = (uint64_t)(p.a_bytes + p.b_bytes + p.y_bytes) + p.wide.workspace_bytes;
+    plan *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
+    if (!kept) return tn_fail(c, TN_ERR_NOMEM, "gemm: no memory for the plan");
+    *kept = p;
+    out->data = kept;
+    return TN_OK;
+}
+
+tn_status tni_gemm_half_run(const void *data, tn_call *c) {
+    const plan *p = data;
+    if (p->s.batch == 0 || p->s.m == 0 || p->s.n == 0) return TN_OK;
+    if (p->amx)
+        run_amx(p, c);
+    else
+        run_wide(p, c);
+    return TN_OK;
+}
