@@ -67,6 +67,17 @@ const std::vector<Op> &ops() {
         REDUCE(argmin, argmin, R{INDEX}, true),
         REDUCE(any, any, R{BOOLEAN}, true),
         REDUCE(all, all, R{BOOLEAN}, true),
+        {"moments",
+         tni_moments_run,
+         tni_ref_moments,
+         nullptr,
+         nullptr,
+         nullptr,
+         1,
+         {WIDE, WIDE},
+         TN_MASK_FLOAT,
+         false,
+         true},
         LINE(softmax, SOFTMAX, 1, R{SAME}, TN_MASK_FLOAT, false),
         LINE(log_softmax, LOG_SOFTMAX, 1, R{SAME}, TN_MASK_FLOAT, false),
         LINE(softmax_bwd, SOFTMAX_BWD, 2, R{SAME}, TN_MASK_FLOAT, false),
@@ -153,6 +164,74 @@ TEST_P(CpuBlas, SortsStablyBothWaysAsTheReferenceDoes) {
     for (int ix = 0; ix < TN_DTYPE_COUNT && !HasFatalFailure(); ix++)
         for (const Sizes &shape : shapes)
             for (bool descending : {false, true}) check(sort_op(), ix, shape, true, descending);
+}
+
+// ---- layer_norm
+// ---------------------------------------------------------------------------------------------
+
+void expect_close(const Cells &ours, const Cells &theirs, double scale, const char *what) {
+    for (int64_t i = 0; i < ours.items; i++)
+        ASSERT_NEAR(ours.at(i), theirs.at(i), tolerance(ours.ix) * scale)
+            << what << " dtype " << ours.ix << " at " << i;
+}
+
+void check_layer_norm(int ix, int64_t rows, int64_t n, bool weighted, int32_t threads) {
+    Cells x(ix, {rows, n}), w(ix, {n}), b(ix, {n}), g(ix, {rows, n});
+    std::vector<Cells> y[2];
+    x.fill(1, false), w.fill(2, false), b.fill(3, false), g.fill(4, false);
+    const tn_value none = tn_value_none(), shape = tn_value_ints({&n, 1});
+    for (int k = 0; k < 2; k++) {
+        for (const Sizes &s :
+             {Sizes{rows, n}, Sizes{rows, 1}, Sizes{rows, 1}, Sizes{rows, n}, Sizes{n}, Sizes{n}})
+            y[k].emplace_back(ix, s);
+        const auto value = [&](size_t i) { return y[k][i].tensor->value(); };
+        Call c;
+        c.threads = threads;
+        c.args = {x.tensor->value(), shape, weighted ? w.tensor->value() : none,
+                  weighted ? b.tensor->value() : none, tn_float(1e-5)};
+        c.outs = {value(0), value(1), value(2)};
+        ASSERT_EQ(k ? run(c, tni_ref_layer_norm, nullptr)
+                    : run(c, tni_layer_norm_run, tni_layer_norm_plan),
+                  TN_OK);
+        c.args = {
+            g.tensor->value(),       x.tensor->value(),       weighted ? w.tensor->value() : none,
+            y[0][1].tensor->value(), y[0][2].tensor->value(), shape};
+        c.outs = {value(3), value(4), value(5)};
+        ASSERT_EQ(k ? run(c, tni_ref_layer_norm_bwd, nullptr)
+                    : run(c, tni_layer_norm_bwd_run, tni_layer_norm_bwd_plan),
+                  TN_OK);
+    }
+    for (size_t i = 0; i < 6; i++)
+        expect_close(y[0][i], y[1][i], i < 4 ? 10 : 10 + static_cast<double>(rows), "layer_norm");
+}
+
+TEST_P(CpuBlas, LayerNormOfEveryDtypeIsThatOfTheReference) {
+    for (int ix : {TN_IX_F16, TN_IX_BF16, TN_IX_F32, TN_IX_F64})
+        for (bool weighted : {false, true})
+            for (int64_t n : {2, 5, 16, 33, 1000})
+                for (int64_t rows : {1, 7, 300})
+                    check_layer_norm(ix, rows, n, weighted, rows == 300 ? 3 : 1);
+}
+
+TEST_P(CpuBlas, MomentsFarFromZeroLoseNothing) {
+    const int64_t n = 4096;
+    Cells x(TN_IX_F32, {2, n, 1}), mean(TN_IX_F32, {2, 1}), m2(TN_IX_F32, {2, 1});
+    for (int64_t i = 0; i < x.items; i++) {
+        const double v = 1e6 + static_cast<double>(i % 2) - (i == n ? 1e6 : 0);
+        tni_store_f64(TN_IX_F32, x.place(i), 1, 1, &v);
+    }
+    Call c;
+    c.args = {x.tensor->value()}, c.outs = {mean.tensor->value(), m2.tensor->value()};
+    ASSERT_EQ(c.run(tni_moments_run), TN_OK);
+    EXPECT_EQ(mean.at(0), 1e6 + 0.5);
+    EXPECT_EQ(m2.at(0), static_cast<double>(n) / 4);
+    Cells flat(TN_IX_F32, {2, n}), y(TN_IX_F32, {2, n}), m(TN_IX_F32, {2, 1}), r(TN_IX_F32, {2, 1});
+    memcpy(flat.place(0), x.place(0), static_cast<size_t>(x.items) * 4);
+    c.args = {flat.tensor->value(), tn_value_ints({&n, 1}), tn_value_none(), tn_value_none(),
+              tn_float(0)};
+    c.outs = {y.tensor->value(), m.tensor->value(), r.tensor->value()};
+    ASSERT_EQ(run(c, tni_layer_norm_run, tni_layer_norm_plan), TN_OK);
+    EXPECT_NEAR(r.at(0), 2, 1e-6);
 }
 
 } // namespace

@@ -195,7 +195,9 @@ tn_status tni_cross_entropy_bwd_run(const void *, tn_call *);
 
 void tni_layer_norm_supports(const tn_call *, tn_verdict *);
 void tni_layer_norm_bwd_supports(const tn_call *, tn_verdict *);
+tn_status tni_layer_norm_plan(tn_call *, tn_plan *);
 tn_status tni_layer_norm_run(const void *, tn_call *);
+tn_status tni_layer_norm_bwd_plan(tn_call *, tn_plan *);
 tn_status tni_layer_norm_bwd_run(const void *, tn_call *);
 
 tn_status tni_copy_run(const void *, tn_call *);

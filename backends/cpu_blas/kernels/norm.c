@@ -1,20 +1,23 @@
 /* norm.c - layer_norm(x, shape, w?, b?, eps) and its backward.
  *
  * Rows are independent; dw and db are summed down the rows, a tile of columns at a time, so the
- * bits do not depend on the threads.
+ * bits do not depend on the threads. 16-bit floats are widened a row at a time: the workspace has
+ * w and b as f32, then two rows for every grain of rows.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/copy.h"
 
-#include <string.h>
-
-enum { TILE = 256 };
+enum { TILE = 256, MOST_GRAINS = 64 };
 
 typedef struct job {
     const tn_view *x, *w, *b, *grad, *mean, *rstd; /* w, b: NULL if absent */
     const tn_view *y, *dw, *db;
-    int64_t n, rows;
+    int64_t n, rows, grain; /* grain: rows a thread takes at a time */
     int f64;
     double eps;
+    tni_convert_fn widen, narrow; /* NULL: elements are lanes */
+    const void *w_lanes, *b_lanes;
+    char *rooms; /* (grains, 2, room) bytes */
+    int64_t room;
 } job;
 
 static const tn_view *optional(const tn_value *v) { return v->tag == TN_TAG_VIEW ? v->view : NULL; }
@@ -33,25 +36,48 @@ void tni_layer_norm_supports(const tn_call *c, tn_verdict *v) {
 void tni_layer_norm_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 0, 5); }
 
 static double get(const tn_view *v, int64_t at) {
-    return tni_is_f64(v) ? ((const double *)v->data)[at] : (double)((const float *)v->data)[at];
+    double x;
+    if (tn_dtype_is(v->dtype, TN_F32)) return (double)((const float *)v->data)[at];
+    tni_convert(1, TN_F64, &x, v->dtype, tni_at(v, at));
+    return x;
 }
 
 static void set(const tn_view *v, int64_t at, double x) {
-    if (tni_is_f64(v))
-        ((double *)v->data)[at] = x;
-    else
+    if (tn_dtype_is(v->dtype, TN_F32))
         ((float *)v->data)[at] = (float)x;
+    else
+        tni_convert(1, v->dtype, tni_at(v, at), TN_F64, &x);
 }
 
-static const void *data_of(const tn_view *v) { return v ? v->data : NULL; }
+/* ---- Rows as lanes --------------------------------------------------------------------------- */
+
+/* n elements of v as lanes: where they are, or widened into `room`. */
+static const void *lanes_of(const job *j, const tn_view *v, int64_t at, int64_t n, char *room) {
+    if (!v || !j->widen) return v ? tni_at(v, at) : NULL;
+    j->widen(n, room, tni_at(v, at));
+    return room;
+}
+
+static char *room_of(const job *j, int64_t row, int k) {
+    return j->widen ? j->rooms + (row / j->grain * 2 + k) * j->room : NULL;
+}
+
+static void *result_row(const job *j, int64_t row) {
+    return j->narrow ? room_of(j, row, 0) : tni_at(j->y, row * j->n);
+}
+
+static void finish_row(const job *j, int64_t row) {
+    if (j->narrow) j->narrow(j->n, tni_at(j->y, row * j->n), room_of(j, row, 0));
+}
 
 static void rows_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    tni_norm_row r = {.n = j->n, .w = data_of(j->w), .b = data_of(j->b), .eps = j->eps};
+    tni_norm_row r = {.n = j->n, .w = j->w_lanes, .b = j->b_lanes, .eps = j->eps};
     for (int64_t i = begin; i < end; i++) {
-        r.x = tni_at(j->x, i * j->n), r.y = tni_at(j->y, i * j->n);
+        r.x = lanes_of(j, j->x, i * j->n, j->n, room_of(j, i, 0)), r.y = result_row(j, i);
         tni_vec->layer_norm[j->f64](&r);
         set(j->mean, i, r.mean), set(j->rstd, i, r.rstd);
+        finish_row(j, i);
     }
 }
 
@@ -61,69 +87,115 @@ static int64_t product(const tn_value *sizes) {
     return n;
 }
 
-static bool prepare(job *j, const tn_value *shape) {
+/* What follows from shapes and dtypes; false if the room for 16-bit floats overflows. */
+static bool prepare(job *j, const tn_value *shape, uint64_t *bytes) {
     const int64_t numel = tn_view_numel(j->x);
+    const int ix = tn_dtype_index(j->x->dtype);
     j->f64 = tni_is_f64(j->x), j->n = product(shape);
     j->rows = j->n == 0 ? 0 : numel / j->n;
-    return numel > 0;
+    j->widen = tni_vec->ewise->widen[ix], j->narrow = tni_vec->ewise->narrow[ix];
+    j->grain = tni_max(tni_max(1, TNI_GRAIN / tni_max(1, j->n)),
+                       (j->rows + MOST_GRAINS - 1) / MOST_GRAINS);
+    j->room = (j->n * (int64_t)sizeof(float) + 63) / 64 * 64;
+    *bytes = 0;
+    if (!j->widen) return true;
+    const int64_t rooms = 2 + 2 * ((j->rows + j->grain - 1) / j->grain);
+    return !__builtin_mul_overflow((uint64_t)rooms, (uint64_t)j->room, bytes);
+}
+
+static tn_status plan_rows(tn_call *c, job *j, const tn_value *shape, tn_plan *plan) {
+    if (prepare(j, shape, &plan->workspace_bytes)) return TN_OK;
+    return tn_fail(c, TN_ERR_OVERFLOW, "the room for the rows of a norm overflows");
+}
+
+static void run_rows(const tn_call *c, job *j, tn_range_fn body) {
+    j->rooms = (char *)c->workspace + (j->widen ? 2 * j->room : 0);
+    j->w_lanes = lanes_of(j, j->w, 0, j->n, c->workspace);
+    j->b_lanes = lanes_of(j, j->b, 0, j->n, (char *)c->workspace + (j->widen ? j->room : 0));
+    if (j->rows <= j->grain)
+        body(j, 0, j->rows);
+    else
+        tn_plugin_host->parallel_for(tn_plugin_self, j->rows, j->grain, c->max_threads, body, j);
+}
+
+static job forward_job(const tn_call *c) {
+    return (job){.x = tni_arg(c, 0),
+                 .w = optional(&c->args[2]),
+                 .b = optional(&c->args[3]),
+                 .y = tni_out(c, 0),
+                 .mean = tni_out(c, 1),
+                 .rstd = tni_out(c, 2),
+                 .eps = tni_number(&c->args[4], 1e-5)};
+}
+
+tn_status tni_layer_norm_plan(tn_call *c, tn_plan *plan) {
+    job j = forward_job(c);
+    return plan_rows(c, &j, &c->args[1], plan);
 }
 
 tn_status tni_layer_norm_run(const void *plan, tn_call *c) {
     (void)plan;
-    job j = {.x = tni_arg(c, 0),
-             .w = optional(&c->args[2]),
-             .b = optional(&c->args[3]),
-             .y = tni_out(c, 0),
-             .mean = tni_out(c, 1),
-             .rstd = tni_out(c, 2),
-             .eps = tni_number(&c->args[4], 1e-5)};
-    if (prepare(&j, &c->args[1])) tni_parallel(c, j.rows, j.n, rows_range, &j);
+    uint64_t bytes;
+    job j = forward_job(c);
+    prepare(&j, &c->args[1], &bytes);
+    if (j.rows > 0) run_rows(c, &j, rows_range);
     return TN_OK;
 }
 
-static tni_norm_row row_at(const job *j, int64_t i, int64_t first, int64_t n) {
-    return (tni_norm_row){.n = n,
-                          .x = tni_at(j->x, i * j->n + first),
-                          .grad = tni_at(j->grad, i * j->n + first),
-                          .w = data_of(j->w),
-                          .mean = get(j->mean, i),
-                          .rstd = get(j->rstd, i)};
-}
+/* ---- Backward -------------------------------------------------------------------------------- */
 
 static void dx_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
+    tni_norm_row r = {.n = j->n, .w = j->w_lanes};
     for (int64_t i = begin; i < end; i++) {
-        tni_norm_row r = row_at(j, i, 0, j->n);
-        r.y = tni_at(j->y, i * j->n);
+        r.x = lanes_of(j, j->x, i * j->n, j->n, room_of(j, i, 0));
+        r.grad = lanes_of(j, j->grad, i * j->n, j->n, room_of(j, i, 1));
+        r.mean = get(j->mean, i), r.rstd = get(j->rstd, i), r.y = result_row(j, i);
         tni_vec->layer_norm_bwd[j->f64](&r);
+        finish_row(j, i);
     }
 }
 
 static void wb_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
+    float x[TILE], grad[TILE];
     for (int64_t t = begin; t < end; t++) {
         double dw[TILE] = {0}, db[TILE] = {0};
         const int64_t first = t * TILE, n = tni_min(TILE, j->n - first);
         for (int64_t i = 0; i < j->rows; i++) {
-            const tni_norm_row r = row_at(j, i, first, n);
+            const tni_norm_row r = {.n = n,
+                                    .x = lanes_of(j, j->x, i * j->n + first, n, (char *)x),
+                                    .grad = lanes_of(j, j->grad, i * j->n + first, n, (char *)grad),
+                                    .mean = get(j->mean, i),
+                                    .rstd = get(j->rstd, i)};
             tni_vec->layer_norm_wb[j->f64](&r, dw, db);
         }
         for (int64_t i = 0; i < n; i++) set(j->dw, first + i, dw[i]), set(j->db, first + i, db[i]);
     }
 }
 
+static job backward_job(const tn_call *c) {
+    return (job){.grad = tni_arg(c, 0),
+                 .x = tni_arg(c, 1),
+                 .w = optional(&c->args[2]),
+                 .mean = tni_arg(c, 3),
+                 .rstd = tni_arg(c, 4),
+                 .y = tni_out(c, 0),
+                 .dw = tni_out(c, 1),
+                 .db = tni_out(c, 2)};
+}
+
+tn_status tni_layer_norm_bwd_plan(tn_call *c, tn_plan *plan) {
+    job j = backward_job(c);
+    return plan_rows(c, &j, &c->args[5], plan);
+}
+
 tn_status tni_layer_norm_bwd_run(const void *plan, tn_call *c) {
     (void)plan;
-    job j = {.grad = tni_arg(c, 0),
-             .x = tni_arg(c, 1),
-             .w = optional(&c->args[2]),
-             .mean = tni_arg(c, 3),
-             .rstd = tni_arg(c, 4),
-             .y = tni_out(c, 0),
-             .dw = tni_out(c, 1),
-             .db = tni_out(c, 2)};
-    prepare(&j, &c->args[5]);
-    if (j.n > 0 && j.rows > 0) tni_parallel(c, j.rows, j.n, dx_range, &j);
+    uint64_t bytes;
+    job j = backward_job(c);
+    prepare(&j, &c->args[5], &bytes);
+    if (j.rows > 0) run_rows(c, &j, dx_range);
     if (j.n > 0) tni_parallel(c, (j.n + TILE - 1) / TILE, j.rows * TILE, wb_range, &j);
     return TN_OK;
 }
