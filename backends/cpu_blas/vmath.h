@@ -34,23 +34,27 @@ AI FN(V) FN(root)(FN(V) x) { return _mm_sqrt_ps(x); }
 #endif
 #endif
 
-/* x between low and high; NaN stays: what the instructions return of a NaN is their second operand. */
-AI FN(V) FN(clip)(FN(V) x, T low, T high) {
-    const FN(V) l = FN(splat)(low), h = FN(splat)(high);
+/* NaN stays: what the instructions return of a NaN is their second operand. */
 #if TNI_VECTOR_BYTES == 64 && WIDE
-    return _mm512_min_pd(h, _mm512_max_pd(l, x));
+AI FN(V) FN(at_least)(FN(V) x, T low) { return _mm512_max_pd(FN(splat)(low), x); }
+AI FN(V) FN(at_most)(FN(V) x, T high) { return _mm512_min_pd(FN(splat)(high), x); }
 #elif TNI_VECTOR_BYTES == 64
-    return _mm512_min_ps(h, _mm512_max_ps(l, x));
+AI FN(V) FN(at_least)(FN(V) x, T low) { return _mm512_max_ps(FN(splat)(low), x); }
+AI FN(V) FN(at_most)(FN(V) x, T high) { return _mm512_min_ps(FN(splat)(high), x); }
 #elif TNI_VECTOR_BYTES == 32 && WIDE
-    return _mm256_min_pd(h, _mm256_max_pd(l, x));
+AI FN(V) FN(at_least)(FN(V) x, T low) { return _mm256_max_pd(FN(splat)(low), x); }
+AI FN(V) FN(at_most)(FN(V) x, T high) { return _mm256_min_pd(FN(splat)(high), x); }
 #elif TNI_VECTOR_BYTES == 32
-    return _mm256_min_ps(h, _mm256_max_ps(l, x));
+AI FN(V) FN(at_least)(FN(V) x, T low) { return _mm256_max_ps(FN(splat)(low), x); }
+AI FN(V) FN(at_most)(FN(V) x, T high) { return _mm256_min_ps(FN(splat)(high), x); }
 #elif WIDE
-    return _mm_min_pd(h, _mm_max_pd(l, x));
+AI FN(V) FN(at_least)(FN(V) x, T low) { return _mm_max_pd(FN(splat)(low), x); }
+AI FN(V) FN(at_most)(FN(V) x, T high) { return _mm_min_pd(FN(splat)(high), x); }
 #else
-    return _mm_min_ps(h, _mm_max_ps(l, x));
+AI FN(V) FN(at_least)(FN(V) x, T low) { return _mm_max_ps(FN(splat)(low), x); }
+AI FN(V) FN(at_most)(FN(V) x, T high) { return _mm_min_ps(FN(splat)(high), x); }
 #endif
-}
+AI FN(V) FN(clip)(FN(V) x, T low, T high) { return FN(at_most)(FN(at_least)(x, low), high); }
 
 /* |y| with the sign of x */
 AI FN(V) FN(signed_like)(FN(V) y, FN(V) x) {
@@ -243,7 +247,7 @@ AI V_f32 vlog_f32(V_f32 x) {
 
 /* With E = e^2|x| - 1, which does not cancel: E / (E + 2). 2^k (1 + p) = e^2|x|. */
 AI V_f32 vtanh_f32(V_f32 x) {
-    const V_f32 a = clip_f32(absolute_f32(x), 0, 9.02f), magic = splat_f32(0x1.8p23f);
+    const V_f32 a = at_most_f32(absolute_f32(x), 9.02f), magic = splat_f32(0x1.8p23f);
     const V_f32 shifted = fma_f32(a, splat_f32(2 * 1.44269504088896341f), magic);
     const V_f32 k = shifted - magic;
     const V_f32 near = fma_f32(k, splat_f32(-0.693359375f / 2), a); /* exact */
