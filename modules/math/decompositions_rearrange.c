@@ -371,6 +371,52 @@ tn_status math_compose_masked_select(const tn_value *args, uint32_t n_args, tn_v
     return give(outs, tn_index_select(flat(x), 0, flat(tn_nonzero(flat(mask)))));
 }
 
+/* source at the number of true elements before each place: what the mask hides reads the first. */
+tn_status math_compose_masked_scatter(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                      uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0), *mask = math_arg(args, n_args, 1);
+    tn_meta m;
+
+    (void)n_outs;
+    if (!broadcast_both(&x, &mask, &m)) return pending();
+    tn_tensor *seen = tn_sub(tn_cumsum(tn_to(flat(mask), TN_I64), 0), whole(1));
+    tn_tensor *place = tn_where(flat(mask), seen, whole(0));
+    tn_tensor *picked = tn_index_select(flat(math_arg(args, n_args, 2)), 0, place);
+    return give(outs, tn_where(mask, math_reshape(picked, m.sizes, m.rank), x));
+}
+
+/* ---- Joins -------------------------------------------------------------------------------- */
+
+/* Joined once each has `least` dims: vectors become rows, numbers vectors. */
+static tn_status join(const tn_value *xs, int32_t least, tn_value *outs) {
+    const uint64_t n = xs->aux;
+    tn_tensor **list = tn_plugin_host->alloc(tn_plugin_self, (n ? n : 1) * sizeof *list);
+    tn_meta m = {.rank = 1};
+
+    if (!list) return math_fail(TN_ERR_NOMEM, "no memory for the list");
+    for (uint64_t i = 0; i < n; i++) {
+        list[i] = xs->tensors[i];
+        for (int32_t rank = math_meta(list[i], &m) ? m.rank : least; rank < least; rank++)
+            list[i] = tn_unsqueeze(list[i], 0);
+    }
+    const int64_t dim = least == 1 && m.rank > 1;
+    tn_tensor *y = math_cat(list, (int64_t)n, dim);
+    tn_plugin_host->free(tn_plugin_self, list);
+    return give(outs, y);
+}
+
+tn_status math_compose_hstack(const tn_value *args, uint32_t n_args, tn_value *outs,
+                              uint32_t n_outs) {
+    (void)n_args, (void)n_outs;
+    return join(&args[0], 1, outs);
+}
+
+tn_status math_compose_vstack(const tn_value *args, uint32_t n_args, tn_value *outs,
+                              uint32_t n_outs) {
+    (void)n_args, (void)n_outs;
+    return join(&args[0], 2, outs);
+}
+
 /* ---- Sequences ---------------------------------------------------------------------------- */
 
 /* start and end, and steps - 2 numbers between them, counted from the nearer end: f64 */

@@ -88,13 +88,16 @@ math_decomposition math_compose_narrow, math_compose_flatten, math_compose_unfla
 math_decomposition math_compose_index, math_compose_index_put, math_compose_take, math_compose_put,
     math_compose_take_along_dim;
 /* shapes_rearrange.c, derivatives_rearrange.c, decompositions_rearrange.c */
-math_shape_rule math_shape_pad, math_shape_put;
+math_shape_rule math_shape_pad, math_shape_put, math_shape_masked;
 math_derivative math_grad_constant_pad;
 math_decomposition math_compose_flip, math_compose_rot90, math_compose_roll, math_compose_tril,
     math_compose_triu, math_compose_diag_embed, math_compose_diag, math_compose_repeat,
     math_compose_tile, math_compose_repeat_interleave, math_compose_constant_pad, math_compose_pad,
     math_compose_masked_fill, math_compose_masked_fill_tensor, math_compose_masked_select,
-    math_compose_linspace, math_compose_logspace, math_compose_eye;
+    math_compose_linspace, math_compose_logspace, math_compose_eye, math_compose_masked_scatter,
+    math_compose_hstack, math_compose_vstack;
+/* decompositions_window.c */
+math_decomposition math_compose_im2col, math_compose_col2im;
 /* decompositions_random.c */
 math_decomposition math_compose_randint, math_compose_randperm, math_compose_bernoulli,
     math_compose_bernoulli_p, math_compose_exponential, math_compose_multinomial;

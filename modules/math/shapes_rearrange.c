@@ -1,4 +1,4 @@
-/* shapes_rearrange.c - the shape rule of padding.
+/* shapes_rearrange.c - shape rules of padding, masks and flat places.
  *
  * Invariant: no entry cuts off more than there is, and none reaches beyond what its mode can copy.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -76,4 +76,16 @@ tn_status math_shape_put(tn_infer *in) {
     if (tn_view_numel(index) != tn_view_numel(source))
         return mismatch(in, "index", index, "source", source, "both need as many elements");
     return math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
+}
+
+/* (x, mask): broadcast */
+tn_status math_shape_masked(tn_infer *in) {
+    const tn_view *x = view_of(in, 0), *mask = view_of(in, 1);
+    tn_meta both;
+
+    if (!x || !mask) return missing(in);
+    math_view_meta(x, &both);
+    if (!math_broadcast(&both, mask->sizes, mask->rank))
+        return mismatch(in, "x", x, "mask", mask, "they must broadcast");
+    return math_set_sizes(in, &in->outs[0], both.sizes, both.rank, "result");
 }
