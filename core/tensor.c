@@ -27,12 +27,6 @@ void tni_tensor_counts(uint64_t *tensors, uint64_t *storages) {
     *storages = own > 0 ? (uint64_t)own : 0;
 }
 
-/* Drops a reference; true if it was the last. Whoever holds the only one needs no atomic write. */
-static inline bool drop_ref(_Atomic int32_t *refs) {
-    if (atomic_load_explicit(refs, memory_order_acquire) == 1) return true;
-    return atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
-}
-
 /* ---- Storage --------------------------------------------------------------------------------- */
 
 /* "1.5 GiB". */
@@ -118,7 +112,7 @@ static inline void storage_free(tni_storage *s, bool orphan) {
 
 /* A header holds its own storage until it dies, so whoever else is last finds it dead. */
 void tni_storage_release(tni_storage *s) {
-    if (s && drop_ref(&s->refs)) storage_free(s, true);
+    if (s && tni_ref_drop(&s->refs)) storage_free(s, true);
 }
 
 /* ---- Geometry -------------------------------------------------------------------------------- */
@@ -315,7 +309,7 @@ void tni_tensor_retain(tn_tensor *t) {
 
 /* Queues what t owned if nobody else holds it. */
 static void let_go(tn_tensor *t, tn_tensor **queue) {
-    if (!t || !drop_ref(&t->refs)) return;
+    if (!t || !tni_ref_drop(&t->refs)) return;
     if (t->hooks) tni_leaf_hooks_free(t->hooks);
     t->next_free = *queue;
     *queue = t;
@@ -350,7 +344,7 @@ static void owner_free(tn_tensor *t) {
 }
 
 void tni_tensor_release(tn_tensor *t) {
-    if (!t || !drop_ref(&t->refs)) return;
+    if (!t || !tni_ref_drop(&t->refs)) return;
     if (t->node || t->grad || t->base || t->hooks)
         owner_free(t);
     else

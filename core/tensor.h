@@ -81,6 +81,11 @@ tn_tensor *tni_tensor_over(tni_storage *);
  * element. Checks that it stays inside the storage. refs = 1, in no scope. Sets base, not grad
  * metadata. */
 tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *meta);
+/* Drops a reference; true if it was the last. Whoever holds the only one needs no atomic write. */
+static inline bool tni_ref_drop(_Atomic int32_t *refs) {
+    if (atomic_load_explicit(refs, memory_order_acquire) == 1) return true;
+    return atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
+}
 void tni_tensor_retain(tn_tensor *);
 void tni_tensor_release(tn_tensor *); /* NULL is fine; iterative through bases and grads */
 void tni_tensor_meta(const tn_tensor *, tn_meta *out); /* offset 0 */

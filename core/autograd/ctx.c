@@ -36,11 +36,8 @@ static uint32_t result_slot(const tni_node *n, uint32_t index) {
     return slot;
 }
 
-static bool find_argument(const tn_grad_ctx *ctx, uint32_t arg, const char *name, named *out) {
-    const tni_node *n = ctx->node;
-    const tni_op *base = tni_node_base(n);
+static inline bool find_argument(const tni_node *n, const tni_op *base, uint32_t arg, named *out) {
     const tni_type type = base->schema.params[arg].type;
-    if (type != TNI_TENSOR && type != TNI_TENSORS) return !unknown(ctx, name, "tensor");
     const tn_value *v = &n->values[arg];
     const bool absent = v->tag != TN_TAG_TENSOR && v->tag != TN_TAG_TENSORS;
     out->slots = n->slots + (absent ? 0 : v->i);
@@ -48,17 +45,12 @@ static bool find_argument(const tn_grad_ctx *ctx, uint32_t arg, const char *name
     out->list = type == TNI_TENSORS;
     out->result = false;
     out->kept = base->keep_args >> arg & 1;
-    return true;
+    return type == TNI_TENSOR || type == TNI_TENSORS;
 }
 
-/* False + error if there is no tensor of that name. */
-static bool find(const tn_grad_ctx *ctx, const char *name, named *out) {
+static bool find_result(const tn_grad_ctx *ctx, const char *name, named *out) {
     const tni_node *n = ctx->node;
     const tni_op *base = tni_node_base(n);
-    if (tni_pending()) return false;
-    const int arg = name ? tni_schema_param(&base->schema, name) : -1;
-    if (arg >= 0 && (uint32_t)arg < n->n_values)
-        return find_argument(ctx, (uint32_t)arg, name, out);
     const int result = name ? tni_schema_result(&base->schema, name) : -1;
     if (result < 0) return !unknown(ctx, name, "tensor");
     const uint32_t first = result_slot(n, (uint32_t)result);
@@ -68,6 +60,16 @@ static bool find(const tn_grad_ctx *ctx, const char *name, named *out) {
     out->result = true;
     out->kept = base->keep_results >> result & 1;
     return true;
+}
+
+/* False + error if there is no tensor of that name. */
+static inline bool find(const tn_grad_ctx *ctx, const char *name, named *out) {
+    const tni_node *n = ctx->node;
+    const tni_op *base = tni_node_base(n);
+    if (tni_pending()) return false;
+    const int arg = name ? tni_schema_param(&base->schema, name) : -1;
+    if (arg < 0 || (uint32_t)arg >= n->n_values) return find_result(ctx, name, out);
+    return find_argument(n, base, (uint32_t)arg, out) || !unknown(ctx, name, "tensor");
 }
 
 /* ---- Gradients coming in -------------------------------------------------------------------- */

@@ -41,11 +41,12 @@ static void drop_grads(tni_slot *slots, uint32_t n) {
     }
 }
 
-static void release_claims(tni_task *task) {
+/* A pass that ran to its end has left no gradient behind. */
+static void release_claims(tni_task *task, bool ended) {
     for (tni_node *n = task->claimed, *next; n; n = next) {
         next = n->next_claimed;
-        drop_grads(n->slots, n->n_slots);
-        drop_grads(n->results, n->n_results);
+        if (!ended) drop_grads(n->slots, n->n_slots);
+        if (!ended) drop_grads(n->results, n->n_results);
         n->next_claimed = n->heap_child = n->heap_next = NULL;
         atomic_store_explicit(&n->task, NULL, memory_order_release);
     }
@@ -303,6 +304,6 @@ tn_status tni_task_run(tni_task *task, const tni_edge *roots, tn_tensor *const *
     for (tni_node *top; ok && (top = tni_ready_pop(&task->heap)) != NULL;) ok = run_node(task, top);
     ok = ok && share_leaf_inputs(task) && tni_hooks_deliver(task);
     tni_hooks_abandon(task);
-    release_claims(task);
+    release_claims(task, ok);
     return ok ? TN_OK : tni_pending();
 }

@@ -371,16 +371,10 @@ static void destroy(tni_node *n) {
 
 void tni_node_retain(tni_node *n) { atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed); }
 
-/* True if it was the last. Whoever holds the only one needs no atomic write. */
-static bool drop_ref(tni_node *n) {
-    if (atomic_load_explicit(&n->refs, memory_order_acquire) == 1) return true;
-    return atomic_fetch_sub_explicit(&n->refs, 1, memory_order_acq_rel) == 1;
-}
-
 /* Destroying a node drops edges, which may drop nodes, also by way of a leaf and its gradient: all
  * of them queue up for the outermost call on this thread. */
 void tni_node_release(tni_node *n) {
-    if (!n || !drop_ref(n)) return;
+    if (!n || !tni_ref_drop(&n->refs)) return;
     /* tni_tls itself, not tni_state_get: this also runs while a thread ends. */
     n->next_dying = tni_tls.dying;
     tni_tls.dying = n;

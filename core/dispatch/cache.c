@@ -60,9 +60,7 @@ static void no_memory(void) {
     tn_raise(TN_ERR_NOMEM, "no memory for this thread's signature cache");
 }
 
-static tni_local_cache *local_cache(void) {
-    tni_state *st = tni_state_get();
-    if (__builtin_expect(st->cache != NULL, 1)) return st->cache;
+static tni_local_cache *cache_new(tni_state *st) {
     tni_local_cache *c = tni_alloc(sizeof(*c));
     if (c) c->key = tni_alloc(KEY_START * sizeof(uint64_t));
     if (c == NULL || c->key == NULL) {
@@ -72,6 +70,11 @@ static tni_local_cache *local_cache(void) {
     }
     c->key_capacity = KEY_START;
     return st->cache = c;
+}
+
+static inline tni_local_cache *local_cache(void) {
+    tni_state *st = tni_state_get();
+    return __builtin_expect(st->cache != NULL, 1) ? st->cache : cache_new(st);
 }
 
 /* ---- Keys ------------------------------------------------------------------------------------ */

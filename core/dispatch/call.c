@@ -405,17 +405,24 @@ static tn_status call_found(tni_frame *f, tn_value *outs) {
     return status;
 }
 
-/* The same for a plain call that is not recorded. */
+/* The same for a plain call. */
 static tn_status call_found_plain(tni_frame *f, tn_value *outs) {
-    const tn_status status = call_plain(f);
-    if (status == TN_OK)
-        outs[0] = tn_value_tensor(tni_scope_own(f->few[0]));
-    else
-        results_release(f);
-    return outs[0].tensor ? TN_OK : tn_error();
+    if (f->v.recording) {
+        args_normalise(f);
+        if (!record_begin(f)) return tn_error();
+    }
+    tn_status status = call_plain(f);
+    if (status == TN_OK) status = record_finish(f);
+    if (status == TN_OK) {
+        outs[0].tensor = tni_scope_own(f->few[0]);
+        return outs[0].tensor ? TN_OK : tn_error();
+    }
+    tni_tape_abandon(f->node);
+    results_release(f);
+    return status;
 }
 
-/* Only a kernel alone can be sure that no other call takes its cache slot meanwhile. */
+/* Only a kernel alone can be sure that no other call takes its place in the cache meanwhile. */
 static bool may_nest(const tni_frame *f) {
     return f->s->kind != TNI_SIG_KERNEL || f->s->prepares || f->v.op->schema.mutates ||
            (f->v.recording && tni_tls.saved);
@@ -440,10 +447,12 @@ tn_status tn_op_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_v
     if (!tni_invocation_fill(&f.v, op, args, n_args)) return tn_error();
     f.s = tni_signature_find(&f.v, &f.seen);
     if (f.s == NULL) return tn_error();
-    if (f.s->plain && !f.v.recording) return call_found_plain(&f, outs);
-    bool nest = may_nest(&f);
-    if (nest) tni_signature_retain(f.s);
-    tn_status status = call_found(&f, outs);
+    const bool nest = may_nest(&f);
+    if (nest) {
+        tni_signature_retain(f.s);
+        f.seen = NULL;
+    }
+    const tn_status status = f.s->plain ? call_found_plain(&f, outs) : call_found(&f, outs);
     if (nest) tni_signature_release(f.s);
     return status;
 }

@@ -122,6 +122,7 @@ static bool make_room(tni_invocation *v) {
     return v->operands != NULL;
 }
 
+/* False + DEVICE if the tensors are apart. Without tensors: an argument says where, or the thread. */
 static bool find_device(tni_invocation *v, const gathered *g) {
     if (g->apart) {
         char text[600];
@@ -130,7 +131,6 @@ static bool find_device(tni_invocation *v, const gathered *g) {
                  v->op->schema.name, text);
         return false;
     }
-    if (g->placed) return true;
     v->device = tni_state_get()->device;
     for (uint32_t i = 0; i < v->op->n_args; i++)
         if (v->args[i].tag == TN_TAG_DEVICE) v->device = v->args[i].device;
@@ -160,7 +160,7 @@ bool tni_invocation_fill(tni_invocation *v, const tni_op *op, const tn_value *ar
     for (uint32_t i = 0; i < s->n_params; i++)
         if (!take_arg(v, &g, i)) return false;
     v->recording = wants_record(v, &g);
-    return find_device(v, &g);
+    return __builtin_expect(g.placed && !g.apart, 1) || find_device(v, &g);
 }
 
 const tni_param *tni_operand_param(const tni_invocation *v, uint32_t k) {
