@@ -1,7 +1,8 @@
 /* accuracy.c - measures the accuracy of unary ops and writes docs/accuracy.md.
  *
- *   accuracy             all of it; each set of vector code in a process of its own
- *   accuracy --rows ID   the rows of provider ID, with the options in the environment
+ *   accuracy                  all of it; each set of vector code in a process of its own
+ *   accuracy --rows ID [OP]   the rows of provider ID, or of one op, with the options in the
+ *                             environment
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 #include <stdio.h>
@@ -30,13 +31,14 @@ static side sides[SIDES] = {
 
 /* ---- The child -------------------------------------------------------------------------------- */
 
-static int print_rows(const char *provider) {
+static int print_rows(const char *provider, const char *only) {
     const tn_dtype dtypes[DTYPES] = {TN_F16, TN_BF16, TN_F32, TN_F64};
     const bool plain = strcmp(provider, "cpu_ref") == 0; /* takes its time */
     const uint64_t steps[DTYPES] = {1, 1, plain ? 4093 : 251, plain ? 65521 : 16381};
     if (tn_use_provider(provider) != TN_OK) return fprintf(stderr, "%s\n", tn_error_message()), 1;
     for (int i = 0; i < accuracy_op_count; i++) {
         tn_op_info info = {.size = sizeof info};
+        if (only && strcmp(only, accuracy_ops[i].name) != 0) continue;
         if (tn_op_find(accuracy_ops[i].op, &info) != TN_OK) {
             tn_clear_error();
             continue;
@@ -142,7 +144,8 @@ static int write_page(const char *path) {
 
 int main(int argc, char **argv) {
     char self[4096] = "", page[4096];
-    if (argc == 3 && strcmp(argv[1], "--rows") == 0) return print_rows(argv[2]);
+    if (argc >= 3 && strcmp(argv[1], "--rows") == 0)
+        return print_rows(argv[2], argc > 3 ? argv[3] : NULL);
     const char *root = getenv("BUILD_WORKSPACE_DIRECTORY");
     if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) return perror("/proc/self/exe"), 1;
     for (int k = 0; k < SIDES; k++) run_side(&sides[k], self);
