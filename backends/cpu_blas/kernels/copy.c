@@ -87,18 +87,14 @@ static void copy_items(char *to, int64_t to_step, const char *from, int64_t from
 
 /* n times the same item, side by side. */
 static void repeat_item(char *to, const char *item, int64_t n, int64_t bytes) {
-    char both[4];
-    switch (bytes) {
-    case 1:
-        memset(to, *item, (size_t)n);
-        return;
-    case 2:
-        memcpy(both, item, 2), memcpy(both + 2, item, 2);
-        if (n > 1) tni_vec->fill[0](n / 2, to, both);
-        if (n % 2) memcpy(to + 2 * (n - 1), item, 2);
-        return;
-    default:
+    if (bytes >= 4) {
         tni_vec->fill[bytes == 8](n, to, item);
+        return;
+    }
+    memcpy(to, item, (size_t)(n > 0 ? bytes : 0));
+    for (int64_t done = 1, m; done < n; done += m) { /* what is there, again */
+        m = tni_min(BLOCK, tni_min(done, n - done));
+        memcpy(to + done * bytes, to, (size_t)(m * bytes));
     }
 }
 
