@@ -234,4 +234,44 @@ TEST_P(CpuBlas, MomentsFarFromZeroLoseNothing) {
     EXPECT_NEAR(r.at(0), 2, 1e-6);
 }
 
+// ---- cross_entropy
+// ---------------------------------------------------------------------------------------------
+
+TEST_P(CpuBlas, CrossEntropyOf16BitFloatsIsThatOfTheSameNumbersInF32) {
+    const int64_t rows = 9, n = 5000;
+    for (int ix : {TN_IX_F16, TN_IX_BF16}) {
+        Cells x(ix, {rows, n}), dx(ix, {rows, n}), loss(ix, {}), grad(ix, {});
+        Cells wide(TN_IX_F32, {rows, n}), wide_dx(TN_IX_F32, {rows, n}), wide_loss(TN_IX_F32, {}),
+            wide_grad(TN_IX_F32, {}), target(TN_IX_I64, {rows});
+        x.fill(1, false);
+        for (int64_t i = 0; i < x.items; i++) {
+            double v = i >= n && i < n + 3000 ? -INFINITY : x.at(i); // a block of them
+            tni_store_f64(ix, x.place(i), 1, 1, &v);
+            tni_store_f64(TN_IX_F32, wide.place(i), 1, 1, &v);
+        }
+        for (int64_t r = 0; r < rows; r++) {
+            const int64_t t = r == 4 ? -100 : 3100 + r;
+            memcpy(target.place(r), &t, sizeof t);
+        }
+        const double one = 1;
+        tni_store_f64(ix, grad.place(0), 1, 1, &one);
+        tni_store_f64(TN_IX_F32, wide_grad.place(0), 1, 1, &one);
+        Call c;
+        c.threads = 2;
+        for (const bool narrow : {true, false}) {
+            const tn_value in = (narrow ? x : wide).tensor->value();
+            c.args = {in, target.tensor->value()};
+            c.outs = {(narrow ? loss : wide_loss).tensor->value()};
+            ASSERT_EQ(c.run(tni_cross_entropy_run), TN_OK);
+            c.args = {(narrow ? grad : wide_grad).tensor->value(), in, target.tensor->value()};
+            c.outs = {(narrow ? dx : wide_dx).tensor->value()};
+            ASSERT_EQ(c.run(tni_cross_entropy_bwd_run), TN_OK);
+        }
+        EXPECT_TRUE(std::isfinite(loss.at(0)));
+        EXPECT_NEAR(loss.at(0), wide_loss.at(0), 5e-3 * wide_loss.at(0));
+        for (int64_t i = 0; i < dx.items; i++)
+            ASSERT_NEAR(dx.at(i), wide_dx.at(i), 4e-3 * std::fabs(wide_dx.at(i)) + 1e-7) << i;
+    }
+}
+
 } // namespace

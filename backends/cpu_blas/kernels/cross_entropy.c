@@ -1,19 +1,23 @@
 /* cross_entropy.c - cross_entropy and its backward.
  *
  * Rows are independent, so any number of threads gives the same bits; the loss is summed in a fixed
- * tree.
+ * tree. 16-bit floats are widened a block at a time.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/copy.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { BLOCK = 2048 };
 
 typedef struct job {
     const tn_view *y, *a; /* result and x, [rows, n] */
     const int64_t *target;
     int64_t n;
     int f64;
+    tni_convert_fn widen, narrow; /* NULL: elements are lanes */
     double scale;
     _Atomic int64_t bad; /* lowest row with a target out of range; INT64_MAX: none */
 } job;
@@ -47,7 +51,26 @@ static bool target_is_good(job *j, int64_t row) {
 }
 
 static double element(const tn_view *v, int64_t at) {
-    return tni_is_f64(v) ? ((const double *)v->data)[at] : (double)((const float *)v->data)[at];
+    double x;
+    tni_convert(1, TN_F64, &x, v->dtype, tni_at(v, at));
+    return x;
+}
+
+/* log(sum(exp(x - max))) of the row whose first element is `at`; blocks meet at their maxima. */
+static double row_logsum(const job *j, int64_t at, double *max) {
+    float lanes[BLOCK];
+    double sum = 0, here;
+    if (!j->widen) return tni_vec->logsumexp[j->f64](tni_at(j->a, at), j->n, max);
+    *max = -(double)INFINITY;
+    for (int64_t i = 0, m; i < j->n; i += m) {
+        m = tni_min(BLOCK, j->n - i);
+        j->widen(m, lanes, tni_at(j->a, at + i));
+        const double log_sum = tni_vec->logsumexp[0](lanes, m, &here);
+        if (here == -(double)INFINITY) continue; /* nothing but zeros */
+        if (here > *max) sum *= exp(*max - here), *max = here;
+        sum += exp(log_sum + (here - *max));
+    }
+    return log(sum);
 }
 
 typedef struct loss {
@@ -61,7 +84,7 @@ static void loss_range(void *arg, int64_t begin, int64_t end, void *partial) {
     double sum = 0, max;
     for (int64_t r = begin; r < end; r++) {
         if (j->target[r] == IGNORED || !target_is_good(j, r)) continue;
-        const double log_sum = tni_vec->logsumexp[j->f64](tni_at(j->a, r * j->n), j->n, &max);
+        const double log_sum = row_logsum(j, r * j->n, &max);
         sum += log_sum - (element(j->a, r * j->n + j->target[r]) - max);
         out->rows++;
     }
@@ -74,20 +97,33 @@ static void add_loss(void *arg, void *left, const void *right) {
     ((loss *)left)->rows += ((const loss *)right)->rows;
 }
 
+/* dx = scale (softmax(x) - 1 at target), for a row whose first element is `at`. */
+static void row_bwd(const job *j, int64_t at, int64_t target) {
+    float lanes[BLOCK];
+    double max;
+    const double log_sum = row_logsum(j, at, &max);
+    for (int64_t i = 0, m; i < j->n; i += m) {
+        m = j->widen ? tni_min(BLOCK, j->n - i) : j->n;
+        void *dx = j->narrow ? (void *)lanes : tni_at(j->y, at + i);
+        if (j->widen) j->widen(m, lanes, tni_at(j->a, at + i));
+        tni_vec->cross_entropy_bwd[j->f64](dx, j->widen ? lanes : tni_at(j->a, at + i), m, max,
+                                           log_sum, j->scale);
+        if (target >= i && target < i + m && j->f64)
+            ((double *)dx)[target - i] -= j->scale;
+        else if (target >= i && target < i + m)
+            ((float *)dx)[target - i] -= (float)j->scale;
+        if (j->narrow) j->narrow(m, tni_at(j->y, at + i), lanes);
+    }
+}
+
 static void loss_bwd_range(void *arg, int64_t begin, int64_t end) {
     job *j = arg;
-    double max;
+    const size_t row = (size_t)(j->n * (j->y->dtype.bits / 8));
     for (int64_t r = begin; r < end; r++) {
-        const int64_t at = r * j->n;
-        if (j->target[r] == IGNORED) memset(tni_at(j->y, at), 0, (size_t)j->n * (j->f64 ? 8 : 4));
-        if (j->target[r] == IGNORED || !target_is_good(j, r)) continue;
-        const double log_sum = tni_vec->logsumexp[j->f64](tni_at(j->a, at), j->n, &max);
-        tni_vec->cross_entropy_bwd[j->f64](tni_at(j->y, at), tni_at(j->a, at), j->n, max, log_sum,
-                                           j->scale);
-        if (j->f64)
-            ((double *)j->y->data)[at + j->target[r]] -= j->scale;
-        else
-            ((float *)j->y->data)[at + j->target[r]] -= (float)j->scale;
+        if (j->target[r] == IGNORED)
+            memset(tni_at(j->y, r * j->n), 0, row);
+        else if (target_is_good(j, r))
+            row_bwd(j, r * j->n, j->target[r]);
     }
 }
 
@@ -103,8 +139,14 @@ static tn_status fail_target(tn_call *c, const char *op, const job *j) {
 }
 
 static job loss_job(const tn_view *x, const tn_view *target) {
-    return (job){
-        .a = x, .target = target->data, .n = x->sizes[1], .f64 = tni_is_f64(x), .bad = INT64_MAX};
+    const int ix = tn_dtype_index(x->dtype);
+    return (job){.a = x,
+                 .target = target->data,
+                 .n = x->sizes[1],
+                 .f64 = tni_is_f64(x),
+                 .widen = tni_vec->ewise->widen[ix],
+                 .narrow = tni_vec->ewise->narrow[ix],
+                 .bad = INT64_MAX};
 }
 
 tn_status tni_cross_entropy_run(const void *plan, tn_call *c) {
@@ -119,10 +161,7 @@ tn_status tni_cross_entropy_run(const void *plan, tn_call *c) {
     if (s != TN_OK) return s;
     if (atomic_load(&j.bad) != INT64_MAX) return fail_target(c, "cross_entropy", &j);
     const double mean = all.sum / (double)all.rows; /* no rows: NaN, as a mean of nothing is */
-    if (j.f64)
-        *(double *)tni_out(c, 0)->data = mean;
-    else
-        *(float *)tni_out(c, 0)->data = (float)mean;
+    tni_convert(1, tni_out(c, 0)->dtype, tni_out(c, 0)->data, TN_F64, &mean);
     return TN_OK;
 }
 
