@@ -68,7 +68,7 @@ AVX512 static void pack_tile(char *to, const tni_lanes *l, int64_t lane, int64_t
                                              _mm256_maskz_loadu_epi16(lanes_mask, pair + l->step)),
                                          16));
         }
-        _mm512_store_si512(out + r * ROW_BYTES, v);
+        _mm512_storeu_si512(out + r * ROW_BYTES, v);
     }
     if (turned) tni_vec->turn[2](16, 16, to, 16, rows, 16);
 }
@@ -132,7 +132,7 @@ TILES static void multiply(float *c, int64_t steps, const char *a, const char *b
 AVX512 static void round_tile(uint16_t *c, int64_t ldc, int64_t m, int64_t n, const float *from) {
     const __mmask32 mask = (__mmask32)((UINT64_C(1) << n) - 1);
     for (int64_t i = 0; i < m; i++, from += TNI_PANEL) {
-        const __m512 low = _mm512_load_ps(from), high = _mm512_load_ps(from + 16);
+        const __m512 low = _mm512_loadu_ps(from), high = _mm512_loadu_ps(from + 16);
         _mm512_mask_storeu_epi16(c + i * ldc, mask, (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
 }
