@@ -146,7 +146,7 @@ tn_tensor *noisy(const Shape &sizes, int seed, tn_dtype dtype) {
     return tn_to(tn_from(noise(n, seed).data(), ints(sizes), TN_F64), dtype);
 }
 
-struct Layer { // what a layer gives: y, dw, db; y again as addmm has it; the product added to that
+struct Layer { // what a layer gives: y, dw, db; y by addmm and baddbmm; the product added to that
     std::vector<Numbers> results;
 };
 
@@ -158,7 +158,10 @@ Layer layer(tn_tensor *x, tn_tensor *w, tn_tensor *b, tn_tensor *grad) {
     tn_tensor *rows = tn_reshape(x, ints({-1, shape(x).back()}));
     tn_tensor *sum = tn_addmm(b, rows, tn_transpose(w, 0, 1), nullptr);
     tn_tensor *twice = tn_addmm(sum, rows, tn_transpose(w, 0, 1), nullptr);
-    for (tn_tensor *t : {y, d.dw, d.db, sum, twice})
+    tn_tensor *both = tn_expand(tn_unsqueeze(tn_transpose(w, 0, 1), 0),
+                                ints({2, shape(w)[1], shape(w)[0]})); // one matrix, stride 0
+    tn_tensor *apart = tn_baddbmm(b, x, both, nullptr), *more = tn_baddbmm(y, x, both, nullptr);
+    for (tn_tensor *t : {y, d.dw, d.db, sum, twice, apart, more})
         out.results.push_back(numbers(tn_to(t, TN_F64)));
     return out;
 }
@@ -201,6 +204,7 @@ TEST_F(Products, ALayerIsOneKernelForwardAndOneForItsParameters) {
     EXPECT_EQ(std::string(tn_op_providers("linear_bwd", "cpu")), "cpu_blas");
     ASSERT_NE(tn_linear(x, full({5, 3}, 1, TN_F32), nullptr), nullptr);
     EXPECT_STREQ(tn_last_provider(), "cpu_blas");
+    EXPECT_EQ(std::string(tn_op_providers("baddbmm", "cpu")), "cpu_blas");
 }
 
 } // namespace

@@ -94,6 +94,7 @@ static const tn_kernel kernels[] = {
     GEMM("mm"),
     PLANNED("linear", F, tni_linear, tni_linear_supports),
     PLANNED("addmm", F, tni_addmm, tni_addmm_supports),
+    PLANNED("baddbmm", F, tni_addmm, tni_addmm_supports),
     PLANNED("linear_bwd", F, tni_linear_bwd, tni_linear_bwd_supports),
 };
 /* clang-format on */

@@ -167,6 +167,8 @@ static const char *step(const void *base, const tni_product *p, int64_t elements
 
 static tni_gemm_block whole_item(const job *j, int64_t batch) {
     const tni_product *p = j->p;
+    const void *bias = j->d->bias;
+    if (bias) bias = step(bias, p, batch * j->d->bias_batch);
     return (tni_gemm_block){.m = p->s.m,
                             .n = p->s.n,
                             .k = p->s.k,
@@ -176,7 +178,7 @@ static tni_gemm_block whole_item(const job *j, int64_t batch) {
                             .b = step(j->d->b, p, batch * p->s.b.batch),
                             .b_row = p->s.b.row,
                             .b_col = p->s.b.col,
-                            .bias = j->d->bias,
+                            .bias = bias,
                             .bias_row = j->d->bias_row,
                             .c = (char *)j->d->y + batch * p->s.m * p->s.n * (p->f64 ? 8 : 4),
                             .ldc = p->s.n};
@@ -342,9 +344,10 @@ void tni_gemm_product(const tni_product *p, const tn_call *c, const tni_gemm_dat
     if (batch == 0 || m == 0 || n == 0) return;
     if (k == 0) {
         memset(d->y, 0, (size_t)(batch * m * n) * (p->f64 ? 8 : 4));
-        const tni_gemm_block all = {
-            .m = batch * m, .n = n, .bias = d->bias, .bias_row = d->bias_row, .c = d->y, .ldc = n};
-        put_bias(&all, p->f64);
+        for (int64_t i = 0; i < batch; i++) {
+            const tni_gemm_block g = whole_item(&j, i);
+            put_bias(&g, p->f64);
+        }
         return;
     }
     switch (p->way) {

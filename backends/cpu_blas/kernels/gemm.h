@@ -28,8 +28,8 @@ typedef struct tni_product {
 
 typedef struct tni_gemm_data { /* row-major C without gaps; workspace of plan.workspace_bytes */
     const void *a, *b;
-    const void *bias; /* rows of n numbers that are added to C, or NULL */
-    int64_t bias_row; /* elements from one to the next; 0: always the same */
+    const void *bias;             /* rows of n numbers that are added to C, or NULL */
+    int64_t bias_row, bias_batch; /* elements from one to the next; 0: always the same */
     void *y, *workspace;
 } tni_gemm_data;
 

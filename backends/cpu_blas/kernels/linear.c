@@ -1,5 +1,5 @@
-/* linear.c - products that start from something: linear's y = x w^T + b, plain addmm's c + a b; and
- * linear's gradients of w and b.
+/* linear.c - products that start from something, linear's y = x w^T + b and the c + a b of plain
+ * addmm and baddbmm; and linear's gradients of w and b.
  *
  * Leading dims of x, and of the gradient, are rows of one matrix.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -77,29 +77,41 @@ tn_status tni_linear_run(const void *plan, tn_call *c) {
     return TN_OK;
 }
 
-/* ---- addmm, with alpha and beta 1 ------------------------------------------------------------- */
+/* ---- addmm and baddbmm, with alpha and beta 1 ------------------------------------------------- */
 
-/* The distance of c's rows, or -1: the decomposition can broadcast a column. */
-static int64_t added_rows(const tn_view *added, const tni_gemm_shape *s) {
-    const int32_t r = added->rank;
-    if (r == 0 || added->sizes[r - 1] != s->n) return -1;
-    return r == 2 && added->sizes[0] > 1 ? added->strides[0] : 0;
+/* Strides of c's rows and matrices in the result; false: the decomposition can broadcast it. */
+static bool read_added(const tn_view *c, const tni_gemm_shape *s, tni_gemm_data *d) {
+    const int32_t r = c->rank;
+    if (r == 0 || c->sizes[r - 1] != s->n) return false;
+    d->bias = c->data;
+    if (r > 1 && c->sizes[r - 2] > 1) d->bias_row = c->strides[r - 2];
+    if (r > 2 && c->sizes[0] > 1) d->bias_batch = c->strides[0];
+    return true;
+}
+
+static tni_matrix matrix_of(const tn_view *x) {
+    const int32_t r = x->rank;
+    return (tni_matrix){x->strides[r - 2], x->strides[r - 1], r == 3 ? x->strides[0] : 0};
 }
 
 static bool read_addmm(const tn_call *c, tni_gemm_shape *s) {
     const tn_view *added = tni_arg(c, 0), *a = tni_arg(c, 1), *b = tni_arg(c, 2);
-    *s = (tni_gemm_shape){.batch = 1, .m = a->sizes[0], .n = b->sizes[1], .k = a->sizes[1]};
-    s->a = (tni_matrix){a->strides[0], a->strides[1], 0};
-    s->b = (tni_matrix){b->strides[0], b->strides[1], 0};
-    const int32_t r = added->rank;
-    return (r == 0 || added->sizes[r - 1] <= 1 || added->strides[r - 1] == 1) && tni_gemm_fits(s);
+    const int32_t r = a->rank, last = added->rank - 1;
+    *s = (tni_gemm_shape){.batch = r == 3 ? a->sizes[0] : 1,
+                          .m = a->sizes[r - 2],
+                          .n = b->sizes[r - 1],
+                          .k = a->sizes[r - 1],
+                          .a = matrix_of(a),
+                          .b = matrix_of(b)};
+    return (last < 0 || added->sizes[last] <= 1 || added->strides[last] == 1) && tni_gemm_fits(s);
 }
 
 void tni_addmm_supports(const tn_call *c, tn_verdict *v) {
     tni_gemm_shape s;
-    const bool fits = read_addmm(c, &s),
-               plain = tni_number(&c->args[3], 1) == 1 && tni_number(&c->args[4], 1) == 1;
-    if (!plain || added_rows(tni_arg(c, 0), &s) < 0)
+    tni_gemm_data d = {0};
+    const bool fits = read_addmm(c, &s);
+    const bool plain = tni_number(&c->args[3], 1) == 1 && tni_number(&c->args[4], 1) == 1;
+    if (!plain || !read_added(tni_arg(c, 0), &s, &d))
         tni_answer(v, TN_NO, TN_REASON_ATTRIBUTE);
     else
         tni_answer(v, fits ? TN_YES : TN_YES_IF, TN_REASON_NONE);
@@ -114,12 +126,11 @@ tn_status tni_addmm_plan(tn_call *c, tn_plan *out) {
 
 tn_status tni_addmm_run(const void *plan, tn_call *c) {
     const tni_product *p = plan;
-    const tni_gemm_data d = {.a = tni_arg(c, 1)->data,
-                             .b = tni_arg(c, 2)->data,
-                             .bias = tni_arg(c, 0)->data,
-                             .bias_row = added_rows(tni_arg(c, 0), &p->s),
-                             .y = tni_out(c, 0)->data,
-                             .workspace = c->workspace};
+    tni_gemm_data d = {.a = tni_arg(c, 1)->data,
+                       .b = tni_arg(c, 2)->data,
+                       .y = tni_out(c, 0)->data,
+                       .workspace = c->workspace};
+    read_added(tni_arg(c, 0), &p->s, &d);
     tni_gemm_product(p, c, &d, (c->flags & TN_CALL_DETERMINISTIC) != 0);
     return TN_OK;
 }
