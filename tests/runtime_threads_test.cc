@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <mutex>
 #include <thread>
 
@@ -160,6 +162,47 @@ struct Nest {
         EXPECT_EQ(tni_threads_used_last(), 1u);
     }
 };
+
+TEST_F(Threads, WhileThePoolIsBusyOtherCallersRunInline) {
+    struct Busy {
+        std::atomic<bool> inside{false}, leave{false};
+    } busy;
+    std::thread owner([&busy] {
+        tn_set_threads(2);
+        tni_parallel_for(
+            2, 1, 2,
+            [](void *arg, int64_t, int64_t) {
+                Busy *b = static_cast<Busy *>(arg);
+                b->inside = true;
+                while (!b->leave) std::this_thread::yield();
+            },
+            &busy);
+    });
+    while (!busy.inside) std::this_thread::yield();
+    tn_set_threads(2);
+    Cover c(1000, 10);
+    tni_parallel_for(1000, 10, 2, Cover::Body, &c); // would wait for ever if it waited
+    EXPECT_TRUE(c.Once());
+    EXPECT_EQ(tni_threads_used_last(), 1u);
+    busy.leave = true;
+    owner.join();
+}
+
+double ProcessorSeconds() {
+    timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+}
+
+TEST_F(Threads, AnIdlePoolUsesNoProcessorTime) {
+    tn_set_threads(4);
+    Cover c(1000, 10);
+    tni_parallel_for(1000, 10, 4, Cover::Body, &c);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20)); // longer than any worker spins
+    const double before = ProcessorSeconds();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    EXPECT_LT(ProcessorSeconds() - before, 0.02);
+}
 
 TEST_F(Threads, NestedCallsRunInline) {
     tn_set_threads(4);
