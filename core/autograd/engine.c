@@ -223,7 +223,7 @@ static bool derive_watched(tn_grad_ctx *ctx) {
     tni_node *n = ctx->node;
     const bool anomaly = tni_tls.anomaly, had_nan = anomaly && tni_anomaly_came_in(n);
     if (!derive(ctx) || (anomaly && !tni_anomaly_check(n, had_nan))) return false;
-    return !has_hooks(n) || tni_hooks_after(ctx->task, n);
+    return !has_hooks(n) || tni_hooks_after(n);
 }
 
 static bool can_run(const tni_node *n) {
@@ -275,7 +275,7 @@ static bool run_derivative(tni_task *task, tni_node *n) {
 }
 
 static bool run_node(tni_task *task, tni_node *n) {
-    if (has_hooks(n) && !tni_hooks_before(task, n)) {
+    if (has_hooks(n) && !tni_hooks_before(n)) {
         explain(n);
         return false;
     }

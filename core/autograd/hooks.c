@@ -29,21 +29,19 @@ typedef struct pending { /* the gradient of a leaf in one pass */
     tn_tensor *sum;
 } pending;
 
-typedef struct tni_leaf_hooks { /* changed under the leaf's lock */
+typedef struct tni_leaf_hooks {
     tni_hook *hooks;
-    pending *waiting; /* one per pass that has reached the leaf */
+    pending *waiting; /* one per pass that has reached the leaf; under the leaf's lock */
 } tni_leaf_hooks;
 
-/* ---- Registering ----------------------------------------------------------------------------- */
+static _Atomic uint64_t last_id; /* they grow along a list */
 
-static uint64_t new_id(void) {
-    static _Atomic uint64_t last;
-    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
-}
+/* ---- Registering ----------------------------------------------------------------------------- */
 
 /* Where t's hooks hang: with its node, or with the leaf. NULL + error. */
 static tni_hook **list_of(tn_tensor *t, const char *where) {
     if (tn_error() || !tni_tensor_check(t, where, "tensor") || !tni_history_refresh(t)) return NULL;
+    if (!t->node && t->hooks) return &t->hooks->hooks;
     if (t->node) {
         tni_extra *extra = tni_node_extra(t->node);
         return extra ? &extra->hooks : NULL;
@@ -53,7 +51,7 @@ static tni_hook **list_of(tn_tensor *t, const char *where) {
                  where);
         return NULL;
     }
-    if (!t->hooks) t->hooks = tni_alloc(sizeof *t->hooks);
+    t->hooks = tni_alloc(sizeof *t->hooks);
     if (!t->hooks) tn_raise(TN_ERR_NOMEM, "%s: no memory for a hook", where);
     return t->hooks ? &t->hooks->hooks : NULL;
 }
@@ -69,7 +67,8 @@ static uint64_t add(tn_tensor *t, const char *where, tni_hook hook) {
         return 0;
     }
     *made = hook;
-    made->id = new_id(), made->out = t->node ? t->node_out : 0;
+    made->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+    made->out = t->node ? t->node_out : 0;
     while (*at) at = &(*at)->next;
     *at = made;
     return made->id;
@@ -121,21 +120,26 @@ void tni_leaf_hooks_free(tni_leaf_hooks *l) { /* nothing waits: what waits holds
 
 /* ---- Calling --------------------------------------------------------------------------------- */
 
-static bool same_kind(const tn_tensor *a, const tn_tensor *b) {
+static bool same_kind(const tn_meta *a, const tn_meta *b) {
     if (a->rank != b->rank || !tn_dtype_is(a->dtype, b->dtype)) return false;
     return memcmp(a->sizes, b->sizes, (size_t)a->rank * sizeof *a->sizes) == 0;
 }
 
-/* *grad becomes what a hook returned in its place; a reference moves. False + error. */
-static bool exchange(tn_tensor **grad, tn_tensor *with) {
+/* *grad becomes what a hook returned in its place; a reference moves. slot: whose gradient it is, if
+ * *grad may be NULL. False + error. */
+static bool exchange(tn_tensor **grad, tn_tensor *with, const tni_slot *slot) {
     char have[256], want[256];
-    tn_meta m;
+    tn_meta new, old;
     if (tn_error()) return false;
     if (!with || with == *grad) return true;
     if (!tni_tensor_check(with, "hook", "the gradient it returned")) return false;
-    if (*grad && !same_kind(with, *grad)) {
-        tni_tensor_meta(with, &m), tni_shape_text(&m, have, sizeof have);
-        tni_tensor_meta(*grad, &m), tni_shape_text(&m, want, sizeof want);
+    tni_tensor_meta(with, &new);
+    if (*grad)
+        tni_tensor_meta(*grad, &old);
+    else
+        tni_slot_meta(slot, &old);
+    if (!same_kind(&new, &old)) {
+        tni_shape_text(&new, have, sizeof have), tni_shape_text(&old, want, sizeof want);
         tn_raise(TN_ERR_SHAPE, "a hook returned a gradient %s in the place of one %s", have, want);
         return false;
     }
@@ -147,7 +151,7 @@ static bool exchange(tn_tensor **grad, tn_tensor *with) {
 
 static bool call_gradient(const tni_hook *h, tn_tensor **grad) {
     const tn_scope scope = tn_scope_push();
-    const bool ok = exchange(grad, h->gradient(h->user, *grad));
+    const bool ok = exchange(grad, h->gradient(h->user, *grad), NULL);
     tn_scope_pop(scope);
     return ok;
 }
@@ -160,38 +164,49 @@ static bool call_node(const tni_hook *h, const tni_node *n, tni_slot *slots, uin
     if (grads) h->node(h->user, n->op->schema.name, grads, count);
     bool ok = grads != NULL;
     for (uint32_t i = 0; ok && i < count; i++)
-        ok = !grads[i] || slots[i].grad ? exchange(&slots[i].grad, grads[i]) : true;
+        ok = slots[i].flags & TNI_SLOT_ABSENT || exchange(&slots[i].grad, grads[i], &slots[i]);
     tn_scope_pop(scope);
     return ok && tn_error() == TN_OK;
 }
 
-bool tni_hooks_before(tni_task *task, tni_node *n) {
-    (void)task;
-    for (tni_hook *h = n->extra->hooks, *next; h; h = next) {
-        next = h->next;
-        if (h->kind == GRADIENT && n->results[h->out].grad &&
-            !call_gradient(h, &n->results[h->out].grad))
+/* The hooks that were there when a turn began, in order: those that run may change the list. */
+typedef struct turn {
+    uint64_t done, newest;
+} turn;
+
+static turn turn_begin(void) { return (turn){0, atomic_load(&last_id)}; }
+
+static const tni_hook *turn_next(turn *r, const tni_hook *h) {
+    while (h && h->id <= r->done) h = h->next;
+    if (!h || h->id > r->newest) return NULL;
+    r->done = h->id;
+    return h;
+}
+
+bool tni_hooks_before(tni_node *n) {
+    turn r = turn_begin();
+    for (const tni_hook *h; (h = turn_next(&r, n->extra->hooks)) != NULL;) {
+        tn_tensor **grad = &n->results[h->out].grad;
+        const bool calls = h->kind == BEFORE || (h->kind == GRADIENT && *grad);
+        if (!calls) continue;
+        if (!(h->kind == BEFORE ? call_node(h, n, n->results, n->n_results)
+                                : call_gradient(h, grad)))
             return false;
-        if (h->kind == BEFORE && !call_node(h, n, n->results, n->n_results)) return false;
     }
     return true;
 }
 
-bool tni_hooks_after(tni_task *task, tni_node *n) {
-    (void)task;
-    for (tni_hook *h = n->extra->hooks, *next; h; h = next) {
-        next = h->next;
+bool tni_hooks_after(tni_node *n) {
+    turn r = turn_begin();
+    for (const tni_hook *h; (h = turn_next(&r, n->extra->hooks)) != NULL;)
         if (h->kind == AFTER && !call_node(h, n, n->slots, n->n_slots)) return false;
-    }
     return true;
 }
 
 bool tni_hooks_of_input(tn_tensor *leaf, tn_tensor **grad) {
-    if (!leaf->hooks) return true;
-    for (tni_hook *h = leaf->hooks->hooks, *next; h; h = next) {
-        next = h->next;
+    turn r = turn_begin();
+    for (const tni_hook *h; leaf->hooks && (h = turn_next(&r, leaf->hooks->hooks)) != NULL;)
         if (h->kind == GRADIENT && !call_gradient(h, grad)) return false;
-    }
     return true;
 }
 
@@ -237,8 +252,8 @@ static bool deliver(const tni_task *task, pending *p) {
     tn_tensor *grad = p->sum;
     p->sum = NULL;
     if (!tni_flow_to_leaf(p->leaf, grad, task->create)) return false;
-    for (tni_hook *h = p->leaf->hooks->hooks, *next; h && !tn_error(); h = next) {
-        next = h->next;
+    turn r = turn_begin();
+    for (const tni_hook *h; !tn_error() && (h = turn_next(&r, p->leaf->hooks->hooks)) != NULL;) {
         if (h->kind != ACCUMULATED) continue;
         const tn_scope scope = tn_scope_push();
         h->leaf(h->user, p->leaf);

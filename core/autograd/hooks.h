@@ -18,8 +18,8 @@ void tni_leaf_hooks_free(struct tni_leaf_hooks *);
 
 /* Before node n runs: its results' gradients may be exchanged. After: its arguments'. False +
  * error. Only for nodes with hooks. */
-bool tni_hooks_before(struct tni_task *, tni_node *n);
-bool tni_hooks_after(struct tni_task *, tni_node *n);
+bool tni_hooks_before(tni_node *n);
+bool tni_hooks_after(tni_node *n);
 
 /* Takes over a gradient for a leaf that has hooks, until tni_hooks_deliver. False + error. */
 bool tni_hooks_gather(struct tni_task *, tn_tensor *leaf, tn_tensor *grad);
