@@ -152,15 +152,17 @@ static bool attach_history(tni_node *n, const tni_slot *s, tn_tensor *t) {
 /* Does the kept value still have the bytes it had? A recorded backward hands out a leaf itself, so
  * that one must be what was kept, and not be overwritten since by way of other memory's name. */
 static bool is_intact(const tn_grad_ctx *ctx, const char *name, const tni_slot *s) {
-    if (s->flags & TNI_SLOT_PACKED) return true;
     const tni_kept *k = s->kept;
-    if (!k || !k->storage) {
+    const bool leaf = ctx->task->create && s->edge.kind == TNI_EDGE_LEAF;
+    const bool packed = s->flags & TNI_SLOT_PACKED;
+    if (packed && !leaf) return true;
+    tni_storage *storage = packed ? s->edge.leaf->storage : k ? k->storage : NULL;
+    if (!storage) {
         tn_raise(TN_ERR_INTERNAL, "'%s' was kept for backward, but is gone", name);
         return false;
     }
-    const uint32_t now = atomic_load_explicit(&k->storage->version, memory_order_acquire);
-    const bool leaf = ctx->task->create && s->edge.kind == TNI_EDGE_LEAF;
-    if (now == k->version && !(leaf && s->edge.leaf->storage != k->storage)) return true;
+    const uint32_t now = atomic_load_explicit(&storage->version, memory_order_acquire);
+    if (now == k->version && !(leaf && s->edge.leaf->storage != storage)) return true;
     tn_raise(TN_ERR_MODIFIED,
              "'%s' was kept for backward and then changed in place (it is at version %u, expected "
              "%u); change a clone of it instead, or use the op without underscore",

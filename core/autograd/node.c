@@ -133,11 +133,11 @@ static inline bool keep_value(tni_node *n, tni_slot *s, tn_tensor *t) {
     n->room_kept--;
     n->flags |= TNI_NODE_KEEPS;
     k->storage = NULL;
+    k->version = atomic_load_explicit(&t->storage->version, memory_order_acquire);
     if (tni_tls.saved && !(t->flags & TNI_WRAPPED)) return tni_saved_pack(n, s, t);
     tni_storage_retain(t->storage);
     k->storage = t->storage;
     k->offset = t->offset;
-    k->version = atomic_load_explicit(&t->storage->version, memory_order_acquire);
     return true;
 }
 

@@ -83,9 +83,11 @@ bool tni_saved_pack(tni_node *n, tni_slot *s, tn_tensor *t) {
     if (!set) return false;
     const quiet q = quiet_begin();
     tn_tensor *plain = tn_detach(t);
-    if (plain) s->kept->packed = set->hooks.pack(set->hooks.user, plain);
+    if (plain && !tn_error()) {
+        s->kept->packed = set->hooks.pack(set->hooks.user, plain);
+        if (!tn_error()) s->flags |= TNI_SLOT_PACKED;
+    }
     quiet_end(q, NULL);
-    if (!tn_error()) s->flags |= TNI_SLOT_PACKED;
     return tn_error() == TN_OK;
 }
 
