@@ -224,11 +224,27 @@ const Entry entries[] = {
     {"tn_set_threads", [] { tn_set_threads(2), tn_threads(); }},
     {"tn_generator_new", [] { tn_generator_free(tn_generator_new(1)); }},
     {"tn_generator_seed", [] { tn_generator_seed(nullptr, 1); }},
+    {"tn_generator_position",
+     [] { tn_generator_set_position(nullptr, tn_generator_position(nullptr)); }},
+    {"tn_use_generator", [] { tn_use_generator(nullptr); }},
     {"tn_requires_grad", [] { tn_requires_grad(theirs), tn_is_leaf(theirs); }},
     {"tn_set_requires_grad", [] { tn_set_requires_grad(theirs, true); }},
     {"tn_detach", [] { tn_detach(theirs); }},
     {"tn_backward", [] { tn_backward(leaf); }},
     {"tn_zero_grad", [] { tn_grad_of(leaf), tn_zero_grad(leaf); }},
+    {"tn_grad_hook",
+     [] {
+         const auto hook = [](void *, tn_tensor *) -> tn_tensor * { return nullptr; };
+         tn_hook_remove(leaf, tn_grad_hook(leaf, hook, nullptr));
+     }},
+    {"tn_saved_hooks_push",
+     [] {
+         const tn_saved_hooks hooks = {[](void *, tn_tensor *t) -> void * { return t; },
+                                       [](void *, void *t) { return static_cast<tn_tensor *>(t); },
+                                       nullptr, nullptr};
+         tn_saved_hooks_push(&hooks), tn_saved_hooks_pop();
+     }},
+    {"tn_set_anomaly_mode", [] { tn_set_anomaly_mode(tn_anomaly_mode()); }},
     {"tn_plugin_load", [] { tn_plugin_load("/nowhere/at/all.so"); }},
     {"tn_plugin_scan",
      [] {
@@ -255,6 +271,8 @@ const Entry entries[] = {
          tn_memory_stats(&info);
      }},
     {"tn_memory_trim", [] { tn_memory_trim(); }},
+    {"tn_memory_reset_peak", [] { tn_memory_reset_peak(); }},
+    {"tn_memory_set_cache_limit", [] { tn_memory_set_cache_limit(1 << 20); }},
 };
 
 // What the child is at, for the parent to read; shared memory.
@@ -290,12 +308,13 @@ TEST_F(Faults, AForkedChildIsToldSoAndNeverHangs) {
     ASSERT_NE(shared, MAP_FAILED);
     auto *progress = static_cast<Progress *>(shared);
     std::atomic<bool> stop{false};
-    theirs = full({1, 1}, 3), leaf = param(full({}, 3));
+    theirs = full({1, 1}, 3), leaf = param(full({300, 300}, 3));
     std::thread busy([&] { // takes and leaves every lock all the time
         for (int64_t i = 1; !stop; i++) {
             const tn_scope scope = tn_scope_push();
             tn_tensor *x = full({200, 1 + i % 500}, 1, TN_F32);
             tn_sum(tn_matmul(tn_transpose(x, 0, 1), x));
+            for (int k = 0; k < 20; k++) tn_backward(tn_sum(leaf));
             tn_generator_seed(nullptr, 1);
             memory_now();
             tn_scope_pop(scope);

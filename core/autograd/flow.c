@@ -18,9 +18,14 @@ static pthread_mutex_t *lock_of(const tn_tensor *t) {
     return &locks[(p ^ p >> 6) & 63];
 }
 
-void tni_leaf_lock(const tn_tensor *t) { pthread_mutex_lock(lock_of(t)); }
+/* A forked child is alone; who held the lock at the fork did not come along. */
+void tni_leaf_lock(const tn_tensor *t) {
+    if (!tni_is_forked()) pthread_mutex_lock(lock_of(t));
+}
 
-void tni_leaf_unlock(const tn_tensor *t) { pthread_mutex_unlock(lock_of(t)); }
+void tni_leaf_unlock(const tn_tensor *t) {
+    if (!tni_is_forked()) pthread_mutex_unlock(lock_of(t));
+}
 
 /* ---- Whose memory is it? -------------------------------------------------------------------- */
 

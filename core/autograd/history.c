@@ -57,13 +57,14 @@ bool tni_history_refresh(tn_tensor *t) {
     if (!is_stale(t)) return true;
     tni_node *node = NULL, *old = NULL;
     bool ok = true;
-    pthread_mutex_lock(&refreshing);
+    const bool alone = tni_is_forked(); /* then nobody is left to let go of the lock */
+    if (!alone) pthread_mutex_lock(&refreshing);
     if (is_stale(t)) {
         node = view_node(t->base, t);
         ok = node != NULL;
         if (ok) old = swap_node(t, node, 0);
     }
-    pthread_mutex_unlock(&refreshing);
+    if (!alone) pthread_mutex_unlock(&refreshing);
     tni_node_release(old);
     return ok;
 }
