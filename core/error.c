@@ -59,7 +59,7 @@ void tni_error_within(const char *what) {
     tni_state *st = tni_state_get();
     const char *text = tn_error_message();
     const size_t n = strlen(what);
-    if (!st->error || strncmp(text, what, n) == 0) return;
+    if (!st->error || (strncmp(text, what, n) == 0 && text[n] == ':')) return;
     const size_t bytes = n + 2 + strlen(text) + 1;
     char *whole = tni_alloc(bytes);
     if (!whole) return;

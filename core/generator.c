@@ -23,8 +23,8 @@ static tn_generator process_default = {LIVE, 0, {0, 0}};
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static bool refuse(const char *where) {
-    (void)tn_raise(TN_ERR_STALE, "%s: the generator was freed; make one with tn_generator_new",
-                   where);
+    (void)tn_raise(TN_ERR_STALE, "%s%sthe generator was freed; make one with tn_generator_new",
+                   where, where[0] ? ": " : "");
     return false;
 }
 
@@ -106,6 +106,6 @@ tn_rng tni_generator_reserve(tn_generator *g, uint64_t counters) {
         g->next.offset += counters;
     }
     (void)pthread_mutex_unlock(&mutex);
-    if (!live) (void)refuse("random op");
+    if (!live) (void)refuse("");
     return mine;
 }

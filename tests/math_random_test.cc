@@ -101,6 +101,18 @@ TEST_F(MathRandom, MultinomialWithoutReplacementNeverRepeats) {
     EXPECT_EQ(shape(tn_multinomial(full({4, 6}, 1), 2, nullptr)), (Shape{4, 2}));
 }
 
+TEST_F(MathRandom, DrawingFromAFreedGeneratorIsRefusedAndWritesNothing) {
+    tn_generator *g = tn_generator_new(1);
+    tn_use_generator(g);
+    tn_generator_free(g);
+    tn_tensor *x = full({3}, 7);
+    EXPECT_EQ(tn_uniform(ints({3}), nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_STALE, {"uniform", "tn_generator_new"}));
+    EXPECT_EQ(tn_dropout(x, 0.5, nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_STALE, {"dropout"}));
+    tn_use_generator(nullptr);
+}
+
 TEST_F(MathRandom, MultinomialRefusesWhatAreNoWeights) {
     tn_multinomial(from({1, 2}), 3, nullptr);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"multinomial", "3", "2"}));

@@ -156,9 +156,10 @@ static tn_status results_give(tni_frame *f, tn_value *outs) {
 
 /* ---- Random numbers and recording ------------------------------------------------------------ */
 
-/* Fixes the position this call draws from, and shows it to decompositions and derivatives. */
-static void rng_reserve(tni_frame *f) {
-    if (!(f->v.op->row.traits & TN_OP_RANDOM)) return;
+/* Fixes the position this call draws from, and shows it to decompositions and derivatives. False +
+ * error if its generator was freed. */
+static bool rng_reserve(tni_frame *f) {
+    if (!(f->v.op->row.traits & TN_OP_RANDOM)) return true;
     for (uint32_t i = 0; i < f->v.op->n_args; i++) {
         tn_value *a = &f->v.args[i];
         if (f->v.op->schema.params[i].type != TNI_GENERATOR) continue;
@@ -168,8 +169,10 @@ static void rng_reserve(tni_frame *f) {
                                              f->s->rng_counters);
         f->has_rng = true;
         *a = tn_value_rng(&f->rng);
-        return;
+        break;
     }
+    if (tni_pending()) tni_error_within(f->v.op->schema.name);
+    return !tni_pending();
 }
 
 static bool writes_history(const tni_frame *f) {
@@ -395,8 +398,7 @@ static void args_normalise(tni_frame *f) {
 /* What comes before and after a call of any kind. */
 static tn_status call_found(tni_frame *f, tn_value *outs) {
     if (f->v.recording || f->s->kind != TNI_SIG_KERNEL) args_normalise(f);
-    rng_reserve(f);
-    if (!record_begin(f)) return tn_error();
+    if (!rng_reserve(f) || !record_begin(f)) return tn_error();
     tn_status status = call_kind(f);
     if (status == TN_OK) status = record_finish(f);
     if (status == TN_OK) return results_give(f, outs);

@@ -82,7 +82,6 @@ static void image_args(tni_image *m, const tni_signature *s, const tni_invocatio
 
 /* Field by field: zeroing it first costs more than the call's own work. */
 static void image_call(tni_image *m, const tni_signature *s) {
-    const int32_t limit = tni_state_get()->max_threads;
     tn_call *c = &m->call;
     tni_image_forgive(m);
     c->size = sizeof(*c);
@@ -96,7 +95,7 @@ static void image_call(tni_image *m, const tni_signature *s) {
     c->workspace_bytes = c->reserve_bytes = c->rng_seed = c->rng_offset = 0;
     c->rng_device_offset = NULL;
     c->device_error = NULL;
-    c->max_threads = limit > 0 ? limit : tni_thread_limit();
+    c->max_threads = tni_thread_limit();
     c->reserved = 0;
     c->fail = image_fail;
     c->host_data = m;
