@@ -146,6 +146,22 @@ TEST_F(ActivationCheckpoint, RefusesAFunctionThatDoesSomethingElseTheSecondTime)
     EXPECT_EQ(tn_grad_of(x), nullptr);
 }
 
+TEST_F(ActivationCheckpoint, RunsAgainAfterARunThatFailed) {
+    const Numbers expected = plain_gradients();
+    tn_generator_seed(nullptr, 5);
+    user.other_when_run_again = true;
+    tn_tensor *y = tn_sum(tn_activation_checkpoint(layers, &user, {&x, 1}));
+    tn_backward_opts retain = {};
+    retain.retain_graph = true;
+    for (int i = 0; i < 2; i++) {
+        EXPECT_EQ(tn_backward_with(y, &retain), TN_ERR_GRAD);
+        EXPECT_TRUE(error_is(TN_ERR_GRAD, {"the same each time"}));
+    }
+    user.other_when_run_again = false;
+    ASSERT_EQ(tn_backward(y), TN_OK) << tn_error_message();
+    EXPECT_EQ(take(), expected);
+}
+
 TEST_F(ActivationCheckpoint, PassesOnWhatTheFunctionFailsWith) {
     auto fails = [](void *, tn_tensor *const *in, int64_t) { return tn_reshape(in[0], ints({7})); };
     EXPECT_EQ(tn_activation_checkpoint(fails, nullptr, {&x, 1}), nullptr);

@@ -24,11 +24,16 @@ typedef struct frame {
     tn_tensor *inputs[]; /* kept */
 } frame;
 
+static void forget_values(frame *c) {
+    for (int64_t i = 0; c->values && i < c->n_values; i++) tn_drop(c->values[i]);
+    free(c->values);
+    c->values = NULL;
+}
+
 static void release(frame *c) {
     if (atomic_fetch_sub(&c->refs, 1) != 1) return;
     for (int64_t i = 0; i < c->n_inputs; i++) tn_drop(c->inputs[i]);
-    for (int64_t i = 0; c->values && i < c->n_values; i++) tn_drop(c->values[i]);
-    free(c->values);
+    forget_values(c);
     free(c);
 }
 
@@ -107,6 +112,7 @@ static void recompute(frame *c) {
                  "tn_activation_checkpoint: the function kept %lld values for backward, and %lld "
                  "when it ran again; it must do the same each time",
                  (long long)c->n_values, (long long)c->n_found);
+    if (tn_error()) forget_values(c);
 }
 
 static tn_tensor *unpack(void *user, void *packed) {
