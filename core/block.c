@@ -206,6 +206,7 @@ void tni_block_free(tn_device device, void *data, uint64_t bytes) {
     if (b && (tni_memory_system() || (device.kind == TN_CPU && b->bytes > most))) {
         gone = b;
         b->next = NULL;
+        evictions += !tni_memory_system();
     } else if (b) {
         put_free(b);
         gone = evict(most);

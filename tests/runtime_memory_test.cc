@@ -209,6 +209,7 @@ TEST_F(Pools, TheOldestGoBackBeyondTheLimit) {
     EXPECT_EQ(Stats().evictions, evictions + 1);
     MakeAndFree({10 * kMiB});
     EXPECT_EQ(Stats().large.cached_bytes, 7 * kMiB) << "more than the limit is never cached";
+    EXPECT_EQ(Stats().evictions, evictions + 2);
     tn_memory_set_cache_limit(5 * kMiB);
     EXPECT_EQ(Stats().large.cached_bytes, 4 * kMiB);
     tn_memory_set_cache_limit(0);
