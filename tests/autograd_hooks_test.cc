@@ -118,6 +118,62 @@ TEST_F(Hooks, AreGoneWhenRemoved) {
     tn_zero_grad(x);
 }
 
+struct Changes { // what a hook does to the list it is in
+    tn_tensor *on = nullptr;
+    std::vector<uint64_t> gone;
+    int calls = 0, added = 0;
+};
+
+tn_tensor *change(void *user, tn_tensor *) {
+    auto *c = static_cast<Changes *>(user);
+    c->calls++;
+    for (const uint64_t id : c->gone) EXPECT_EQ(tn_hook_remove(c->on, id), TN_OK);
+    c->gone.clear();
+    if (c->added++ < 9) tn_grad_hook(c->on, change, c);
+    return nullptr;
+}
+
+TEST_F(Hooks, MayRemoveEachOtherAndAddMoreWhileTheyRun) {
+    const tn_backward_opts retain = {nullptr, true, false};
+    for (const bool leaf : {true, false}) {
+        tn_tensor *x = param(from({1, 2})), *t = leaf ? x : tn_mul(x, number(3));
+        Changes c;
+        Log never;
+        c.on = t;
+        const uint64_t self = tn_grad_hook(t, change, &c);
+        c.gone = {self, tn_grad_hook(t, watch, &never)};
+        tn_tensor *y = tn_sum(t);
+        ASSERT_EQ(tn_backward_with(y, &retain), TN_OK) << tn_error_message();
+        EXPECT_TRUE(never.seen.empty());
+        EXPECT_EQ(c.calls, 1) << "what a hook adds begins with the next pass";
+        c.added = 9;
+        ASSERT_EQ(tn_backward(y), TN_OK) << tn_error_message();
+        EXPECT_EQ(c.calls, 2);
+        tn_zero_grad(x);
+    }
+}
+
+TEST_F(Hooks, OfANodeGiveOnlyGradientsThatFit) {
+    tn_tensor *x = param(from({2, 1})), *y = tn_max_dim(x, 0, nullptr).values;
+    const auto misfit = [](void *, const char *, tn_tensor **grads, int64_t n) {
+        for (int64_t i = 0; i < n; i++)
+            if (!grads[i]) grads[i] = full({7}, 1);
+    };
+    tn_node_hook(y, false, misfit, nullptr);
+    EXPECT_EQ(tn_backward(y), TN_ERR_SHAPE);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"a hook returned", "[7]"}));
+}
+
+TEST_F(Hooks, MayBeRemovedFromALeafThatAsksForNoGradientAnyMore) {
+    tn_tensor *x = param(from({1, 2}));
+    Log log;
+    const uint64_t id = tn_grad_hook(x, watch, &log);
+    tn_set_requires_grad(x, false);
+    EXPECT_EQ(tn_hook_remove(x, id), TN_OK) << tn_error_message();
+    EXPECT_EQ(tn_hook_remove(x, id), TN_ERR_NOTFOUND);
+    EXPECT_TRUE(error_is(TN_ERR_NOTFOUND, {"tn_hook_remove"}));
+}
+
 TEST_F(Hooks, ThatReturnAnotherShapeOrFailEndThePassAndLeaveTheLeafAlone) {
     tn_tensor *x = param(from({1, 2}));
     Log log;
@@ -313,6 +369,46 @@ TEST_F(SavedTensors, WhoseHooksFailFailTheCallOrThePass) {
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_saved_hooks_pop"}));
     EXPECT_EQ(tn_saved_hooks_push(nullptr), TN_ERR_INVALID);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"pack and unpack"}));
+}
+
+void *busy_pack(void *, tn_tensor *t) { // so many ops that every cache of this thread is used up
+    for (int64_t n = 1; n <= 2500; n++) {
+        const tn_scope scope = tn_scope_push();
+        tn_neg(full({n % 60 + 1, n / 60 + 1}, 1));
+        tn_scope_pop(scope);
+    }
+    return tn_keep(t);
+}
+
+tn_tensor *plain_unpack(void *, void *packed) { return static_cast<tn_tensor *>(packed); }
+void plain_drop(void *, void *packed) { tn_drop(static_cast<tn_tensor *>(packed)); }
+
+TEST_F(SavedTensors, HaveHooksThatMayCallAsManyOpsAsTheyLike) {
+    tn_tensor *x = param(from({1, 2}));
+    for (int i = 0; i < 3; i++) tn_mul(x, x); // known to this thread
+    const tn_saved_hooks busy = {busy_pack, plain_unpack, plain_drop, nullptr};
+    ASSERT_EQ(tn_saved_hooks_push(&busy), TN_OK);
+    tn_tensor *y = tn_sum(tn_mul(x, x));
+    ASSERT_EQ(tn_saved_hooks_pop(), TN_OK);
+    ASSERT_EQ(tn_backward(y), TN_OK) << tn_error_message();
+    EXPECT_EQ(grad(x), (Numbers{2, 4}));
+    tn_zero_grad(x);
+}
+
+TEST_F(SavedTensors, OfALeafChangedSinceAreRefusedWhereTheLeafItselfIsNeeded) {
+    tn_tensor *x = param(from({2})), *dx = nullptr;
+    tn_saved_hooks_push(&hooks);
+    tn_tensor *y = tn_mul(x, x);
+    tn_saved_hooks_pop();
+    const bool was = tn_set_grad_enabled(false);
+    tn_fill_(x, tn_float(5));
+    tn_set_grad_enabled(was);
+    const tn_backward_opts create = {nullptr, false, true};
+    EXPECT_EQ(tn_backward_wrt({&y, 1}, {&x, 1}, {nullptr, 0}, &create, &dx), TN_ERR_MODIFIED);
+    EXPECT_TRUE(error_is(TN_ERR_MODIFIED, {"changed in place"}));
+    ASSERT_EQ(tn_backward(y), TN_OK) << tn_error_message(); // what was packed is as it was
+    EXPECT_EQ(grad(x), (Numbers{4}));
+    tn_zero_grad(x);
 }
 
 TEST_F(SavedTensors, HaveHooksThatEndWithTheirThread) {
