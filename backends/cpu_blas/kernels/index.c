@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { VIEWS = 3, INDEX = 0, BLOCK = 256 };
+enum { VIEWS = 3, INDEX = 0, BLOCK = 256, RUN = 128 };
 
 typedef struct job job;
 typedef void run_fn(const job *, int64_t n, char *const *at);
@@ -80,12 +80,15 @@ static void walk(void *arg, int64_t begin, int64_t end) {
 }
 
 static void walk_all(const tn_call *c, job *j) {
-    const int64_t numel = numel_of(j);
+    const int64_t numel = numel_of(j), size = j->cut < 0 ? 1 : j->sizes[j->cut];
     if (numel == 0) return;
-    if (j->cut < 0)
-        walk(j, 0, 0);
+    int64_t grain = tni_max(1, TNI_GRAIN / (numel / size));
+    if (j->cut == j->rank - 1)
+        grain = tni_max(grain, RUN); /* short runs lose more than they share */
+    if (size <= grain)
+        walk(j, 0, size);
     else
-        tni_parallel(c, j->sizes[j->cut], numel / j->sizes[j->cut], walk, j);
+        tn_plugin_host->parallel_for(tn_plugin_self, size, grain, c->max_threads, walk, j);
 }
 
 /* ---- The check ------------------------------------------------------------------------------- */
