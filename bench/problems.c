@@ -189,7 +189,7 @@ const bench_problem bench_problems[] = {
     MS("to_bf16", "1 M f32 to bf16", make_million, op_to_bf16, NAN, 0),
     MS("bf16_softmax", "softmax of 1024 x 1024 bf16", make_bf16, op_softmax, NAN, 1e-2),
     MS("add_large", "add of 32 M f32", make_large, op_add, NAN, 1e-6),
-    MS("sum_large", "sum of 32 M f32", make_large, op_sum, NAN, 1e-3),
+    MS("sum_large", "sum of 32 M f32", make_large, op_sum, NAN, 2e-2),
     MS("adamw", "AdamW of 8 M f32", make_adamw, op_adamw, 10, 1e-5),
     PRODUCT("matmul_16", "product of 16 x 16", make_16, 16, NAN, 1e-5),
     PRODUCT("matmul_64", "product of 64 x 64", make_64, 64, NAN, 1e-5),
