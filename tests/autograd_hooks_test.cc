@@ -169,6 +169,8 @@ TEST_F(Hooks, MayBeRemovedFromALeafThatAsksForNoGradientAnyMore) {
     Log log;
     const uint64_t id = tn_grad_hook(x, watch, &log);
     tn_set_requires_grad(x, false);
+    EXPECT_EQ(tn_grad_hook(x, watch, &log), 0u);
+    EXPECT_TRUE(error_is(TN_ERR_GRAD, {"tn_grad_hook"}));
     EXPECT_EQ(tn_hook_remove(x, id), TN_OK) << tn_error_message();
     EXPECT_EQ(tn_hook_remove(x, id), TN_ERR_NOTFOUND);
     EXPECT_TRUE(error_is(TN_ERR_NOTFOUND, {"tn_hook_remove"}));

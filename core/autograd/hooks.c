@@ -38,20 +38,20 @@ static _Atomic uint64_t last_id; /* they grow along a list */
 
 /* ---- Registering ----------------------------------------------------------------------------- */
 
-/* Where t's hooks hang: with its node, or with the leaf. NULL + error. */
-static tni_hook **list_of(tn_tensor *t, const char *where) {
+/* Where t's hooks hang: with its node, or with the leaf, which must ask for a gradient if one is to
+ * be added. NULL + error. */
+static tni_hook **list_of(tn_tensor *t, const char *where, bool adds) {
     if (tn_error() || !tni_tensor_check(t, where, "tensor") || !tni_history_refresh(t)) return NULL;
-    if (!t->node && t->hooks) return &t->hooks->hooks;
     if (t->node) {
         tni_extra *extra = tni_node_extra(t->node);
         return extra ? &extra->hooks : NULL;
     }
-    if (!(t->flags & TNI_REQUIRES_GRAD)) {
+    if (adds && !(t->flags & TNI_REQUIRES_GRAD)) {
         tn_raise(TN_ERR_GRAD, "%s: the tensor does not require grad, so no gradient will come",
                  where);
         return NULL;
     }
-    t->hooks = tni_alloc(sizeof *t->hooks);
+    if (!t->hooks) t->hooks = tni_alloc(sizeof *t->hooks);
     if (!t->hooks) tn_raise(TN_ERR_NOMEM, "%s: no memory for a hook", where);
     return t->hooks ? &t->hooks->hooks : NULL;
 }
@@ -61,7 +61,7 @@ static uint64_t add(tn_tensor *t, const char *where, tni_hook hook) {
         tn_raise(TN_ERR_INVALID, "%s: the function is NULL", where);
         return 0;
     }
-    tni_hook **at = list_of(t, where), *made = at ? tni_alloc(sizeof *made) : NULL;
+    tni_hook **at = list_of(t, where, true), *made = at ? tni_alloc(sizeof *made) : NULL;
     if (!made) {
         if (at) tn_raise(TN_ERR_NOMEM, "%s: no memory for a hook", where);
         return 0;
@@ -94,7 +94,7 @@ uint64_t tn_accumulated_hook(tn_tensor *leaf, tn_leaf_hook_fn fn, void *user) {
 }
 
 tn_status tn_hook_remove(tn_tensor *t, uint64_t id) {
-    tni_hook **at = list_of(t, "tn_hook_remove");
+    tni_hook **at = list_of(t, "tn_hook_remove", false);
     while (at && *at && (*at)->id != id) at = &(*at)->next;
     if (!at) return tn_error();
     tni_hook *gone = *at;
