@@ -162,7 +162,7 @@ inline tn_tensor *relaid(Dice &dice, tn_tensor *t) {
 // More elements than there is memory, in one.
 inline tn_tensor *huge(Dice &dice, tn_dtype dtype) {
     const Shape sizes[] = {
-        {INT64_C(1) << 46}, {3, INT64_C(1) << 44}, {INT64_C(1) << 31, INT64_C(1) << 20}};
+        {INT64_C(1) << 46}, {3, INT64_C(1) << 44}, {INT64_C(1) << 31, INT64_C(1) << 24}};
     return tn_expand(filled(dice, {}, dtype), ints(dice.pick(sizes)));
 }
 

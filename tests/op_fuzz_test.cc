@@ -166,6 +166,8 @@ void check(const Op &op, const Fuzzer &fuzzer, uint64_t number) {
     const Seen fast = run(op, fuzzer, number, providers[1]);
     expect_named(op, ref.status, ref.text);
     expect_named(op, fast.status, fast.text);
+    // How much memory a call needs is its provider's affair.
+    if (ref.status == TN_ERR_NOMEM || fast.status == TN_ERR_NOMEM) return;
     EXPECT_EQ(ref.status, fast.status) << ref.text << "\n but \n" << fast.text;
     EXPECT_EQ(ref.backward, fast.backward) << ref.backward_text << "\n but \n"
                                            << fast.backward_text;

@@ -58,6 +58,7 @@ tn_status math_compose_im2col(const tn_value *args, uint32_t n_args, tn_value *o
     if (w.padding[0] || w.padding[1]) x = tn_constant_pad(x, (tn_ints){pad, 4}, tn_int(0));
     x = tn_unfold(tn_unfold(x, 2, w.span[0], w.stride[0]), 3, w.span[1], w.stride[1]);
     x = tn_permute(every(every(x, 4, w.dilation[0]), 5, w.dilation[1]), (tn_ints){order, 6});
+    if (!x) return pending(); /* else its elements could be counted, and so can these */
     const int64_t sizes[3] = {m.sizes[0], m.sizes[1] * w.kernel[0] * w.kernel[1],
                               w.count[0] * w.count[1]};
     x = math_reshape(x, sizes, 3);
