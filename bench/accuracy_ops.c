@@ -52,7 +52,7 @@ const accuracy_op accuracy_ops[] = {
     OP(sinh, 0.51, 2), OP(cosh, 0.51, 2), OP(tanh, 2, 2.5),
     OP(asinh, 0.51, 2), OP(acosh, 0.51, 2.5), OP(atanh, 0.51, 2),
     OP(erf, 0.51, 1.5), OP(erfc, 0.51, 5), OP(sigmoid, 2, 2),
-    OP(silu, 3, 400), OP(gelu, 3, 1500), OP_TEXT(gelu, tanh, 2.5, 1000), OP(mish, 0.51, 400),
+    OP(silu, 3, 400), OP(gelu, 2, 1500), OP_TEXT(gelu, tanh, 2.5, 1000), OP(mish, 0.51, 400),
     OP(elu, 0.51, 1), OP(selu, 0.51, 3), OP(celu, 0.51, 1), OP(leaky_relu, 0.51, 0.5),
     OP(hardtanh, 0, 0), OP(hardsigmoid, 0.51, 1), OP(hardswish, 0.51, 2),
     OP(softplus, 0.51, 3), OP(softsign, 0.51, 1.5), OP(tanhshrink, 0.51, 2000),
