@@ -296,6 +296,39 @@ TEST_P(CpuBlas, LargeElementwiseWorkIsTheSameForEveryNumberOfThreads) {
         }
 }
 
+// Nothing is written beyond the end, which is no whole line.
+template <class T> void check_large(int64_t n, int32_t threads) {
+    const size_t size = static_cast<size_t>(n), grain = 4096;
+    std::vector<T> x(size), room(size + 128), want(size);
+    for (size_t i = 0; i < size; i++) x[i] = static_cast<T>(i % 16001);
+    T *y = room.data();
+    while (reinterpret_cast<uintptr_t>(y) % 64) y++;
+    for (size_t i = 0; i < size; i += grain) { // by small calls
+        const int64_t m = std::min(n - static_cast<int64_t>(i), static_cast<int64_t>(grain));
+        Tensor xt(x.data() + i, {m}), wt(want.data() + i, {m});
+        Call c;
+        c.args = {xt.value(), xt.value()}, c.outs = {wt.value()};
+        c.flags = TN_CALL_FLAT, c.user = &tni_ewise_ops[TNI_EW_add];
+        ASSERT_EQ(c.run(tni_ewise_run), TN_OK);
+    }
+    Tensor xt(x.data(), {n}), yt(y, {n});
+    Call c;
+    c.args = {xt.value(), xt.value()}, c.outs = {yt.value()};
+    c.flags = TN_CALL_FLAT, c.user = &tni_ewise_ops[TNI_EW_add], c.threads = threads;
+    ASSERT_EQ(c.run(tni_ewise_run), TN_OK);
+    EXPECT_EQ(memcmp(y, want.data(), size * sizeof(T)), 0);
+    EXPECT_EQ(y[n], T{0});
+    c.outs = {xt.value()}; // in place
+    ASSERT_EQ(c.run(tni_ewise_run), TN_OK);
+    EXPECT_EQ(memcmp(x.data(), want.data(), size * sizeof(T)), 0);
+}
+
+TEST_P(CpuBlas, ResultsLargerThanTheCachesHaveTheSameBits) {
+    check_large<float>((8 << 20) + 37, 1);
+    check_large<float>((8 << 20) + 37, 3);
+    check_large<uint16_t>((16 << 20) + 37, 2);
+}
+
 // ---- Vector mathematics: every 251st float of all 2^32
 // --------------------------------------------------
 
