@@ -19,6 +19,7 @@ extern "C" const char *__asan_default_options() {
     return "allocator_may_return_null=1:max_allocation_size_mb=1024";
 }
 extern "C" void __sanitizer_set_death_callback(void (*)()) __attribute__((weak));
+extern "C" void __asan_init() __attribute__((weak));
 
 namespace {
 
@@ -51,16 +52,16 @@ void die_loudly(int signal) {
     raise(signal);
 }
 
-// A case that slips through must fail to allocate, not take the machine's memory. (Sanitizers have a
-// limit of their own, and need the address space.)
+// A case that slips through must fail to allocate, not take the machine's memory. (The address
+// sanitizer has a limit of its own, and needs the address space.)
 void limit_memory() {
+    if (__asan_init) return;
     const rlimit limit = {UINT64_C(3) << 30, UINT64_C(3) << 30};
     setrlimit(RLIMIT_AS, &limit);
 }
 
 void watch_for_death() {
     if (__sanitizer_set_death_callback) return __sanitizer_set_death_callback(say_last_words);
-    limit_memory();
     for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT})
         std::signal(signal, die_loudly);
 }
@@ -209,6 +210,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     watch_for_death();
+    limit_memory();
     for (const Op &op : all_ops())
         testing::RegisterTest("OpFuzz", op.name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
                               [op]() -> OpFuzz * { return new OpFuzz(op); });
