@@ -120,7 +120,7 @@ static void run_blocks(void *arg, int64_t n, char *const *first) {
 
 /* ---- Results larger than the caches ----------------------------------------------------------- */
 
-enum { STREAM_BYTES = 32 << 20, STREAM_BLOCK = 4 * BLOCK };
+enum { STREAM_BYTES = 32 << 20 };
 
 /* Storing whole lines without reading them first spares a quarter of what add moves. In place they
  * have been read. */
@@ -140,13 +140,18 @@ static void stream_out(char *to, const char *from, int64_t n) { /* both aligned 
     memcpy(to + whole, from + whole, (size_t)(n - whole));
 }
 
+/* The next block is on its way while this one is stored. */
 static void run_stream(job *j, int64_t n, char *const *first) {
-    char buffer[STREAM_BLOCK * 8] __attribute__((aligned(64)));
+    block buffer;
     for (int64_t i = 0, m; i < n; i += m) {
-        m = tni_min(STREAM_BLOCK, n - i);
+        m = tni_min(BLOCK, n - i);
         char *at[TNI_MOST_IN + 1] = {buffer};
         for (uint32_t k = 1; k < j->n_views; k++) at[k] = first[k] + i * j->step[k];
         run_blocks(j, m, at);
+        const int64_t next = tni_min(BLOCK, n - i - m);
+        for (uint32_t k = 1; k < j->n_views; k++)
+            for (int64_t line = 0; line < next * j->step[k]; line += 64)
+                _mm_prefetch(at[k] + m * j->step[k] + line, _MM_HINT_T0);
         stream_out(first[0] + i * j->bytes[0], buffer, m * j->bytes[0]);
     }
     _mm_sfence(); /* before another thread is told that they are there */
