@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/memory.h"
@@ -79,6 +80,13 @@ static bool line_parse(const char *line, uint64_t key_bytes, tni_verdict *out) {
     return true;
 }
 
+/* File times move in ticks of some milliseconds: two versions of a file written within one cannot be
+ * told apart, so what was written just now is not let in on an old verdict. */
+static bool is_too_new(const struct stat *st) {
+    enum { SETTLED_SECONDS = 2 };
+    return time(NULL) - st->st_ctim.tv_sec < SETTLED_SECONDS;
+}
+
 bool tni_verdict_get(const struct stat *st, const char *build_id, tni_verdict *out) {
     char folder[PATH_MAX], key[KEY_BYTES];
     char *text = folder_path(folder, false) ? load(folder) : NULL;
@@ -88,7 +96,7 @@ bool tni_verdict_get(const struct stat *st, const char *build_id, tni_verdict *o
     for (char *line; !found && (line = strsep(&rest, "\n")) != NULL;)
         found = strncmp(line, key, n) == 0 && line_parse(line, n, out);
     tni_free(text);
-    return found;
+    return found && !(out->ok && is_too_new(st));
 }
 
 /* ---- Writing --------------------------------------------------------------------------------- */
