@@ -17,6 +17,7 @@ typedef struct tni_verdict {
     char text[TNI_VERDICT_TEXT]; /* what it said of itself, or what happened */
 } tni_verdict;
 
+/* False if there is none, or if it would let in a file that was changed within the last 2 seconds. */
 bool tni_verdict_get(const struct stat *, const char *build_id, tni_verdict *out);
 void tni_verdict_put(const struct stat *, const char *build_id, const tni_verdict *);
 

@@ -211,6 +211,23 @@ TEST_F(Loader, RemembersAPluginThatKilledTheProbeUntilTheFileChanges) {
     EXPECT_EQ(load(path).stage(), "vendor");
 }
 
+TEST_F(Loader, LetsNothingInThatWasWrittenJustNowOnAnOldVerdict) {
+    struct stat now = {}, settled = {};
+    ASSERT_EQ(stat(folder.copy("good").c_str(), &now), 0);
+    settled = now;
+    settled.st_ctim.tv_sec -= 60;
+    tni_verdict v = {};
+    for (const bool ok : {true, false}) {
+        v.ok = ok;
+        tni_verdict_put(&now, "id", &v);
+        EXPECT_EQ(tni_verdict_get(&now, "id", &v), !ok);
+        v.ok = ok;
+        tni_verdict_put(&settled, "id", &v);
+        EXPECT_TRUE(tni_verdict_get(&settled, "id", &v));
+        EXPECT_EQ(v.ok, ok);
+    }
+}
+
 TEST_F(Loader, AsksAgainWhenTheCacheIsDamagedForeignOrUnwritable) {
     const string path = folder.copy("ctor_crash"), file = folder / "tenon/verdicts";
     load(path);

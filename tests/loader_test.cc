@@ -191,6 +191,14 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"start_nothing", "registered", "registered nothing"}),
     [](const auto &info) { return string(info.param.name); });
 
+// What the probe concludes then depends on what the compiler kept there; never that it loads.
+TEST_F(Loader, DoesNotMapAPluginThatChangesTheRegistersOfItsCaller) {
+    const string path = folder.copy("query_registers");
+    const string stage = load(path).stage();
+    EXPECT_TRUE(stage == "probe" || stage == "dlopen") << stage;
+    EXPECT_FALSE(is_mapped(path));
+}
+
 TEST_F(Loader, RollsBackWhatAStartRegisteredWithoutAProbeToo) {
     Setting off("TENON_PROBE_POLICY", "off");
     for (const char *name : {"start_fails", "vendor_missing", "row_half", "row_duplicate",

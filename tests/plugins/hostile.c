@@ -217,6 +217,16 @@ TN_ENTRY const tn_plugin_desc *ENTRY(const tn_hello *hello, const char **why) {
 #elif defined(CASE_query_reason)
     *why = "the moon is not full";
     return NULL;
+#elif defined(CASE_query_registers)
+    /* Breaks the calling convention: the caller goes on with other objects than its own. */
+    static char others[1 << 16];
+#if defined(__x86_64__)
+    __asm__ volatile("mov %0, %%rbx\n mov %0, %%r12\n mov %0, %%r13\n mov %0, %%r14\n mov %0, %%r15"
+                     :
+                     : "r"(others));
+#endif
+    (void)others;
+    return NULL;
 #elif defined(CASE_no_start)
     static tn_plugin_desc empty;
     empty = desc;

@@ -34,13 +34,16 @@ static void step(const char *what) {
     say(line);
 }
 
-static void answer(const char *nonce, const tn_plugin *p) {
+/* A status without its report: the plugin wrote over what is not its own. */
+static const char not_its_own[] = "changed memory or registers of the program that called it";
+
+static void answer(const char *nonce, const tn_plugin *p, tn_status s) {
     char line[TNI_DETAIL_BYTES + 64];
     const tni_report *r = &p->report;
-    bool ok = r->code == TN_OK;
-    snprintf(line, sizeof(line), "answer %s %d %s %.390s\n", nonce, r->code,
-             tni_stage_name(ok ? TNI_STAGE_REGISTERED : r->failed),
-             ok ? p->facts : r->detail[r->failed]);
+    const char *text = s == TN_OK ? p->facts : r->detail[r->failed];
+    if (r->code != s) s = TN_ERR_PLUGIN, text = not_its_own;
+    snprintf(line, sizeof(line), "answer %s %d %s %.390s\n", nonce, s,
+             tni_stage_name(s == TN_OK ? TNI_STAGE_REGISTERED : r->failed), text);
     say(line);
 }
 
@@ -58,7 +61,6 @@ int main(int argc, char **argv) {
     say(hello);
     tn_plugin *p = tni_plugin_new("given", argv[2]);
     if (p == NULL) return 1;
-    tni_load_dry(p, step);
-    answer(argv[1], p);
+    answer(argv[1], p, tni_load_dry(p, step));
     _exit(0); /* destructors of the plugin are not asked */
 }
