@@ -134,6 +134,38 @@ TEST_F(Custom, DerivativesMayGiveNumbersAndBroadcastShapes) {
     EXPECT_EQ(grad(w), Numbers(3, 2));
 }
 
+TEST_F(Custom, ValuesMayBeKeptForSomeGradientsOnly) {
+    add_op(
+        "t_weigh(Tensor<F> x, Tensor<F> w) -> Tensor y", "x:w,w:x",
+        [](tn_grad_ctx *c) {
+            tn_tensor *g = ops()->grad_out(c, 0);
+            if (ops()->grad_needs(c, "x"))
+                ops()->grad_set(c, "x", tn_mul(g, ops()->grad_saved(c, "w")));
+            if (ops()->grad_needs(c, "w"))
+                ops()->grad_set(c, "w", tn_mul(g, ops()->grad_saved(c, "x")));
+        },
+        weigh, "x[3] w[3]", "broadcast");
+    const Numbers x_is = {1, 2, 3}, w_is = {4, 5, 6};
+    tn_tensor *x = param(from({1, 2, 3})), *w = param(from({4, 5, 6}));
+    ASSERT_EQ(tn_backward(tn_sum(call("t_weigh", {x, w}))), TN_OK) << tn_error_message();
+    EXPECT_EQ(grad(x), w_is);
+    EXPECT_EQ(grad(w), x_is);
+    tn_zero_grad(x), tn_zero_grad(w);
+    ASSERT_EQ(tn_backward(tn_sum(call("t_weigh", {x, tn_detach(w)}))), TN_OK) << tn_error_message();
+    EXPECT_EQ(grad(x), w_is);
+    ASSERT_EQ(tn_backward(tn_sum(call("t_weigh", {tn_detach(x), w}))), TN_OK) << tn_error_message();
+    EXPECT_EQ(grad(w), x_is);
+}
+
+TEST_F(Custom, NamesAValueThatIsReadForAnotherGradientThanKeepSays) {
+    add_op(
+        "t_hasty(Tensor<F> x, Tensor<F> w) -> Tensor y", "x:w,w:x",
+        [](tn_grad_ctx *c) { ops()->grad_saved(c, "x"); }, weigh, "x[3] w[3]", "broadcast");
+    EXPECT_EQ(tn_backward(tn_sum(call("t_hasty", {param(full({3}, 1)), full({3}, 1)}))),
+              TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"t_hasty", "'x'", "keep"}));
+}
+
 // ---- What a derivative can do wrong ------------------------------------------------------------
 
 TEST_F(Custom, NamesRowAndArgumentOfAMistake) {

@@ -1,5 +1,7 @@
 // autograd_test.cc - the backward engine: numbers, accumulation, ownership, errors, higher
 // derivatives. SPDX-License-Identifier: Apache-2.0
+#include <functional>
+
 #include "tests/support.h"
 
 #include "modules/math/math_ops.h"
@@ -217,6 +219,26 @@ TEST_F(Autograd, CatAndStackKeepNoneOfTheirInputs) {
         EXPECT_EQ(grad(x), Numbers(1000, -1));
         tn_zero_grad(x);
     }
+}
+
+TEST_F(Autograd, KeepsAFactorOnlyIfTheOtherGetsAGradient) {
+    tn_tensor *x = param(full({4}, 3)), *w = full({4}, 2), *m = full({4, 4}, 2);
+    const std::vector<std::function<tn_tensor *(tn_tensor *)>> products = {
+        [&](tn_tensor *t) { return tn_mul(t, w); }, [&](tn_tensor *t) { return tn_div(t, w); },
+        [&](tn_tensor *t) { return tn_mul_(t, w); }, [&](tn_tensor *t) { return tn_matmul(t, m); },
+        [&](tn_tensor *t) { return tn_linear(t, m, nullptr); }};
+    for (const auto &product : products) {
+        const tn_scope scope = tn_scope_push();
+        const uint64_t before = memory_now().storages;
+        tn_tensor *loss = tn_sum(product(tn_neg(x)));
+        ASSERT_EQ(tn_scope_pop_with(scope, &loss, 1), TN_OK) << tn_error_message();
+        EXPECT_EQ(memory_now().storages, before + 1) << "only the loss is left";
+        ASSERT_EQ(tn_backward(loss), TN_OK) << tn_error_message();
+    }
+    tn_tensor *y = tn_neg(x), *loss = tn_sum(tn_mul(y, param(full({4}, 2))));
+    tn_add_(y, number(1));
+    EXPECT_EQ(tn_backward(loss), TN_ERR_MODIFIED) << "y is read for the gradient of the other";
+    EXPECT_TRUE(error_is(TN_ERR_MODIFIED, {"mul", "'a'"}));
 }
 
 TEST_F(Autograd, NamesASavedValueThatWasModified) {

@@ -409,6 +409,11 @@ TEST_F(Dispatch, RefusesHalfFilledAndWrongRowsByNameFieldAndCause) {
     EXPECT_TRUE(error_is(TN_ERR_PLUGIN, {"test_bad", "shape_rule", "broadcast"}));
     EXPECT_NE(add_row("test_bad(Tensor x) -> Tensor y", [](tn_op *r) { r->keep = "z"; }), TN_OK);
     EXPECT_TRUE(error_is(TN_ERR_PLUGIN, {"test_bad", "keep", "'z'"}));
+    EXPECT_NE(add_row("test_bad(Tensor x) -> Tensor y", [](tn_op *r) { r->keep = "x:x+z,y"; }),
+              TN_OK);
+    EXPECT_TRUE(error_is(TN_ERR_PLUGIN, {"test_bad", "keep", "'z'"}));
+    EXPECT_NE(add_row("test_bad(Tensor x) -> Tensor y", [](tn_op *r) { r->keep = "y:x"; }), TN_OK);
+    EXPECT_TRUE(error_is(TN_ERR_PLUGIN, {"test_bad", "keep", "'y:x'"}));
     EXPECT_NE(add_row("test_bad(Tensor x) -> Tensor y", [](tn_op *r) { r->no_grad = nullptr; }),
               TN_OK);
     EXPECT_TRUE(error_is(TN_ERR_PLUGIN, {"test_bad", "derivative"}));

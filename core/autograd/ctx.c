@@ -153,10 +153,16 @@ static bool attach_history(tni_node *n, const tni_slot *s, tn_tensor *t) {
  * that one must be what was kept, and not be overwritten since by way of other memory's name. */
 static bool is_intact(const tn_grad_ctx *ctx, const char *name, const tni_slot *s) {
     const tni_kept *k = s->kept;
+    if (!k) {
+        tn_raise(TN_ERR_INVALID,
+                 "derivative of '%s' reads '%s' for a gradient that its row's keep does not name",
+                 op_name(ctx), name);
+        return false;
+    }
     const bool leaf = ctx->task->create && s->edge.kind == TNI_EDGE_LEAF;
     const bool packed = s->flags & TNI_SLOT_PACKED;
     if (packed && !leaf) return true;
-    tni_storage *storage = packed ? s->edge.leaf->storage : k ? k->storage : NULL;
+    tni_storage *storage = packed ? s->edge.leaf->storage : k->storage;
     if (!storage) {
         tn_raise(TN_ERR_INTERNAL, "'%s' was kept for backward, but is gone", name);
         return false;

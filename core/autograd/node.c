@@ -177,6 +177,7 @@ typedef struct filler {
     tni_node *node;
     const tn_value *args;
     uint32_t n_args;
+    uint32_t keep;   /* bit i: argument i is kept */
     int64_t *copied; /* next free word for lists */
 } filler;
 
@@ -193,7 +194,7 @@ static tn_tensor *to_keep(const filler *f, tn_tensor *t) {
 
 static bool add_slot(filler *f, tn_tensor *t, uint32_t param) {
     tni_node *n = f->node;
-    const bool kept = tni_node_base(n)->keep_args >> param & 1;
+    const bool kept = f->keep >> param & 1;
     const bool mutates = n->op->schema.mutates;
     tn_tensor *source = t && kept && mutates ? to_keep(f, t) : t;
     if (t && !source) return false;
@@ -237,17 +238,34 @@ static bool add_value(filler *f, uint32_t param) {
     return true;
 }
 
+static bool gets_gradient(const tn_value *v) {
+    if (v->tag == TN_TAG_TENSOR) return v->tensor && tni_history_wanted(v->tensor);
+    for (uint32_t i = 0; v->tag == TN_TAG_TENSORS && i < v->aux; i++)
+        if (v->tensors[i] && tni_history_wanted(v->tensors[i])) return true;
+    return false;
+}
+
+/* Bit i: argument i is read for a gradient that is wanted. */
+static uint32_t kept_args(const tni_op *op, const tn_value *args, uint32_t n_args) {
+    uint32_t keep = op->keep_args, gradients = 0;
+    if (!op->keep_some) return keep;
+    for (uint32_t i = 0; i < n_args; i++) gradients |= (uint32_t)gets_gradient(&args[i]) << i;
+    for (uint32_t i = 0; i < n_args; i++)
+        if (!(op->readers[i] & gradients)) keep &= ~(1u << i);
+    return keep;
+}
+
 tni_node *tni_node_new(const tni_op *op, const tn_value *args, uint32_t n_args, const tn_rng *rng) {
-    const uint32_t keep = (op->base ? op->base : op)->keep_args;
     layout l = {0};
     if (n_args > op->schema.n_params) n_args = op->schema.n_params;
+    const uint32_t keep = kept_args(op->base ? op->base : op, args, n_args);
     for (uint32_t i = 0; i < n_args; i++) measure(&l, &args[i], keep >> i & 1);
     tni_node *n = node_block(op, n_args, &l);
     if (!n) {
         tn_raise(TN_ERR_NOMEM, "no memory to record '%s' for backward", op->schema.name);
         return NULL;
     }
-    filler f = {n, args, n_args, n->dims - l.n_copied};
+    filler f = {n, args, n_args, keep, n->dims - l.n_copied};
     for (uint32_t i = 0; i < n_args; i++) {
         if (add_value(&f, i)) continue;
         tni_node_release(n);

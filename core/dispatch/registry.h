@@ -12,10 +12,12 @@
 
 typedef enum tni_form { TNI_STRIDED, TNI_POINTWISE, TNI_REDUCE, TNI_ALONG } tni_form;
 
-typedef struct tni_op {    /* one op, parsed and checked */
-    int32_t id;            /* >= 1 */
-    uint32_t keep_args;    /* bit i: the derivative reads argument i */
-    uint32_t keep_results; /* bit i: ... result i */
+typedef struct tni_op {             /* one op, parsed and checked */
+    int32_t id;                     /* >= 1 */
+    uint32_t keep_args;             /* bit i: the derivative reads argument i */
+    uint32_t keep_results;          /* bit i: ... result i */
+    uint32_t readers[TNI_MAX_ARGS]; /* of kept argument i; bit k: for the gradient of argument k */
+    bool keep_some;                 /* some are read for some gradients only */
     uint8_t
         types[TNI_MAX_ARGS]; /* tni_type of each argument: all a warm call reads of the schema */
     uint32_t n_args;

@@ -34,35 +34,53 @@ static bool param_is_tensor(const tni_param *p) {
     return p->type == TNI_TENSOR || p->type == TNI_TENSORS;
 }
 
-/* Marks one name of a keep column in op. */
-static bool keep_name(tni_op *op, const char *name) {
-    int a = tni_schema_param(&op->schema, name), r = tni_schema_result(&op->schema, name);
-    if (a >= 0 && param_is_tensor(&op->schema.params[a]))
-        op->keep_args |= 1u << a;
-    else if (r >= 0)
+/* What find finds by the name name[0..n); -1 = nothing. */
+static int called(int (*find)(const tni_schema *, const char *), const tni_op *op, const char *name,
+                  size_t n) {
+    char text[TNI_NAME_BYTES];
+    if (n == 0 || n >= sizeof(text)) return -1;
+    memcpy(text, name, n);
+    text[n] = 0;
+    return find(&op->schema, text);
+}
+
+static int tensor_argument(const tni_op *op, const char *name, size_t n) {
+    const int a = called(tni_schema_param, op, name, n);
+    return a >= 0 && param_is_tensor(&op->schema.params[a]) ? a : -1;
+}
+
+/* Marks one entry of a keep column, "x" or "x:w" or "x:w+b", in op. False: at[0..n) is no name. */
+static bool keep_entry(tni_op *op, const char **at, size_t *n) {
+    *n = strcspn(*at, ":,");
+    const int a = tensor_argument(op, *at, *n), r = called(tni_schema_result, op, *at, *n);
+    if (a < 0 && r < 0) return false;
+    if (a < 0) {
         op->keep_results |= 1u << r;
-    else
-        return false;
+        return true;
+    }
+    op->keep_args |= 1u << a;
+    op->readers[a] = (*at)[*n] == ':' ? 0 : UINT32_MAX;
+    op->keep_some |= op->readers[a] == 0;
+    while ((*at)[*n] == ':' || (*at)[*n] == '+') {
+        *at += *n + 1;
+        *n = strcspn(*at, "+,");
+        const int reader = tensor_argument(op, *at, *n);
+        if (reader < 0) return false;
+        op->readers[a] |= 1u << reader;
+    }
     return true;
 }
 
 static tn_status keep_parse(tni_op *op, const tni_problem *p) {
     const char *at = op->row.keep ? op->row.keep : "";
-    while (*at) {
-        char name[TNI_NAME_BYTES];
-        size_t n = strcspn(at, ",");
-        if (n == 0 || n >= sizeof(name))
-            return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "keep",
-                                  "a name is empty or too long");
-        memcpy(name, at, n);
-        name[n] = 0;
-        if (!keep_name(op, name)) {
-            char cause[128];
-            snprintf(cause, sizeof(cause), "'%s' is no tensor argument or result of the schema",
-                     name);
-            return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "keep", cause);
-        }
-        at += n + (at[n] == ',');
+    size_t n = 0;
+    for (; *at; at += n + (at[n] == ',')) {
+        if (keep_entry(op, &at, &n) && (at[n] == ',' || at[n] == 0)) continue;
+        char cause[128];
+        n = strcspn(at, ",");
+        snprintf(cause, sizeof(cause), "'%.*s' is no tensor argument or result of the schema",
+                 n < TNI_NAME_BYTES ? (int)n : TNI_NAME_BYTES, at);
+        return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "keep", cause);
     }
     return TN_OK;
 }

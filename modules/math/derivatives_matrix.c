@@ -18,16 +18,21 @@ static tn_tensor *left_product(tn_tensor *left, tn_tensor *right, bool one_produ
 
 /* A vector a counts as one row, a vector b as one column; y has then lost that dim. */
 void math_grad_matmul(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c), *a = saved(c, "a"), *b = saved(c, "b");
+    tn_tensor *g = grad_of(c);
     tn_meta a_meta, b_meta;
 
     if (!meta_of(c, "a", &a_meta) || !meta_of(c, "b", &b_meta)) return;
     const bool row = a_meta.rank == 1, column = b_meta.rank == 1;
-    if (column) b = tn_unsqueeze(b, 1), g = tn_unsqueeze(g, -1);
-    if (row) a = tn_unsqueeze(a, 0), g = tn_unsqueeze(g, -2);
-    if (needs(c, "a"))
+    if (column) g = tn_unsqueeze(g, -1);
+    if (row) g = tn_unsqueeze(g, -2);
+    if (needs(c, "a")) {
+        tn_tensor *b = saved(c, "b");
+        if (column) b = tn_unsqueeze(b, 1);
         set(c, "a", tn_matmul(g, last_two_exchanged(b))); /* [..,1,k] of a row: summed to [k] */
+    }
     if (!needs(c, "b")) return;
+    tn_tensor *a = saved(c, "a");
+    if (row) a = tn_unsqueeze(a, 0);
     tn_tensor *d_b = left_product(a, g, b_meta.rank <= 2 && a_meta.rank > 2);
     set(c, "b", column ? tn_select(d_b, -1, 0) : d_b);
 }

@@ -186,7 +186,7 @@ TEST_F(Table, RowsCarryTheirColumns) {
     EXPECT_STREQ(add.form, "pointwise");
     EXPECT_STREQ(add.shape_rule, "broadcast");
     EXPECT_STREQ(add.samples, "a[3,4] b[4] | a[] b[0]");
-    EXPECT_STREQ(row("mul(").keep, "a,b");
+    EXPECT_STREQ(row("mul(").keep, "a:b,b:a");
     EXPECT_STREQ(row("sub(").doc, "a - b # not a comment");
     EXPECT_STREQ(row("sum.dim(").form, "reduce");
     EXPECT_STREQ(row("sum.dim(").shape_rule, "reduce");
@@ -373,6 +373,9 @@ TEST_F(Command, NamesFileLineAndCause) {
          "rows.ops:5: op f: keep names 'z', which is no argument or result"},
         {f + "keep(n)", "rows.ops:1: op f: keep names n, which is no tensor"},
         {f + "keep(x,x)", "op f: keep names x twice"},
+        {f + "keep(x:n)", "op f: keep: 'n' is no tensor argument"},
+        {f + "keep(x:x+z)", "op f: keep: 'z' is no tensor argument"},
+        {f + "keep(y:x)", "op f: keep: result y is kept for all gradients"},
         {f + "sane", "op f: 'sane' is no form, shape rule, trait or column"},
         {f + "\"a\" \"b\"", "op f: the doc string is given twice"},
         {f + "broadcast", "op f has two shape rules, same and broadcast"},

@@ -42,7 +42,7 @@ static bool may_be_floating(const tni_param *p) {
 }
 
 static bool check_gradients(ops_file *f, row *r) {
-    uint32_t args = 0, results = 0;
+    uint32_t args = 0, results = 0, gradients = 0, readers[TNI_MAX_ARGS] = {0};
     for (uint32_t i = 0; i < r->schema.n_params; i++) {
         const tni_param *p = &r->schema.params[i];
         tni_param wanted = {.type = p->type, .count = -1};
@@ -59,9 +59,14 @@ static bool check_gradients(ops_file *f, row *r) {
                              r->schema.name, p->name, p->name);
         if (e->kind == EXPR_ARGUMENT && p->type != r->schema.params[e->index].type)
             return ops_error(f, e->at, "op %s: d_%s must be a tensor", r->schema.name, p->name);
-        if (!check_expr(f, e, r, &wanted, (int32_t)i) || !check_reads(f, r, e, &args, &results))
+        uint32_t read = 0;
+        if (!check_expr(f, e, r, &wanted, (int32_t)i) || !check_reads(f, r, e, &read, &results))
             return false;
+        for (uint32_t k = 0; k < TNI_MAX_ARGS; k++) readers[k] |= (read >> k & 1) << i;
+        args |= read, gradients |= 1u << i;
     }
+    for (uint32_t k = 0; k < TNI_MAX_ARGS; k++)
+        if (readers[k] != gradients) r->readers[k] = readers[k];
     return check_kept(f, r, args, results);
 }
 

@@ -45,10 +45,11 @@ typedef struct row {
     const char *shape_fn, *derivative_fn, *decompose_fn; /* NULL = not given */
     const char *keep, *none, *contract, *samples, *doc;  /* NULL = not given */
     uint32_t keep_args, keep_results;                    /* bit i: named in keep */
-    expr *grads[TNI_MAX_ARGS];                           /* d_NAME, or NULL */
-    bool no_grad[TNI_MAX_ARGS];                          /* d_NAME: none */
-    uint32_t n_grads;                                    /* d_ columns, `none` included */
-    expr *is;                                            /* is:, or NULL */
+    uint32_t readers[TNI_MAX_ARGS]; /* of kept argument i: for whose gradients; 0 = all */
+    expr *grads[TNI_MAX_ARGS];      /* d_NAME, or NULL */
+    bool no_grad[TNI_MAX_ARGS];     /* d_NAME: none */
+    uint32_t n_grads;               /* d_ columns, `none` included */
+    expr *is;                       /* is:, or NULL */
     struct row *next;
 } row;
 

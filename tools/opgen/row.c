@@ -160,6 +160,20 @@ static bool is_tensor(const tni_param *p) {
     return p->type == TNI_TENSOR || p->type == TNI_TENSORS;
 }
 
+/* After a kept argument: ":b+c", for whose gradients it is read. */
+static bool parse_readers(parser *p, const char *at, uint32_t *readers) {
+    do {
+        char name[TNI_NAME_BYTES];
+        if (!tni_lex_name(&p->lex, name, sizeof name, true, "an argument")) return fail(p);
+        const int reader = tni_schema_param(&p->row->schema, name);
+        if (reader < 0 || !is_tensor(&p->row->schema.params[reader]))
+            return ops_error(p->file, at, "op %s: keep: '%s' is no tensor argument",
+                             p->row->schema.name, name);
+        *readers |= 1u << reader;
+    } while (tni_lex_take(&p->lex, "+"));
+    return true;
+}
+
 static bool keep_name(parser *p, const char *at, const char *name) {
     row *r = p->row;
     const int arg = tni_schema_param(&r->schema, name),
@@ -180,7 +194,11 @@ static bool keep_name(parser *p, const char *at, const char *name) {
     if (*bits & bit)
         return ops_error(p->file, at, "op %s: keep names %s twice", r->schema.name, name);
     *bits |= bit;
-    return true;
+    if (!tni_lex_take(&p->lex, ":")) return true;
+    if (arg < 0)
+        return ops_error(p->file, at, "op %s: keep: result %s is kept for all gradients",
+                         r->schema.name, name);
+    return parse_readers(p, at, &r->readers[arg]);
 }
 
 static bool parse_keep(parser *p, const char *at) {

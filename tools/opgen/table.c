@@ -294,6 +294,28 @@ static void write_traits(FILE *out, uint32_t bits) {
     if (bits) fputs(",\n", out);
 }
 
+static void write_keep(FILE *out, const row *r) {
+    const char *before = "";
+    fputs("        .keep = \"", out);
+    for (uint32_t i = 0; i < r->schema.n_params; i++) {
+        if (!(r->keep_args >> i & 1)) continue;
+        fprintf(out, "%s%s", before, r->schema.params[i].name);
+        before = ":";
+        for (uint32_t k = 0; k < r->schema.n_params && r->readers[i]; k++) {
+            if (!(r->readers[i] >> k & 1)) continue;
+            fprintf(out, "%s%s", before, r->schema.params[k].name);
+            before = "+";
+        }
+        before = ",";
+    }
+    for (uint32_t i = 0; i < r->schema.n_results; i++) {
+        if (!(r->keep_results >> i & 1)) continue;
+        fprintf(out, "%s%s", before, r->schema.results[i].name);
+        before = ",";
+    }
+    fputs("\",\n", out);
+}
+
 static void write_row(FILE *out, const ops_file *f, const row *r) {
     char name[CNAME_BYTES];
     tni_cname_op(r->schema.name, name);
@@ -303,7 +325,7 @@ static void write_row(FILE *out, const ops_file *f, const row *r) {
     write_text(out, "contract", r->contract ? r->contract : "");
     write_text(out, "form", r->form);
     write_text(out, "shape_rule", r->rule);
-    write_text(out, "keep", r->keep ? r->keep : "");
+    write_keep(out, r);
     write_text(out, "no_grad", r->none);
     write_text(out, "samples", r->samples ? r->samples : "");
     write_text(out, "doc", r->doc);

@@ -431,7 +431,8 @@ typedef struct tn_op { /* one row of an op library */
     const char
         *form; /* what kernels see: "strided", "pointwise", "reduce", "along" (docs/abi.md) */
     const char *shape_rule; /* "same", "broadcast", "reduce", or NULL: shape is called */
-    const char *keep;       /* names of arguments and results the derivative reads: "a,b" */
+    const char *keep;       /* names of arguments and results the derivative reads: "a,b";
+                               "a:b+c": argument a, for the gradients of b and c only */
     const char *no_grad;    /* why there is no derivative, or NULL */
     const char *samples;    /* sample calls for tests and benchmarks */
     const char *doc;        /* one line */
