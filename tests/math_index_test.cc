@@ -44,6 +44,27 @@ TEST_F(MathIndex, OutOfRangeNamesOpPlaceAndLimit) {
     EXPECT_TRUE(error_is(TN_ERR_INDEX, {"index", "-5", "at least -4"}));
 }
 
+TEST_F(MathIndex, GatherFindsAWrongIndexWhereverItStands) {
+    constexpr int64_t n = 700; // more than a kernel may check at a time
+    tn_tensor *x = counted({2, 5});
+    for (int64_t k = 0; k < n; k += k % 13 ? 1 : 7)
+        for (const int64_t wrong : {int64_t{-1}, int64_t{5}, INT64_MIN, INT64_MAX}) {
+            const tn_scope scope = tn_scope_push();
+            std::vector<int64_t> index(n, 4);
+            index[static_cast<size_t>(k)] = wrong;
+            tn_gather(x, 1, tn_reshape(whole(index), ints({1, n})));
+            const std::string place = "index[0, " + std::to_string(k) + "]";
+            EXPECT_TRUE(error_is(TN_ERR_INDEX, {"gather", place.c_str(), "below 5"}));
+            tn_scope_pop(scope);
+        }
+    std::vector<int64_t> index(n);
+    Numbers expected(n);
+    for (size_t k = 0; k < n; k++)
+        index[k] = k * 7 % 5, expected[k] = static_cast<double>(5 + k * 7 % 5);
+    tn_tensor *second = tn_narrow(x, 0, 1, 1);
+    EXPECT_EQ(numbers(tn_gather(second, 1, tn_reshape(whole(index), ints({1, n})))), expected);
+}
+
 TEST_F(MathIndex, AdvancedIndicesThatDoNotFitAreNamed) {
     tn_tensor *x = counted({3, 4});
     at(x, {whole({0}), whole({0}), whole({0})});

@@ -25,6 +25,7 @@ struct job {
     int64_t bytes;                       /* per item */
     int type;                            /* scatter_add: of lanes */
     tni_convert_fn widen;                /* scatter_add: of src */
+    _Atomic bool *bad;                   /* gather: an index is out of range */
 };
 
 /* ---- Walking --------------------------------------------------------------------------------- */
@@ -107,6 +108,24 @@ static const int64_t *index_at(const check *k, int64_t element) {
     return (const int64_t *)k->index->data + offset;
 }
 
+/* 0 <= index < limit for all n: neither index nor limit - 1 - index has its sign bit set. */
+static bool all_below(int64_t limit, const int64_t *index, int64_t n, int64_t step) {
+    typedef uint64_t four __attribute__((vector_size(32)));
+    const uint64_t last = (uint64_t)limit - 1;
+    four signs = {0};
+    int64_t i = 0;
+    for (; step == 1 && i + 4 <= n; i += 4) {
+        four v;
+        memcpy(&v, index + i, sizeof v);
+        signs |= v | (last - v);
+    }
+    for (; i < n; i++) {
+        const uint64_t v = (uint64_t)index[i * step];
+        signs[0] |= v | (last - v);
+    }
+    return (signs[0] | signs[1] | signs[2] | signs[3]) >> 63 == 0;
+}
+
 static void check_range(void *arg, int64_t begin, int64_t end) {
     check *k = arg;
     const int32_t last = k->index->rank - 1;
@@ -115,12 +134,7 @@ static void check_range(void *arg, int64_t begin, int64_t end) {
     for (int64_t i = begin, m; i < end; i += m) {
         const int64_t *x = index_at(k, i);
         m = tni_min(end - i, run - i % run);
-        uint64_t most = 0;
-        for (int64_t n = 0; n < m; n++) {
-            const uint64_t v = (uint64_t)x[n * step]; /* a negative one is huge */
-            most = v > most ? v : most;
-        }
-        if (most < (uint64_t)k->limit) continue;
+        if (all_below(k->limit, x, m, step)) continue;
         int64_t n = 0, seen = atomic_load(&k->bad);
         while ((uint64_t)x[n * step] < (uint64_t)k->limit) n++;
         while (i + n < seen && !atomic_compare_exchange_weak(&k->bad, &seen, i + n)) {
@@ -159,18 +173,32 @@ static tn_status check_index(tn_call *c, const char *op, const tn_view *index, i
 
 /* ---- Items moved: gather takes them from what is indexed, scatter puts them there ------------- */
 
+/* steps as in a job, then far; where they are constants the compiler sees them. */
+static inline __attribute__((always_inline)) void move_items(int64_t n, char *const *at,
+                                                             bool gather, size_t size,
+                                                             int64_t index_step, int64_t step,
+                                                             int64_t other_step, int64_t far) {
+    char *index = at[INDEX], *line = at[1], *other = at[2];
+    for (int64_t k = 0; k < n; k++) {
+        char *there = line + k * step, *here = other + k * other_step;
+        there += *(const int64_t *)(const void *)(index + k * index_step) * far;
+        memcpy(gather ? here : there, gather ? there : here, size);
+    }
+}
+
 #define MOVE(T)                                                                                    \
-    for (int64_t k = 0; k < n; k++) {                                                              \
-        char *there = far + k * j->steps[1], *here = at[2] + k * j->steps[2];                      \
-        there += *(const int64_t *)(const void *)(at[INDEX] + k * j->steps[INDEX]) * j->far;       \
-        memcpy(gather ? here : there, gather ? there : here, sizeof(T));                           \
-    }                                                                                              \
+    if (dense)                                                                                     \
+        move_items(n, at, gather, sizeof(T), 8, 0, sizeof(T), sizeof(T));                          \
+    else                                                                                           \
+        move_items(n, at, gather, sizeof(T), j->steps[INDEX], j->steps[1], j->steps[2], j->far);   \
     return;
 
-static inline void move_run(const job *j, int64_t n, char *const *at, bool gather) {
-    char *far = at[1];
+static inline __attribute__((always_inline)) void move_run(const job *j, int64_t n, char *const *at,
+                                                           bool gather) {
+    const bool dense =
+        j->steps[INDEX] == 8 && j->steps[1] == 0 && j->steps[2] == j->bytes && j->far == j->bytes;
     if (j->steps[INDEX] == 0 && j->steps[1] == j->bytes && j->steps[2] == j->bytes) { /* a row */
-        far += *(const int64_t *)(const void *)at[INDEX] * j->far;
+        char *far = at[1] + *(const int64_t *)(const void *)at[INDEX] * j->far;
         memcpy(gather ? at[2] : far, gather ? far : at[2], (size_t)(n * j->bytes));
         return;
     }
@@ -186,7 +214,21 @@ static inline void move_run(const job *j, int64_t n, char *const *at, bool gathe
     }
 }
 
-static void gather_run(const job *j, int64_t n, char *const *at) { move_run(j, n, at, true); }
+/* Checks as it goes, while the indices are in the caches; what is wrong is looked for later. */
+static void gather_run(const job *j, int64_t n, char *const *at) {
+    const int64_t step = j->steps[INDEX] / 8, most = step ? BLOCK : n;
+    char *from[VIEWS] = {at[INDEX], at[1], at[2]};
+    for (int64_t m; n > 0; n -= m) {
+        const int64_t *index = (const int64_t *)(const void *)from[INDEX];
+        m = tni_min(n, most);
+        if (!all_below(j->limit, index, step ? m : 1, step)) {
+            atomic_store_explicit(j->bad, true, memory_order_relaxed);
+            return;
+        }
+        move_run(j, m, from, true);
+        for (int k = 0; k < VIEWS; k++) from[k] += m * j->steps[k];
+    }
+}
 static void scatter_run(const job *j, int64_t n, char *const *at) { move_run(j, n, at, false); }
 
 tn_status tni_gather_run(const void *plan, tn_call *c) {
@@ -195,9 +237,10 @@ tn_status tni_gather_run(const void *plan, tn_call *c) {
     job j = make_job(gather_run, index, x, x->dtype.bits / 8, y, c->args[1].i);
     for (int32_t d = 0; d < j.rank; d++) /* no two elements meet: any dim may be cut */
         if (j.cut < 0 || j.sizes[d] > j.sizes[j.cut]) j.cut = d;
-    const tn_status s = check_index(c, "gather", index, j.limit);
-    if (s == TN_OK) walk_all(c, &j);
-    return s;
+    _Atomic bool bad = false;
+    j.bad = &bad;
+    walk_all(c, &j);
+    return bad ? check_index(c, "gather", index, j.limit) : TN_OK;
 }
 
 /* y starts as x; in place it is x. */
