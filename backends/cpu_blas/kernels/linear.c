@@ -28,16 +28,23 @@ static bool as_rows(const tn_view *x, int64_t *rows, tni_matrix *out) {
 
 static tni_matrix turned(tni_matrix x) { return (tni_matrix){x.col, x.row, 0}; }
 
-static tn_status keep(tn_call *c, const tni_product *p, tn_plan *out) {
-    tni_product *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof *p);
-    if (!kept) return tn_fail(c, TN_ERR_NOMEM, "linear: no memory for the plan");
-    *kept = *p;
-    out->data = kept, out->workspace_bytes = p->workspace_bytes;
-    return TN_OK;
+typedef bool read_fn(const tn_call *, tni_gemm_shape *);
+
+static void answer(const tn_call *c, tn_verdict *v, read_fn *read) {
+    tni_gemm_shape s;
+    tni_answer(v, read(c, &s) ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
-static tn_status changed(tn_call *c) {
-    return tn_fail(c, TN_ERR_UNSUPPORTED, "linear: a layout changed after it was accepted");
+static tn_status make_plan(tn_call *c, tn_plan *out, read_fn *read) {
+    tni_product p = {.f64 = tni_is_f64(tni_arg(c, 1))};
+    if (!read(c, &p.s))
+        return tn_fail(c, TN_ERR_UNSUPPORTED, "linear: a layout changed after it was accepted");
+    tni_gemm_choose(&p, c->max_threads);
+    tni_product *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
+    if (!kept) return tn_fail(c, TN_ERR_NOMEM, "linear: no memory for the plan");
+    *kept = p;
+    out->data = kept, out->workspace_bytes = p.workspace_bytes;
+    return TN_OK;
 }
 
 /* ---- Forward ---------------------------------------------------------------------------------- */
@@ -54,17 +61,9 @@ static bool read_linear(const tn_call *c, tni_gemm_shape *s) {
     return as_rows(x, &s->m, &s->a) && tni_gemm_fits(s);
 }
 
-void tni_linear_supports(const tn_call *c, tn_verdict *v) {
-    tni_gemm_shape s;
-    tni_answer(v, read_linear(c, &s) ? TN_YES : TN_YES_IF, TN_REASON_NONE);
-}
+void tni_linear_supports(const tn_call *c, tn_verdict *v) { answer(c, v, read_linear); }
 
-tn_status tni_linear_plan(tn_call *c, tn_plan *out) {
-    tni_product p = {.f64 = tni_is_f64(tni_arg(c, 0))};
-    if (!read_linear(c, &p.s)) return changed(c);
-    tni_gemm_choose(&p, c->max_threads);
-    return keep(c, &p, out);
-}
+tn_status tni_linear_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, read_linear); }
 
 tn_status tni_linear_run(const void *plan, tn_call *c) {
     const tn_view *b = bias_of(c);
@@ -117,12 +116,7 @@ void tni_addmm_supports(const tn_call *c, tn_verdict *v) {
         tni_answer(v, fits ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
-tn_status tni_addmm_plan(tn_call *c, tn_plan *out) {
-    tni_product p = {.f64 = tni_is_f64(tni_arg(c, 1))};
-    if (!read_addmm(c, &p.s)) return changed(c);
-    tni_gemm_choose(&p, c->max_threads);
-    return keep(c, &p, out);
-}
+tn_status tni_addmm_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, read_addmm); }
 
 tn_status tni_addmm_run(const void *plan, tn_call *c) {
     const tni_product *p = plan;
@@ -146,17 +140,9 @@ static bool read_bwd(const tn_call *c, tni_gemm_shape *s) {
     return (g.col == 1 || s->m == 1) && tni_gemm_fits(s);
 }
 
-void tni_linear_bwd_supports(const tn_call *c, tn_verdict *v) {
-    tni_gemm_shape s;
-    tni_answer(v, read_bwd(c, &s) ? TN_YES : TN_YES_IF, TN_REASON_NONE);
-}
+void tni_linear_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, read_bwd); }
 
-tn_status tni_linear_bwd_plan(tn_call *c, tn_plan *out) {
-    tni_product p = {.f64 = tni_is_f64(tni_arg(c, 0))};
-    if (!read_bwd(c, &p.s)) return changed(c);
-    tni_gemm_choose(&p, c->max_threads);
-    return keep(c, &p, out);
-}
+tn_status tni_linear_bwd_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, read_bwd); }
 
 typedef struct bias_job {
     const tni_gemm_shape *s;
