@@ -16,8 +16,8 @@ bool tni_tape_wanted(const tn_value *args, uint32_t n_args);
 
 /* Before the kernel runs. args: all of the schema's, defaults filled, tensors as the caller gave
  * them. rng: the position reserved for this call, or NULL. Checks that in-place on op's mutated
- * arguments is allowed. For the in-place twin of an op that keeps its first argument, a copy is
- * kept. NULL + error on refusal or NOMEM. */
+ * arguments is allowed. For an in-place twin whose first argument is kept, a copy is kept. NULL +
+ * error on refusal or NOMEM. */
 tni_node *tni_tape_begin(const tni_op *op, const tn_value *args, uint32_t n_args,
                          const tn_rng *rng);
 

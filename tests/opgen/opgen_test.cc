@@ -187,6 +187,7 @@ TEST_F(Table, RowsCarryTheirColumns) {
     EXPECT_STREQ(add.shape_rule, "broadcast");
     EXPECT_STREQ(add.samples, "a[3,4] b[4] | a[] b[0]");
     EXPECT_STREQ(row("mul(").keep, "a:b,b:a");
+    EXPECT_STREQ(row("affine(").keep, "x,y") << "for whom is read off the d_ expressions";
     EXPECT_STREQ(row("sub(").doc, "a - b # not a comment");
     EXPECT_STREQ(row("sum.dim(").form, "reduce");
     EXPECT_STREQ(row("sum.dim(").shape_rule, "reduce");
@@ -205,7 +206,7 @@ TEST_F(Table, ExpressionsBecomeDerivatives) {
     EXPECT_EQ(gradients["a"], "mul(g0,saved b)");
     EXPECT_EQ(gradients["b"], "mul(g0,saved a)");
     row("affine(").derivative(nullptr);
-    EXPECT_EQ(gradients["x"], "mul(mul(g0,<\"factor\">),add(<1>,saved y))");
+    EXPECT_EQ(gradients["x"], "mul(mul(g0,<\"factor\">),add(saved x,saved y))");
 }
 
 TEST_F(Table, DerivativesComputeOnlyWhatIsNeeded) {

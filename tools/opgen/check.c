@@ -66,7 +66,7 @@ static bool check_gradients(ops_file *f, row *r) {
         args |= read, gradients |= 1u << i;
     }
     for (uint32_t k = 0; k < TNI_MAX_ARGS; k++)
-        if (readers[k] != gradients) r->readers[k] = readers[k];
+        r->readers[k] = readers[k] == gradients ? 0 : readers[k];
     return check_kept(f, r, args, results);
 }
 
