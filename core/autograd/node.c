@@ -238,18 +238,11 @@ static bool add_value(filler *f, uint32_t param) {
     return true;
 }
 
-static bool gets_gradient(const tn_value *v) {
-    if (v->tag == TN_TAG_TENSOR) return v->tensor && tni_history_wanted(v->tensor);
-    for (uint32_t i = 0; v->tag == TN_TAG_TENSORS && i < v->aux; i++)
-        if (v->tensors[i] && tni_history_wanted(v->tensors[i])) return true;
-    return false;
-}
-
 /* Bit i: argument i is read for a gradient that is wanted. */
 static uint32_t kept_args(const tni_op *op, const tn_value *args, uint32_t n_args) {
     uint32_t keep = op->keep_args, gradients = 0;
     if (!op->keep_some) return keep;
-    for (uint32_t i = 0; i < n_args; i++) gradients |= (uint32_t)gets_gradient(&args[i]) << i;
+    for (uint32_t i = 0; i < n_args; i++) gradients |= (uint32_t)tni_value_wanted(&args[i]) << i;
     for (uint32_t i = 0; i < n_args; i++)
         if (!(op->readers[i] & gradients)) keep &= ~(1u << i);
     return keep;

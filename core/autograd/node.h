@@ -149,6 +149,7 @@ void tni_slot_meta(const tni_slot *, tn_meta *out); /* contiguous strides if not
 
 /* Does t depend on something that wants a gradient? */
 bool tni_history_wanted(tn_tensor *);
+bool tni_value_wanted(const tn_value *); /* of a tensor, or of some tensor of a list */
 /* Makes the node of a view right again after its base was changed in place. False + error. */
 bool tni_history_refresh(tn_tensor *);
 /* The edge to what made t, or to leaf t, owned by the caller. False + error. */

@@ -7,16 +7,17 @@
 #include "core/autograd/node.h"
 #include "core/state.h"
 
+bool tni_value_wanted(const tn_value *v) {
+    if (v->tag == TN_TAG_TENSOR) return v->tensor && tni_history_wanted(v->tensor);
+    for (uint32_t i = 0; v->tag == TN_TAG_TENSORS && i < v->aux; i++)
+        if (v->tensors[i] && tni_history_wanted(v->tensors[i])) return true;
+    return false;
+}
+
 bool tni_tape_wanted(const tn_value *args, uint32_t n_args) {
     if (!tni_state_get()->grad_enabled) return false;
-    for (uint32_t i = 0; i < n_args; i++) {
-        if (args[i].tag == TN_TAG_TENSOR) {
-            if (args[i].tensor && tni_history_wanted(args[i].tensor)) return true;
-        } else if (args[i].tag == TN_TAG_TENSORS) {
-            for (uint32_t k = 0; k < args[i].aux; k++)
-                if (args[i].tensors[k] && tni_history_wanted(args[i].tensors[k])) return true;
-        }
-    }
+    for (uint32_t i = 0; i < n_args; i++)
+        if (tni_value_wanted(&args[i])) return true;
     return false;
 }
 

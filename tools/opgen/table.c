@@ -301,7 +301,7 @@ static void write_keep(FILE *out, const row *r) {
         if (!(r->keep_args >> i & 1)) continue;
         fprintf(out, "%s%s", before, r->schema.params[i].name);
         before = ":";
-        for (uint32_t k = 0; k < r->schema.n_params && r->readers[i]; k++) {
+        for (uint32_t k = 0; k < r->schema.n_params; k++) {
             if (!(r->readers[i] >> k & 1)) continue;
             fprintf(out, "%s%s", before, r->schema.params[k].name);
             before = "+";
