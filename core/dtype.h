@@ -5,6 +5,10 @@
 
 #include <tenon/abi.h>
 
+static inline bool tni_dtype_is_half(tn_dtype d) { /* f16 or bf16 */
+    return tn_dtype_is(d, TN_F16) || tn_dtype_is(d, TN_BF16);
+}
+
 /* The element at p; bool as 0 or 1. Integers beyond 2^53 lose digits as a double. */
 double tni_element_float(const void *p, tn_dtype);
 int64_t tni_element_int(const void *p, tn_dtype); /* of bool and integer dtypes; 0 for others */

@@ -8,6 +8,7 @@
 
 #include "core/autograd/node.h"
 #include "core/dispatch/resolution.h"
+#include "core/dtype.h"
 #include "core/memory.h"
 
 enum { RESULTS_LIMIT = 1 << 20 }; /* of one list */
@@ -25,10 +26,21 @@ static bool no_memory(const tni_resolution *r) {
 
 /* ---- Operands -------------------------------------------------------------------------------- */
 
+/* The dtype a kernel sees of operand t. A number, or a 0-dim tensor that gave way, keeps its precision
+ * beside 16-bit floats: rounded to those, a loss scale of 65536 would be infinite. */
+static tn_dtype seen_dtype(const tni_resolution *r, const tn_tensor *t, const tni_param *p) {
+    const tni_op *op = r->s->op;
+    if (!p->variable) return t->dtype;
+    const tn_dtype computed = tni_promotion_of(&r->types, p->variable);
+    const bool gives_way = t->rank == 0 && !tn_dtype_is(t->dtype, computed);
+    const bool rounds = op->form == TNI_POINTWISE && !op->schema.results[0].fixed;
+    return gives_way && rounds && tni_dtype_is_half(computed) ? TN_F32 : computed;
+}
+
 static void operand_fill(tni_resolution *r, uint32_t k, const tni_param *p) {
     const tn_tensor *t = r->v->operands[k];
     tni_operand *o = &r->s->operands[k];
-    o->seen.dtype = p->variable ? tni_promotion_of(&r->types, p->variable) : t->dtype;
+    o->seen.dtype = seen_dtype(r, t, p);
     o->seen.rank = t->rank;
     memcpy(o->seen.sizes, t->sizes, (size_t)t->rank * sizeof(int64_t));
     memcpy(o->seen.strides, t->strides, (size_t)t->rank * sizeof(int64_t));

@@ -260,7 +260,8 @@ tn_status tni_ewise_run(const void *plan, tn_call *c) {
     (void)plan;
     const tni_ewise_op *op = c->user;
     const tn_view *out = tni_out(c, 0);
-    const tn_dtype dtype = tni_arg(c, op->first)->dtype;
+    /* A number beside 16-bit floats is f32: the result says what is computed, if it is no bool. */
+    const tn_dtype dtype = op->out_byte ? tni_arg(c, op->first)->dtype : out->dtype;
     const int lanes = tni_lane_type(dtype);
     if (op->index == TNI_EW_bitwise_not && dtype.code == 6) op = &tni_ewise_ops[TNI_EW_logical_not];
     const tni_ewise_fn fn = tni_vec->ewise->fn[op->index][lanes];

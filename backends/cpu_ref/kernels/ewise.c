@@ -128,6 +128,15 @@ static tn_status run_ewise(tn_call *c, uint32_t n, loop_fn loop_f, loop_fn loop_
 #define FORMULA2(op, t, T, out_t, R, formula)                                                      \
     static inline R op##_##t(T a, T b) { return formula; }                                         \
     LOOP2(op, t, T, out_t)
+#define LOOP3(op, t, T, out_t)                                                                     \
+    static void op##_##t##_loop(const job *j, int64_t n, const block *in, block *out) {            \
+        (void)j;                                                                                   \
+        for (int64_t k = 0; k < n; k++)                                                            \
+            out->out_t[k] = op##_##t(in[0].t[k], in[1].t[k], in[2].t[k]);                          \
+    }
+#define FORMULA3(op, t, T, out_t, R, formula)                                                      \
+    static inline R op##_##t(T a, T b, T c) { return formula; }                                    \
+    LOOP3(op, t, T, out_t)
 #define RUN(op, n, loop_f, loop_i)                                                                 \
     tn_status tni_ref_##op(const void *plan, tn_call *c) {                                         \
         (void)plan;                                                                                \
@@ -148,6 +157,9 @@ static tn_status run_ewise(tn_call *c, uint32_t n, loop_fn loop_f, loop_fn loop_
 #define BINARY_FLOAT(op, formula)                                                                  \
     FORMULA2(op, f, double, f, double, formula)                                                    \
     RUN(op, 2, op##_f_loop, NULL)
+#define TERNARY_FLOAT(op, formula)                                                                 \
+    FORMULA3(op, f, double, f, double, formula)                                                    \
+    RUN(op, 3, op##_f_loop, NULL)
 #define BINARY(op, formula_f, formula_i)                                                           \
     FORMULA2(op, f, double, f, double, formula_f)                                                  \
     FORMULA2(op, i, int64_t, i, int64_t, formula_i)                                                \
