@@ -423,6 +423,9 @@ TEST_F(Dispatch, RefusesHalfFilledAndWrongRowsByNameFieldAndCause) {
     EXPECT_NE(add_row("test_bad(Tensor x) -> Tensor y", [](tn_op *r) { r->contract = "z:[N]"; }),
               TN_OK);
     EXPECT_TRUE(error_is(TN_ERR_PLUGIN, {"test_bad", "contract"}));
+    EXPECT_NE(add_row("test_bad(Tensor x) -> Tensor y", [](tn_op *r) { r->traits = TN_OP_WIDE; }),
+              TN_OK);
+    EXPECT_TRUE(error_is(TN_ERR_PLUGIN, {"test_bad", "traits", "wide"}));
     EXPECT_EQ(tn_op_add(nullptr), TN_ERR_INVALID);
     EXPECT_TRUE(error_is(TN_ERR_INVALID));
     EXPECT_EQ(tn_op_count(), before);

@@ -1,12 +1,13 @@
 /* decompose.c - a call that no kernel takes, or none may: the op in terms of others.
  *
  * Invariant: a decomposition sees what a kernel would see: tensors in the dtype the call computes
- * in, 16-bit floats of pointwise ops as f32, arguments as the contract normalised them. An in-place
- * twin is written when all else is done.
+ * in, arguments as the contract normalised them. 16-bit floats of pointwise and of wide rows come as
+ * f32, and results are rounded once. An in-place twin is written when all else is done.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
 #include "core/dispatch/frame.h"
+#include "core/dtype.h"
 #include "core/memory.h"
 
 /* Takes references on what a decomposition returned, while its scope still holds it. */
@@ -41,11 +42,14 @@ static void decomposed_list(tni_frame *f) {
     tni_free(list);
 }
 
-/* Pointwise ops of 16-bit floats are computed as f32, and rounded once. */
-static bool is_widened(const tni_frame *f) {
-    if (f->v.op->form != TNI_POINTWISE || f->s->n_outputs != 1) return false;
-    const tn_dtype d = f->s->outputs[0].meta.dtype;
-    return tn_dtype_is(d, TN_F16) || tn_dtype_is(d, TN_BF16);
+/* The 16-bit dtype of a call that is computed as f32 and rounded once, or one without lanes. */
+static tn_dtype narrow_dtype(const tni_frame *f) {
+    const tni_op *op = f->v.op;
+    const bool wide = op->form == TNI_POINTWISE || op->row.traits & TN_OP_WIDE;
+    for (uint32_t k = 0; wide && k < f->s->n_operands; k++)
+        if (f->v.operands[k] && tni_dtype_is_half(f->s->operands[k].seen.dtype))
+            return f->s->operands[k].seen.dtype;
+    return (tn_dtype){0, 0, 0};
 }
 
 static tn_tensor *to_dtype(tn_tensor *t, tn_dtype dtype) {
@@ -56,27 +60,30 @@ static tn_tensor *to_dtype(tn_tensor *t, tn_dtype dtype) {
     return tn_op_call(&to, args, 2, &out, 1) == TN_OK ? out.tensor : NULL;
 }
 
-/* Numbers stay numbers: the inner ops promote them again. */
-static tn_tensor *decomposed_cast(const tni_frame *f, uint32_t k, tn_tensor *t) {
+/* Numbers stay numbers: the inner ops promote them again. What a decomposition itself writes stays
+ * what it is. */
+static tn_tensor *decomposed_cast(const tni_frame *f, const tni_param *p, uint32_t k, bool wide) {
+    tn_tensor *t = f->v.operands[k];
     if (t == NULL || t->flags & TNI_WRAPPED) return t;
+    if (p->mutated && !tni_op_runs_base(f->v.op)) return t;
     const tn_dtype seen = f->s->operands[k].seen.dtype;
-    const bool wide = is_widened(f) && tn_dtype_is(seen, f->s->outputs[0].meta.dtype);
-    return to_dtype(t, wide ? TN_F32 : seen);
+    return to_dtype(t, wide && tni_dtype_is_half(seen) ? TN_F32 : seen);
 }
 
 /* Decompositions see what kernels see: tensors in the dtype the call computes in. */
-static bool decomposed_args(const tni_frame *f, tn_value *args) {
+static bool decomposed_args(const tni_frame *f, bool wide, tn_value *args) {
     const tni_op *op = f->v.op;
     memcpy(args, f->v.args, op->n_args * sizeof(*args));
-    const bool casts = f->s->prepares || is_widened(f);
+    const bool casts = f->s->prepares || wide;
     for (uint32_t i = 0, k = 0, n; casts && i < op->n_args; i++, k += n) {
+        const tni_param *p = &op->schema.params[i];
         n = tni_arg_tensors(op, args, i);
         if (op->types[i] == TNI_TENSOR && args[i].tag == TN_TAG_TENSOR)
-            args[i].tensor = decomposed_cast(f, k, args[i].tensor);
+            args[i].tensor = decomposed_cast(f, p, k, wide);
         if (op->types[i] != TNI_TENSORS || n == 0) continue;
         tn_tensor **list = tni_scope_alloc(n * sizeof(*list));
         if (list == NULL) return false;
-        for (uint32_t j = 0; j < n; j++) list[j] = decomposed_cast(f, k + j, args[i].tensors[j]);
+        for (uint32_t j = 0; j < n; j++) list[j] = decomposed_cast(f, p, k + j, wide);
         args[i].tensors = list;
     }
     return tn_error() == TN_OK;
@@ -88,11 +95,20 @@ static bool returns_target(const tni_schema *s) {
            s->params[0].mutated && s->params[0].alias == s->results[0].alias;
 }
 
-/* What was widened is rounded; a target gets the value that a decomposition gave in its place. */
-static tn_status decomposed_settle(const tni_frame *f, tn_value *outs) {
+/* Rounds what was widened: to the dtype that the shape rule says, or, without one, to `narrow`. */
+static void decomposed_round(const tni_frame *f, tn_dtype narrow, tn_value *outs) {
+    for (uint32_t i = 0; narrow.lanes && i < f->v.op->schema.n_results; i++) {
+        if (outs[i].tag != TN_TAG_TENSOR || outs[i].tensor == NULL) continue;
+        const tn_dtype want = i < f->s->n_outputs ? f->s->outputs[i].meta.dtype : narrow;
+        if (tni_dtype_is_half(want) && tn_dtype_is(outs[i].tensor->dtype, TN_F32))
+            outs[i].tensor = to_dtype(outs[i].tensor, want);
+    }
+}
+
+/* A target gets the value that a decomposition gave in its place. */
+static tn_status decomposed_settle(const tni_frame *f, tn_dtype narrow, tn_value *outs) {
     static tn_op_ref copy = {"copy_", 0, 0};
-    if (is_widened(f) && outs[0].tag == TN_TAG_TENSOR)
-        outs[0].tensor = to_dtype(outs[0].tensor, f->s->outputs[0].meta.dtype);
+    decomposed_round(f, narrow, outs);
     if (tn_error() || !returns_target(&f->v.op->schema)) return tn_error();
     if (outs[0].tag == TN_TAG_TENSOR && outs[0].tensor == f->v.operands[0]) return TN_OK;
     const tn_value args[2] = {tn_value_tensor(f->v.operands[0]), outs[0]};
@@ -116,12 +132,13 @@ tn_status tni_call_decomposed(tni_frame *f) {
     f->results = f->few;
     const bool silent = op->row.derivative || op->row.no_grad;
     const bool grad = silent ? tn_set_grad_enabled(false) : tn_grad_enabled();
-    tn_status status = decomposed_args(f, args) ? TN_OK : tn_error();
+    const tn_dtype narrow = narrow_dtype(f);
+    tn_status status = decomposed_args(f, narrow.lanes != 0, args) ? TN_OK : tn_error();
     if (status == TN_OK) status = decompose(op, args, outs);
     if (status == TN_OK) status = tn_error();
     if (status != TN_OK && tn_error() == TN_OK)
         tn_raise(status, "%s: its decomposition failed and gave no reason", op->schema.name);
-    if (status == TN_OK) status = decomposed_settle(f, outs);
+    if (status == TN_OK) status = decomposed_settle(f, narrow, outs);
     tn_set_grad_enabled(grad);
     if (status == TN_OK) status = decomposed_take(f, outs, op->schema.n_results);
     tn_scope_pop(scope);

@@ -119,6 +119,9 @@ static tn_status row_complete(const tni_op *op, const tni_problem *p) {
         (!has_rule || op->schema.n_results != 1 || op->schema.results[0].alias == 0))
         return tni_row_refuse(p, TN_ERR_PLUGIN, name, "traits",
                               "a view has a shape rule and one result that names its alias");
+    if ((row->traits & TN_OP_WIDE) && (!row->decompose || op->schema.results[0].list))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, name, "traits",
+                              "wide speaks of a decomposition, whose results are no list");
     if (row->derivative && row->no_grad)
         return tni_row_refuse(p, TN_ERR_PLUGIN, name, "no_grad",
                               "says there is no derivative, but there is one");

@@ -14,6 +14,13 @@ tn_tensor *math_call(tn_op_ref *op, const tn_value *args, size_t n_args) {
 
 tn_tensor *math_number(double x) { return tn_plugin_ops->scalar(tn_float(x)); }
 
+tn_tensor *math_wide(tn_tensor *t) {
+    tn_meta m;
+    const bool is_half =
+        math_meta(t, &m) && (tn_dtype_is(m.dtype, TN_F16) || tn_dtype_is(m.dtype, TN_BF16));
+    return is_half ? tn_to(t, TN_F32) : t;
+}
+
 tn_tensor *math_times(tn_tensor *t, tn_value number) {
     const double factor = number.tag == TN_TAG_FLOAT ? number.f : (double)number.i;
     return factor == 1 ? t : tn_mul(t, tn_plugin_ops->scalar(number));

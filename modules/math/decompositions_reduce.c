@@ -1,19 +1,17 @@
 /* decompositions_reduce.c - reductions and scans written in other ops.
  *
- * Invariant: as in decompositions.c. What may leave the range of 16-bit floats on its way is
- * computed as f32.
+ * Invariant: as in decompositions.c. Rows whose sums may leave the range of 16-bit floats on their
+ * way are wide.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/calls.h"
 
 #include <math.h>
 #include <stdio.h>
 
-static bool is_half(tn_dtype d) { return tn_dtype_is(d, TN_F16) || tn_dtype_is(d, TN_BF16); }
-
 /* A reduction called with (x, .., dim, .., keepdim). */
 typedef struct reduction {
-    tn_tensor *x; /* f32 if it was of 16 bits */
-    tn_meta m;    /* of x as it was given */
+    tn_tensor *x;
+    tn_meta m; /* of x */
     tn_value dim, keepdim;
     double n; /* elements that go into one result */
 } reduction;
@@ -27,7 +25,6 @@ static bool reduction_of(const tn_value *args, uint32_t n_args, uint32_t dim, ui
     const uint32_t mask = math_dim_mask(r->dim, r->m.rank);
     for (int32_t i = 0; i < r->m.rank; i++)
         if (mask >> i & 1) r->n *= (double)r->m.sizes[i];
-    if (is_half(r->m.dtype)) r->x = tn_to(r->x, TN_F32);
     return true;
 }
 
@@ -41,10 +38,6 @@ static tn_tensor *sum(const reduction *r, tn_tensor *t) {
     return over(r, &op, t);
 }
 
-static tn_tensor *in_dtype_of_x(const reduction *r, tn_tensor *y) {
-    return is_half(r->m.dtype) ? tn_to(y, r->m.dtype) : y;
-}
-
 /* ---- Means and variances ------------------------------------------------------------------ */
 
 /* sum / n */
@@ -54,7 +47,7 @@ tn_status math_compose_mean(const tn_value *args, uint32_t n_args, tn_value *out
 
     (void)n_outs;
     if (!reduction_of(args, n_args, 1, 2, &r)) return pending();
-    return give(outs, in_dtype_of_x(&r, tn_div(sum(&r, r.x), math_number(r.n))));
+    return give(outs, tn_div(sum(&r, r.x), math_number(r.n)));
 }
 
 /* Of what is not NaN. */
@@ -65,7 +58,7 @@ tn_status math_compose_nanmean(const tn_value *args, uint32_t n_args, tn_value *
     (void)n_outs;
     if (!reduction_of(args, n_args, 1, 2, &r)) return pending();
     tn_tensor *nan = tn_isnan(r.x), *rest = tn_where(nan, math_number(0), r.x);
-    return give(outs, in_dtype_of_x(&r, tn_div(sum(&r, rest), sum(&r, tn_logical_not(nan)))));
+    return give(outs, tn_div(sum(&r, rest), sum(&r, tn_logical_not(nan))));
 }
 
 /* m2 / max(0, n - correction), and the mean: (x, dim, correction, keepdim) */
@@ -88,7 +81,7 @@ tn_status math_compose_var(const tn_value *args, uint32_t n_args, tn_value *outs
 
     (void)n_outs;
     if (!variance(args, n_args, &r, &var, &mean)) return pending();
-    return give(outs, in_dtype_of_x(&r, var));
+    return give(outs, var);
 }
 
 tn_status math_compose_std(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
@@ -97,7 +90,7 @@ tn_status math_compose_std(const tn_value *args, uint32_t n_args, tn_value *outs
 
     (void)n_outs;
     if (!variance(args, n_args, &r, &var, &mean)) return pending();
-    return give(outs, in_dtype_of_x(&r, tn_sqrt(var)));
+    return give(outs, tn_sqrt(var));
 }
 
 tn_status math_compose_var_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -107,8 +100,8 @@ tn_status math_compose_var_mean(const tn_value *args, uint32_t n_args, tn_value 
 
     (void)n_outs;
     if (!variance(args, n_args, &r, &var, &mean)) return pending();
-    outs[1] = tn_value_tensor(in_dtype_of_x(&r, mean));
-    return give(outs, in_dtype_of_x(&r, var));
+    outs[1] = tn_value_tensor(mean);
+    return give(outs, var);
 }
 
 /* Through std, whose derivative is 0 where the square root's is not finite. */
@@ -143,7 +136,7 @@ tn_status math_compose_norm(const tn_value *args, uint32_t n_args, tn_value *out
         y = over(&r, p > 0 ? &amax : &amin, tn_abs(r.x));
     else
         y = tn_pow(sum(&r, tn_pow(tn_abs(r.x), math_number(p))), math_number(1 / p));
-    return give(outs, in_dtype_of_x(&r, y));
+    return give(outs, y);
 }
 
 /* Slices of x along dim scaled down to norm maxnorm, those above it: (x, p, dim, maxnorm) */
@@ -179,7 +172,7 @@ static tn_tensor *total_norm(tn_value grads, tn_value p) {
     }
     for (uint32_t i = 0; i < grads.aux && math_meta(grads.tensors[i], &m); i++)
         if (math_meta_numel(&m) > 0)
-            norms[n++] = MATH_CALL(&op, tn_value_tensor(grads.tensors[i]), p);
+            norms[n++] = MATH_CALL(&op, tn_value_tensor(math_wide(grads.tensors[i])), p);
     if (n > 0)
         total = MATH_CALL(&op, tn_value_tensor(tn_stack((tn_tensors){norms, n}, NULL)), p);
     else
@@ -231,13 +224,12 @@ tn_status math_compose_logsumexp(const tn_value *args, uint32_t n_args, tn_value
 
     (void)n_outs;
     if (!reduction_of(args, n_args, 1, 2, &r)) return pending();
-    if (math_meta_numel(&r.m) == 0)
-        return give(outs, in_dtype_of_x(&r, tn_log(sum(&r, tn_exp(r.x)))));
+    if (math_meta_numel(&r.m) == 0) return give(outs, tn_log(sum(&r, tn_exp(r.x))));
     tn_tensor *m = MATH_CALL(&amax, tn_value_tensor(r.x), r.dim, tn_bool(true));
     m = tn_where(tn_eq(tn_abs(m), math_number(INFINITY)), math_number(0), m);
     tn_tensor *total = tn_log(sum(&r, tn_exp(tn_sub(r.x, m))));
     if (!math_meta(total, &y)) return pending();
-    return give(outs, in_dtype_of_x(&r, tn_add(total, math_reshape(m, y.sizes, y.rank))));
+    return give(outs, tn_add(total, math_reshape(m, y.sizes, y.rank)));
 }
 
 /* ---- Sums over dims that broadcasting had added ------------------------------------------- */

@@ -1,6 +1,7 @@
 /* derivatives_loss.c - derivatives of losses.
  *
- * Invariant: as in derivatives.c.
+ * Invariant: as in derivatives.c. 16-bit floats are computed as f32, like the losses themselves: they
+ * hold neither a count beyond 65504 nor the bounds below.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/grads.h"
 #include "modules/math/losses.h"
@@ -8,7 +9,7 @@
 /* The gradient of each element, from that of the mean or sum of n. */
 static tn_tensor *each(tn_grad_ctx *c, int64_t n) {
     const tn_value reduction = arg(c, "reduction");
-    tn_tensor *g = grad_of(c);
+    tn_tensor *g = math_wide(grad_of(c));
 
     if (math_reduction_of(&reduction) != MATH_MEAN) return g;
     return tn_div(g, math_number((double)n));
@@ -16,27 +17,21 @@ static tn_tensor *each(tn_grad_ctx *c, int64_t n) {
 
 /* g 2 (x - target) */
 void math_grad_mse_loss(tn_grad_ctx *c) {
-    tn_tensor *difference = tn_sub(saved(c, "x"), saved(c, "target"));
+    tn_tensor *difference = tn_sub(math_wide(saved(c, "x")), math_wide(saved(c, "target")));
     const tn_value reduction = arg(c, "reduction");
     tn_meta m;
 
     if (!math_meta(difference, &m)) return;
     const bool mean = math_reduction_of(&reduction) == MATH_MEAN;
     const double scale = mean ? 2.0 / (double)math_meta_numel(&m) : 2;
-    tn_tensor *d = tn_mul(difference, tn_mul(grad_of(c), math_number(scale)));
+    tn_tensor *d = tn_mul(difference, tn_mul(math_wide(grad_of(c)), math_number(scale)));
     if (needs(c, "x")) set(c, "x", d);
     if (needs(c, "target")) set(c, "target", tn_neg(d));
 }
 
-/* 16-bit floats cannot hold the bounds below. */
-static tn_tensor *widened(tn_tensor *t) {
-    tn_meta m;
-    return math_meta(t, &m) && m.dtype.bits == 16 ? tn_to(t, TN_F32) : t;
-}
-
 /* d x: (x - target) / (x (1 - x)), d target: log(1 - x) - log(x), kept finite as in the loss. */
 void math_grad_bce(tn_grad_ctx *c) {
-    tn_tensor *x = widened(saved(c, "x")), *target = widened(saved(c, "target"));
+    tn_tensor *x = math_wide(saved(c, "x")), *target = math_wide(saved(c, "target"));
     tn_tensor *weight = saved(c, "weight"), *other = tn_sub(math_number(1), x);
     tn_meta m;
 
@@ -59,7 +54,7 @@ void math_grad_bce(tn_grad_ctx *c) {
 static tn_tensor *weight_slope(tn_grad_ctx *ctx, const math_classes *c, const tn_value *args) {
     static tn_op_ref op = {"cross_entropy", 0, 0};
     const double smoothing = args[5].f;
-    tn_tensor *g = grad_of(ctx), *log_p = tn_log_softmax(args[0].tensor, c->dim);
+    tn_tensor *g = math_wide(grad_of(ctx)), *log_p = tn_log_softmax(args[0].tensor, c->dim);
     tn_tensor *counts = tn_to(c->counts, c->x.dtype), *loss = tn_neg(math_picked(c, log_p));
     tn_meta m, weight;
 

@@ -134,6 +134,10 @@ static bool check_traits(ops_file *f, const row *r) {
     if ((r->traits & TN_OP_VIEW) && !r->shape_fn)
         return ops_error(f, r->at, "op %s is a view, so it needs shape(...) for strides and offset",
                          s->name);
+    if ((r->traits & TN_OP_WIDE) && !r->is && !r->decompose_fn)
+        return ops_error(f, r->at, "op %s is wide, but has no decomposition", s->name);
+    if ((r->traits & TN_OP_WIDE) && s->results[0].list)
+        return ops_error(f, r->at, "op %s is wide, but its result is a list", s->name);
     return true;
 }
 

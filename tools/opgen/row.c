@@ -31,6 +31,7 @@ static const struct {
     {"view", TN_OP_VIEW},
     {"dynamic", TN_OP_DYNAMIC},
     {"capture_safe", TN_OP_CAPTURE_SAFE},
+    {"wide", TN_OP_WIDE},
 };
 static const char *const columns[] = {"keep",  "none",       "contract",  "samples",
                                       "shape", "derivative", "decompose", "is"};

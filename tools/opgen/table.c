@@ -284,6 +284,7 @@ static void write_traits(FILE *out, uint32_t bits) {
         {TN_OP_DYNAMIC, "DYNAMIC"},
         {TN_OP_INPLACE, "INPLACE"},
         {TN_OP_CAPTURE_SAFE, "CAPTURE_SAFE"},
+        {TN_OP_WIDE, "WIDE"},
     };
     const char *before = "        .traits = ";
     for (size_t i = 0; i < sizeof traits / sizeof *traits; i++) {

@@ -418,7 +418,8 @@ enum { /* tn_op.traits */
        TN_OP_DYNAMIC =
            1u << 2, /* sizes depend on data: a count op, then a fill op with a given size */
        TN_OP_INPLACE = 1u << 3, /* also exists as NAME_(args): writes its first argument */
-       TN_OP_CAPTURE_SAFE = 1u << 4
+       TN_OP_CAPTURE_SAFE = 1u << 4,
+       TN_OP_WIDE = 1u << 5 /* its decomposition gets 16-bit floats as f32; results are rounded */
 };
 
 typedef struct tn_grad_ctx tn_grad_ctx; /* what a derivative asks; the core's; opaque */
