@@ -100,6 +100,33 @@ TEST_F(Half, ALossScaleReachesTheGradient) {
     });
 }
 
+// ---- Gradients ------------------------------------------------------------------------------
+
+// d/dx of f at x, times g.
+template <typename F> tn_tensor *gradient(tn_dtype d, const Numbers &x, const Numbers &g, F f) {
+    tn_tensor *leaf = param(in(d, x));
+    tn_backward_opts opts = {};
+    opts.grad = in(d, g);
+    EXPECT_EQ(tn_backward_with(f(leaf), &opts), TN_OK) << tn_error_message();
+    return tn_grad_of(leaf);
+}
+
+TEST_F(Half, GradientsOfSeveralStepsAreRoundedOnce) {
+    everywhere([](tn_dtype d) {
+        const Numbers x = rounded(d, {0.999, -0.7, 0.3}), g = rounded(d, {3, 0.7, 1.1});
+        Numbers asin_slope, log_slope, square_slope;
+        for (size_t i = 0; i < x.size(); i++) {
+            asin_slope.push_back(g[i] / std::sqrt(1 - x[i] * x[i]));
+            square_slope.push_back(g[i] * 2 * x[i]);
+            log_slope.push_back(g[i] / (2.302585092994046 * std::fabs(x[i])));
+        }
+        EXPECT_TRUE(gives(gradient(d, x, g, tn_asin), d, asin_slope));
+        EXPECT_TRUE(gives(gradient(d, x, g, tn_square), d, square_slope));
+        const Numbers positive = {std::fabs(x[0]), std::fabs(x[1]), std::fabs(x[2])};
+        EXPECT_TRUE(gives(gradient(d, positive, g, tn_log10), d, log_slope));
+    });
+}
+
 // ---- Sums and means -------------------------------------------------------------------------
 
 TEST_F(Half, MeansOfManyRowsAreFinite) {

@@ -15,6 +15,7 @@ typedef struct writer {
     const ops_file *file;
     const row *row;
     bool gradient;
+    bool wide;  /* tensors that a gradient reads are taken as f32 if they have 16 bits */
     int indent; /* of the call that is being written */
 } writer;
 
@@ -38,6 +39,14 @@ static const char helpers[] =
     "static inline tn_value gen_saved_list(tn_grad_ctx *c, const char *name) {\n"
     "    return tn_value_tensors(tn_plugin_ops->grad_saved_list(c, name));\n"
     "}\n"
+    "static inline tn_value gen_wide(tn_value v) { /* of several steps only the last rounds to 16 "
+    "bits */\n"
+    "    static tn_op_ref to = {\"to\", 0, 0};\n"
+    "    tn_meta m;\n"
+    "    if (!v.tensor || tn_plugin_ops->meta(v.tensor, &m)) return v;\n"
+    "    if (!tn_dtype_is(m.dtype, TN_F16) && !tn_dtype_is(m.dtype, TN_BF16)) return v;\n"
+    "    return gen_call(&to, (const tn_value[]){v, tn_value_dtype(TN_F32)}, 2);\n"
+    "}\n"
     "static inline tn_value gen_arg(tn_grad_ctx *c, const char *name) {\n"
     "    return tn_plugin_ops->grad_arg(c, name);\n"
     "}\n"
@@ -53,15 +62,18 @@ static const char helpers[] =
 
 static void write_expr(writer *, const expr *, const tni_param *wanted);
 
+static void write_saved(writer *w, const char *name) {
+    fprintf(w->out, w->wide ? "gen_wide(gen_saved(c, \"%s\"))" : "gen_saved(c, \"%s\")", name);
+}
+
 static void write_argument(writer *w, const expr *e) {
     const tni_param *p = &w->row->schema.params[e->index];
     if (!w->gradient)
         fprintf(w->out, "args[%u]", e->index);
+    else if (p->type == TNI_TENSOR)
+        write_saved(w, p->name);
     else
-        fprintf(w->out, "gen_%s(c, \"%s\")",
-                p->type == TNI_TENSOR    ? "saved"
-                : p->type == TNI_TENSORS ? "saved_list"
-                                         : "arg",
+        fprintf(w->out, "gen_%s(c, \"%s\")", p->type == TNI_TENSORS ? "saved_list" : "arg",
                 p->name);
 }
 
@@ -164,10 +176,10 @@ static void write_expr(writer *w, const expr *e, const tni_param *wanted) {
         write_argument(w, e);
         break;
     case EXPR_GRAD:
-        fprintf(w->out, "gen_grad(c, %u)", e->index);
+        fprintf(w->out, w->wide ? "gen_wide(gen_grad(c, %u))" : "gen_grad(c, %u)", e->index);
         break;
     case EXPR_RESULT:
-        fprintf(w->out, "gen_saved(c, \"%s\")", w->row->schema.results[e->index].name);
+        write_saved(w, w->row->schema.results[e->index].name);
         break;
     default:
         write_literal(w, e, wanted);
@@ -191,9 +203,11 @@ static void write_derivative(writer *w, const row *r) {
         fprintf(w->out,
                 "    if (tn_plugin_ops->grad_needs(c, \"%s\"))\n        gen_set(c, \"%s\", ", arg,
                 arg);
+        w->wide = strcmp(r->form, "pointwise") == 0 && has_calls(r->grads[i]);
         write_expr(w, r->grads[i], &r->schema.params[i]);
         fputs(");\n", w->out);
     }
+    w->wide = false;
     fputs(any ? "}\n\n" : "    (void)c;\n}\n\n", w->out);
 }
 
