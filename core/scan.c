@@ -1,4 +1,4 @@
-/* scan.c - what `tenon plugins` shows: the listing of all candidates, the stages of one, the
+/* scan.c - what `tenon plugins` shows: the listing of all candidates, one of them, its stages, the
  * folders.
  *
  * Invariant: a listing maps nothing and runs nothing; it reads headers and notes.
@@ -189,6 +189,7 @@ static int by_kind_and_id(const void *a, const void *b) {
 
 static bool scan_into_rows(const tni_listing *l) {
     finding f;
+    /* One more, for a file that only tn_plugin_find was told of. */
     g_rows = tni_alloc(((uint64_t)l->n + tni_ready_count() + 1) * sizeof(*g_rows));
     if (g_rows == NULL) return false;
     for (uint32_t i = 0; i < tni_ready_count(); i++) {
@@ -209,23 +210,32 @@ static bool scan_into_rows(const tni_listing *l) {
     return true;
 }
 
+/* Under the lock. The listing is the caller's. */
+static tn_status scan(tni_listing *l) {
+    if (!tni_listing_make(tni_search_now(), l)) return tn_error();
+    rows_free();
+    if (scan_into_rows(l)) return TN_OK;
+    rows_free();
+    tni_listing_free(l);
+    return tn_raise(TN_ERR_NOMEM, "out of memory while plugins are listed");
+}
+
 tn_status tn_plugin_scan(int64_t *count) {
     tni_listing l;
     if (count == NULL) return tn_raise(TN_ERR_INVALID, "tn_plugin_scan: count is NULL");
     *count = 0;
     if (!tni_loader_enter("tn_plugin_scan")) return tn_error();
-    tn_status s = tni_listing_make(tni_search_now(), &l) ? TN_OK : tn_error();
-    if (s == TN_OK) {
-        rows_free();
-        if (!scan_into_rows(&l)) {
-            rows_free();
-            s = tn_raise(TN_ERR_NOMEM, "out of memory while plugins are listed");
-        }
-        tni_listing_free(&l);
-    }
+    tn_status s = scan(&l);
+    if (s == TN_OK) tni_listing_free(&l);
     *count = (int64_t)g_n_rows;
     tni_loader_leave();
     return s;
+}
+
+static void copy_row(const row *r, tn_plugin_info *out) {
+    uint32_t size = out->size < sizeof(*out) ? out->size : (uint32_t)sizeof(*out);
+    memcpy(out, &r->info, size);
+    out->size = size;
 }
 
 tn_status tn_plugin_at(int64_t i, tn_plugin_info *out) {
@@ -233,19 +243,16 @@ tn_status tn_plugin_at(int64_t i, tn_plugin_info *out) {
         return tn_raise(TN_ERR_INVALID, "tn_plugin_at: out is NULL, or its size is not set");
     if (!tni_loader_enter("tn_plugin_at")) return tn_error();
     tn_status s = TN_OK;
-    if (i < 0 || (uint64_t)i >= g_n_rows) {
+    if (i < 0 || (uint64_t)i >= g_n_rows)
         s = tn_raise(TN_ERR_INDEX, "tn_plugin_at: index %lld, but the last scan found %llu plugins",
                      (long long)i, (unsigned long long)g_n_rows);
-    } else {
-        uint32_t size = out->size < sizeof(*out) ? out->size : (uint32_t)sizeof(*out);
-        memcpy(out, &g_rows[i].info, size);
-        out->size = size;
-    }
+    else
+        copy_row(&g_rows[i], out);
     tni_loader_leave();
     return s;
 }
 
-/* ---- The stages of one ----------------------------------------------------------------------- */
+/* ---- One of them ----------------------------------------------------------------------------- */
 
 static const tn_plugin *raise_unknown(const tni_listing *l, const char *name) {
     char text[400] = "";
@@ -261,6 +268,63 @@ static const tn_plugin *raise_unknown(const tni_listing *l, const char *name) {
         name, text[0] ? text : "none");
     return NULL;
 }
+
+/* The row of this file, also if no folder of plugins holds it; NULL + error if there is no file. */
+static const row *row_of_file(const char *path) {
+    const tni_listing nobody = {0}; /* named by its path, a file is hidden by no other */
+    const row *found = NULL;
+    finding f;
+    tn_plugin *p = tni_plugin_new("given", path);
+    if (p == NULL) {
+        tn_raise(TN_ERR_NOMEM, "out of memory while a plugin is examined");
+        return NULL;
+    }
+    tni_loading l = {.p = p, .search = tni_search_now(), .path = path, .given = true};
+    tn_status s = tni_load_examine(&l);
+    for (uint64_t i = 0; i < g_n_rows && !found; i++)
+        if (strcmp(g_rows[i].info.path, p->path) == 0) found = &g_rows[i];
+    if (s != TN_OK && p->report.failed == TNI_STAGE_FOUND) {
+        find_out(&nobody, p, &f);
+        tn_raise(s, "there is no plugin in '%.400s'\n  cause: %.600s", path, f.why);
+    } else if (!found) {
+        find_out(&nobody, p, &f);
+        found = row_add(p, &f) ? &g_rows[g_n_rows - 1] : NULL;
+        if (!found) tn_raise(TN_ERR_NOMEM, "out of memory while a plugin is examined");
+    }
+    tni_plugin_delete(p);
+    return found;
+}
+
+/* The one that its name means: loaded, or found first. */
+static const row *row_of_name(const tni_listing *l, const char *name) {
+    const tn_plugin *p = tni_ready_find(name);
+    if (p == NULL) p = tni_listing_find(l, name);
+    for (uint64_t i = 0; i < g_n_rows && p; i++) {
+        const tn_plugin_info *info = &g_rows[i].info;
+        if (strcmp(info->id, name) == 0 && strcmp(info->path, p->path) == 0) return &g_rows[i];
+    }
+    raise_unknown(l, name);
+    return NULL;
+}
+
+tn_status tn_plugin_find(const char *name_or_path, tn_plugin_info *out) {
+    tni_listing l;
+    if (name_or_path == NULL || out == NULL || out->size < sizeof(out->size))
+        return tn_raise(TN_ERR_INVALID, "tn_plugin_find: an argument is NULL, or size is not set");
+    if (!tni_loader_enter("tn_plugin_find")) return tn_error();
+    tn_status s = scan(&l);
+    if (s == TN_OK) {
+        const bool file = strchr(name_or_path, '/') != NULL;
+        const row *r = file ? row_of_file(name_or_path) : row_of_name(&l, name_or_path);
+        if (r) copy_row(r, out);
+        if (r == NULL) s = tn_error();
+        tni_listing_free(&l);
+    }
+    tni_loader_leave();
+    return s;
+}
+
+/* ---- The stages of one ----------------------------------------------------------------------- */
 
 /* By id, file stem or path; loads it if it is not. NULL + error if there is none. */
 static const tn_plugin *resolve(const char *name) {

@@ -251,6 +251,12 @@ const Entry entries[] = {
          int64_t n;
          tn_plugin_scan(&n);
      }},
+    {"tn_plugin_find",
+     [] {
+         tn_plugin_info info = {};
+         info.size = sizeof info;
+         tn_plugin_find("cpu_ref", &info), tn_plugin_find("/dev/null", &info);
+     }},
     {"tn_plugin_why",
      [] {
          tn_plugin_why(

@@ -180,6 +180,38 @@ TEST_F(Loader, NamesWhatThereIsWhenAskedForAnUnknownPlugin) {
     EXPECT_EQ(tn_plugin_why(nullptr, collect, &lines), TN_ERR_INVALID);
 }
 
+TEST_F(Loader, SaysWhatIsKnownOfOneByNameOrFile) {
+    const string second = folder / "second";
+    ASSERT_EQ(mkdir(second.c_str(), 0755), 0);
+    folder.copy("start_nothing");
+    write_file(second + "/copy.plugin", slurp(plugin("start_nothing")));
+    write_file(folder / "text.so", "no plugin");
+    Setting path("TENON_PLUGIN_PATH", folder.path());
+    tn_plugin_info info = {};
+    info.size = sizeof(info);
+    ASSERT_EQ(tn_plugin_find("start_nothing", &info), TN_OK) << tn_error_message();
+    EXPECT_EQ(string(info.path), folder / "start_nothing.so");
+    // Another file of the same name is what it is, and hidden by nobody.
+    ASSERT_EQ(tn_plugin_find((second + "/copy.plugin").c_str(), &info), TN_OK);
+    EXPECT_EQ(string(info.id), "start_nothing");
+    EXPECT_EQ(string(info.origin), "given");
+    EXPECT_EQ(string(info.why), "");
+    EXPECT_EQ(info.state, TN_PLUGIN_NOT_TRIED);
+    ASSERT_EQ(tn_plugin_find((folder / "text.so").c_str(), &info), TN_OK);
+    EXPECT_EQ(info.state, TN_PLUGIN_REFUSED);
+    EXPECT_EQ(string(info.why).find("note: "), 0u) << info.why;
+    EXPECT_FALSE(is_mapped(folder.path()));
+    EXPECT_EQ(tn_plugin_find((folder / "nowhere.so").c_str(), &info), TN_ERR_NOTFOUND);
+    tn_clear_error();
+    EXPECT_EQ(tn_plugin_find("nobody", &info), TN_ERR_NOTFOUND);
+    tn_clear_error();
+    EXPECT_EQ(tn_plugin_find(nullptr, &info), TN_ERR_INVALID);
+    tn_clear_error();
+    info.size = 0;
+    EXPECT_EQ(tn_plugin_find("start_nothing", &info), TN_ERR_INVALID);
+    tn_clear_error();
+}
+
 // ---- Probe and verdicts ------------------------------------------------------------------------
 
 TEST_F(Loader, RefusesWithoutAProbeOnlyIfThePolicyRequiresOne) {

@@ -278,6 +278,9 @@ typedef struct tn_plugin_info {
 TN_API tn_status tn_plugin_scan(int64_t *count);
 TN_API tn_status
 tn_plugin_at(int64_t i, tn_plugin_info *out); /* of the last scan; strings live until the next */
+/* One, by name or (with a '/') by file: a scan, and also a file outside the folders. NOTFOUND if there
+ * is none; a file that is no plugin is REFUSED, and why says what it is instead. */
+TN_API tn_status tn_plugin_find(const char *name_or_path, tn_plugin_info *out);
 /* The stages a plugin goes through, one call of `line` per stage, in order: "found", "owner",
  * "note", "abi", "probe", "dlopen", "vendor", "registered". name_or_path; loads it if it is not. */
 typedef void (*tn_stage_fn)(void *user, const char *stage, bool ok, const char *detail);
