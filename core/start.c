@@ -215,9 +215,9 @@ static tn_status register_plugin(tn_plugin *p) {
     tni_rows rows = rows_of(p);
     tn_status s = tni_registry_commit(&rows, why, sizeof(why));
     if (s == TN_OK) {
-        tni_report_pass(&p->report, TNI_STAGE_REGISTERED, "%u ops, %u kernels, %u drivers",
-                        p->n_ops, p->n_kernels, p->n_drivers);
         rows_done(p);
+        tni_report_pass(&p->report, TNI_STAGE_REGISTERED, "%u ops, %u kernels, %u drivers",
+                        p->n_ops, p->n_kernel_ops, p->n_drivers);
     } else {
         tni_report_fail(&p->report, TNI_STAGE_REGISTERED, s, tni_load_fix(TNI_STAGE_REGISTERED, s),
                         "%s", why);

@@ -25,7 +25,7 @@ grep -q 'ran on hello_op' <<<"$out"
 grep -q '0.880797, 1.96403' <<<"$out"
 grep -q 'first and second derivatives agree' <<<"$out"
 
-"$tenon" plugins why "$work/hello_op.so" | grep -q 'registered *ok *1 ops, 2 kernels'
+"$tenon" plugins why "$work/hello_op.so" | grep -q 'registered *ok *1 ops, 1 kernels'
 "$tenon" bindgen "$work/hello_op.so" -o "$work/swish.h"
 cc -fsyntax-only -Wall -Wextra -Werror -I "$INCLUDE" -include tenon/tenon.h -x c "$work/swish.h"
 
