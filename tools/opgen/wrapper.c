@@ -153,14 +153,14 @@ static const char *return_type(const tni_schema *s, char *out, size_t capacity) 
 
 static void write_signature(FILE *f, const tni_schema *s, const char *suffix) {
     char name[CNAME_BYTES], type[CNAME_BYTES + 16];
-    fprintf(f, "static inline %stn_%s%s(", return_type(s, type, sizeof type),
-            tni_cname_op(s->name, name), suffix);
+    fprintf(f, "%stn_%s%s(", return_type(s, type, sizeof type), tni_cname_op(s->name, name),
+            suffix);
     for (uint32_t i = 0; i < s->n_required; i++)
         fprintf(f, "%s%s%s", i ? ", " : "", c_type(&s->params[i]),
                 tni_cname(s->params[i].name, name));
     if (has_opts(s))
         fprintf(f, "%sconst tn_%s_opts *opts", s->n_required ? ", " : "", opts_name(s, name));
-    fputs(s->n_params ? ") {\n" : "void) {\n", f);
+    fputs(s->n_params ? ")" : "void)", f);
 }
 
 static void write_args(FILE *f, const tni_schema *s) {
@@ -217,8 +217,9 @@ static void write_results(FILE *f, const tni_schema *s) {
 }
 
 static void write_function(FILE *f, const tni_schema *s, const char *suffix) {
+    fputs("static inline ", f);
     write_signature(f, s, suffix);
-    fprintf(f, "    static tn_op_ref op = {\"%s%s\", 0, 0};\n", s->name, suffix);
+    fprintf(f, " {\n    static tn_op_ref op = {\"%s%s\", 0, 0};\n", s->name, suffix);
     write_args(f, s);
     if (s->n_visible == 0) {
         fputs("    return ", f);
@@ -255,4 +256,92 @@ void tni_write_wrapper(FILE *f, const tni_header_op *op, const tni_schema *s, bo
     fprintf(f, "/* tn_%s, written into %s, which is returned. */\n", tni_cname_op(s->name, name),
             s->params[0].name);
     write_function(f, s, "_");
+}
+
+/* ---- One call, for people -------------------------------------------------------------------- */
+
+/* A number that is not 0: the default, if it is one. */
+static void write_sample_number(FILE *f, const tni_param *p) {
+    if (p->type == TNI_FLOAT)
+        tni_write_float(f, p->def.tag == TN_TAG_FLOAT && p->def.f != 0 ? p->def.f : 0.5);
+    else
+        tni_write_int(f, p->def.tag == TN_TAG_INT && p->def.i != 0 ? p->def.i : 1);
+}
+
+/* What an option may be set to. Tensors and streams have the option's name. */
+static void write_sample_value(FILE *f, const tni_param *p) {
+    char name[CNAME_BYTES];
+    tni_cname(p->name, name);
+    const tn_value d = p->def;
+    switch (p->type) {
+    case TNI_INT:
+    case TNI_FLOAT:
+        write_sample_number(f, p);
+        break;
+    case TNI_BOOL:
+        fputs(d.tag == TN_TAG_BOOL && d.i ? "false" : "true", f);
+        break;
+    case TNI_INTS:
+        fputs("TN_INTS(", f);
+        for (uint32_t i = 0; d.tag == TN_TAG_INTS && i < d.aux; i++)
+            fputs(i ? ", " : "", f), tni_write_int(f, d.ints[i]);
+        fputs(d.tag == TN_TAG_INTS && d.aux ? ")" : "0)", f);
+        break;
+    case TNI_FLOATS:
+        fputs("{(const double[]){1}, 1}", f);
+        break;
+    case TNI_STR:
+        if (d.tag == TN_TAG_STR)
+            tni_write_string(f, d.str, d.aux);
+        else
+            fputs("\"\"", f);
+        break;
+    case TNI_DTYPE:
+        fputs(d.tag == TN_TAG_DTYPE ? tni_dtype_macro(d.dtype) : "TN_F32", f);
+        break;
+    case TNI_DEVICE:
+        fputs("{TN_CPU, 0}", f);
+        break;
+    case TNI_SCALAR:
+        fputs("tn_float(1)", f);
+        break;
+    case TNI_TENSORS:
+        fprintf(f, "TN_TENSORS(%s)", name);
+        break;
+    default:
+        fputs(name, f);
+    }
+}
+
+static void write_sample_call(FILE *f, const tni_schema *s, bool options) {
+    char name[CNAME_BYTES];
+    fprintf(f, "tn_%s(", tni_cname_op(s->name, name));
+    for (uint32_t i = 0; i < s->n_required; i++)
+        fprintf(f, "%s%s", i ? ", " : "", tni_cname(s->params[i].name, name));
+    fputs(s->n_required ? ", " : "", f);
+    if (options) fprintf(f, "&(tn_%s_opts){", opts_name(s, name));
+    for (uint32_t i = s->n_required; i < s->n_params && options; i++) {
+        const bool maybe = is_maybe(&s->params[i]);
+        fprintf(f, "%s.%s = %s", i > s->n_required ? ", " : "", tni_cname(s->params[i].name, name),
+                maybe ? "TN_SET(" : "");
+        write_sample_value(f, &s->params[i]);
+        fputs(maybe ? ")" : "", f);
+    }
+    fputs(options ? "})\n" : "NULL)\n", f);
+}
+
+void tni_write_prototype(FILE *f, const tni_schema *s) {
+    write_signature(f, s, "");
+    fputs(";\n", f);
+}
+
+void tni_write_types(FILE *f, const tni_schema *s) {
+    if (has_opts(s)) write_opts(f, s);
+    if (s->n_visible > 1) write_result(f, s);
+}
+
+void tni_write_samples(FILE *f, const tni_schema *s) {
+    if (!has_opts(s)) return;
+    write_sample_call(f, s, false);
+    write_sample_call(f, s, true);
 }

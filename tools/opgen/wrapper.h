@@ -1,4 +1,4 @@
-/* wrapper.h - writes the wrapper of one op.
+/* wrapper.h - writes the wrapper of one op, and how it is called.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_OPGEN_WRAPPER_H
 #define TENON_OPGEN_WRAPPER_H
@@ -11,5 +11,11 @@
 void tni_write_wrapper(FILE *, const tni_header_op *, const tni_schema *, bool shares_opts);
 /* Would both write the same struct of options, but for its name? */
 bool tni_same_opts(const tni_schema *, const tni_schema *);
+
+/* One op for people, each text of whole lines, possibly none: */
+void tni_write_prototype(FILE *, const tni_schema *);
+void tni_write_types(FILE *, const tni_schema *); /* structs of options and results */
+void tni_write_samples(FILE *,
+                       const tni_schema *); /* calls without and with options, if it has any */
 
 #endif
