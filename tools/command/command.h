@@ -1,5 +1,4 @@
-/* command.h - what the subcommands of `tenon` share: one table of commands, a parsed request, exit
- * codes.
+/* command.h - what the subcommands of `tenon` share: one table of commands, a parsed request.
  *
  * Invariant: results go to stdout, everything else to stderr; a command returns its exit code and
  * never leaves the process by itself.
@@ -9,15 +8,7 @@
 
 #include <tenon/tenon.h>
 
-enum {
-    EXIT_OK = 0,
-    EXIT_CHECKS = 1, /* something was checked and is not as it should be */
-    EXIT_USAGE = 2,
-    EXIT_UNAVAILABLE = 3, /* device or plugin */
-    EXIT_BAD_FILE = 4,
-    EXIT_NO_MEMORY = 5,
-    EXIT_INTERNAL = 70
-};
+#include "tools/command/failure.h"
 
 enum { MOST_OPTIONS = 8 };
 
@@ -57,7 +48,8 @@ struct request {
     bool json, help;
 };
 
-/* Reads argv[1..] into *out. Returns EXIT_OK, or EXIT_USAGE after saying what is wrong. */
+/* Reads argv[1..] into *out. Returns EXIT_OK, or EXIT_USAGE after saying what is wrong; json is known
+ * in either case. */
 int request_parse(int argc, char **argv, request *out);
 const char *request_value(const request *, const char *option); /* NULL = not given */
 

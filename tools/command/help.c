@@ -25,15 +25,20 @@ static int print_tenon(void) {
         table_cell(&t, PLAIN, "%s", c->help);
     }
     const int code = table_print(&t);
-    puts("\nexit codes: 0 ok, 1 a check failed, 2 usage, 3 device or plugin unavailable, 4 bad "
-         "input file,\n"
-         "            5 out of memory, 70 internal error\n\nmore: tenon help COMMAND");
+    puts("\nexit codes:");
+    t = table_new(no_titles);
+    for (const exit_row *r = exit_rows; r->text; r++) {
+        table_cell(&t, PLAIN, "  %d", r->code);
+        table_cell(&t, PLAIN, "%s", r->text);
+    }
+    if (table_print(&t)) return EXIT_NO_MEMORY;
+    puts("\nmore: tenon help COMMAND");
     return code;
 }
 
 int print_help(const command *c) {
     if (!c) return print_tenon();
-    printf("tenon %s: %s\n\n", c->name, c->help);
+    print_wrapped(stdout, "tenon %s: %s\n", c->name, c->help);
     table t = table_new(no_titles);
     for (const form *f = c->forms; f->verb; f++) {
         const bool optional = f == c->forms && f->verb[0];
@@ -90,6 +95,6 @@ int run_version(const request *r) {
     if (r->json)
         return json_print(json_pack("{s:s, s:s, s:s, s:s}", "schema", "tenon.version/1", "tenon",
                                     TN_VERSION, "library", tn_version(), "abi", abi));
-    printf("tenon %s (library %s, plugin border %s)\n", TN_VERSION, tn_version(), abi);
+    print_wrapped(stdout, "tenon %s (library %s, plugin border %s)", TN_VERSION, tn_version(), abi);
     return EXIT_OK;
 }

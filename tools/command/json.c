@@ -1,4 +1,6 @@
-/* json.c - prints JSON. SPDX-License-Identifier: Apache-2.0 */
+/* json.c - prints JSON.
+ *
+ * Invariant: a command prints one document. SPDX-License-Identifier: Apache-2.0 */
 #include "tools/command/json.h"
 
 #include <math.h>
@@ -14,15 +16,57 @@ int print_result(const request *r, json_t *node, table *t) {
     return code;
 }
 
+/* Without jansson, and where it has no memory. */
+static void print_quoted(const char *text) {
+    putchar('"');
+    for (; *text; text++) {
+        const unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\')
+            printf("\\%c", c);
+        else if (c < ' ')
+            printf("\\u%04x", c);
+        else
+            putchar(c & 0x80 ? '?' : c);
+    }
+    putchar('"');
+}
+
+static void print_failure(void) {
+    printf(
+        "{\"schema\": \"tenon.error/1\", \"error\": {\"exit\": %d, \"kind\": \"%s\", \"message\": ",
+        failure_code(), exit_kind(failure_code()));
+    print_quoted(failure_text());
+    puts("}}");
+}
+
 #if TENON_HAVE_JANSSON
 
+static json_t *document;
+
 int json_print(json_t *node) {
-    char *text = node ? json_dumps(node, JSON_INDENT(2)) : NULL;
-    json_decref(node);
-    if (!text) return fail_memory();
-    puts(text);
+    json_decref(document);
+    document = node;
+    return node ? EXIT_OK : fail_memory();
+}
+
+json_t *json_failure(int code, const char *text) {
+    if (!text) return json_null();
+    return json_pack("{s:i, s:s, s:o}", "exit", code, "kind", exit_kind(code), "message",
+                     json_text(text));
+}
+
+void json_end(void) {
+    if (failure_text())
+        json_print(json_pack("{s:s, s:o}", "schema", "tenon.error/1", "error",
+                             json_failure(failure_code(), failure_text())));
+    char *text = document ? json_dumps(document, JSON_INDENT(2)) : NULL;
+    if (document && !text) fail_memory();
+    if (text)
+        puts(text);
+    else if (failure_text())
+        print_failure();
+    json_decref(document);
     free(text);
-    return EXIT_OK;
 }
 
 json_t *json_text(const char *text) {
@@ -47,6 +91,11 @@ int json_print(json_t *node) {
                 "and build again");
 }
 
+void json_end(void) {
+    if (failure_text()) print_failure();
+}
+
+json_t *json_failure(int code, const char *text) { return (void)code, (void)text, NULL; }
 json_t *json_text(const char *text) { return (void)text, NULL; }
 json_t *json_number(double x) { return (void)x, NULL; }
 

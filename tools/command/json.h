@@ -18,11 +18,15 @@ static inline void json_array_append_new(json_t *to, json_t *node) { (void)to, (
 static inline void json_decref(json_t *node) { (void)node; }
 #endif
 
-/* The end of a command: prints one of the two, or the library's pending error; frees both. Returns
+/* The end of a command's work: prints one of the two, or the library's pending error; frees both. Returns
  * an exit code. */
 int print_result(const request *, json_t *, table *);
-/* Takes over the node; NULL says that memory ran out. Returns an exit code. */
+/* Takes over the document, and keeps it for json_end; NULL says that memory ran out. Returns an exit
+ * code. */
 int json_print(json_t *);
+/* Prints the document, or the failure if there is one: one document, whatever happened. */
+void json_end(void);
+json_t *json_failure(int code, const char *text); /* what "error" holds; text NULL = null */
 json_t *json_text(const char *text); /* bytes that are no UTF-8 become '?'; NULL becomes null */
 json_t *json_number(double);         /* null if it is not finite */
 

@@ -133,16 +133,15 @@ static int take(parsing *p, const char *text) {
     return EXIT_OK;
 }
 
+/* A mistake does not end it: whether --json was asked for decides how the mistake is told. */
 int request_parse(int argc, char **argv, request *out) {
     *out = (request){0};
     parsing p = {.argc = argc, .at = 1, .argv = argv, .out = out};
-    while (p.at < argc) {
-        const int code = take(&p, argv[p.at++]);
-        if (code) return code;
-    }
+    while (p.at < argc) take(&p, argv[p.at++]);
     out->json = p.common[0] != NULL;
     out->values[MOST_OPTIONS - 1] = p.common[1];
     out->help = p.common[2] != NULL;
+    if (failure_text()) return failure_code();
     if (!out->command && out->json) find_command(&p, "help");
     return out->command ? find_form(&p) : EXIT_OK;
 }

@@ -1,20 +1,18 @@
-/* screen.h - what a person sees: messages, tables, colour.
+/* screen.h - what a person sees: text, tables, colour, progress.
  *
- * Colour is used only on a terminal and without NO_COLOR; tables look the same in a pipe, and are
- * cut to the window on a terminal.
+ * Colour is used only on a terminal and without NO_COLOR. On a terminal, text that is wider than the
+ * window goes on in the next line, between words: nothing is cut, and a word (a path, say) stays in
+ * one piece, so that it can be copied. In a pipe a row is a line.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_COMMAND_SCREEN_H
 #define TENON_COMMAND_SCREEN_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
-/* Prints "error: ..." to stderr; returns code. */
-int fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int fail_memory(void);
-/* Prints the library's pending error and clears it; returns the exit code that belongs to it. */
-int fail_pending(void);
-int exit_code(int32_t status);
+/* Lines of text, and an end of line. What does not fit is indented two columns more. */
+void print_wrapped(FILE *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 typedef enum shade { PLAIN, GOOD, BAD, DIM, BOLD } shade;
 
