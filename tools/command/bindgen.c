@@ -1,4 +1,4 @@
-/* bindgen.c - `tenon bindgen LIB.so`: the C header of an op library, from the note in its file.
+/* bindgen.c - `tenon bindgen NAME|FILE`: the C header of an op library, from the note in its file.
  *
  * Invariant: the library is read, never mapped, so its header can be had where it cannot run.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -14,6 +14,7 @@
 #include "core/note.h"
 #include "tools/command/command.h"
 #include "tools/command/json.h"
+#include "tools/command/locate.h"
 #include "tools/command/screen.h"
 #include "tools/opgen/header.h"
 
@@ -69,12 +70,25 @@ static int write_file(const char *path, const char *text) {
                              : fail(EXIT_BAD_FILE, "cannot write %s: %s", path, strerror(errno));
 }
 
+/* Where the library lies. A name is one of `tenon plugins`. */
+static int find_library(const char *name, char out[PATH_MAX]) {
+    tn_plugin_info p;
+    const char *path = plugin_file(name, out);
+    if (path == out) return EXIT_OK;
+    const int code = path ? EXIT_OK : plugin_find(name, &p);
+    if (code) return code;
+    if (snprintf(out, PATH_MAX, "%s", path ? path : p.path) < PATH_MAX) return EXIT_OK;
+    return fail(EXIT_USAGE, "the path of the library is too long");
+}
+
 int run_bindgen(const request *r) {
     tni_note note;
+    char library[PATH_MAX];
     const char *path = request_value(r, "output");
-    int code = read_note(r->argument, &note);
+    int code = find_library(r->argument, library);
+    if (!code) code = read_note(library, &note);
     if (code) return code;
-    char *text = make_header(r->argument, &note, &code);
+    char *text = make_header(library, &note, &code);
     if (text && path) code = write_file(path, text);
     if (text && !code && r->json)
         code = json_print(json_pack("{s:s, s:s, s:s, s:i, s:o, s:o}", "schema", "tenon.bindgen/1",

@@ -10,6 +10,7 @@
 #include "examples/digits/digits.h"
 #include "tools/command/command.h"
 #include "tools/command/json.h"
+#include "tools/command/locate.h"
 #include "tools/command/screen.h"
 
 enum { MOST_PROVIDERS = 8, MOST_SEEDS = 100, DEFAULT_SEEDS = 5, NAME_BYTES = 48 };
@@ -52,15 +53,22 @@ static int find_data(const char *given, char out[PATH_MAX]) {
                 program, program);
 }
 
+/* By name, or by file, which is loaded. */
+static int find_provider(demo *d, const char *only) {
+    char room[PATH_MAX];
+    const char *path = plugin_file(only, room);
+    tn_plugin_info p = {.size = sizeof p};
+    if (path && (tn_plugin_load(path) || tn_plugin_find(path, &p))) return fail_pending();
+    snprintf(d->providers[d->n_providers++], NAME_BYTES, "%s", path ? p.id : only);
+    if (tn_use_provider(d->providers[0])) return fail_pending();
+    return tn_use_provider(NULL) ? fail_pending() : EXIT_OK;
+}
+
 /* Everybody ready who has kernels; cpu_ref, with which others are compared, first. */
 static int find_providers(demo *d, const char *only) {
     int64_t n = 0;
     if (tn_init(NULL) || tn_plugin_scan(&n)) return fail_pending();
-    if (only) {
-        snprintf(d->providers[d->n_providers++], NAME_BYTES, "%s", only);
-        if (tn_use_provider(only)) return fail_pending();
-        return tn_use_provider(NULL) ? fail_pending() : EXIT_OK;
-    }
+    if (only) return find_provider(d, only);
     for (int pass = 0; pass < 2; pass++) {
         for (int64_t i = 0; i < n && d->n_providers < MOST_PROVIDERS; i++) {
             tn_plugin_info p = {.size = sizeof p};
@@ -188,15 +196,16 @@ static int print_means(const demo *d) {
 
 static int print_text(const demo *d) {
     const digits_result *first = &d->runs[0].result;
-    printf("data    handwritten digits, 8x8 pixels: %lld to train on, %lld to test\n"
-           "model   64-128-10, relu, cross-entropy; SGD with momentum\n\n",
-           (long long)first->n_train, (long long)first->n_test);
+    print_wrapped(stdout,
+                  "data    handwritten digits, 8x8 pixels: %lld to train on, %lld to test\n"
+                  "model   64-128-10, relu, cross-entropy; SGD with momentum\n",
+                  (long long)first->n_train, (long long)first->n_test);
     int code = print_runs(d);
     putchar('\n');
     if (print_means(d)) code = EXIT_NO_MEMORY;
-    printf("\nEach run saved its weights, read them back, and recognised the same digits with "
-           "them.\n");
-    if (!d->folder[0]) printf("saved %s\n", d->checkpoint);
+    print_wrapped(stdout, "\nEach run saved its weights, read them back, and recognised the same "
+                          "digits with them.");
+    if (!d->folder[0]) print_wrapped(stdout, "saved %s", d->checkpoint);
     return code;
 }
 

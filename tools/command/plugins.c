@@ -9,8 +9,8 @@
 
 #include "tools/command/command.h"
 #include "tools/command/json.h"
+#include "tools/command/locate.h"
 #include "tools/command/screen.h"
-#include "tools/command/suggest.h"
 
 static const char *state_name(const tn_plugin_info *p) {
     static const char *const names[] = {"not tried", "ready", "refused", "unusable"};
@@ -42,7 +42,7 @@ static bool is_folder(const char *path) {
 
 static int print_paths(const request *r) {
     tn_scope scope = tn_scope_push();
-    const char *const titles[] = {"ORIGIN", "FOLDER", "", NULL};
+    const char *const titles[] = {"ORIGIN", "THERE", "FOLDER", NULL};
     table t = table_new(titles);
     json_t *list = json_array();
     char *lines = strdup(tn_plugin_paths()), *rest = lines;
@@ -52,8 +52,8 @@ static int print_paths(const request *r) {
         *folder++ = 0;
         const bool exists = is_folder(folder);
         table_cell(&t, PLAIN, "%s", line);
+        table_cell(&t, exists ? GOOD : DIM, "%s", exists ? "yes" : "no");
         table_cell(&t, exists ? PLAIN : DIM, "%s", folder);
-        table_cell(&t, DIM, "%s", exists ? "" : "does not exist");
         json_array_append_new(list, json_pack("{s:o, s:o, s:b}", "origin", json_text(line),
                                               "folder", json_text(folder), "exists", exists));
     }
@@ -116,11 +116,11 @@ static int print_list(const request *r, int64_t n) {
     const int code = print_result(r, all, &t);
     if (code || r->json) return code;
     if (n == 0)
-        fprintf(stderr,
-                "no plugin found; `tenon plugins --paths` shows where they are looked for\n");
+        print_wrapped(stderr, "no plugin found; `tenon plugins --paths` shows where they are "
+                              "looked for");
     if (problems)
-        fprintf(stderr, "%d problem%s: `tenon plugins why NAME` explains each step\n", problems,
-                problems > 1 ? "s" : "");
+        print_wrapped(stderr, "%d problem%s: `tenon plugins why NAME` explains each step", problems,
+                      problems > 1 ? "s" : "");
     return code;
 }
 
@@ -133,24 +133,9 @@ int run_plugins_list(const request *r) {
 
 /* ---- One ------------------------------------------------------------------------------------- */
 
-/* By name among the n of the last scan; says which names there are if there is none. */
-static int find(const char *name, int64_t n, tn_plugin_info *out) {
-    suggestion s = suggest(name);
-    for (int64_t i = 0; i < n; i++) {
-        tn_plugin_info p = {.size = sizeof p};
-        if (tn_plugin_at(i, &p)) return fail_pending();
-        if (strcmp(p.id, name) == 0 || strcmp(p.path, name) == 0) return *out = p, EXIT_OK;
-        suggest_name(&s, p.id);
-    }
-    return fail(EXIT_UNAVAILABLE, "there is no plugin '%s'%s\n  see: tenon plugins", name,
-                suggest_text(&s));
-}
-
 int run_plugins_info(const request *r) {
-    int64_t n = 0;
-    tn_plugin_info p = {.size = sizeof p};
-    if (tn_plugin_scan(&n)) return fail_pending();
-    const int code = find(r->argument, n, &p);
+    tn_plugin_info p;
+    const int code = plugin_find(r->argument, &p);
     if (code) return code;
     if (r->json)
         return json_print(
@@ -179,13 +164,13 @@ typedef struct stages {
     table table;
     json_t *list;
     int n;
-    bool failed;
+    char failed[1200]; /* "probe: crashed; fix: ...", or "" */
 } stages;
 
 static void stage(void *user, const char *name, bool ok, const char *detail) {
     stages *s = user;
     s->n++;
-    s->failed |= !ok;
+    if (!ok) snprintf(s->failed, sizeof s->failed, "%s: %s", name, detail);
     table_cell(&s->table, DIM, "%d", s->n);
     table_cell(&s->table, PLAIN, "%s", name);
     table_cell(&s->table, ok ? GOOD : BAD, "%s", ok ? "ok" : "FAILED");
@@ -194,36 +179,35 @@ static void stage(void *user, const char *name, bool ok, const char *detail) {
                                              json_text(detail)));
 }
 
-static int unknown_plugin(const char *name) {
-    int64_t n = 0;
-    tn_plugin_info p = {.size = sizeof p};
+/* Not even the first stage was reached. */
+static int no_stages(const char *name, bool file) {
+    tn_plugin_info p;
+    if (file || tn_error() != TN_ERR_NOTFOUND) return fail_pending();
     tn_clear_error();
-    return tn_plugin_scan(&n) ? fail_pending() : find(name, n, &p);
+    const int code = plugin_find(name, &p);
+    return code ? code : fail(EXIT_UNAVAILABLE, "plugin '%s' cannot be examined", name);
 }
 
 int run_plugins_why(const request *r) {
     const char *const titles[] = {"", "", "", "", NULL};
     stages s = {.table = table_new(titles), .list = json_array()};
+    char room[PATH_MAX];
+    const char *path = plugin_file(r->argument, room);
     tn_init(
         NULL); /* what it needs is loaded before it; a failure here will show in its own stages */
     tn_clear_error();
-    char path[4096];
-    const char *name = r->argument;
-    if (strstr(name, ".so") && !strchr(name, '/')) { /* a file of this folder, not a name */
-        snprintf(path, sizeof path, "./%s", name);
-        name = path;
-    }
-    const tn_status status = tn_plugin_why(name, stage, &s);
-    const bool usable = status == TN_OK && !s.failed;
-    json_t *all = json_pack("{s:s, s:o, s:b, s:o}", "schema", "tenon.plugin_why/1", "plugin",
-                            json_text(r->argument), "usable", usable, "stages", s.list);
-    if (s.n == 0) { /* there is nothing to show stages of */
-        json_decref(all);
+    tn_plugin_why(path ? path : r->argument, stage, &s);
+    if (s.n == 0) {
+        json_decref(s.list);
         table_free(&s.table);
-        return status == TN_ERR_NOTFOUND && !strchr(name, '/') ? unknown_plugin(name)
-                                                               : fail_pending();
+        return no_stages(r->argument, path != NULL);
     }
+    const bool usable = tn_error() == TN_OK && !s.failed[0];
     tn_clear_error(); /* the stages have said it */
+    json_t *error = json_failure(EXIT_UNAVAILABLE, usable ? NULL : s.failed);
+    json_t *all =
+        json_pack("{s:s, s:o, s:b, s:o, s:o}", "schema", "tenon.plugin_why/1", "plugin",
+                  json_text(r->argument), "usable", usable, "stages", s.list, "error", error);
     const int code = print_result(r, all, &s.table);
     return code ? code : usable ? EXIT_OK : EXIT_UNAVAILABLE;
 }
