@@ -22,13 +22,29 @@ complain() {
     failures=$((failures + 1))
 }
 
-# run CODE ARGUMENT...: runs tenon, expects the exit code; leaves the files out and err.
+# run CODE ARGUMENT...: runs tenon, expects the exit code; leaves the files out and err. What fails
+# must also fail in JSON.
 run() {
     local want=$1 have=0
     shift
     "$tenon" "$@" >out 2>err </dev/null || have=$?
     shown="tenon $*"
     ((have == want)) || complain "$shown: exit $have, not $want"
+    ((want == 0)) || fails_in_json "$want" "$@"
+}
+# The same once more with --json: one document, which says why.
+fails_in_json() {
+    local want=$1 have=0
+    shift
+    "$tenon" --json "$@" >json 2>json.err </dev/null || have=$?
+    python3 -c '
+import json, sys
+d = json.load(open("json"))
+error = d["error"]
+kinds = {1: "checks", 2: "usage", 3: "unavailable", 4: "bad_file"}
+sys.exit(not (error["exit"] == int(sys.argv[1]) == int(sys.argv[2]) and error["message"] and
+              error["kind"] == kinds[error["exit"]] and d["schema"].startswith("tenon.")))
+' "$want" "$have" || complain "tenon --json $*: exit $have, and stdout is: $(cat json)"
 }
 out_has() { grep -qF -- "$1" out || complain "$shown: '$1' is not on stdout"; }
 err_has() { grep -qF -- "$1" err || complain "$shown: '$1' is not on stderr"; }
@@ -79,6 +95,24 @@ run 2 help opss
 err_has "did you mean 'ops'?"
 run 2 plugins --plugin-path /nonexistent
 err_has '/nonexistent'
+run 2 ops info --bogus
+run 2 ops info x y z --bogus
+run 2 demo --data "$digits" --seeds 0
+run 2 xyzzy $'\xff "\\\t\x01 ä'
+
+# --json counts wherever it stands, unless it is the value of an option.
+for line in 'xyzzy --json' 'ops --bogus --json' 'plugins why --json nobody' '--json ops info'; do
+    # shellcheck disable=SC2086
+    "$tenon" $line >out 2>err && complain "tenon $line: exit 0"
+    shown="tenon $line"
+    out_has '"schema": "tenon.error/1"'
+    err_has 'error: ' # for people
+done
+"$tenon" bindgen "$math" -o --json >out 2>err
+shown='tenon bindgen -o --json'
+quiet out
+"$tenon" plugins -- --json >out 2>err && complain 'tenon plugins -- --json: exit 0'
+quiet out
 
 # ---- Plugins ----
 run 0 plugins
@@ -100,11 +134,39 @@ run 0 plugins info math --json
 json 'd["plugin"]["kinds"] == "ops" and d["plugin"]["ops"] > 50'
 run 3 plugins info maths
 err_has "did you mean 'math'?"
+cp -L "$cpu_ref" mine.so
+cp -L "$cpu_ref" mine.plugin
+mkdir elsewhere
+cp -L "$cpu_ref" elsewhere/mine.so
+for file in mine.so ./mine.so "$work/mine.so" mine.plugin elsewhere/mine.so; do
+    run 0 plugins info "$file"
+    out_has "${file##*/}"
+    out_has 'cpu_ref'
+    quiet err
+done
+run 0 plugins info elsewhere/mine.so --json
+json 'd["plugin"]["id"] == "cpu_ref" and d["plugin"]["path"].endswith("/elsewhere/mine.so")'
+json 'd["plugin"]["status"] == "not tried" and d["plugin"]["origin"] == "given"'
+run 0 plugins info "$cpu_ref"
+out_has 'beside libtenon' # one of the folders has it
+run 3 plugins info nowhere.so
+err_has 'nowhere.so'
+run 3 plugins info ./math
+run 4 plugins info .
+run 4 plugins info /dev/null
 run 0 plugins why cpu_ref
 out_has registered
 run 0 plugins why cpu_ref --json
 json 'd["usable"] and [s["stage"] for s in d["stages"]][0] == "found" and all(s["ok"] for s in d["stages"])'
 run 0 plugins why "$cpu_ref"
+
+# One number of kernels, whoever is asked.
+for name in cpu_ref cpu_blas math; do
+    run 0 plugins why "$name" --json
+    said=$(grep -oE '[0-9]+ kernels' out)
+    run 0 plugins --probe --json
+    json "[p['kernels'] for p in d['plugins'] if p['id'] == '$name'] == [${said% *}]"
+done
 run 3 plugins why cpu_reff
 err_has "did you mean 'cpu_ref'?"
 
@@ -112,6 +174,8 @@ mkdir -p bad
 head -c 4000 "$cpu_ref" >bad/broken.so
 run 3 plugins why bad/broken.so
 out_has FAILED
+run 0 plugins info bad/broken.so
+out_has refused
 run 3 plugins why ./nowhere.so --json
 json 'not d["usable"] and not d["stages"][-1]["ok"]'
 run 0 plugins --plugin-path bad
@@ -133,6 +197,10 @@ run 0 ops --matrix
 out_has COMPOSED
 run 0 ops info sort
 out_has 'sort(Tensor<T> x'
+run 0 ops info std
+out_has 'tn_tensor *tn_std(tn_tensor *x, const tn_std_opts *opts);'
+out_has 'tn_maybe_float correction;'
+out_has '&(tn_std_opts){.dim = TN_INTS(0), .correction = TN_SET(1.0), .keepdim = true}'
 run 0 ops info add --json
 json 'd["op"]["gradient"] == "yes" and d["op"]["providers"]["cpu"] == ["cpu_blas", "cpu_ref"]'
 run 2 ops info sotr
@@ -146,6 +214,10 @@ run 0 bindgen "$math"
 cmp -s out math.h || complain 'bindgen: stdout and -o differ'
 run 0 bindgen "$math" --json
 json 'd["plugin"] == "math" and "tn_add(" in d["header"]'
+run 0 bindgen math
+cmp -s out math.h || complain 'bindgen: by name and by file differ'
+run 3 bindgen maths
+err_has "did you mean 'math'?"
 run 4 bindgen "$cpu_ref"
 err_has 'no ops'
 run 4 bindgen /dev/null
@@ -166,6 +238,9 @@ json 'all(set(r) >= {"provider", "seed", "loss", "test_accuracy", "seconds"} for
 json 'all(r["test_accuracy"] > 0.95 and r["test_accuracy"] == r["reloaded_test_accuracy"] for r in d["runs"])'
 run 2 demo --seeds 0
 run 2 demo --seeds 1x
+run 0 demo --seeds 1 --provider "$cpu_ref"
+out_has cpu_ref
+run 3 demo --provider bad/broken.so
 run 3 demo --provider cpu_bals
 err_has cpu_blas
 run 4 demo --data /nonexistent

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/command/ccall.h"
 #include "tools/command/command.h"
 #include "tools/command/json.h"
 #include "tools/command/screen.h"
@@ -39,13 +40,25 @@ static json_t *names_json(const char *list) {
     return names;
 }
 
+static json_t *c_json(const tn_op_info *op) {
+    c_call c;
+    char header[NAME_BYTES + 8];
+    if (!c_call_make(op->schema, &c)) return NULL;
+    snprintf(header, sizeof header, "%s_ops.h", op->plugin);
+    json_t *node = json_pack("{s:o, s:o, s:o, s:o}", "header", json_text(header), "prototype",
+                             json_text(c.prototype), "types", json_text(c.types), "samples",
+                             json_text(c.samples));
+    c_call_free(&c);
+    return node;
+}
+
 static json_t *op_json(const tn_op_info *op) {
-    return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:b, s:{s:o}, s:o}", "name",
+    return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:b, s:{s:o}, s:o, s:o}", "name",
                      json_text(op->name), "schema", json_text(op->schema), "doc",
                      json_text(op->doc), "plugin", json_text(op->plugin), "gradient", gradient(op),
                      "no_gradient_because", json_text(op->no_grad), "decomposes",
                      op->has_decomposition, "providers", "cpu", names_json(providers(op)),
-                     "samples", json_text(op->samples));
+                     "samples", json_text(op->samples), "c", c_json(op));
 }
 
 /* ---- The matrix ------------------------------------------------------------------------------ */
@@ -148,28 +161,38 @@ static int unknown_op(const char *name) {
     return fail(EXIT_USAGE, "there is no op '%s'%s\n  see: tenon ops", name, suggest_text(&s));
 }
 
+/* One row for each line; the label stands before the first. */
+static void add_lines(table *t, const char *label, const char *text) {
+    for (const char *at = text; at && *at; label = "") {
+        const size_t n = strcspn(at, "\n");
+        table_cell(t, DIM, "%s", label);
+        table_cell(t, PLAIN, "%.*s", (int)n, at);
+        at += n + (at[n] != 0);
+    }
+}
+
 static int print_op(const tn_op_info *op) {
     const char *list = providers(op);
     const char *const titles[] = {"", "", NULL};
+    c_call c;
+    if (!c_call_make(op->schema, &c)) return failure_code();
     table t = table_new(titles);
-    const struct {
-        const char *name, *text;
-    } rows[] = {{"schema", op->schema},
-                {"does", op->doc},
-                {"from", op->plugin},
-                {"gradient", op->has_derivative ? "yes"
-                             : op->no_grad      ? NULL
-                                                : gradient(op)},
-                {"no gradient", op->no_grad},
-                {"composed",
-                 op->has_decomposition ? "of other ops, where no provider takes the call" : NULL},
-                {"on cpu", list[0] ? list : otherwise(op)},
-                {"samples", op->samples}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (!rows[i].text || !rows[i].text[0]) continue;
-        table_cell(&t, DIM, "%s", rows[i].name);
-        table_cell(&t, PLAIN, "%s", rows[i].text);
-    }
+    const char *yes = op->has_derivative ? "yes" : op->no_grad ? NULL : gradient(op);
+    add_lines(&t, "schema", op->schema);
+    add_lines(&t, "does", op->doc);
+    add_lines(&t, "from", op->plugin);
+    table_cell(&t, DIM, "header");
+    table_cell(&t, PLAIN, "#include <%s_ops.h>", op->plugin);
+    add_lines(&t, "C call", c.prototype);
+    add_lines(&t, "types", c.types);
+    add_lines(&t, "for example", c.samples);
+    add_lines(&t, "gradient", yes);
+    add_lines(&t, "no gradient", op->no_grad);
+    if (op->has_decomposition)
+        add_lines(&t, "composed", "of other ops, where no provider takes the call");
+    add_lines(&t, "on cpu", list[0] ? list : otherwise(op));
+    add_lines(&t, "samples", op->samples);
+    c_call_free(&c);
     return table_print(&t);
 }
 
