@@ -14,9 +14,11 @@ import argparse
 import collections
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 
@@ -165,6 +167,39 @@ def tsan_options():
     return ["--run_under=setarch -R"]
 
 
+PROGRESS = re.compile(r"\[([\d,]+) / ([\d,]+)\](?: (\d+) / (\d+) tests(, \d+ failed)?)?")
+PREPARING = re.compile(r"(Loading|Analyzing): ")
+
+
+def pass_on(lines, name, every=30):
+    """Prints what Bazel says, but of its progress a short line now and then."""
+    begin = last = time.monotonic()
+    for line in lines:
+        progress = PROGRESS.match(line)
+        if not progress and not PREPARING.match(line):
+            print(line, end="", flush=True)
+        if not progress or time.monotonic() - last < every:
+            continue
+        last = time.monotonic()
+        text = "%s: %s of %s steps" % (name, progress.group(1), progress.group(2))
+        if progress.group(3):
+            text += ", %s of %s tests" % progress.group(3, 4) + (progress.group(5) or "")
+        print("    %s, %d:%02d" % ((text,) + divmod(int(last - begin), 60)), flush=True)
+
+
+def run_bazel(name, command):
+    """Returns Bazel's exit status."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        errors="replace",
+    ) as bazel:
+        pass_on(bazel.stdout, name)
+    return bazel.returncode
+
+
 def bazel_test(tally, run, targets):
     """Runs one configuration and adds its results."""
     say("%s: %s" % (run.name, " ".join(run.options + targets)))
@@ -172,10 +207,11 @@ def bazel_test(tally, run, targets):
     with tempfile.TemporaryDirectory() as folder:
         events = os.path.join(folder, "events.json")
         open(events, "w").close()  # Bazel may die before it writes one
-        command = BAZEL + ["test", "--keep_going", "--noshow_progress", "--color=no"]
+        command = BAZEL + ["test", "--keep_going", "--color=no", "--curses=no"]
+        command += ["--show_progress_rate_limit=5"]
         command += ["--build_event_json_file=" + events] + options + ["--"] + targets
         before = len(tally.failed)
-        status = subprocess.run(command, stdin=subprocess.DEVNULL).returncode
+        status = run_bazel(run.name, command)
         count_events(tally, run.name, events)
     if status not in (0, NO_TESTS_FOUND) and len(tally.failed) == before:
         tally.failed.append("[%s] bazel: exit status %d" % (run.name, status))
