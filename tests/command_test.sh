@@ -195,6 +195,9 @@ run 0 ops --json
 json 'd["schema"] == "tenon.ops/1" and len(d["ops"]) > 50 and all(o["plugin"] == "math" for o in d["ops"])'
 run 0 ops --matrix
 out_has COMPOSED
+read -r n_ops _ _ _ _ in_blas in_ref <<<"$(tail -n 1 out)"
+run 0 plugins --probe --json
+json "{p['id']: p['ops'] + p['kernels'] for p in d['plugins']} == dict(math=$n_ops, cpu_blas=$in_blas, cpu_ref=$in_ref)"
 run 0 ops info sort
 out_has 'sort(Tensor<T> x'
 run 0 ops info std
