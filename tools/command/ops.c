@@ -10,7 +10,7 @@
 #include "tools/command/screen.h"
 #include "tools/command/suggest.h"
 
-enum { MOST_PROVIDERS = 8, NAME_BYTES = 48 };
+enum { MOST_PROVIDERS = MOST_COLUMNS - 2, NAME_BYTES = 48 }; /* of the matrix; of an id */
 
 /* How its gradient comes about, in a word. */
 static const char *gradient(const tn_op_info *op) {
@@ -31,12 +31,19 @@ static const char *providers(const tn_op_info *op) {
     return list ? list : "";
 }
 
+/* Takes the next name off a list "a,b"; false at its end. */
+static bool next_name(const char **list, char name[NAME_BYTES]) {
+    const size_t n = strcspn(*list, ",");
+    if (n == 0) return false;
+    snprintf(name, NAME_BYTES, "%.*s", (int)n, *list);
+    *list += n + ((*list)[n] != 0);
+    return true;
+}
+
 static json_t *names_json(const char *list) {
     json_t *names = json_array();
-    char copy[MOST_PROVIDERS * NAME_BYTES], *rest = copy;
-    snprintf(copy, sizeof copy, "%s", list);
-    for (char *name; (name = strsep(&rest, ",")) != NULL;)
-        if (*name) json_array_append_new(names, json_text(name));
+    for (char name[NAME_BYTES]; next_name(&list, name);)
+        json_array_append_new(names, json_text(name));
     return names;
 }
 
@@ -78,11 +85,10 @@ static int column(columns *c, const char *name, bool add) {
 
 /* Bit i: provider i has a kernel for the op. */
 static uint32_t provider_bits(columns *c, const tn_op_info *op, bool add) {
-    char copy[MOST_PROVIDERS * NAME_BYTES], *rest = copy;
+    const char *list = providers(op);
     uint32_t bits = 0;
-    snprintf(copy, sizeof copy, "%s", providers(op));
-    for (char *name; (name = strsep(&rest, ",")) != NULL;) {
-        const int i = *name ? column(c, name, add) : -1;
+    for (char name[NAME_BYTES]; next_name(&list, name);) {
+        const int i = column(c, name, add);
         if (i >= 0) bits |= 1u << i;
     }
     return bits;
