@@ -19,7 +19,11 @@ typedef struct tn_named_tensor {
 } tn_named_tensor;
 
 /* Replaces path by a new file in one step, and keeps the one before as path.prev. When it returns
- * TN_OK, the bytes are on the disk. IO names the step that failed. */
+ * TN_OK, the bytes are on the disk. IO names the step that failed.
+ * The new file has owner and permissions of the one before; where that cannot be, where that one is
+ * read-only, or where there is something else than a regular file, the save is refused. A link is
+ * followed: what it leads to is replaced (or made), and .prev is beside that. Another hard link to
+ * the one before goes on naming that. */
 tn_status tn_checkpoint_save(const char *path, const tn_named_tensor *items, int64_t n);
 
 /* Fills the tensors from the file. Names, dtypes and shapes must be the same on both sides, and all

@@ -18,7 +18,12 @@
 #define TNI_IO_FORMAT "tenon.format"  /* "1" */
 #define TNI_IO_START  "{\"__metadata__\":{\"" TNI_IO_WHOLE "\":\""
 
-enum { TNI_IO_LENGTH_BYTES = 8, TNI_IO_CRC_DIGITS = 8, TNI_IO_NAME_BYTES = 1024 };
+enum {
+    TNI_IO_LENGTH_BYTES = 8,
+    TNI_IO_CRC_DIGITS = 8,
+    TNI_IO_NAME_BYTES = 1024,
+    TNI_IO_HEADER_BYTES = 100000000 /* at most; the format's own limit */
+};
 
 const char *tni_io_dtype_name(tn_dtype); /* "F32", or NULL */
 bool tni_io_dtype_by_name(const char *name, tn_dtype *out);

@@ -21,8 +21,9 @@
 #include <unistd.h>
 
 #include "modules/io/layout.h"
+#include "modules/io/target.h"
 
-enum { MOST_HEADER_BYTES = 16 << 20, MOST_TEXT = 300 };
+enum { MOST_TEXT = 300 };
 
 typedef struct entry {   /* one tensor of the file, in the order of the program's list */
     uint64_t begin, end; /* in the data part */
@@ -38,11 +39,20 @@ typedef struct loading {
     char *text; /* the header, NUL-terminated */
     json_t *header;
     json_t *metadata; /* of header; NULL if it has none */
+    json_t *names;    /* of items: an object, for its hash */
     bool checksums;
     entry *entries;
     unsigned char *data;
     tni_crc crc;
 } loading;
+
+/* Is there a generation before the file, and where? */
+static bool find_previous(const loading *l, char out[PATH_MAX]) {
+    tni_io_target target;
+    if (tni_io_target_find(&target, l->path)) return false;
+    const int n = snprintf(out, PATH_MAX, "%s.prev", target.path);
+    return n > 0 && n < PATH_MAX && access(out, R_OK) == 0;
+}
 
 /* FORMAT, with the way out if there is one. */
 __attribute__((format(printf, 2, 3))) static tn_status bad(const loading *l, const char *format,
@@ -52,8 +62,7 @@ __attribute__((format(printf, 2, 3))) static tn_status bad(const loading *l, con
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    snprintf(previous, sizeof previous, "%s.prev", l->path);
-    if (access(previous, R_OK) == 0)
+    if (find_previous(l, previous))
         return tn_raise(TN_ERR_FORMAT,
                         "checkpoint '%s' is damaged or is none: %s; the one before it is '%s'",
                         l->path, text, previous);
@@ -99,11 +108,11 @@ static tn_status read_header(loading *l) {
     tn_status status = read_at(l, 0, length, sizeof length);
     if (status) return status;
     l->header_bytes = tni_io_get_length(length);
-    if (l->header_bytes > l->file_bytes - sizeof length || l->header_bytes > MOST_HEADER_BYTES)
+    if (l->header_bytes > l->file_bytes - sizeof length || l->header_bytes > TNI_IO_HEADER_BYTES)
         return bad(l,
                    "byte 0: the header's length is %" PRIu64 ", but %" PRIu64
                    " bytes follow (and the limit is %d)",
-                   l->header_bytes, l->file_bytes - sizeof length, MOST_HEADER_BYTES);
+                   l->header_bytes, l->file_bytes - sizeof length, TNI_IO_HEADER_BYTES);
     l->data_bytes = l->file_bytes - sizeof length - l->header_bytes;
     l->text = malloc(l->header_bytes + 1);
     if (!l->text) return no_memory(l);
@@ -287,9 +296,7 @@ static tn_status find_stranger(const loading *l) {
     const char *key;
     json_t *value;
     json_object_foreach(l->header, key, value) {
-        bool known = strcmp(key, "__metadata__") == 0;
-        for (int64_t i = 0; i < l->n && !known; i++) known = strcmp(key, l->items[i].name) == 0;
-        if (known) continue;
+        if (strcmp(key, "__metadata__") == 0 || json_object_get(l->names, key)) continue;
         if (!json_is_string(json_object_get(value, "dtype")))
             return bad(l, "field %.80s is not a tensor", key);
         return tn_raise(TN_ERR_NOTFOUND,
@@ -321,36 +328,39 @@ static tn_status read_data(loading *l) {
     return status;
 }
 
-static tn_status check_items(const char *path, const tn_named_tensor *items, int64_t n) {
-    if (!path || !*path || n < 0 || (n > 0 && !items))
+static tn_status add_name(const loading *l, int64_t i) {
+    const char *name = l->items[i].name;
+    if (!name || !*name || strlen(name) > TNI_IO_NAME_BYTES)
         return tn_raise(TN_ERR_INVALID,
-                        "tn_checkpoint_load needs a path, and a list if n is not 0");
-    for (int64_t i = 0; i < n; i++) {
-        if (!items[i].name || !*items[i].name || strlen(items[i].name) > TNI_IO_NAME_BYTES)
-            return tn_raise(TN_ERR_INVALID,
-                            "cannot load checkpoint '%s': tensor %" PRId64
-                            " needs a name of 1 to %d "
-                            "bytes",
-                            path, i, TNI_IO_NAME_BYTES);
-        if (tn_rank(items[i].tensor) < 0) return tn_error();
-        for (int64_t k = 0; k < i; k++)
-            if (strcmp(items[i].name, items[k].name) == 0)
-                return tn_raise(TN_ERR_INVALID,
-                                "cannot load checkpoint '%s': two tensors are named '%s'", path,
-                                items[i].name);
-    }
-    return TN_OK;
+                        "cannot load checkpoint '%s': tensor %" PRId64
+                        " needs a name of 1 to %d bytes",
+                        l->path, i, TNI_IO_NAME_BYTES);
+    if (tn_rank(l->items[i].tensor) < 0) return tn_error();
+    if (json_object_get(l->names, name))
+        return tn_raise(TN_ERR_INVALID, "cannot load checkpoint '%s': two tensors are named '%s'",
+                        l->path, name);
+    /* A name that is no UTF-8 is in no file, and is told so later. */
+    return json_object_set_new_nocheck(l->names, name, json_true()) ? no_memory(l) : TN_OK;
+}
+
+static tn_status check_items(loading *l) {
+    l->names = json_object();
+    tn_status status = l->names ? TN_OK : no_memory(l);
+    for (int64_t i = 0; i < l->n && !status; i++) status = add_name(l, i);
+    return status;
 }
 
 tn_status tn_checkpoint_load(const char *path, const tn_named_tensor *items, int64_t n) {
     if (tn_error()) return tn_error();
-    tn_status status = check_items(path, items, n);
-    if (status) return status;
+    if (!path || !*path || n < 0 || (n > 0 && !items))
+        return tn_raise(TN_ERR_INVALID,
+                        "tn_checkpoint_load needs a path, and a list if n is not 0");
     loading *l = calloc(1, sizeof *l);
     if (!l) return tn_raise(TN_ERR_NOMEM, "cannot load checkpoint '%s': out of memory", path);
     l->path = path, l->items = items, l->n = n, l->fd = -1;
     tni_crc_make(&l->crc);
-    status = open_file(l);
+    tn_status status = check_items(l);
+    if (!status) status = open_file(l);
     if (!status) status = read_header(l);
     if (!status) status = parse_header(l);
     if (!status) status = check_header_crc(l);
@@ -361,6 +371,7 @@ tn_status tn_checkpoint_load(const char *path, const tn_named_tensor *items, int
                           l->entries[i].end - l->entries[i].begin);
     if (l->fd >= 0) close(l->fd);
     json_decref(l->header);
+    json_decref(l->names);
     free(l->text);
     free(l->entries);
     free(l->data);

@@ -1,7 +1,8 @@
 /* save.c - writes a checkpoint: a new file beside the old one, made durable, then moved over it.
  *
  * Invariant: `path` names a whole checkpoint at every moment, the old one or the new one; until the
- * rename nothing but the temporary file has been touched, and every way out removes that.
+ * rename nothing but the temporary file has been touched, and every way out removes that. Only
+ * regular files are replaced, and the new one has owner and mode of the old one.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/io/checkpoint.h"
 
@@ -19,9 +20,11 @@
 #include <unistd.h>
 
 #include "modules/io/layout.h"
+#include "modules/io/target.h"
 
 typedef struct saving {
     const char *path;
+    tni_io_target target; /* the file it means */
     const tn_named_tensor *items;
     int64_t n;
     json_t *header, *metadata; /* metadata belongs to header */
@@ -31,10 +34,17 @@ typedef struct saving {
     tni_crc crc;
 } saving;
 
-static tn_status failed(const saving *s, const char *step) {
+static tn_status refuse(const saving *s, const char *step, const char *why) {
+    const bool linked = s->target.path[0] && strcmp(s->path, s->target.path) != 0;
     return tn_raise(TN_ERR_IO,
-                    "cannot save checkpoint '%s': %s: %s; what was saved there before is untouched",
-                    s->path, step, strerror(errno));
+                    "cannot save checkpoint '%s'%s%s%s: %s%s; what was saved there before is "
+                    "untouched",
+                    s->path, linked ? " (a link to '" : "", linked ? s->target.path : "",
+                    linked ? "')" : "", step, why);
+}
+
+static tn_status failed(const saving *s, const char *step) {
+    return refuse(s, step, strerror(errno));
 }
 
 static tn_status no_memory(const saving *s) {
@@ -118,11 +128,19 @@ static bool write_all(int fd, const void *data, uint64_t bytes) {
     return true;
 }
 
+static tn_status too_long(const saving *s, uint64_t bytes) {
+    return tn_raise(TN_ERR_INVALID,
+                    "cannot save checkpoint '%s': its header would have %" PRIu64
+                    " bytes, the format allows %d; save fewer tensors, or give them shorter names",
+                    s->path, bytes, TNI_IO_HEADER_BYTES);
+}
+
 /* Writes length and header at the file's current position, which is 0. */
 static tn_status write_header(saving *s) {
     char *text = json_dumps(s->header, JSON_COMPACT);
     if (!text) return no_memory(s);
     const uint64_t bytes = strlen(text), padded = (bytes + 7) / 8 * 8;
+    if (padded > TNI_IO_HEADER_BYTES) return free(text), too_long(s, padded);
     char *line = realloc(text, padded + 1);
     if (!line) return free(text), no_memory(s);
     memset(line + bytes, ' ', padded - bytes);
@@ -133,7 +151,7 @@ static tn_status write_header(saving *s) {
     tni_io_put_length(length, padded);
     const bool ok = write_all(s->fd, length, sizeof length) && write_all(s->fd, line, padded);
     free(line);
-    return ok ? TN_OK : failed(s, "writing");
+    return ok ? TN_OK : failed(s, "writing: ");
 }
 
 static tn_status write_item(saving *s, const tn_named_tensor *item) {
@@ -154,38 +172,64 @@ static tn_status write_item(saving *s, const tn_named_tensor *item) {
     const int why = errno;
     free(copy);
     errno = why;
-    return ok ? set_crc(s, item->name, crc) : failed(s, "writing");
+    return ok ? set_crc(s, item->name, crc) : failed(s, "writing: ");
 }
 
 /* ---- The file -------------------------------------------------------------------------------- */
 
+/* What cannot be written stays: a rename would not ask. */
+static tn_status find_target(saving *s) {
+    const char *why = tni_io_target_find(&s->target, s->path);
+    if (why) return refuse(s, "", why);
+    if (s->target.exists && faccessat(AT_FDCWD, s->target.path, W_OK, AT_EACCESS))
+        return failed(s, "writing over it: ");
+    return TN_OK;
+}
+
 static tn_status create_temp(saving *s) {
     static unsigned counter;
+    const mode_t mode = s->target.exists ? 0600 : 0666; /* nobody sees more than of the old one */
     for (int attempt = 0; attempt < 100; attempt++) {
         const unsigned number = __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED);
-        const int n =
-            snprintf(s->temp, sizeof s->temp, "%s.tmp-%ld-%u", s->path, (long)getpid(), number);
+        const int n = snprintf(s->temp, sizeof s->temp, "%s.tmp-%ld-%u", s->target.path,
+                               (long)getpid(), number);
         if (n < 0 || n >= (int)sizeof s->temp) {
             s->temp[0] = 0;
             errno = ENAMETOOLONG;
-            return failed(s, "naming the new file");
+            return failed(s, "naming the new file: ");
         }
-        s->fd = open(s->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        s->fd = open(s->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (s->fd >= 0) return TN_OK;
         if (errno != EEXIST) break;
     }
     s->temp[0] = 0; /* not ours to remove */
-    return failed(s, "creating a new file beside it");
+    return failed(s, "creating a new file beside it: ");
+}
+
+/* Before a byte is in it. What runs as its owner (set-user-ID) is no checkpoint: those bits go. */
+static tn_status keep_owner_and_mode(const saving *s) {
+    const struct stat *old = &s->target.st;
+    const mode_t mode = old->st_mode & 0777;
+    struct stat new;
+    if (fstat(s->fd, &new)) return failed(s, "looking at the new file: ");
+    const bool same_owner = new.st_uid == old->st_uid &&new.st_gid == old->st_gid;
+    if (!same_owner && fchown(s->fd, old->st_uid, old->st_gid))
+        return failed(s, "it belongs to somebody else, and so would not any more (remove it first, "
+                         "or save under another name): ");
+    if ((new.st_mode & 07777) != mode && fchmod(s->fd, mode))
+        return failed(s, "giving the new file its mode: ");
+    return TN_OK;
 }
 
 static tn_status write_temp(saving *s) {
     tn_status status = create_temp(s);
+    if (!status && s->target.exists) status = keep_owner_and_mode(s);
     if (!status) status = write_header(s);
     for (int64_t i = 0; i < s->n && !status; i++) status = write_item(s, &s->items[i]);
-    if (!status && lseek(s->fd, 0, SEEK_SET) < 0) status = failed(s, "writing the checksums");
+    if (!status && lseek(s->fd, 0, SEEK_SET) < 0) status = failed(s, "writing the checksums: ");
     if (!status) status = write_header(s);
-    if (!status && fsync(s->fd)) status = failed(s, "flushing to the disk");
-    if (s->fd >= 0 && close(s->fd) && !status) status = failed(s, "closing");
+    if (!status && fsync(s->fd)) status = failed(s, "flushing to the disk: ");
+    if (s->fd >= 0 && close(s->fd) && !status) status = failed(s, "closing: ");
     s->fd = -1;
     return status;
 }
@@ -194,17 +238,20 @@ static tn_status write_temp(saving *s) {
  * still better than none. */
 static void keep_previous(const saving *s) {
     char previous[PATH_MAX];
-    const int n = snprintf(previous, sizeof previous, "%s.prev", s->path);
-    if (n < 0 || n >= (int)sizeof previous || access(s->path, F_OK)) return;
-    unlink(previous);
-    (void)!link(s->path, previous);
+    bool exists;
+    struct stat st;
+    const int n = snprintf(previous, sizeof previous, "%s.prev", s->target.path);
+    if (n < 0 || n >= (int)sizeof previous || !s->target.exists) return;
+    if (tni_io_target_look(previous, &exists, &st)) return; /* not ours to remove */
+    if (exists) unlink(previous);
+    (void)!link(s->target.path, previous);
 }
 
 static tn_status sync_folder(const saving *s) {
     char folder[PATH_MAX];
-    const char *slash = strrchr(s->path, '/');
-    const int n = slash ? (int)(slash - s->path) + 1 : 2;
-    snprintf(folder, sizeof folder, "%.*s", n, slash ? s->path : "./");
+    const char *path = s->target.path, *slash = strrchr(path, '/');
+    const int n = slash ? (int)(slash - path) + 1 : 2;
+    snprintf(folder, sizeof folder, "%.*s", n, slash ? path : "./");
     const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const bool ok = fd >= 0 && fsync(fd) == 0;
     const int why = errno;
@@ -218,9 +265,13 @@ static tn_status sync_folder(const saving *s) {
         s->path, strerror(errno));
 }
 
+/* Writing took its time: what is there now is looked at once more. */
 static tn_status replace(saving *s) {
+    struct stat now;
+    const char *why = tni_io_target_look(s->target.path, &s->target.exists, &now);
+    if (why) return refuse(s, "moving the new file into place: ", why);
     keep_previous(s);
-    if (rename(s->temp, s->path)) return failed(s, "moving the new file into place");
+    if (rename(s->temp, s->target.path)) return failed(s, "moving the new file into place: ");
     s->temp[0] = 0;
     return sync_folder(s);
 }
@@ -235,6 +286,7 @@ tn_status tn_checkpoint_save(const char *path, const tn_named_tensor *items, int
     s->path = path, s->items = items, s->n = n, s->fd = -1;
     tni_crc_make(&s->crc);
     tn_status status = make_header(s);
+    if (!status) status = find_target(s);
     if (!status) status = write_temp(s);
     if (!status) status = replace(s);
     if (s->temp[0]) unlink(s->temp);
