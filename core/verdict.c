@@ -134,10 +134,17 @@ static bool write_all(int fd, char *old, const struct stat *st, const char *buil
     return fclose(f) == 0 && ok;
 }
 
+/* A rename would not ask: what is no regular file (a link, a pipe) is not ours to replace. */
+static bool may_replace(const char *path) {
+    struct stat st;
+    return lstat(path, &st) != 0 || S_ISREG(st.st_mode);
+}
+
 void tni_verdict_put(const struct stat *st, const char *build_id, const tni_verdict *v) {
     char folder[PATH_MAX], path[PATH_MAX + 16], temp[PATH_MAX + 32];
     if (!folder_path(folder, true)) return;
     snprintf(path, sizeof(path), "%s/verdicts", folder);
+    if (!may_replace(path)) return;
     snprintf(temp, sizeof(temp), "%s/verdicts.XXXXXX", folder);
     int fd = mkostemp(temp, O_CLOEXEC);
     if (fd < 0) return;
