@@ -441,6 +441,18 @@ TEST_F(Command, NamesFileLineAndCause) {
     }
 }
 
+TEST_F(Command, ReplacesRegularFilesOnly) {
+    int rc;
+    struct stat st = {};
+    ASSERT_EQ(mkfifo(table.c_str(), 0600), 0);
+    const std::string said = run("f(Tensor x) -> Tensor same none(\"no\") \"doc\"\n", &rc);
+    EXPECT_EQ(said, "rows_table.inc: cannot write: it is not a regular file\n");
+    EXPECT_EQ(rc, 1);
+    ASSERT_EQ(lstat(table.c_str(), &st), 0);
+    EXPECT_TRUE(S_ISFIFO(st.st_mode));
+    EXPECT_FALSE(exists(header) || exists(header + ".part"));
+}
+
 TEST_F(Command, SaysHowItIsUsed) {
     EXPECT_EQ(WEXITSTATUS(system((env("OPGEN") + " --header 2>/dev/null").c_str())), 1);
     EXPECT_EQ(WEXITSTATUS(system((env("OPGEN") + " /does/not/exist.ops 2>/dev/null").c_str())), 1);

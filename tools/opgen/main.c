@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tools/opgen/header.h"
 #include "tools/opgen/ops_file.h"
@@ -51,8 +52,17 @@ static bool make(const ops_file *f, output *o, bool (*write)(const ops_file *, F
     return ok;
 }
 
+/* A rename would not ask: what is no regular file (a link, a pipe, a device) stays. */
+static bool may_replace(const char *path) {
+    struct stat st;
+    if (lstat(path, &st) || S_ISREG(st.st_mode)) return true;
+    fprintf(stderr, "%s: cannot write: it is not a regular file\n", path);
+    return false;
+}
+
 static bool save_temporary(output *o) {
     if (!o->path) return true;
+    if (!may_replace(o->path)) return false;
     const size_t n = strlen(o->path) + sizeof ".part";
     o->temporary = malloc(n);
     if (!o->temporary) return complain(o->path, "cannot write");
