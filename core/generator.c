@@ -23,8 +23,9 @@ static tn_generator process_default = {LIVE, 0, {0, 0}};
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static bool refuse(const char *where) {
-    (void)tn_raise(TN_ERR_STALE, "%s%sthe generator was freed; make one with tn_generator_new",
-                   where, where[0] ? ": " : "");
+    (void)tn_raise(TN_ERR_STALE,
+                   "%s%sthe generator was freed, or is none; make one with tn_generator_new", where,
+                   where[0] ? ": " : "");
     return false;
 }
 
@@ -45,7 +46,7 @@ void tn_generator_free(tn_generator *g) {
     if (!g || tni_is_forked()) return;
     (void)pthread_mutex_lock(&mutex);
     const bool live = g->state == LIVE;
-    g->state = FREED;
+    if (live) g->state = FREED; /* else it is not ours to write */
     (void)pthread_mutex_unlock(&mutex);
     if (live) {
         tni_slab_put(&slab, g);

@@ -320,6 +320,21 @@ TEST_F(Generator, OfAThreadIsWhatItDrawsFromByDefault) {
     EXPECT_EQ(tn_use_generator(nullptr), nullptr);
 }
 
+TEST_F(Generator, WhatIsNoneIsRefusedAndLeftAlone) {
+    tn_tensor *t = tn_keep(Range({3}));
+    tn_generator_free(reinterpret_cast<tn_generator *>(t));
+    EXPECT_EQ(TakeError(), "STALE");
+    EXPECT_EQ(Read(t), (std::vector<float>{0, 1, 2}));
+    EXPECT_EQ(tn_drop(t), TN_OK) << tn_error_message();
+    tn_generator *g = tn_generator_new(7);
+    EXPECT_EQ(tn_drop(reinterpret_cast<tn_tensor *>(g)), TN_ERR_STALE);
+    EXPECT_EQ(TakeError(), "STALE");
+    EXPECT_EQ(tn_keep(reinterpret_cast<tn_tensor *>(g)), nullptr);
+    EXPECT_EQ(TakeError(), "STALE");
+    EXPECT_EQ(tn_generator_position(g).seed, 7u);
+    tn_generator_free(g);
+}
+
 TEST_F(Generator, AFreedOneIsStale) {
     tn_generator *g = tn_generator_new(1);
     tn_generator_free(g);

@@ -156,7 +156,7 @@ TN_API const char *tn_last_provider(void);  /* who ran the last kernel on this t
 TN_API tn_status tn_set_threads(int32_t n); /* limit for kernels called from this thread; 0 = all */
 TN_API int32_t tn_threads(void);
 TN_API tn_generator *tn_generator_new(uint64_t seed); /* free with tn_generator_free */
-TN_API void tn_generator_free(tn_generator *);
+TN_API void tn_generator_free(tn_generator *);        /* STALE, and nothing else, if it is none */
 /* In these NULL means the thread's current generator, which is the process's default one unless
  * tn_use_generator said otherwise. */
 TN_API tn_status tn_generator_seed(tn_generator *, uint64_t seed); /* starts again at offset 0 */
