@@ -15,7 +15,7 @@
 #include "core/state.h"
 #include "core/tensor.h"
 
-enum { MOST_NESTED = 8 };
+enum { MOST_NESTED = 8, MOST_REFUSED = 64 };
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic uint64_t g_holder; /* thread that holds it, 0 = none */
@@ -28,7 +28,7 @@ static tni_search g_search; /* under the lock */
 static bool g_search_known;
 static _Atomic bool g_safe_mode;
 
-static tn_plugin **g_refused; /* one per path: the last failed attempt */
+static tn_plugin *g_refused[MOST_REFUSED]; /* one per path: its last attempt; oldest first */
 static uint32_t g_n_refused;
 static tn_plugin *g_old; /* attempts whose code has seen its handle: they stay reachable */
 
@@ -154,28 +154,28 @@ tn_plugin *tni_refused_find(const char *path) {
     return slot ? *slot : NULL;
 }
 
-/* Keeps p as the last attempt on its path. False if memory ran out. */
-static bool remember(tn_plugin *p) {
-    tn_plugin **slot = refused_slot(p->path);
-    if (slot == NULL) {
-        uint64_t bytes = g_n_refused * sizeof(*g_refused);
-        tn_plugin **more = tni_realloc(g_refused, bytes, bytes + sizeof(*more));
-        if (more == NULL) return false;
-        g_refused = more;
-        slot = &g_refused[g_n_refused++];
-    } else {
-        retire(*slot);
-    }
-    *slot = p;
-    return true;
+static void take_out(tn_plugin **slot) {
+    const size_t after = (size_t)(&g_refused[g_n_refused--] - slot) - 1;
+    retire(*slot);
+    memmove(slot, slot + 1, after * sizeof(*slot));
 }
 
 /* A plugin that is ready now no longer counts as refused. */
 static void forget(const char *path) {
     tn_plugin **slot = refused_slot(path);
-    if (slot == NULL) return;
-    retire(*slot);
-    *slot = g_refused[--g_n_refused];
+    if (slot) take_out(slot);
+}
+
+static bool is_missing(const tn_plugin *p) { return p->report.failed == TNI_STAGE_FOUND; }
+
+/* Keeps p as the last attempt on its path: at least until the next attempt, in general for as long
+ * as a listing may ask for it. No listing has a file that is missing. */
+static void remember(tn_plugin *p) {
+    forget(p->path);
+    if (g_n_refused > 0 && is_missing(g_refused[g_n_refused - 1]))
+        take_out(&g_refused[g_n_refused - 1]);
+    if (g_n_refused == MOST_REFUSED) take_out(&g_refused[0]);
+    g_refused[g_n_refused++] = p;
 }
 
 static tn_plugin *no_memory(const char *path) {
@@ -192,12 +192,10 @@ tn_plugin *tni_loader_load(const char *path, const char *origin, bool given, boo
         tni_plugin_delete(p);
         return l.same;
     }
-    if (s == TN_OK) {
+    if (s == TN_OK)
         forget(p->path);
-    } else if (!remember(p)) {
-        retire(p);
-        return no_memory(path);
-    }
+    else
+        remember(p);
     return p;
 }
 

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/loader_test.h"
 
+#include <malloc.h>
+
 #include <atomic>
 #include <thread>
 
@@ -222,6 +224,28 @@ TEST_F(Loader, SaysUnusableOfAPluginWhoseVendorLibraryIsMissing) {
 }
 
 // ---- Memory ------------------------------------------------------------------------------------
+
+// glibc's count; under AddressSanitizer it is 0, and the test says nothing.
+TEST_F(Loader, KeepsLittleOfPathsThatWereTriedInVain) {
+    const auto try_many = [&](int from, int to) {
+        for (int i = from; i < to; i++) {
+            const string missing = folder / ("missing" + std::to_string(i) + ".so"),
+                         bad = folder / ("bad" + std::to_string(i) + ".so");
+            EXPECT_EQ(load(missing).stage(), "found");
+            if (i % 2) continue;
+            write_file(bad, "no plugin");
+            EXPECT_EQ(load(bad).stage(), "note");
+        }
+    };
+    try_many(0, 200); // what is kept of the last ones
+    const size_t before = mallinfo2().uordblks;
+    try_many(200, 1000);
+    EXPECT_LT(mallinfo2().uordblks, before + (64 << 10));
+    Setting search("TENON_PLUGIN_PATH", folder.path());
+    const auto all = scan();
+    ASSERT_NE(find(all, "bad998"), nullptr);
+    EXPECT_EQ(find(all, "bad998")->state, TN_PLUGIN_REFUSED);
+}
 
 TEST_F(Loader, SurvivesRunningOutOfMemoryAtEveryAllocation) {
     Setting off("TENON_PROBE_POLICY", "off");
