@@ -194,7 +194,8 @@ static tn_status check_writable(const tn_tensor *t) {
                         "tn_write: elements of an expanded tensor share memory; write "
                         "to the tensor it was expanded from");
     }
-    if (t->node && tni_state_get()->grad_enabled) {
+    const bool has_history = t->node || (t->base && t->base->node);
+    if (has_history && tni_state_get()->grad_enabled) {
         return tn_raise(
             TN_ERR_GRAD,
             "tn_write: this tensor was computed from one that requires grad, and a write "

@@ -195,6 +195,57 @@ TEST_F(InPlace, RefusesAViewMadeWithGradModeOff) {
     EXPECT_TRUE(error_is(TN_ERR_GRAD, {"grad mode off"}));
 }
 
+// A call that is given nothing that wants a gradient is not recorded, and must not write such a view.
+TEST_F(InPlace, RefusesAHiddenViewWhateverElseTheCallIsGiven) {
+    using Write = void (*)(tn_tensor *);
+    const Write writes[] = {
+        [](tn_tensor *v) { tn_mul_(v, number(2)); },
+        [](tn_tensor *v) {
+            tn_mul_(v, from({2, 2}));
+        },
+        [](tn_tensor *v) { tn_fill_(v, tn_float(0)); },
+        [](tn_tensor *v) {
+            tn_copy_(v, from({5, 5}));
+        },
+        [](tn_tensor *v) { tn_relu_(v); },
+        [](tn_tensor *v) { tn_clamp_(v, nullptr); },
+        [](tn_tensor *v) {
+            tn_gt_(v, from({0, 0}));
+        },
+        [](tn_tensor *v) {
+            tn_sgd_({&v, 1}, tensors({from({1, 1})}), {nullptr, 0}, 0.1, nullptr);
+        },
+        [](tn_tensor *v) {
+            const double x[] = {5, 5};
+            tn_write(v, x, sizeof x);
+        }};
+    const auto view = [](tn_tensor *t) { return tn_view_sizes(t, ints({2})); };
+    tn_tensor *x = param(from({1, 2})), *late = from({1, 2}), *early = view(late);
+    param(late); // the view was made before
+    const bool was = tn_set_grad_enabled(false);
+    tn_tensor *y = nullptr, *of_leaf = view(x);
+    tn_set_grad_enabled(was);
+    y = recorded(x);
+    tn_set_grad_enabled(false);
+    tn_tensor *of_result = view(y);
+    tn_set_grad_enabled(was);
+    for (const Write write : writes) {
+        const bool last = write == writes[8]; // leaves may be written that way, and so their views
+        for (tn_tensor *v : {of_result, of_leaf, early}) {
+            if (last && v != of_result) continue;
+            write(v);
+            EXPECT_TRUE(error_is(TN_ERR_GRAD)) << (&write - writes);
+        }
+    }
+    EXPECT_EQ(numbers(y), (Numbers{1, 2}));
+    EXPECT_EQ(numbers(x), (Numbers{1, 2}));
+    EXPECT_EQ(backward(y, {1, 1}, x), (Numbers{1, 1}));
+    tn_set_grad_enabled(false);
+    tn_mul_(of_leaf, number(3)); // as a step of an optimizer would
+    tn_set_grad_enabled(was);
+    EXPECT_EQ(numbers(x), (Numbers{3, 6}));
+}
+
 TEST_F(InPlace, OnADetachedTensorLeavesHistoriesAlone) {
     tn_tensor *x = param(from({1, 2})), *y = recorded(x);
     tn_tensor *v = tn_select(tn_detach(y), 0, 0);

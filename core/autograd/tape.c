@@ -67,6 +67,32 @@ static bool is_returned(const tni_op *op, uint32_t param) {
     return false;
 }
 
+typedef struct targets { /* the tensors of one argument */
+    tn_tensor *const *list;
+    uint32_t n;
+} targets;
+
+static targets targets_of(const tn_value *arg) {
+    if (arg->tag == TN_TAG_TENSOR) return (targets){&arg->tensor, 1};
+    if (arg->tag == TN_TAG_TENSORS) return (targets){arg->tensors, arg->aux};
+    return (targets){NULL, 0};
+}
+
+/* A view that knows nothing of what its base depends on. */
+static bool hides_history(const tn_tensor *t) {
+    return t && t->base && (t->base->flags & TNI_REQUIRES_GRAD);
+}
+
+bool tni_tape_may_write(const tni_op *op, const tn_value *args, uint32_t n_args) {
+    if (!tni_state_get()->grad_enabled) return true;
+    for (uint32_t i = 0; i < n_args; i++) {
+        const targets t = op->schema.params[i].mutated ? targets_of(&args[i]) : (targets){NULL, 0};
+        for (uint32_t k = 0; k < t.n; k++)
+            if (hides_history(t.list[k]) && !may_change(op, i, t.list[k])) return false;
+    }
+    return true;
+}
+
 /* Checks every tensor op is going to write; counts those that are views. */
 static bool check_targets(const tni_op *op, const tn_value *args, uint32_t n_args,
                           uint32_t *n_views) {
@@ -75,14 +101,11 @@ static bool check_targets(const tni_op *op, const tn_value *args, uint32_t n_arg
         if (!is_returned(op, i))
             return refuse(op, i, "is not a result of the op",
                           "turn grad mode off around the call (tn_set_grad_enabled(false))");
-        tn_tensor *const *list = args[i].tag == TN_TAG_TENSOR ? &args[i].tensor : args[i].tensors;
-        const uint32_t count = args[i].tag == TN_TAG_TENSOR    ? 1
-                               : args[i].tag == TN_TAG_TENSORS ? args[i].aux
-                                                               : 0;
-        for (uint32_t k = 0; k < count; k++) {
-            if (!list[k]) continue;
-            if (!may_change(op, i, list[k])) return false;
-            *n_views += list[k]->base != NULL && is_floating(list[k]);
+        const targets t = targets_of(&args[i]);
+        for (uint32_t k = 0; k < t.n; k++) {
+            if (!t.list[k]) continue;
+            if (!may_change(op, i, t.list[k])) return false;
+            *n_views += t.list[k]->base != NULL && is_floating(t.list[k]);
         }
         if (*n_views > 1)
             return refuse(op, i, "is one of several views that would change at once",

@@ -188,11 +188,12 @@ static bool writes_history(const tni_frame *f) {
 /* Starts recording if a gradient may be wanted. False + error if the call must not happen. */
 static bool record_begin(tni_frame *f) {
     const tni_op *op = f->v.op;
-    if (!f->v.recording) return true;
-    if (op->row.derivative) {
+    if (f->v.recording && op->row.derivative) {
         f->node = tni_tape_begin(op, f->v.args, op->schema.n_params, f->has_rng ? &f->rng : NULL);
         return f->node != NULL;
     }
+    if (op->schema.mutates && !tni_tape_may_write(op, f->v.args, op->schema.n_params)) return false;
+    if (!f->v.recording) return true;
     const bool inner =
         f->s->kind == TNI_SIG_DECOMPOSE && !op->row.no_grad; /* they record or refuse */
     if (!op->schema.mutates || inner || !writes_history(f)) return true;
