@@ -10,8 +10,11 @@
  * first frame belong to the thread and are freed when it ends. Neither push nor pop allocates once
  * the stacks have their size.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "core/memory.h"
 #include "core/tensor.h"
+#include "core/visit.h"
 
 enum { ITEMS_START = 256, FRAMES_START = 16, TAG_MEMORY = 1 };
 
@@ -62,19 +65,27 @@ static bool reserve_frames(tni_state *st) {
     return true;
 }
 
-static void release_items(tni_state *st, uint64_t first) {
-    while (st->scope_n > first) {
-        void *item = st->scope_items[--st->scope_n];
-        if ((uintptr_t)item & TAG_MEMORY) {
-            tni_free((char *)item - TAG_MEMORY);
-        } else {
-            tni_tensor_release(item);
-        }
+static void release_item(void *item) {
+    if ((uintptr_t)item & TAG_MEMORY) {
+        tni_free((char *)item - TAG_MEMORY);
+    } else {
+        tni_tensor_release(item);
     }
 }
 
+/* From the top down to `first`, but for the n_kept on top, which move down. What is let go may call
+ * the program (to drop saved values), which uses the stack above meanwhile. */
+static void release_items(tni_state *st, uint64_t first, uint64_t n_kept) {
+    const uint64_t end = st->scope_n - n_kept;
+    for (uint64_t i = end; i > first; i--) release_item(st->scope_items[i - 1]);
+    const uint64_t left = st->scope_n - end;
+    if (left) memmove(st->scope_items + first, st->scope_items + end, left * sizeof(void *));
+    st->scope_n = first + left;
+}
+
 void tni_scope_thread_end(tni_state *st) {
-    release_items(st, 0);
+    st->scope_depth = st->scope_floor = 0;
+    while (st->scope_n > 0) release_items(st, 0, 0);
     tni_free(st->scope_items);
     tni_free(st->scope_frames);
     st->scope_items = NULL;
@@ -91,6 +102,16 @@ tn_scope tn_scope_push(void) {
     return (tn_scope){frame->serial, st->thread};
 }
 
+/* A function that the library runs must not free what the library works on. */
+static struct tni_scope_frame *reachable(tni_state *st, uint64_t i, const char *where) {
+    if (i >= st->scope_floor) return &st->scope_frames[i];
+    (void)tn_raise(TN_ERR_SCOPE,
+                   "%s: the scope was opened outside of the function that pops it (a hook, a "
+                   "derivative, a function to differentiate); leave that to who opened it",
+                   where);
+    return NULL;
+}
+
 /* The scope's frame, or NULL + SCOPE. */
 static struct tni_scope_frame *find(tni_state *st, tn_scope scope, const char *where) {
     if (scope.thread != st->thread) {
@@ -104,7 +125,7 @@ static struct tni_scope_frame *find(tni_state *st, tn_scope scope, const char *w
     if (high && st->scope_frames[high - 1].serial == scope.mark) low = high - 1;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        if (st->scope_frames[middle].serial == scope.mark) return &st->scope_frames[middle];
+        if (st->scope_frames[middle].serial == scope.mark) return reachable(st, middle, where);
         if (st->scope_frames[middle].serial < scope.mark) {
             low = middle + 1;
         } else {
@@ -118,16 +139,17 @@ static struct tni_scope_frame *find(tni_state *st, tn_scope scope, const char *w
     return NULL;
 }
 
-static void close_frame(tni_state *st, const struct tni_scope_frame *frame) {
+/* The n_kept items on top move to the scope outside. */
+static void close_frame(tni_state *st, const struct tni_scope_frame *frame, uint64_t n_kept) {
     st->scope_depth = (uint64_t)(frame - st->scope_frames);
-    release_items(st, frame->first);
+    release_items(st, frame->first, n_kept);
 }
 
 tn_status tn_scope_pop(tn_scope scope) {
     tni_state *st = tni_state_get();
     const struct tni_scope_frame *frame = find(st, scope, "tn_scope_pop");
     if (!frame) return st->error;
-    close_frame(st, frame);
+    close_frame(st, frame, 0);
     return TN_OK;
 }
 
@@ -154,15 +176,23 @@ tn_status tn_scope_pop_with(tn_scope scope, tn_tensor *const *kept, int64_t n) {
     const struct tni_scope_frame *frame = find(st, scope, "tn_scope_pop_with");
     /* All that can fail comes first: after an error the scope is as it was. */
     if (!frame || !check_kept(kept, n, &count)) return st->error;
-    if (!reserve_items(st, frame->first + count)) return st->error;
-    for (int64_t i = 0; i < n; i++) {
-        if (kept[i]) tni_tensor_retain(kept[i]);
+    if (!reserve_items(st, st->scope_n + count)) return st->error;
+    for (int64_t i = 0; i < n; i++) { /* now: the list may lie in the scope's own memory */
+        if (!kept[i]) continue;
+        tni_tensor_retain(kept[i]);
+        st->scope_items[st->scope_n++] = kept[i];
     }
-    close_frame(st, frame);
-    for (int64_t i = 0; i < n; i++) {
-        if (kept[i]) st->scope_items[st->scope_n++] = kept[i];
-    }
+    close_frame(st, frame, count);
     return TN_OK;
+}
+
+tn_tensor *tni_scope_return(uint64_t depth, tn_tensor *t) {
+    tni_state *st = tni_state_get();
+    if (st->scope_depth > depth) {
+        const tn_scope left = {st->scope_frames[depth].serial, st->thread};
+        if (st->error || !t || tn_scope_pop_with(left, &t, 1)) (void)tn_scope_pop(left);
+    }
+    return st->error ? NULL : t;
 }
 
 tn_tensor *tni_scope_own_slowly(tn_tensor *t) {

@@ -25,8 +25,8 @@ static _Atomic bool forked;
 
 static void thread_end(void *state) {
     tni_state *st = state;
-    tni_saved_thread_end(st->saved);
-    st->saved = NULL; /* what dies below may call the program */
+    tni_saved_unwind(st->saved, NULL);
+    st->saved = st->saved_floor = NULL; /* what dies below may call the program */
     tni_scope_thread_end(st);
     if (st->cache) tni_local_cache_free(st->cache);
     tn_clear_error();

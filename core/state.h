@@ -13,6 +13,7 @@ typedef struct tni_state {
     tn_status error;   /* the pending error */
     bool grad_enabled; /* stored inverted state is not: set to true when the thread is first seen */
     bool deterministic;
+    bool anomaly;   /* autograd: look for NaN, remember calls */
     bool ready;     /* tni_state_get has run on this thread */
     bool in_worker; /* this thread is running a pool body: ops are refused, parallel_for runs inline
                      */
@@ -32,10 +33,12 @@ typedef struct tni_state {
     const char *last_provider;     /* id of the plugin whose kernel ran last */
     struct tni_node *dying;        /* autograd: nodes waiting to be destroyed */
     bool destroying;               /* ... somebody further up this thread's stack is at it */
-    bool anomaly;                  /* autograd: look for NaN, remember calls */
-    uint64_t anomaly_calls;        /* ... recorded so far */
+    uint64_t anomaly_calls;        /* recorded in anomaly mode so far */
     struct tni_saved_set *saved;   /* autograd: innermost saved-tensor hooks, or NULL */
-    uint64_t node_seq;             /* number of the last node made here (autograd) */
+    /* While a function of the program runs (visit.h): what was there before it stays. */
+    struct tni_saved_set *saved_floor;
+    uint64_t scope_floor; /* that many scopes */
+    uint64_t node_seq;    /* number of the last node made here (autograd) */
     uint64_t scope_frames_capacity;
     struct tni_memory_cache *memory; /* this thread's free lists and counts (memory_cache.h) */
     uint32_t threads_used;           /* by the last parallel call (threads.c) */

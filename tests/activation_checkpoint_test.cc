@@ -162,6 +162,45 @@ TEST_F(ActivationCheckpoint, RunsAgainAfterARunThatFailed) {
     EXPECT_EQ(take(), expected);
 }
 
+// ---- Functions that leave something behind ----
+
+void *never(void *, tn_tensor *) {
+    ADD_FAILURE() << "hooks that the function left behind were called";
+    return nullptr;
+}
+tn_tensor *as_is(void *, void *packed) { return static_cast<tn_tensor *>(packed); }
+const tn_saved_hooks left = {never, as_is, nullptr, nullptr};
+
+TEST_F(ActivationCheckpoint, EndsWhatItsFunctionBegan) {
+    const Numbers expected = plain_gradients();
+    const auto untidy = [](void *user, tn_tensor *const *in, int64_t n) {
+        tn_tensor *y = layers(user, in, n);
+        tn_scope_push();
+        tn_saved_hooks_push(&left), tn_saved_hooks_push(&left);
+        tn_set_grad_enabled(false);
+        return y;
+    };
+    tn_generator_seed(nullptr, 5);
+    tn_tensor *y = tn_activation_checkpoint(untidy, &user, {&x, 1});
+    EXPECT_TRUE(tn_grad_enabled());
+    EXPECT_EQ(tn_saved_hooks_pop(), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"none were pushed"}));
+    tn_mul(x, x); // would be packed by hooks whose frame is gone
+    ASSERT_EQ(tn_backward(tn_sum(y)), TN_OK) << tn_error_message();
+    EXPECT_EQ(take(), expected);
+}
+
+TEST_F(ActivationCheckpoint, DoesNotLetItsFunctionPopWhatItDidNotPush) {
+    const auto pops = [](void *user, tn_tensor *const *in, int64_t n) {
+        tn_saved_hooks_pop();
+        return layers(user, in, n);
+    };
+    EXPECT_EQ(tn_activation_checkpoint(pops, &user, {&x, 1}), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_saved_hooks_pop", "leave the others"}));
+    EXPECT_EQ(tn_saved_hooks_pop(), TN_ERR_INVALID);
+    tn_clear_error();
+}
+
 TEST_F(ActivationCheckpoint, PassesOnWhatTheFunctionFailsWith) {
     auto fails = [](void *, tn_tensor *const *in, int64_t) { return tn_reshape(in[0], ints({7})); };
     EXPECT_EQ(tn_activation_checkpoint(fails, nullptr, {&x, 1}), nullptr);

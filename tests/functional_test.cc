@@ -131,6 +131,39 @@ TEST_F(Functional, WorksWhileGradModeIsOffAndPutsItBack) {
     tn_set_grad_enabled(true);
 }
 
+tn_tensor *untidy(void *scope, tn_tensor *const *in, int64_t) {
+    static const tn_saved_hooks left = {[](void *, tn_tensor *) -> void * { return nullptr; },
+                                        [](void *, void *) -> tn_tensor * { return nullptr; },
+                                        nullptr, nullptr};
+    tn_tensor *y = tn_sum(tn_mul(in[0], tn_mul(in[0], in[0])));
+    tn_scope_push();
+    tn_set_grad_enabled(false);
+    tn_saved_hooks_push(&left);
+    if (scope) tn_scope_pop(*static_cast<tn_scope *>(scope));
+    return y;
+}
+
+TEST_F(Functional, EndsWhatTheFunctionBeganAndNothingElse) {
+    tn_scope scope = tn_scope_push();
+    tn_tensor *x = from({1, 2}), *v = from({1, 1}), *out = nullptr;
+    const tn_tensors in = {&x, 1}, along = {&v, 1};
+    tn_vjp(untidy, nullptr, in, nullptr, nullptr, &out);
+    EXPECT_EQ(numbers(out), (Numbers{3, 12}));
+    tn_jvp(untidy, nullptr, in, along, nullptr, &out);
+    EXPECT_EQ(numbers(out), (Numbers{15}));
+    tn_jacobian(untidy, nullptr, in, nullptr, &out);
+    EXPECT_EQ(numbers(out), (Numbers{3, 12}));
+    tn_hessian(untidy, nullptr, in, nullptr, &out);
+    EXPECT_EQ(numbers(out), (Numbers{6, 0, 0, 12}));
+    tn_hvp(untidy, nullptr, in, along, nullptr, &out);
+    EXPECT_EQ(numbers(out), (Numbers{6, 12}));
+    EXPECT_EQ(tn_saved_hooks_pop(), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"none were pushed"}));
+    EXPECT_EQ(tn_vjp(untidy, &scope, in, nullptr, nullptr, &out), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SCOPE, {"outside of the function"}));
+    EXPECT_EQ(tn_scope_pop(scope), TN_OK) << tn_error_message();
+}
+
 TEST_F(Functional, AnUnusedInputHasADerivativeOfZerosUnlessStrict) {
     tn_tensor *in[] = {from({1, 2}), from({3, 4})}, *j[2], *v = full({2}, 1), *grads[2];
     ASSERT_EQ(tn_jacobian(only_first, nullptr, {in, 2}, nullptr, j), TN_OK) << tn_error_message();

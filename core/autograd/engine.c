@@ -8,6 +8,7 @@
 
 #include "core/autograd/anomaly.h"
 #include "core/autograd/hooks.h"
+#include "core/visit.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -172,6 +173,14 @@ static bool deliver(tni_task *task, const tni_edge *e, tn_tensor *grad) {
 
 /* ---- Running a node ------------------------------------------------------------------------- */
 
+/* A derivative may be the program's own. */
+static bool call_derivative(tn_grad_ctx *ctx) {
+    const tni_visit visit = tni_visit_begin();
+    tni_node_base(ctx->node)->row.derivative(ctx);
+    tni_visit_end(&visit);
+    return !tni_pending();
+}
+
 static bool fit_all(tn_grad_ctx *ctx) {
     tni_node *n = ctx->node;
     for (uint32_t i = 0; i < n->n_slots; i++)
@@ -199,8 +208,7 @@ static bool derive_part(tn_grad_ctx *ctx) {
         tni_tensor_retain(part);
         result->grad = part; /* our reference to whole is in `whole` now */
     }
-    tni_node_base(n)->row.derivative(ctx);
-    bool ok = !tni_pending() && fit_all(ctx);
+    bool ok = call_derivative(ctx) && fit_all(ctx);
     if (ok && (whole || target->grad) && tni_task_needs(ctx->task, &target->edge)) {
         tn_tensor *t = tni_region_put(whole, target->grad, &s->region, target->device);
         ok = t != NULL;
@@ -212,8 +220,7 @@ static bool derive_part(tn_grad_ctx *ctx) {
 
 static bool derive(tn_grad_ctx *ctx) {
     if (ctx->node->slices) return derive_part(ctx);
-    tni_node_base(ctx->node)->row.derivative(ctx);
-    return !tni_pending() && fit_all(ctx);
+    return call_derivative(ctx) && fit_all(ctx);
 }
 
 static bool has_hooks(const tni_node *n) { return n->extra && n->extra->hooks; }

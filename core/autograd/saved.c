@@ -1,13 +1,14 @@
 /* saved.c - see saved.h.
  *
  * Invariant: hooks run with hooks and grad mode off, in a scope of their own; what pack gave is
- * handed to drop exactly once.
+ * handed to drop exactly once, whatever else went wrong.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/saved.h"
 
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/visit.h"
 
 typedef struct tni_saved_set {
     _Atomic int32_t refs; /* the stack, and nodes */
@@ -30,7 +31,11 @@ tn_status tn_saved_hooks_push(const tn_saved_hooks *hooks) {
 
 tn_status tn_saved_hooks_pop(void) {
     tni_saved_set *set = tni_state_get()->saved;
-    if (!set) return tn_raise(TN_ERR_INVALID, "tn_saved_hooks_pop: none were pushed");
+    if (set == tni_tls.saved_floor)
+        return tn_raise(TN_ERR_INVALID,
+                        set ? "tn_saved_hooks_pop: none were pushed in the function "
+                              "that pops; leave the others to who pushed them"
+                            : "tn_saved_hooks_pop: none were pushed");
     tni_tls.saved = set->outer;
     tni_saved_release(set);
     return tn_error();
@@ -40,28 +45,28 @@ void tni_saved_release(tni_saved_set *set) {
     if (set && atomic_fetch_sub_explicit(&set->refs, 1, memory_order_acq_rel) == 1) tni_free(set);
 }
 
-void tni_saved_thread_end(tni_saved_set *set) {
-    for (tni_saved_set *outer; set; set = outer) {
+void tni_saved_unwind(tni_saved_set *set, const tni_saved_set *until) {
+    for (tni_saved_set *outer; set && set != until; set = outer) {
         outer = set->outer;
         tni_saved_release(set);
     }
 }
 
-typedef struct quiet { /* what is off while a hook runs */
-    tni_saved_set *saved;
-    bool grad;
+typedef struct quiet { /* around a hook */
     tn_scope scope;
+    tni_visit visit;
 } quiet;
 
 static quiet quiet_begin(void) {
-    quiet q = {tni_tls.saved, tn_set_grad_enabled(false), tn_scope_push()};
-    tni_tls.saved = NULL;
+    const tn_scope scope = tn_scope_push();
+    const quiet q = {scope, tni_visit_begin()};
+    tni_tls.saved = tni_tls.saved_floor = NULL;
+    tni_tls.grad_enabled = false;
     return q;
 }
 
 static void quiet_end(quiet q, tn_tensor *kept) {
-    tni_tls.saved = q.saved;
-    tn_set_grad_enabled(q.grad);
+    tni_visit_end(&q.visit);
     if (kept)
         tn_scope_pop_with(q.scope, &kept, 1);
     else
@@ -85,7 +90,8 @@ bool tni_saved_pack(tni_node *n, tni_slot *s, tn_tensor *t) {
     tn_tensor *plain = tn_detach(t);
     if (plain && !tn_error()) {
         s->kept->packed = set->hooks.pack(set->hooks.user, plain);
-        if (!tn_error()) s->flags |= TNI_SLOT_PACKED;
+        /* With an error, too: the node will not be, and drops it. NULL is nothing then. */
+        if (!tn_error() || s->kept->packed) s->flags |= TNI_SLOT_PACKED;
     }
     quiet_end(q, NULL);
     return tn_error() == TN_OK;
@@ -120,5 +126,10 @@ void tni_saved_drop(const tni_node *n, tni_slot *s) {
     void *packed = s->kept->packed;
     s->flags &= (uint16_t)~TNI_SLOT_PACKED;
     s->kept->packed = NULL;
-    if (hooks->drop) hooks->drop(hooks->user, packed);
+    if (!hooks->drop) return;
+    const tni_error_frame outer = tni_error_frame_enter();
+    const quiet q = quiet_begin();
+    hooks->drop(hooks->user, packed);
+    quiet_end(q, NULL);
+    tni_error_frame_leave(outer);
 }

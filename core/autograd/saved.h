@@ -15,6 +15,7 @@ bool tni_saved_pack(tni_node *n, tni_slot *s, tn_tensor *t);
 tn_tensor *tni_saved_unpack(const tni_node *n, const tni_slot *s, const char *name);
 void tni_saved_drop(const tni_node *n, tni_slot *s); /* it is not needed any more */
 void tni_saved_release(struct tni_saved_set *);      /* NULL is fine */
-void tni_saved_thread_end(struct tni_saved_set *innermost);
+/* Lets the stack go from the innermost down to `until`, which stays; NULL: all. */
+void tni_saved_unwind(struct tni_saved_set *innermost, const struct tni_saved_set *until);
 
 #endif

@@ -9,6 +9,7 @@
 #include "core/dispatch/frame.h"
 #include "core/dtype.h"
 #include "core/memory.h"
+#include "core/visit.h"
 
 /* Takes references on what a decomposition returned, while its scope still holds it. */
 static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n) {
@@ -117,8 +118,13 @@ static tn_status decomposed_settle(const tni_frame *f, tn_dtype narrow, tn_value
 
 /* A twin that no kernel may write is computed by its base. */
 static tn_status decompose(const tni_op *op, const tn_value *args, tn_value *outs) {
-    if (!tni_op_runs_base(op))
-        return op->row.decompose(args, op->schema.n_params, outs, op->schema.n_results);
+    if (!tni_op_runs_base(op)) {
+        const tni_visit visit = tni_visit_begin(); /* it may be the program's own */
+        const tn_status status =
+            op->row.decompose(args, op->schema.n_params, outs, op->schema.n_results);
+        tni_visit_end(&visit);
+        return status;
+    }
     tn_op_ref base = {op->base->schema.name, op->base->id, 0};
     return tn_op_call(&base, args, op->schema.n_params, outs, op->schema.n_visible);
 }

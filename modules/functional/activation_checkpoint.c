@@ -85,7 +85,7 @@ static void run_again(frame *c) {
         if (again[i] && tn_requires_grad(c->inputs[i])) tn_set_requires_grad(again[i], true);
     }
     if (tn_saved_hooks_push(&hooks) == TN_OK) {
-        c->f(c->user, again, c->n_inputs);
+        tn_call_guarded(c->f, c->user, (tn_tensors){again, c->n_inputs});
         tn_saved_hooks_pop();
     }
     free(again);
@@ -147,13 +147,13 @@ static frame *frame_new(tn_check_fn f, void *user, tn_tensors inputs) {
 
 tn_tensor *tn_activation_checkpoint(tn_check_fn f, void *user, tn_tensors inputs) {
     if (tn_error()) return NULL;
-    if (f && !tn_grad_enabled()) return f(user, inputs.ptr, inputs.n);
+    if (f && !tn_grad_enabled()) return tn_call_guarded(f, user, inputs);
     frame *c = frame_new(f, user, inputs);
     if (!c) return NULL;
     const tn_saved_hooks hooks = {pack, unpack, drop, c};
     tn_tensor *y = NULL;
     if (!tn_error() && tn_saved_hooks_push(&hooks) == TN_OK) {
-        y = f(user, inputs.ptr, inputs.n);
+        y = tn_call_guarded(f, user, inputs);
         tn_saved_hooks_pop();
     }
     release(c);

@@ -52,7 +52,7 @@ static bool evaluate(evaluation *e, const char *name, tn_function f, void *user,
     for (int64_t i = 0; i < inputs.n; i++)
         e->fresh[i] = fresh_input(inputs.ptr[i], e->opts.create_graph);
     if (tn_error()) return false;
-    e->y = f(user, e->fresh, inputs.n);
+    e->y = tn_call_guarded(f, user, e->inputs);
     if (!e->y && !tn_error()) tn_raise(TN_ERR_INVALID, "%s: the function gave no tensor", name);
     return !tn_error();
 }
@@ -229,7 +229,7 @@ typedef struct partial { /* the gradient of f in input `index`, as a function */
 static tn_tensor *partial_call(void *user, tn_tensor *const *inputs, int64_t n) {
     const partial *p = user;
     const tn_backward_opts opts = {.create_graph = true};
-    tn_tensor *y = p->f(p->user, inputs, n), *grad = NULL;
+    tn_tensor *y = tn_call_guarded(p->f, p->user, (tn_tensors){inputs, n}), *grad = NULL;
     if (y && tn_requires_grad(y))
         tn_backward_wrt((tn_tensors){&y, 1}, (tn_tensors){&inputs[p->index], 1},
                         (tn_tensors){NULL, 0}, &opts, &grad);

@@ -215,10 +215,12 @@ TN_API uint64_t tn_node_hook(tn_tensor *made, bool after, tn_node_hook_fn fn, vo
 TN_API tn_status tn_hook_remove(tn_tensor *, uint64_t hook); /* NOTFOUND if it has no such hook */
 
 /* What the tape keeps for backward, kept by the program instead: on disk, in fewer bits, or not at
- * all. They run with grad mode off, in a scope of their own. */
+ * all. They run with grad mode off, in a scope of their own; drop also while an error is pending,
+ * which it does not see. */
 typedef struct tn_saved_hooks {
     /* Takes over a value; what it returns comes back to unpack and drop. t has no history and
-     * shares the memory of what is kept (tn_keep makes it last). */
+     * shares the memory of what is kept (tn_keep makes it last). An error it leaves pending fails
+     * the call; what it returned with one, if not NULL, comes back to drop at once. */
     void *(*pack)(void *user, tn_tensor *t);
     tn_tensor *(*unpack)(void *user, void *packed); /* of t's dtype, shape and device */
     void (*drop)(void *user, void *packed);         /* (optional) it is not needed any more */
@@ -234,8 +236,13 @@ TN_API tn_status tn_saved_hooks_pop(void);
 TN_API bool tn_set_anomaly_mode(bool on);
 TN_API bool tn_anomaly_mode(void);
 
-/* A function of tensors, for the checks. Returns its result, or NULL with an error pending. */
+/* A function of tensors. Returns its result, or NULL with an error pending. */
 typedef tn_tensor *(*tn_check_fn)(void *user, tn_tensor *const *inputs, int64_t n);
+/* Calls fn the way the library calls every function of the program: what it changes of this thread's
+ * settings (grad mode, saved-tensor hooks, generator, provider and others) ends with it, scopes it
+ * leaves open are closed, and those from outside are out of its reach (SCOPE; INVALID for
+ * saved-tensor hooks). The result belongs to the current scope; NULL if an error is pending. */
+TN_API tn_tensor *tn_call_guarded(tn_check_fn fn, void *user, tn_tensors inputs);
 typedef struct tn_gradcheck_opts { /* 0 = default */
     double eps;                    /* 1e-6 */
     double atol;                   /* 1e-5 */
