@@ -5,11 +5,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/tensor.h"
 
-#include "core/autograd/hooks.h"
-
 #include <stdio.h>
 #include <string.h>
 
+#include "core/autograd/leaf.h"
 #include "core/autograd/tape.h"
 #include "core/device.h"
 #include "core/memory.h"
@@ -307,10 +306,17 @@ void tni_tensor_retain(tn_tensor *t) {
     (void)atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
 }
 
+/* True if it was the last reference. */
+static inline bool drop(tn_tensor *t) {
+    if (atomic_load_explicit(&t->refs, memory_order_acquire) == 1) return true;
+    if (__atomic_load_n(&t->as_leaf, __ATOMIC_RELAXED)) return tni_leaf_drop(t);
+    return atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) == 1;
+}
+
 /* Queues what t owned if nobody else holds it. */
 static void let_go(tn_tensor *t, tn_tensor **queue) {
-    if (!t || !tni_ref_drop(&t->refs)) return;
-    if (t->hooks) tni_leaf_hooks_free(t->hooks);
+    if (!t || !drop(t)) return;
+    if (t->as_leaf) tni_leaf_free(t->as_leaf);
     t->next_free = *queue;
     *queue = t;
 }
@@ -334,7 +340,7 @@ static inline void header_free(tn_tensor *t) {
 /* What dies with t queues up: nothing recurses. */
 static void owner_free(tn_tensor *t) {
     tn_tensor *queue = NULL;
-    if (t->hooks) tni_leaf_hooks_free(t->hooks);
+    if (t->as_leaf) tni_leaf_free(t->as_leaf);
     for (; t; t = queue, queue = t ? t->next_free : NULL) {
         tni_node_release(t->node);
         let_go(t->grad, &queue);
@@ -344,8 +350,8 @@ static void owner_free(tn_tensor *t) {
 }
 
 void tni_tensor_release(tn_tensor *t) {
-    if (!t || !tni_ref_drop(&t->refs)) return;
-    if (t->node || t->grad || t->base || t->hooks)
+    if (!t || !drop(t)) return;
+    if (t->node || t->grad || t->base || t->as_leaf)
         owner_free(t);
     else
         header_free(t);

@@ -55,7 +55,8 @@ struct tn_tensor {
     tn_tensor *base;       /* what it is a view of (never itself a view); owned */
     union {
         tn_tensor *next_free;
-        struct tni_leaf_hooks *hooks; /* of a live leaf; owned */
+        struct tni_leaf
+            *as_leaf; /* what a live leaf has beyond (autograd/leaf.h), or NULL; owned */
     };
     tni_storage own; /* refs 0: another one's is used, or nobody needs it any more */
     int64_t sizes[TN_MAX_RANK];

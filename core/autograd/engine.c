@@ -156,9 +156,9 @@ static bool deliver(tni_task *task, const tni_edge *e, tn_tensor *grad) {
         return true;
     }
     if (e->kind == TNI_EDGE_LEAF)
-        return task->inputs     ? add_input(task, e, grad)
-               : e->leaf->hooks ? tni_hooks_gather(task, e->leaf, grad)
-                                : tni_flow_to_leaf(e->leaf, grad, task->create);
+        return task->inputs                 ? add_input(task, e, grad)
+               : tni_hooks_on_leaf(e->leaf) ? tni_hooks_gather(task, e->leaf, grad)
+                                            : tni_flow_to_leaf(e->leaf, grad, task->create);
     tni_node *n = e->node;
     if (!tni_task_claim(task, n)) {
         tni_tensor_release(grad);
@@ -223,14 +223,12 @@ static bool derive(tn_grad_ctx *ctx) {
     return call_derivative(ctx) && fit_all(ctx);
 }
 
-static bool has_hooks(const tni_node *n) { return n->extra && n->extra->hooks; }
-
 /* With what watches it: anomaly mode, then hooks. */
 static bool derive_watched(tn_grad_ctx *ctx) {
     tni_node *n = ctx->node;
     const bool anomaly = tni_tls.anomaly, had_nan = anomaly && tni_anomaly_came_in(n);
     if (!derive(ctx) || (anomaly && !tni_anomaly_check(n, had_nan))) return false;
-    return !has_hooks(n) || tni_hooks_after(n);
+    return !tni_hooks_on(n) || tni_hooks_after(n);
 }
 
 static bool can_run(const tni_node *n) {
@@ -282,7 +280,7 @@ static bool run_derivative(tni_task *task, tni_node *n) {
 }
 
 static bool run_node(tni_task *task, tni_node *n) {
-    if (has_hooks(n) && !tni_hooks_before(n)) {
+    if (tni_hooks_on(n) && !tni_hooks_before(n)) {
         explain(n);
         return false;
     }

@@ -43,8 +43,4 @@ bool tni_flow_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create);
 /* What the derivative set for slot, summed and cast to the argument's shape and dtype; slot's
  * reference is replaced. */
 bool tni_flow_fit(tni_slot *);
-/* Leaves may be shared by threads. */
-void tni_leaf_lock(const tn_tensor *);
-void tni_leaf_unlock(const tn_tensor *);
-
 #endif

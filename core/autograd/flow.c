@@ -3,29 +3,9 @@
  * Invariant: memory is written in place only where nobody else can see it: one header, one
  * reference to the storage, no history. Sums for a recorded backward are always new tensors.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <pthread.h>
-
 #include "core/autograd/engine.h"
 #include "core/autograd/engine_ops.h"
-
-/* ---- Locks: striped by address, since leaves are many and collisions harmless --------------- */
-
-#define FOUR(x) x, x, x, x
-static pthread_mutex_t locks[64] = {FOUR(FOUR(FOUR(PTHREAD_MUTEX_INITIALIZER)))};
-
-static pthread_mutex_t *lock_of(const tn_tensor *t) {
-    const uintptr_t p = (uintptr_t)t >> 6;
-    return &locks[(p ^ p >> 6) & 63];
-}
-
-/* A forked child is alone; who held the lock at the fork did not come along. */
-void tni_leaf_lock(const tn_tensor *t) {
-    if (!tni_is_forked()) pthread_mutex_lock(lock_of(t));
-}
-
-void tni_leaf_unlock(const tn_tensor *t) {
-    if (!tni_is_forked()) pthread_mutex_unlock(lock_of(t));
-}
+#include "core/autograd/leaf.h"
 
 /* ---- Whose memory is it? -------------------------------------------------------------------- */
 
@@ -118,10 +98,13 @@ static bool add_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create) {
     return status == TN_OK;
 }
 
+/* Held meanwhile: if everybody else lets go of the leaf, the gradient goes here. */
 bool tni_flow_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create) {
+    tni_tensor_retain(leaf);
     tni_leaf_lock(leaf);
     const bool ok = add_to_leaf(leaf, grad, create);
     tni_leaf_unlock(leaf);
+    tni_tensor_release(leaf);
     return ok;
 }
 

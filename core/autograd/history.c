@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 
+#include "core/autograd/leaf.h"
 #include "core/autograd/node.h"
 
 static pthread_mutex_t refreshing =
@@ -80,7 +81,7 @@ bool tni_history_edge(tn_tensor *t, tni_edge *out) {
         out->node = t->node;
         out->out = t->node_out;
     } else if (t->flags & TNI_REQUIRES_GRAD) {
-        tni_tensor_retain(t);
+        if (!tni_leaf_retain(t)) return false;
         out->kind = TNI_EDGE_LEAF;
         out->leaf = t;
     }
@@ -94,5 +95,5 @@ void tni_edge_release(tni_edge *e) {
     if (old.kind == TNI_EDGE_NODE)
         tni_node_release(old.node);
     else if (old.kind == TNI_EDGE_LEAF)
-        tni_tensor_release(old.leaf);
+        tni_leaf_release(old.leaf);
 }

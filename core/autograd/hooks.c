@@ -2,10 +2,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/hooks.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "core/autograd/engine.h"
+#include "core/autograd/leaf.h"
 #include "core/memory.h"
+#include "core/visit.h"
 
 typedef enum kind { GRADIENT, BEFORE, AFTER, ACCUMULATED } kind;
 
@@ -29,12 +32,29 @@ typedef struct pending { /* the gradient of a leaf in one pass */
     tn_tensor *sum;
 } pending;
 
-typedef struct tni_leaf_hooks {
-    tni_hook *hooks;
-    pending *waiting; /* one per pass that has reached the leaf; under the leaf's lock */
-} tni_leaf_hooks;
-
+/* One lock for all lists: it is held for a few instructions, and hooks are few. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic uint64_t last_id; /* they grow along a list */
+
+static void lock(void) {
+    if (!tni_is_forked()) pthread_mutex_lock(&mutex);
+}
+
+static void unlock(void) {
+    if (!tni_is_forked()) pthread_mutex_unlock(&mutex);
+}
+
+static bool is_empty(tni_hook *const *list) { return !__atomic_load_n(list, __ATOMIC_ACQUIRE); }
+
+bool tni_hooks_on(const tni_node *n) {
+    const tni_extra *extra = __atomic_load_n(&n->extra, __ATOMIC_ACQUIRE);
+    return extra && !is_empty(&extra->hooks);
+}
+
+bool tni_hooks_on_leaf(const tn_tensor *t) {
+    const tni_leaf *l = __atomic_load_n(&t->as_leaf, __ATOMIC_ACQUIRE);
+    return l && !is_empty(&l->hooks);
+}
 
 /* ---- Registering ----------------------------------------------------------------------------- */
 
@@ -51,9 +71,26 @@ static tni_hook **list_of(tn_tensor *t, const char *where, bool adds) {
                  where);
         return NULL;
     }
-    if (!t->hooks) t->hooks = tni_alloc(sizeof *t->hooks);
-    if (!t->hooks) tn_raise(TN_ERR_NOMEM, "%s: no memory for a hook", where);
-    return t->hooks ? &t->hooks->hooks : NULL;
+    tni_leaf *leaf = tni_leaf_of(t);
+    return leaf ? &leaf->hooks : NULL;
+}
+
+static void append(tni_hook **at, tni_hook *made) {
+    lock();
+    made->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+    while (*at) at = &(*at)->next;
+    __atomic_store_n(at, made, __ATOMIC_RELEASE);
+    unlock();
+}
+
+/* NULL if it is not there. */
+static tni_hook *take_out(tni_hook **at, uint64_t id) {
+    lock();
+    while (*at && (*at)->id != id) at = &(*at)->next;
+    tni_hook *gone = *at;
+    if (gone) __atomic_store_n(at, gone->next, __ATOMIC_RELEASE);
+    unlock();
+    return gone;
 }
 
 static uint64_t add(tn_tensor *t, const char *where, tni_hook hook) {
@@ -67,10 +104,8 @@ static uint64_t add(tn_tensor *t, const char *where, tni_hook hook) {
         return 0;
     }
     *made = hook;
-    made->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
     made->out = t->node ? t->node_out : 0;
-    while (*at) at = &(*at)->next;
-    *at = made;
+    append(at, made);
     return made->id;
 }
 
@@ -95,13 +130,11 @@ uint64_t tn_accumulated_hook(tn_tensor *leaf, tn_leaf_hook_fn fn, void *user) {
 
 tn_status tn_hook_remove(tn_tensor *t, uint64_t id) {
     tni_hook **at = list_of(t, "tn_hook_remove", false);
-    while (at && *at && (*at)->id != id) at = &(*at)->next;
     if (!at) return tn_error();
-    tni_hook *gone = *at;
+    tni_hook *gone = take_out(at, id);
     if (!gone)
         return tn_raise(TN_ERR_NOTFOUND, "tn_hook_remove: the tensor has no hook %llu",
                         (unsigned long long)id);
-    *at = gone->next;
     tni_free(gone);
     return TN_OK;
 }
@@ -111,11 +144,6 @@ void tni_hooks_free(tni_hook *h) {
         next = h->next;
         tni_free(h);
     }
-}
-
-void tni_leaf_hooks_free(tni_leaf_hooks *l) { /* nothing waits: what waits holds the leaf */
-    tni_hooks_free(l->hooks);
-    tni_free(l);
 }
 
 /* ---- Calling --------------------------------------------------------------------------------- */
@@ -151,7 +179,10 @@ static bool exchange(tn_tensor **grad, tn_tensor *with, const tni_slot *slot) {
 
 static bool call_gradient(const tni_hook *h, tn_tensor **grad) {
     const tn_scope scope = tn_scope_push();
-    const bool ok = exchange(grad, h->gradient(h->user, *grad), NULL);
+    const tni_visit visit = tni_visit_begin();
+    tn_tensor *with = h->gradient(h->user, *grad);
+    tni_visit_end(&visit);
+    const bool ok = exchange(grad, with, NULL);
     tn_scope_pop(scope);
     return ok;
 }
@@ -161,7 +192,9 @@ static bool call_node(const tni_hook *h, const tni_node *n, tni_slot *slots, uin
     const tn_scope scope = tn_scope_push();
     tn_tensor **grads = tni_scope_alloc((count ? count : 1) * sizeof *grads);
     for (uint32_t i = 0; grads && i < count; i++) grads[i] = slots[i].grad;
+    const tni_visit visit = tni_visit_begin();
     if (grads) h->node(h->user, n->op->schema.name, grads, count);
+    tni_visit_end(&visit);
     bool ok = grads != NULL;
     for (uint32_t i = 0; ok && i < count; i++)
         ok = slots[i].flags & TNI_SLOT_ABSENT || exchange(&slots[i].grad, grads[i], &slots[i]);
@@ -169,51 +202,54 @@ static bool call_node(const tni_hook *h, const tni_node *n, tni_slot *slots, uin
     return ok && tn_error() == TN_OK;
 }
 
-/* The hooks that were there when a turn began, in order: those that run may change the list. */
+/* The hooks that were there when a turn began, in order: those that run, and other threads, may
+ * change the list. */
 typedef struct turn {
-    uint64_t done, newest;
+    tni_hook *const *list;
+    uint64_t newest;
+    tni_hook hook; /* a copy of the one whose turn it is */
 } turn;
 
-static turn turn_begin(void) { return (turn){0, atomic_load(&last_id)}; }
+static turn turn_begin(tni_hook *const *list) {
+    return (turn){.list = list, .newest = atomic_load(&last_id)};
+}
 
-static const tni_hook *turn_next(turn *r, const tni_hook *h) {
-    while (h && h->id <= r->done) h = h->next;
-    if (!h || h->id > r->newest) return NULL;
-    r->done = h->id;
-    return h;
+static bool turn_next(turn *r) {
+    lock();
+    const tni_hook *h = *r->list;
+    while (h && h->id <= r->hook.id) h = h->next;
+    const bool more = h && h->id <= r->newest;
+    if (more) r->hook = *h;
+    unlock();
+    return more;
 }
 
 bool tni_hooks_before(tni_node *n) {
-    turn r = turn_begin();
-    for (const tni_hook *h; (h = turn_next(&r, n->extra->hooks)) != NULL;) {
-        tn_tensor **grad = &n->results[h->out].grad;
-        const bool calls = h->kind == BEFORE || (h->kind == GRADIENT && *grad);
-        if (!calls) continue;
-        if (!(h->kind == BEFORE ? call_node(h, n, n->results, n->n_results)
-                                : call_gradient(h, grad)))
-            return false;
+    for (turn r = turn_begin(&n->extra->hooks); turn_next(&r);) {
+        tn_tensor **grad = &n->results[r.hook.out].grad;
+        if (r.hook.kind == BEFORE && !call_node(&r.hook, n, n->results, n->n_results)) return false;
+        if (r.hook.kind == GRADIENT && *grad && !call_gradient(&r.hook, grad)) return false;
     }
     return true;
 }
 
 bool tni_hooks_after(tni_node *n) {
-    turn r = turn_begin();
-    for (const tni_hook *h; (h = turn_next(&r, n->extra->hooks)) != NULL;)
-        if (h->kind == AFTER && !call_node(h, n, n->slots, n->n_slots)) return false;
+    for (turn r = turn_begin(&n->extra->hooks); turn_next(&r);)
+        if (r.hook.kind == AFTER && !call_node(&r.hook, n, n->slots, n->n_slots)) return false;
     return true;
 }
 
 bool tni_hooks_of_input(tn_tensor *leaf, tn_tensor **grad) {
-    turn r = turn_begin();
-    for (const tni_hook *h; leaf->hooks && (h = turn_next(&r, leaf->hooks->hooks)) != NULL;)
-        if (h->kind == GRADIENT && !call_gradient(h, grad)) return false;
+    if (!tni_hooks_on_leaf(leaf)) return true;
+    for (turn r = turn_begin(&leaf->as_leaf->hooks); turn_next(&r);)
+        if (r.hook.kind == GRADIENT && !call_gradient(&r.hook, grad)) return false;
     return true;
 }
 
 /* ---- Leaves ---------------------------------------------------------------------------------- */
 
 static pending *pending_of(tni_task *task, tn_tensor *leaf) {
-    pending *p = leaf->hooks->waiting;
+    pending *p = leaf->as_leaf->waiting;
     while (p && p->task != task) p = p->next_of_leaf;
     if (p) return p;
     p = tni_block_get(sizeof *p);
@@ -221,9 +257,9 @@ static pending *pending_of(tni_task *task, tn_tensor *leaf) {
         tn_raise(TN_ERR_NOMEM, "backward: no memory for the gradient of a leaf with hooks");
         return NULL;
     }
-    *p = (pending){leaf->hooks->waiting, task->waiting, task, leaf, NULL};
+    *p = (pending){leaf->as_leaf->waiting, task->waiting, task, leaf, NULL};
     tni_tensor_retain(leaf);
-    leaf->hooks->waiting = task->waiting = p;
+    leaf->as_leaf->waiting = task->waiting = p;
     return p;
 }
 
@@ -238,7 +274,7 @@ bool tni_hooks_gather(tni_task *task, tn_tensor *leaf, tn_tensor *grad) {
 
 static void leave(pending *p) {
     tni_leaf_lock(p->leaf);
-    pending **at = &p->leaf->hooks->waiting;
+    pending **at = &p->leaf->as_leaf->waiting;
     while (*at != p) at = &(*at)->next_of_leaf;
     *at = p->next_of_leaf;
     tni_leaf_unlock(p->leaf);
@@ -247,18 +283,21 @@ static void leave(pending *p) {
     tni_block_put(p, sizeof *p);
 }
 
+static void call_leaf(const tni_hook *h, tn_tensor *leaf) {
+    const tn_scope scope = tn_scope_push();
+    const tni_visit visit = tni_visit_begin();
+    h->leaf(h->user, leaf);
+    tni_visit_end(&visit);
+    tn_scope_pop(scope);
+}
+
 static bool deliver(const tni_task *task, pending *p) {
     if (!tni_hooks_of_input(p->leaf, &p->sum)) return false;
     tn_tensor *grad = p->sum;
     p->sum = NULL;
     if (!tni_flow_to_leaf(p->leaf, grad, task->create)) return false;
-    turn r = turn_begin();
-    for (const tni_hook *h; !tn_error() && (h = turn_next(&r, p->leaf->hooks->hooks)) != NULL;) {
-        if (h->kind != ACCUMULATED) continue;
-        const tn_scope scope = tn_scope_push();
-        h->leaf(h->user, p->leaf);
-        tn_scope_pop(scope);
-    }
+    for (turn r = turn_begin(&p->leaf->as_leaf->hooks); !tn_error() && turn_next(&r);)
+        if (r.hook.kind == ACCUMULATED) call_leaf(&r.hook, p->leaf);
     return tn_error() == TN_OK;
 }
 

@@ -2,7 +2,8 @@
  *
  * Hooks of a tensor that an op made belong to its node, and outlive the tensor. Those of a leaf
  * belong to the leaf: its gradients are gathered until the pass ends, so that a hook sees their sum.
- * Invariant: a hook runs in a scope of its own; what it fails with ends the pass.
+ * Invariants: a hook runs in a scope of its own, and what it fails with ends the pass; lists are
+ * read and changed under a lock, and a hook is copied before it runs.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_AUTOGRAD_HOOKS_H
 #define TENON_AUTOGRAD_HOOKS_H
@@ -10,11 +11,12 @@
 #include "core/tensor.h"
 
 struct tni_hook;
-struct tni_leaf_hooks;
 struct tni_task;
 
 void tni_hooks_free(struct tni_hook *); /* the list; NULL is fine */
-void tni_leaf_hooks_free(struct tni_leaf_hooks *);
+/* Whether there are any; other threads may add and remove them at the same time. */
+bool tni_hooks_on(const tni_node *);
+bool tni_hooks_on_leaf(const tn_tensor *);
 
 /* Before node n runs: its results' gradients may be exchanged. After: its arguments'. False +
  * error. Only for nodes with hooks. */

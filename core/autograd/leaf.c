@@ -1,7 +1,91 @@
-/* leaf.c - the public switches and questions of autograd: leaves, their gradients, grad mode.
+/* leaf.c - leaves: who holds them, their gradients; and the public switches and questions of
+ * autograd.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/autograd/engine.h"
-#include "core/state.h"
+#include "core/autograd/leaf.h"
+
+#include <pthread.h>
+
+#include "core/autograd/hooks.h"
+#include "core/autograd/node.h"
+
+/* ---- Locks: striped by address, since leaves are many and collisions harmless --------------- */
+
+#define FOUR(x) x, x, x, x
+static pthread_mutex_t locks[64] = {FOUR(FOUR(FOUR(PTHREAD_MUTEX_INITIALIZER)))};
+
+static pthread_mutex_t *lock_of(const tn_tensor *t) {
+    const uintptr_t p = (uintptr_t)t >> 6;
+    return &locks[(p ^ p >> 6) & 63];
+}
+
+/* A forked child is alone; who held the lock at the fork did not come along. */
+void tni_leaf_lock(const tn_tensor *t) {
+    if (!tni_is_forked()) pthread_mutex_lock(lock_of(t));
+}
+
+void tni_leaf_unlock(const tn_tensor *t) {
+    if (!tni_is_forked()) pthread_mutex_unlock(lock_of(t));
+}
+
+/* ---- Who holds a leaf ------------------------------------------------------------------------ */
+
+tni_leaf *tni_leaf_of(tn_tensor *t) {
+    tni_leaf *have = __atomic_load_n(&t->as_leaf, __ATOMIC_ACQUIRE);
+    if (have) return have;
+    tni_leaf *made = tni_block_get(sizeof *made);
+    if (!made) {
+        tn_raise(TN_ERR_NOMEM, "no memory for what leads to a leaf; free memory");
+        return NULL;
+    }
+    *made = (tni_leaf){0, NULL, NULL};
+    if (__atomic_compare_exchange_n(&t->as_leaf, &have, made, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return made;
+    tni_block_put(made, sizeof *made); /* another thread was first */
+    return have;
+}
+
+void tni_leaf_free(tni_leaf *l) { /* nothing waits: what waits holds the leaf */
+    tni_hooks_free(l->hooks);
+    tni_block_put(l, sizeof *l);
+}
+
+bool tni_leaf_retain_first(tn_tensor *t) { return tni_leaf_of(t) && tni_leaf_retain(t); }
+
+void tni_leaf_release(tn_tensor *t) {
+    if (atomic_fetch_sub_explicit(&t->as_leaf->edges, 1, memory_order_acq_rel) == 1)
+        tni_tensor_release(t);
+}
+
+static bool has_edges(const tn_tensor *t) {
+    const tni_leaf *l = __atomic_load_n(&t->as_leaf, __ATOMIC_ACQUIRE);
+    return l && atomic_load_explicit(&l->edges, memory_order_acquire) > 0;
+}
+
+static void forget_gradient(tn_tensor *t) {
+    tni_leaf_lock(t);
+    tn_tensor *grad = t->grad;
+    t->grad = NULL;
+    tni_leaf_unlock(t);
+    tni_tensor_release(grad);
+}
+
+/* 2 = this reference and that of the edges. The gradient goes before this reference does, while the
+ * leaf cannot: what its history leads to may be the leaf itself. */
+bool tni_leaf_drop(tn_tensor *t) {
+    int32_t refs = atomic_load_explicit(&t->refs, memory_order_acquire);
+    do {
+        if (refs == 2 && has_edges(t)) {
+            forget_gradient(t);
+            refs = atomic_load_explicit(&t->refs, memory_order_acquire);
+        }
+        if (refs == 1) return true;
+    } while (!atomic_compare_exchange_weak_explicit(&t->refs, &refs, refs - 1, memory_order_acq_rel,
+                                                    memory_order_acquire));
+    return false;
+}
+
+/* ---- Leaves and their gradients -------------------------------------------------------------- */
 
 tn_status tn_set_requires_grad(tn_tensor *t, bool on) {
     if (!tni_tensor_check(t, "tn_set_requires_grad", "tensor") || !tni_history_refresh(t))
@@ -66,10 +150,6 @@ tn_tensor *tn_grad_of(tn_tensor *leaf) {
 
 tn_status tn_zero_grad(tn_tensor *leaf) {
     if (!tni_tensor_check(leaf, "tn_zero_grad", "leaf")) return tn_error();
-    tni_leaf_lock(leaf);
-    tn_tensor *grad = leaf->grad;
-    leaf->grad = NULL;
-    tni_leaf_unlock(leaf);
-    tni_tensor_release(grad);
+    forget_gradient(leaf);
     return TN_OK;
 }

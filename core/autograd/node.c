@@ -319,14 +319,21 @@ bool tni_node_results(tni_node *n, tn_tensor *const *results, uint32_t n_results
     return true;
 }
 
+/* Two threads may want it at once, for hooks. */
 tni_extra *tni_node_extra(tni_node *n) {
-    if (n->extra) return n->extra;
-    n->extra = tni_block_get(sizeof *n->extra);
-    if (n->extra)
-        memset(n->extra, 0, sizeof *n->extra);
-    else
+    tni_extra *have = __atomic_load_n(&n->extra, __ATOMIC_ACQUIRE);
+    if (have) return have;
+    tni_extra *made = tni_block_get(sizeof *made);
+    if (!made) {
         tn_raise(TN_ERR_NOMEM, "no memory to record '%s' for backward", n->op->schema.name);
-    return n->extra;
+        return NULL;
+    }
+    memset(made, 0, sizeof *made);
+    if (__atomic_compare_exchange_n(&n->extra, &have, made, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return made;
+    tni_block_put(made, sizeof *made);
+    return have;
 }
 
 void tni_slot_meta(const tni_slot *s, tn_meta *out) {
@@ -386,14 +393,14 @@ void tni_node_retain(tni_node *n) { atomic_fetch_add_explicit(&n->refs, 1, memor
  * of them queue up for the outermost call on this thread. */
 void tni_node_release(tni_node *n) {
     if (!n || !tni_ref_drop(&n->refs)) return;
-    /* tni_tls itself, not tni_state_get: this also runs while a thread ends. */
-    n->next_dying = tni_tls.dying;
-    tni_tls.dying = n;
-    if (tni_tls.destroying) return;
-    tni_tls.destroying = true;
-    while ((n = tni_tls.dying) != NULL) {
-        tni_tls.dying = n->next_dying;
+    tni_state *st = tni_state_get(); /* now: a thread's first use clears all of it */
+    n->next_dying = st->dying;
+    st->dying = n;
+    if (st->destroying) return;
+    st->destroying = true;
+    while ((n = st->dying) != NULL) {
+        st->dying = n->next_dying;
         destroy(n);
     }
-    tni_tls.destroying = false;
+    st->destroying = false;
 }

@@ -196,9 +196,9 @@ TN_API tn_status tn_zero_grad(tn_tensor *leaf); /* forgets it */
 
 /* Hooks run on the thread of the backward pass, each in a scope of its own, in order of
  * registration; an error they leave pending ends the pass. They return a number for tn_hook_remove,
- * or 0 with the error pending: GRAD for a tensor that does not require grad. They may add and remove
- * hooks: what is added begins with the next pass. Not to be added or removed while a pass runs
- * through the same tensor on another thread. */
+ * or 0 with the error pending: GRAD for a tensor that does not require grad. They may be added and
+ * removed at any time, by hooks and by other threads too. What is added begins with the next pass; a
+ * removed one that another thread is running runs to its end, so its user must outlive that pass. */
 
 /* fn sees the gradient of t when all of it has arrived, before it goes on (a leaf's: at the end of
  * the pass, before it is added to what is there). What fn returns, of the same shape and dtype,
