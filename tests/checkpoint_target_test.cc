@@ -111,7 +111,7 @@ TEST_F(CheckpointTarget, OfSomebodyElseOrReadOnlyIsNotReplaced) {
         EXPECT_EQ(slurp(path_), before);
         EXPECT_EQ(files(), std::vector<std::string>{"model.safetensors"});
     };
-    as_nobody(0666, "belongs to somebody else");
+    as_nobody(0666, "keeping its owner and group");
     as_nobody(0644, "writing over it: Permission denied");
     EXPECT_EQ(fchdir(here), 0);
     close(here);

@@ -211,6 +211,18 @@ TEST_F(Checkpoint, RefusesOtherNamesShapesAndDtypesAndChangesNothing) {
     EXPECT_TRUE(filled(100));
 }
 
+TEST_F(Checkpoint, RefusesTensorsThatCannotBeWrittenAndChangesNoOther) {
+    ASSERT_EQ(save(), TN_OK);
+    fill(100);
+    tn_tensor *expanded = tn_expand(from({0}), ints({3})), *result = tn_neg(param(from({1, 2, 3})));
+    for (tn_tensor *bias : {expanded, result}) {
+        const tn_named_tensor list[] = {{"fc.weight", w_}, {"fc.bias", bias}};
+        tn_checkpoint_load(path_.c_str(), list, 2);
+        EXPECT_TRUE(error_is(bias == result ? TN_ERR_GRAD : TN_ERR_INVALID, {"'fc.bias'"}));
+        EXPECT_TRUE(filled(100));
+    }
+}
+
 TEST_F(Checkpoint, RefusesNamesThatCannotBeSaved) {
     const auto try_save = [&](std::vector<tn_named_tensor> list) {
         return tn_checkpoint_save(path_.c_str(), list.data(), static_cast<int64_t>(list.size()));

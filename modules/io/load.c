@@ -89,10 +89,15 @@ static tn_status read_at(const loading *l, uint64_t offset, void *out, uint64_t 
     return TN_OK;
 }
 
+/* Looks before it opens, too: opening is all that some devices need to act. */
 static tn_status open_file(loading *l) {
     struct stat st;
-    l->fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (l->fd < 0 || fstat(l->fd, &st))
+    bool ok = stat(l->path, &st) == 0;
+    if (ok && S_ISREG(st.st_mode)) {
+        l->fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        ok = l->fd >= 0 && fstat(l->fd, &st) == 0;
+    }
+    if (!ok)
         return tn_raise(TN_ERR_IO, "cannot open checkpoint '%s': %s", l->path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return tn_raise(TN_ERR_IO, "cannot open checkpoint '%s': it is not a regular file",
@@ -328,6 +333,24 @@ static tn_status read_data(loading *l) {
     return status;
 }
 
+/* What tn_write would refuse is refused before anything changes. */
+static tn_status check_writable(const loading *l, int64_t i) {
+    tn_tensor *t = l->items[i].tensor;
+    const int64_t rank = tn_rank(t);
+    if (rank < 0) return tn_error();
+    for (int64_t d = 0; d < rank; d++)
+        if (tn_size(t, d) > 1 && tn_strides(t)[d] == 0)
+            return tn_raise(TN_ERR_INVALID,
+                            "cannot load checkpoint '%s': elements of tensor '%s' share memory "
+                            "(it is expanded); load into the tensor it was expanded from",
+                            l->path, l->items[i].name);
+    if (tn_is_leaf(t) || !tn_grad_enabled()) return tn_error();
+    return tn_raise(TN_ERR_GRAD,
+                    "cannot load checkpoint '%s': tensor '%s' was computed from one that requires "
+                    "grad; load into a leaf, or call tn_set_grad_enabled(false) first",
+                    l->path, l->items[i].name);
+}
+
 static tn_status add_name(const loading *l, int64_t i) {
     const char *name = l->items[i].name;
     if (!name || !*name || strlen(name) > TNI_IO_NAME_BYTES)
@@ -335,7 +358,8 @@ static tn_status add_name(const loading *l, int64_t i) {
                         "cannot load checkpoint '%s': tensor %" PRId64
                         " needs a name of 1 to %d bytes",
                         l->path, i, TNI_IO_NAME_BYTES);
-    if (tn_rank(l->items[i].tensor) < 0) return tn_error();
+    const tn_status status = check_writable(l, i);
+    if (status) return status;
     if (json_object_get(l->names, name))
         return tn_raise(TN_ERR_INVALID, "cannot load checkpoint '%s': two tensors are named '%s'",
                         l->path, name);
@@ -347,6 +371,16 @@ static tn_status check_items(loading *l) {
     l->names = json_object();
     tn_status status = l->names ? TN_OK : no_memory(l);
     for (int64_t i = 0; i < l->n && !status; i++) status = add_name(l, i);
+    return status;
+}
+
+static tn_status write_tensors(const loading *l) {
+    tn_status status = TN_OK;
+    const bool grad = tn_set_grad_enabled(false); /* all has been asked */
+    for (int64_t i = 0; i < l->n && !status; i++)
+        status = tn_write(l->items[i].tensor, l->data + l->entries[i].begin,
+                          l->entries[i].end - l->entries[i].begin);
+    tn_set_grad_enabled(grad);
     return status;
 }
 
@@ -366,9 +400,7 @@ tn_status tn_checkpoint_load(const char *path, const tn_named_tensor *items, int
     if (!status) status = check_header_crc(l);
     if (!status) status = read_entries(l);
     if (!status) status = read_data(l);
-    for (int64_t i = 0; i < n && !status; i++)
-        status = tn_write(items[i].tensor, l->data + l->entries[i].begin,
-                          l->entries[i].end - l->entries[i].begin);
+    if (!status) status = write_tensors(l);
     if (l->fd >= 0) close(l->fd);
     json_decref(l->header);
     json_decref(l->names);

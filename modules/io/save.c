@@ -186,18 +186,20 @@ static tn_status find_target(saving *s) {
     return TN_OK;
 }
 
-static tn_status create_temp(saving *s) {
+/* "PATH.tmp-PID-NUMBER", for no one else. False + ENAMETOOLONG. */
+static bool name_beside(char out[PATH_MAX], const char *path) {
     static unsigned counter;
+    const unsigned number = __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED);
+    const int n = snprintf(out, PATH_MAX, "%s.tmp-%ld-%u", path, (long)getpid(), number);
+    if (n > 0 && n < PATH_MAX) return true;
+    errno = ENAMETOOLONG;
+    return false;
+}
+
+static tn_status create_temp(saving *s) {
     const mode_t mode = s->target.exists ? 0600 : 0666; /* nobody sees more than of the old one */
     for (int attempt = 0; attempt < 100; attempt++) {
-        const unsigned number = __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED);
-        const int n = snprintf(s->temp, sizeof s->temp, "%s.tmp-%ld-%u", s->target.path,
-                               (long)getpid(), number);
-        if (n < 0 || n >= (int)sizeof s->temp) {
-            s->temp[0] = 0;
-            errno = ENAMETOOLONG;
-            return failed(s, "naming the new file: ");
-        }
+        if (!name_beside(s->temp, s->target.path)) break;
         s->fd = open(s->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (s->fd >= 0) return TN_OK;
         if (errno != EEXIST) break;
@@ -210,13 +212,13 @@ static tn_status create_temp(saving *s) {
 static tn_status keep_owner_and_mode(const saving *s) {
     const struct stat *old = &s->target.st;
     const mode_t mode = old->st_mode & 0777;
-    struct stat new;
-    if (fstat(s->fd, &new)) return failed(s, "looking at the new file: ");
-    const bool same_owner = new.st_uid == old->st_uid &&new.st_gid == old->st_gid;
+    struct stat made;
+    if (fstat(s->fd, &made)) return failed(s, "looking at the new file: ");
+    const bool same_owner = made.st_uid == old->st_uid && made.st_gid == old->st_gid;
     if (!same_owner && fchown(s->fd, old->st_uid, old->st_gid))
-        return failed(s, "it belongs to somebody else, and so would not any more (remove it first, "
-                         "or save under another name): ");
-    if ((new.st_mode & 07777) != mode && fchmod(s->fd, mode))
+        return failed(s, "keeping its owner and group (remove it first, or save under another "
+                         "name): ");
+    if ((made.st_mode & 07777) != mode && fchmod(s->fd, mode))
         return failed(s, "giving the new file its mode: ");
     return TN_OK;
 }
@@ -235,16 +237,17 @@ static tn_status write_temp(saving *s) {
 }
 
 /* The generation before stays reachable as path.prev. Where that cannot be, a good new file is
- * still better than none. */
+ * still better than none, and what is there stays. */
 static void keep_previous(const saving *s) {
-    char previous[PATH_MAX];
+    char previous[PATH_MAX], temp[PATH_MAX];
     bool exists;
     struct stat st;
     const int n = snprintf(previous, sizeof previous, "%s.prev", s->target.path);
     if (n < 0 || n >= (int)sizeof previous || !s->target.exists) return;
-    if (tni_io_target_look(previous, &exists, &st)) return; /* not ours to remove */
-    if (exists) unlink(previous);
-    (void)!link(s->target.path, previous);
+    if (tni_io_target_look(previous, &exists, &st) || !name_beside(temp, previous)) return;
+    if (link(s->target.path, temp)) return;
+    (void)!rename(temp, previous);
+    unlink(temp); /* if that failed, or both are one file already */
 }
 
 static tn_status sync_folder(const saving *s) {
