@@ -162,6 +162,20 @@ TEST_F(ActivationCheckpoint, RunsAgainAfterARunThatFailed) {
     EXPECT_EQ(take(), expected);
 }
 
+TEST_F(ActivationCheckpoint, IsNotHeldByARecordedGradientOfItsInput) {
+    const tn_backward_opts create = {nullptr, false, true};
+    const tn_memory_info before = memory_now();
+    const tn_scope scope = tn_scope_push();
+    tn_tensor *leaf = param(from({0.5, -1, 2, 0.25}));
+    tn_tensor *y = tn_sum(tn_activation_checkpoint(layers, &user, {&leaf, 1}));
+    ASSERT_EQ(tn_backward_with(y, &create), TN_OK) << tn_error_message();
+    tn_zero_grad(user.w);
+    tn_scope_pop(scope);
+    const tn_memory_info after = memory_now();
+    EXPECT_EQ(after.tensors, before.tensors);
+    EXPECT_EQ(after.nodes, before.nodes);
+}
+
 // ---- Functions that leave something behind ----
 
 void *never(void *, tn_tensor *) {

@@ -21,7 +21,8 @@ typedef struct frame {
     int64_t n_found;    /* by recompute */
     tn_tensor **values; /* NULL until they are asked for; kept, each until it is dropped */
     int64_t n_inputs;
-    tn_tensor *inputs[]; /* kept */
+    tn_tensor *inputs[]; /* values without histories, kept; a leaf itself would hold its gradient,
+                            whose graph may hold this */
 } frame;
 
 static void forget_values(frame *c) {
@@ -72,6 +73,13 @@ static tn_tensor *refuse(void *user, void *packed) {
     return NULL;
 }
 
+/* x's value, asking for a gradient if x does. */
+static tn_tensor *value_of(tn_tensor *x) {
+    tn_tensor *value = tn_detach(x);
+    if (value && tn_requires_grad(x)) tn_set_requires_grad(value, true);
+    return value;
+}
+
 /* f at inputs that stand for the first ones, in a scope the caller frees. */
 static void run_again(frame *c) {
     const tn_saved_hooks hooks = {collect, refuse, NULL, c};
@@ -80,10 +88,7 @@ static void run_again(frame *c) {
         tn_raise(TN_ERR_NOMEM, "tn_activation_checkpoint: no memory for the inputs");
         return;
     }
-    for (int64_t i = 0; i < c->n_inputs; i++) {
-        again[i] = tn_detach(c->inputs[i]);
-        if (again[i] && tn_requires_grad(c->inputs[i])) tn_set_requires_grad(again[i], true);
-    }
+    for (int64_t i = 0; i < c->n_inputs; i++) again[i] = value_of(c->inputs[i]);
     if (tn_saved_hooks_push(&hooks) == TN_OK) {
         tn_call_guarded(c->f, c->user, (tn_tensors){again, c->n_inputs});
         tn_saved_hooks_pop();
@@ -141,7 +146,8 @@ static frame *frame_new(tn_check_fn f, void *user, tn_tensors inputs) {
     atomic_init(&c->refs, 1);
     c->f = f, c->user = user, c->n_inputs = inputs.n;
     c->position = tn_generator_position(NULL);
-    for (int64_t i = 0; i < inputs.n; i++) c->inputs[i] = tn_keep(inputs.ptr[i]);
+    for (int64_t i = 0; i < inputs.n && !tn_error(); i++)
+        c->inputs[i] = tn_keep(value_of(inputs.ptr[i]));
     return c;
 }
 
