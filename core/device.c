@@ -157,7 +157,7 @@ static tn_driver whole_driver(const tn_driver *given) {
     return d;
 }
 
-static bool name_is_fine(const char *text) {
+bool tni_device_name_valid(const char *text) {
     size_t n = text ? strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_") : 0;
     return n > 0 && n < 32 && text[n] == '\0';
 }
@@ -178,7 +178,7 @@ static const char *missing_slot(const tn_driver *d) {
 }
 
 static tn_status check(const tn_driver *d, char *why, uint64_t capacity) {
-    if (!name_is_fine(d->kind)) {
+    if (!tni_device_name_valid(d->kind)) {
         (void)snprintf(why, capacity,
                        "driver: the kind must be 1 to 31 characters of a-z, 0-9 and _");
         return TN_ERR_INVALID;

@@ -14,6 +14,7 @@ tn_status tni_device_kind_add(const tn_driver *,
 const tn_driver *tni_driver_of(tn_device);            /* NULL if unknown */
 const char *tni_device_kind_name(int32_t kind);       /* "cpu"; "?" */
 int32_t tni_device_kind_find(const char *name);       /* 0 if unknown */
+bool tni_device_name_valid(const char *);             /* could a kind be called so? */
 bool tni_device_host_memory(tn_device);               /* can the cpu read and write its memory? */
 uint64_t tni_device_text(tn_device, char *out, uint64_t capacity); /* "cpu:0" */
 

@@ -113,6 +113,11 @@ const char *tni_plugin_version(int32_t index) {
     return p ? p->note.version : "";
 }
 
+uint32_t tni_plugin_kernels(int32_t index) {
+    const tn_plugin *p = index < 0 ? NULL : tni_ready_at((uint32_t)index);
+    return p ? p->n_kernel_ops : 0;
+}
+
 static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }

@@ -15,6 +15,7 @@ bool tni_plugins_ready(void);
 int32_t tni_plugin_find(const char *id);  /* index of a ready plugin, or -1 */
 const char *tni_plugin_id(int32_t index); /* "" if out of range */
 const char *tni_plugin_version(int32_t index);
+uint32_t tni_plugin_kernels(int32_t index); /* distinct ops it has kernels for */
 const char *
 tni_plugin_list(void); /* "cpu_blas, cpu_ref, math" of the ready ones, for messages. Scope's. */
 

@@ -158,6 +158,16 @@ static void find_out(const tni_listing *l, const tn_plugin *p, finding *f) {
     }
 }
 
+/* Of a plugin that is ready: which of its kernels cannot run yet. */
+static void find_ready(const tn_plugin *p, finding *f) {
+    char first[TNI_DETAIL_BYTES] = "";
+    *f = (finding){.state = TN_PLUGIN_READY, .facts = p->facts};
+    const uint64_t n = tni_registry_waiting(p->index, first, sizeof(first));
+    if (n == 0) return;
+    tni_text_format(f->why, sizeof(f->why), "%llu of its kernels wait: %s", (unsigned long long)n,
+                    first);
+}
+
 static bool row_add(const tn_plugin *p, const finding *f) {
     char stem[256];
     row *r = &g_rows[g_n_rows];
@@ -193,7 +203,7 @@ static bool scan_into_rows(const tni_listing *l) {
     g_rows = tni_alloc(((uint64_t)l->n + tni_ready_count() + 1) * sizeof(*g_rows));
     if (g_rows == NULL) return false;
     for (uint32_t i = 0; i < tni_ready_count(); i++) {
-        f = (finding){.state = TN_PLUGIN_READY, .facts = tni_ready_at(i)->facts};
+        find_ready(tni_ready_at(i), &f);
         if (!row_add(tni_ready_at(i), &f)) return false;
     }
     for (uint32_t i = 0; i < l->n; i++) {

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
@@ -189,13 +190,16 @@ static tni_rows rows_of(const tn_plugin *p) {
                       .n_drivers = p->n_drivers};
 }
 
-static uint32_t distinct_ops(const tn_plugin *p) {
+static int by_op(const void *a, const void *b) {
+    return strcmp(((const tn_kernel *)a)->op, ((const tn_kernel *)b)->op);
+}
+
+/* Of rows the registry has its copies of: their order does not matter any more. */
+static uint32_t distinct_ops(tn_plugin *p) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < p->n_kernels; i++) {
-        uint32_t k = 0;
-        while (k < i && strcmp(p->kernels[k].op, p->kernels[i].op) != 0) k++;
-        n += k == i;
-    }
+    if (p->n_kernels) qsort(p->kernels, p->n_kernels, sizeof(*p->kernels), by_op);
+    for (uint32_t i = 0; i < p->n_kernels; i++)
+        n += i == 0 || strcmp(p->kernels[i - 1].op, p->kernels[i].op) != 0;
     return n;
 }
 
@@ -207,6 +211,17 @@ static void rows_done(tn_plugin *p) {
     p->ops = NULL, p->kernels = NULL;
 }
 
+/* A kernel may come before its op or its device. Whoever only misspelt a name must hear of it. */
+static void registered(tn_plugin *p) {
+    char why[TNI_DETAIL_BYTES / 2] = "";
+    const uint64_t n = tni_registry_waiting(p->index, why, sizeof(why));
+    if (n)
+        tni_log(TN_LOG_WARN, "", "plugin '%s': %llu of its kernels wait: %s", p->note.id,
+                (unsigned long long)n, why);
+    tni_report_pass(&p->report, TNI_STAGE_REGISTERED, "%u ops, %u kernels, %u drivers%s%s",
+                    p->n_ops, p->n_kernel_ops, p->n_drivers, n ? "; not all can run: " : "", why);
+}
+
 static tn_status register_plugin(tn_plugin *p) {
     char why[TNI_DETAIL_BYTES] = "";
     if (!tni_ready_reserve(p))
@@ -216,8 +231,7 @@ static tn_status register_plugin(tn_plugin *p) {
     tn_status s = tni_registry_commit(&rows, why, sizeof(why));
     if (s == TN_OK) {
         rows_done(p);
-        tni_report_pass(&p->report, TNI_STAGE_REGISTERED, "%u ops, %u kernels, %u drivers",
-                        p->n_ops, p->n_kernel_ops, p->n_drivers);
+        registered(p);
     } else {
         tni_report_fail(&p->report, TNI_STAGE_REGISTERED, s, tni_load_fix(TNI_STAGE_REGISTERED, s),
                         "%s", why);

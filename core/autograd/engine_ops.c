@@ -7,8 +7,7 @@
 
 static const tni_op *op_of(const tn_op_ref *ref) {
     if (!tni_plugins_ready()) return NULL;
-    const int32_t id = ref->id > 0 ? ref->id : tni_registry_intern(ref->name);
-    return id > 0 ? tni_registry_op(id) : NULL;
+    return ref->id > 0 ? tni_registry_op(ref->id) : tni_registry_find(ref->name);
 }
 
 int64_t tni_engine_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_value *outs,

@@ -142,7 +142,7 @@ static tn_status check_sample(op_call *o, int64_t i, int32_t order, const tn_gra
 static bool find(op_call *o, const char *name) {
     tn_op_info info = {.size = sizeof info};
     if (!tni_plugins_ready() || tn_op_find(name, &info)) return false;
-    o->op = tni_registry_op(tni_registry_intern(name));
+    o->op = tni_registry_find(name);
     o->ref.name = o->op ? o->op->schema.name : name;
     if (!o->op) {
         tn_raise(TN_ERR_NOTFOUND, "gradcheck: there is no op '%s'", name);

@@ -1,5 +1,6 @@
 /* ask.c - what is registered, and how this thread's calls choose among it.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,57 +32,69 @@ static int by_name(const void *a, const void *b) {
                   (*(const tni_op *const *)b)->schema.name);
 }
 
-/* All ops in order of name, in the scope. Returns how many, -1 on error. */
-static int64_t ops_sorted(const tni_op ***out) {
-    if (!tni_plugins_ready()) return -1;
-    int32_t last = tni_registry_last_id();
-    const tni_op **ops = tni_scope_alloc(((uint64_t)last + 1) * sizeof(*ops));
-    if (ops == NULL) return -1;
+/* All ops in order of name. Made again when something was registered, not for every question: a
+ * listing asks for one after the other. */
+static struct {
+    pthread_mutex_t lock;
+    bool made;
+    uint64_t epoch; /* it was made in */
+    int64_t n;
+    const tni_op **ops;
+} g_sorted = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static bool sort_ops(void) {
+    const uint64_t epoch = tni_registry_epoch();
+    if (g_sorted.made && g_sorted.epoch == epoch) return true;
+    const int32_t last = tni_registry_last_id();
+    const tni_op **ops = tni_alloc(((uint64_t)last + 1) * sizeof(*ops));
+    if (ops == NULL) return false;
     int64_t n = 0;
     for (int32_t id = 1; id <= last; id++)
         if (tni_registry_op(id)) ops[n++] = tni_registry_op(id);
     qsort(ops, (size_t)n, sizeof(*ops), by_name);
-    *out = ops;
+    tni_free(g_sorted.ops);
+    g_sorted.ops = ops, g_sorted.n = n;
+    g_sorted.epoch = epoch, g_sorted.made = true;
+    return true;
+}
+
+/* How many ops there are, -1 on error; number i of them, or NULL if there is none. */
+static int64_t op_at(int64_t i, const tni_op **out) {
+    if (tni_forked() || !tni_plugins_ready()) return -1;
+    pthread_mutex_lock(&g_sorted.lock);
+    const int64_t n = sort_ops() ? g_sorted.n : -1;
+    *out = i >= 0 && i < n ? g_sorted.ops[i] : NULL;
+    pthread_mutex_unlock(&g_sorted.lock);
+    if (n < 0) tn_raise(TN_ERR_NOMEM, "out of memory while the ops are listed");
     return n;
 }
 
 int64_t tn_op_count(void) {
-    const tni_op **ops;
-    tn_scope scope = tn_scope_push();
-    int64_t n = ops_sorted(&ops);
-    tn_scope_pop(scope);
-    return n;
+    const tni_op *none;
+    return op_at(-1, &none);
 }
 
 tn_status tn_op_at(int64_t i, tn_op_info *out) {
+    const tni_op *op;
     if (out == NULL || out->size < offsetof(tn_op_info, schema))
         return tn_raise(TN_ERR_INVALID, "tn_op_at: set out->size first");
-    const tni_op **ops;
-    tn_scope scope = tn_scope_push();
-    int64_t n = ops_sorted(&ops);
-    tn_status status = n < 0 ? tn_error() : TN_OK;
-    if (n >= 0 && (i < 0 || i >= n))
-        status = tn_raise(TN_ERR_INDEX, "tn_op_at: %lld is not one of the %lld ops", (long long)i,
-                          (long long)n);
-    if (status == TN_OK) info_fill(out, ops[i]);
-    tn_scope_pop(scope);
-    return status;
-}
-
-static const tni_op *op_named(const char *name) {
-    for (int32_t id = 1; name && id <= tni_registry_last_id(); id++) {
-        const tni_op *op = tni_registry_op(id);
-        if (op && strcmp(op->schema.name, name) == 0) return op;
-    }
-    return NULL;
+    const int64_t n = op_at(i, &op);
+    if (n < 0) return tn_error();
+    if (op == NULL)
+        return tn_raise(TN_ERR_INDEX, "tn_op_at: %lld is not one of the %lld ops", (long long)i,
+                        (long long)n);
+    info_fill(out, op);
+    return TN_OK;
 }
 
 void tni_op_not_found(const char *name) {
     const char *best = NULL;
     int closest = 4;
+    const size_t n = strlen(name);
     for (int32_t id = 1; id <= tni_registry_last_id(); id++) {
         const tni_op *op = tni_registry_op(id);
-        int d = op ? tni_edit_distance(name, op->schema.name) : closest;
+        if (op == NULL || labs((long)n - (long)strlen(op->schema.name)) >= closest) continue;
+        int d = tni_edit_distance(name, op->schema.name);
         if (d < closest) closest = d, best = op->schema.name;
     }
     tn_raise(TN_ERR_NOTFOUND, "there is no op '%s'%s%s%s; loaded plugins: %s", name,
@@ -92,7 +105,7 @@ tn_status tn_op_find(const char *name, tn_op_info *out) {
     if (name == NULL || out == NULL || out->size < offsetof(tn_op_info, schema))
         return tn_raise(TN_ERR_INVALID, "tn_op_find: needs a name, and out->size set");
     if (!tni_plugins_ready()) return tn_error();
-    const tni_op *op = op_named(name);
+    const tni_op *op = tni_registry_find(name);
     if (op == NULL) {
         tni_op_not_found(name);
         return tn_error();
@@ -119,7 +132,7 @@ const char *tn_op_providers(const char *name, const char *device_kind) {
     if (name == NULL || device_kind == NULL)
         return tn_raise(TN_ERR_INVALID, "tn_op_providers: needs an op and a device kind"), NULL;
     if (!tni_plugins_ready()) return NULL;
-    const tni_op *op = op_named(name);
+    const tni_op *op = tni_registry_find(name);
     if (op == NULL) return tni_op_not_found(name), NULL;
     uint64_t n = tni_registry_providers(op, tni_device_kind_find(device_kind), chain, CHAIN),
              bytes = 1;
@@ -158,6 +171,11 @@ tn_status tn_use_provider(const char *plugin_id) {
     if (index < 0)
         return tn_raise(TN_ERR_NOTFOUND, "no plugin '%s' is loaded; loaded: %s", plugin_id,
                         tni_plugin_list());
+    if (tni_plugin_kernels(index) == 0)
+        return tn_raise(TN_ERR_INVALID,
+                        "tn_use_provider: plugin '%s' has no kernels, so no call can run on it; "
+                        "`tenon plugins` shows who has",
+                        plugin_id);
     st->pin = index;
     return TN_OK;
 }

@@ -361,17 +361,13 @@ static const tni_op *find_op(tn_op_ref *ref, uint32_t n_outs) {
         tn_raise(TN_ERR_INVALID, "an op was called without a name");
         return NULL;
     }
-    int32_t id = __atomic_load_n(&ref->id, __ATOMIC_RELAXED);
-    if (id == 0) {
-        id = tni_registry_intern(ref->name);
-        if (id == 0) return NULL;
-        __atomic_store_n(&ref->id, id, __ATOMIC_RELAXED);
-    }
-    const tni_op *op = tni_registry_op(id);
+    const int32_t id = __atomic_load_n(&ref->id, __ATOMIC_RELAXED);
+    const tni_op *op = id ? tni_registry_op(id) : tni_registry_find(ref->name);
     if (op == NULL) {
         tni_op_not_found(ref->name);
         return NULL;
     }
+    if (id == 0) __atomic_store_n(&ref->id, op->id, __ATOMIC_RELAXED);
     if (n_outs == op->schema.n_visible) return op;
     tn_raise(TN_ERR_INVALID, "%s: has %u results, room was given for %u", op->schema.name,
              op->schema.n_visible, n_outs);

@@ -5,26 +5,28 @@
 
 #include <string.h>
 
-/* Damerau-Levenshtein distance (optimal string alignment), names cut at 63 bytes. */
+/* Damerau-Levenshtein distance (optimal string alignment), names cut at 63 bytes. Row i of the table
+ * needs the two above it, so three are kept. */
 static inline int tni_edit_distance(const char *a, const char *b) {
-    int d[64][64];
+    int d[3][64];
     size_t n = strlen(a), m = strlen(b);
     if (n > 63) n = 63;
     if (m > 63) m = 63;
-    for (size_t i = 0; i <= n; i++) d[i][0] = (int)i;
     for (size_t j = 0; j <= m; j++) d[0][j] = (int)j;
     for (size_t i = 1; i <= n; i++) {
+        int *row = d[i % 3], *above = d[(i + 2) % 3], *higher = d[(i + 1) % 3];
+        row[0] = (int)i;
         for (size_t j = 1; j <= m; j++) {
-            int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
-            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
+            int best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            if (above[j] + 1 < best) best = above[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-                d[i - 2][j - 2] + 1 < best)
-                best = d[i - 2][j - 2] + 1;
-            d[i][j] = best;
+                higher[j - 2] + 1 < best)
+                best = higher[j - 2] + 1;
+            row[j] = best;
         }
     }
-    return d[n][m];
+    return d[n % 3][m];
 }
 
 #endif

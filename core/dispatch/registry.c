@@ -5,195 +5,190 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/device.h"
+#include "core/dispatch/directory.h"
 #include "core/dispatch/rows.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "core/state.h"
 
-/* ---- The snapshot ---------------------------------------------------------------------------- */
+enum { NO_DEVICE = -1 }; /* of a kernel that waited, and does not fit the op that came */
 
-typedef struct chain { /* providers of one op on every device kind, best first */
-    uint64_t n;
-    const tni_provider **items;
-} chain;
+static _Atomic uint64_t g_epoch;
+static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER; /* writers */
 
-typedef struct snapshot {
-    uint64_t epoch;
-    int32_t n_names; /* ids 1..n_names */
-    const char **names;
-    const tni_op **ops; /* NULL where only the name is interned */
-    chain *chains;
-    const struct snapshot *older; /* kept: readers take no reference, and commits are rare */
-} snapshot;
+/* ---- Looking up ------------------------------------------------------------------------------ */
 
-static snapshot g_empty;
-static _Atomic(const snapshot *) g_snapshot = &g_empty;
-static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static const snapshot *current(void) {
-    return atomic_load_explicit(&g_snapshot, memory_order_acquire);
+static int32_t published(const tni_directory *d) {
+    return atomic_load_explicit(&d->n, memory_order_acquire);
 }
 
-uint64_t tni_registry_epoch(void) { return current()->epoch; }
+static const tni_chain *chain_of(const tni_entry *e) {
+    return atomic_load_explicit(&e->chain, memory_order_acquire);
+}
+
+uint64_t tni_registry_epoch(void) { return atomic_load_explicit(&g_epoch, memory_order_acquire); }
+
+int32_t tni_registry_last_id(void) { return published(tni_directory_current()); }
 
 const tni_op *tni_registry_op(int32_t id) {
-    const snapshot *s = current();
-    return id >= 1 && id <= s->n_names ? s->ops[id - 1] : NULL;
+    const tni_directory *d = tni_directory_current();
+    return id >= 1 && id <= published(d) ? d->entries[id - 1].op : NULL;
 }
 
-int32_t tni_registry_last_id(void) { return current()->n_names; }
-
-static int32_t find_name(const snapshot *s, const char *name) {
-    for (int32_t i = 0; i < s->n_names; i++)
-        if (strcmp(s->names[i], name) == 0) return i + 1;
-    return 0;
+const tni_op *tni_registry_find(const char *name) {
+    const tni_directory *d = tni_directory_current();
+    const int32_t id = tni_directory_find(d, published(d), name);
+    return id ? d->entries[id - 1].op : NULL;
 }
 
-/* Frees a snapshot that was never published: what it does not share with the older one. */
-static void snapshot_free(snapshot *s) {
-    if (s == NULL) return;
-    for (int32_t i = 0; s->names && s->chains && i < s->n_names; i++) {
-        bool old = i < s->older->n_names;
-        if (!old) tni_free((void *)(uintptr_t)s->names[i]);
-        if (!old || s->chains[i].items != s->older->chains[i].items) tni_free(s->chains[i].items);
+uint64_t tni_registry_providers(const tni_op *op, int32_t device_kind, const tni_provider **out,
+                                uint64_t capacity) {
+    const tni_chain *c = chain_of(&tni_directory_current()->entries[op->base->id - 1]);
+    const int32_t pin = tni_state_get()->pin;
+    uint64_t n = 0;
+    for (int pass = 0; pass < 2 && c; pass++) {
+        for (uint64_t i = 0; i < c->n && n < capacity; i++) {
+            const tni_provider *p = c->items[i];
+            int32_t kind = p->device_kind ? p->device_kind : tni_device_kind_find(p->row.device);
+            if (kind == device_kind && (p->plugin_index == pin) == (pass == 0)) out[n++] = p;
+        }
     }
-    tni_free(s->names), tni_free(s->ops), tni_free(s->chains), tni_free(s);
-}
-
-static snapshot *snapshot_grow(const snapshot *old, uint32_t more) {
-    uint64_t n = (uint64_t)old->n_names + more;
-    snapshot *s = tni_alloc(sizeof(*s));
-    if (s == NULL) return NULL;
-    s->names = tni_alloc(n * sizeof(*s->names));
-    s->ops = tni_alloc(n * sizeof(*s->ops));
-    s->chains = tni_alloc(n * sizeof(*s->chains));
-    s->older = old;
-    if (s->names == NULL || s->ops == NULL || s->chains == NULL) {
-        snapshot_free(s);
-        return NULL;
-    }
-    s->epoch = old->epoch;
-    s->n_names = old->n_names;
-    if (old->n_names > 0) {
-        memcpy(s->names, old->names, (uint64_t)old->n_names * sizeof(*s->names));
-        memcpy(s->ops, old->ops, (uint64_t)old->n_names * sizeof(*s->ops));
-        memcpy(s->chains, old->chains, (uint64_t)old->n_names * sizeof(*s->chains));
-    }
-    return s;
-}
-
-/* Puts name into s, which has room. 0 if its copy cannot be made. */
-static int32_t snapshot_intern(snapshot *s, const char *name) {
-    int32_t id = find_name(s, name);
-    if (id != 0) return id;
-    char *copy = tni_strdup(name);
-    if (copy == NULL) return 0;
-    s->names[s->n_names] = copy;
-    return ++s->n_names;
-}
-
-int32_t tni_registry_intern(const char *name) {
-    int32_t id = find_name(current(), name);
-    if (id != 0) return id;
-    pthread_mutex_lock(&g_lock);
-    snapshot *s = snapshot_grow(current(), 1);
-    id = s ? snapshot_intern(s, name) : 0;
-    if (id != 0)
-        atomic_store_explicit(&g_snapshot, s, memory_order_release);
-    else
-        snapshot_free(s);
-    pthread_mutex_unlock(&g_lock);
-    if (id == 0) tn_raise(TN_ERR_NOMEM, "%s: out of memory while its name is registered", name);
-    return id;
+    return n;
 }
 
 /* ---- A transaction: everything new, made aside ----------------------------------------------- */
 
+typedef struct batch { /* the kernels of a transaction for one op */
+    const char *op;
+    const tni_chain *chain; /* with them; owned until published */
+} batch;
+
 typedef struct transaction {
     const tni_rows *rows;
-    tni_op **ops; /* twins included; owned until published */
+    tni_op **ops; /* twins included, in order of name; owned until published */
     uint32_t n_ops;
-    tni_provider *providers;
+    tni_provider *providers;   /* one per kernel row */
+    const tn_kernel **kernels; /* the rows in order of op and device */
+    batch *batches;
+    uint32_t n_batches;
 } transaction;
 
 static void transaction_free(transaction *t) {
     for (uint32_t i = 0; i < t->n_ops; i++) tni_op_free(t->ops[i]);
+    for (uint32_t i = 0; i < t->n_batches; i++) tni_free((void *)(uintptr_t)t->batches[i].chain);
     tni_free(t->ops);
     tni_free(t->providers);
+    tni_free(t->kernels);
+    tni_free(t->batches);
 }
 
-static tn_status transaction_add(transaction *t, tni_op *op, const tni_problem *p) {
-    const snapshot *s = current();
-    const char *name = op->schema.name;
-    int32_t id = find_name(s, name);
-    const char *owner = id != 0 && s->ops[id - 1] ? s->ops[id - 1]->plugin : NULL;
-    for (uint32_t i = 0; i < t->n_ops && !owner; i++)
-        if (strcmp(t->ops[i]->schema.name, name) == 0) owner = t->rows->plugin;
-    if (owner) {
-        char cause[160];
-        snprintf(cause, sizeof(cause),
-                 "already registered by '%s'; choose another name or overload", owner);
-        tni_op_free(op);
-        return tni_row_refuse(p, TN_ERR_CONFLICT, t->rows->plugin, p->capacity ? "op" : "", cause);
-    }
-    op->plugin = t->rows->plugin;
-    t->ops[t->n_ops++] = op;
-    return TN_OK;
+static tn_status out_of_memory(const transaction *t, const tni_problem *p) {
+    return tni_row_refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
 }
 
-static tn_status transaction_ops(transaction *t, const tni_problem *p) {
+static int by_name(const void *a, const void *b) {
+    return strcmp((*(const tni_op *const *)a)->schema.name,
+                  (*(const tni_op *const *)b)->schema.name);
+}
+
+static int name_against(const void *name, const void *op) {
+    return strcmp(name, (*(const tni_op *const *)op)->schema.name);
+}
+
+/* The op of this name, of the transaction or registered before; NULL: none yet. */
+static const tni_op *op_named(const transaction *t, const char *name) {
+    tni_op *const *found =
+        t->n_ops ? bsearch(name, t->ops, t->n_ops, sizeof(*t->ops), name_against) : NULL;
+    return found ? *found : tni_registry_find(name);
+}
+
+static tn_status ops_parse(transaction *t, const tni_problem *p) {
     t->ops = tni_alloc(2 * (uint64_t)t->rows->n_ops * sizeof(*t->ops) + 8);
-    if (t->ops == NULL)
-        return tni_row_refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
+    if (t->ops == NULL) return out_of_memory(t, p);
     for (uint32_t i = 0; i < t->rows->n_ops; i++) {
         tni_op *op = tni_alloc(sizeof(*op));
-        if (op == NULL)
-            return tni_row_refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
+        if (op == NULL) return out_of_memory(t, p);
         tn_status s = tni_op_parse(op, &t->rows->ops[i], p);
         if (s != TN_OK) {
             tni_free(op);
             return s;
         }
-        s = transaction_add(t, op, p);
-        if (s != TN_OK) return s;
+        op->plugin = t->rows->plugin;
+        t->ops[t->n_ops++] = op;
         if (!(op->row.traits & TN_OP_INPLACE)) continue;
         tni_op *twin = tni_op_twin(op);
         if (twin == NULL)
             return tni_row_refuse(p, TN_ERR_NOMEM, op->schema.name, "",
                                   "out of memory, or the name is too long for a twin");
-        s = transaction_add(t, twin, p);
+        t->ops[t->n_ops++] = twin;
+    }
+    return TN_OK;
+}
+
+/* No name may have an owner, or appear twice. */
+static tn_status ops_check(transaction *t, const tni_problem *p) {
+    if (t->n_ops) qsort(t->ops, t->n_ops, sizeof(*t->ops), by_name);
+    for (uint32_t i = 0; i < t->n_ops; i++) {
+        const char *name = t->ops[i]->schema.name;
+        const bool twice = i > 0 && strcmp(t->ops[i - 1]->schema.name, name) == 0;
+        const tni_op *owner = twice ? t->ops[i - 1] : tni_registry_find(name);
+        char cause[160];
+        if (owner == NULL) continue;
+        snprintf(cause, sizeof(cause),
+                 "already registered by '%s'; choose another name or overload", owner->plugin);
+        return tni_row_refuse(p, TN_ERR_CONFLICT, name, "", cause);
+    }
+    return TN_OK;
+}
+
+static int by_op_and_device(const void *a, const void *b) {
+    const tn_kernel *x = *(const tn_kernel *const *)a, *y = *(const tn_kernel *const *)b;
+    int order = strcmp(x->op, y->op);
+    if (order == 0) order = strcmp(x->device, y->device);
+    return order ? order : x < y ? -1 : 1;
+}
+
+/* One plugin's rows for one op and device have no dtype in common. */
+static tn_status kernels_check(const transaction *t, const tni_problem *p) {
+    uint64_t covered = 0;
+    for (uint32_t i = 0; i < t->rows->n_kernels; i++) {
+        const tn_kernel *k = t->kernels[i], *last = i ? t->kernels[i - 1] : NULL;
+        if (!last || strcmp(k->op, last->op) != 0 || strcmp(k->device, last->device) != 0)
+            covered = 0;
+        if (covered & k->dtypes)
+            return tni_row_refuse(
+                p, TN_ERR_CONFLICT, k->op, "kernel",
+                "two rows of one plugin cover the same dtypes on the same device");
+        covered |= k->dtypes;
+        const tni_op *op = op_named(t, k->op);
+        const tn_status s = op ? tni_kernel_fits(k, op, p) : TN_OK;
         if (s != TN_OK) return s;
     }
     return TN_OK;
 }
 
 static tn_status transaction_kernels(transaction *t, const tni_problem *p) {
-    if (t->rows->n_kernels == 0) return TN_OK;
-    t->providers = tni_alloc((uint64_t)t->rows->n_kernels * sizeof(*t->providers));
-    if (t->providers == NULL)
-        return tni_row_refuse(p, TN_ERR_NOMEM, t->rows->plugin, "", "out of memory");
-    for (uint32_t i = 0; i < t->rows->n_kernels; i++) {
-        const tn_kernel *k = &t->rows->kernels[i];
-        tn_status s = tni_kernel_check(k, p);
+    const uint64_t n = t->rows->n_kernels;
+    if (n == 0) return TN_OK;
+    t->kernels = tni_alloc(n * sizeof(*t->kernels));
+    if (t->kernels == NULL) return out_of_memory(t, p);
+    for (uint64_t i = 0; i < n; i++) {
+        const tn_status s = tni_kernel_check(&t->rows->kernels[i], p);
         if (s != TN_OK) return s;
-        for (uint32_t j = 0; j < i; j++) {
-            const tn_kernel *other = &t->rows->kernels[j];
-            if (strcmp(k->op, other->op) == 0 && strcmp(k->device, other->device) == 0 &&
-                (k->dtypes & other->dtypes))
-                return tni_row_refuse(
-                    p, TN_ERR_CONFLICT, k->op, "kernel",
-                    "two rows of one plugin cover the same dtypes on the same device");
-        }
-        t->providers[i] = (tni_provider){*k, t->rows->plugin, t->rows->plugin_index, 0};
+        t->kernels[i] = &t->rows->kernels[i];
     }
-    return TN_OK;
+    qsort(t->kernels, n, sizeof(*t->kernels), by_op_and_device);
+    return kernels_check(t, p);
 }
 
 static tn_status transaction_make(transaction *t, const tni_rows *rows, const tni_problem *p) {
     *t = (transaction){.rows = rows};
-    tn_status s = transaction_ops(t, p);
+    tn_status s = ops_parse(t, p);
+    if (s == TN_OK) s = ops_check(t, p);
     if (s == TN_OK) s = transaction_kernels(t, p);
     for (uint32_t i = 0; i < rows->n_drivers && s == TN_OK; i++)
         s = tni_device_kind_check(rows->drivers[i], p->why, p->capacity);
@@ -210,55 +205,105 @@ tn_status tni_registry_check(const tni_rows *rows, char *why, uint64_t capacity)
     return s;
 }
 
-/* ---- Committing ------------------------------------------------------------------------------ */
+/* ---- Chains ---------------------------------------------------------------------------------- */
 
 /* Best first: priority, then plugin id, then row. Never load order. */
-static bool before(const tni_provider *a, const tni_provider *b) {
-    if (a->row.priority != b->row.priority) return a->row.priority > b->row.priority;
-    int names = strcmp(a->plugin, b->plugin);
-    return names != 0 ? names < 0 : a < b;
+static int best_first(const void *a, const void *b) {
+    const tni_provider *x = *(tni_provider *const *)a, *y = *(tni_provider *const *)b;
+    if (x->row.priority != y->row.priority) return x->row.priority > y->row.priority ? -1 : 1;
+    const int names = strcmp(x->plugin, y->plugin);
+    return names ? names : x < y ? -1 : x > y;
 }
 
-static bool chain_insert(chain *c, const tni_provider *p) {
-    const tni_provider **items = tni_alloc((c->n + 1) * sizeof(*items));
-    if (items == NULL) return false;
-    uint64_t at = 0;
-    while (at < c->n && before(c->items[at], p)) at++;
-    for (uint64_t i = 0; i < at; i++) items[i] = c->items[i];
-    items[at] = p;
-    for (uint64_t i = at; i < c->n; i++) items[i + 1] = c->items[i];
-    *c = (chain){c->n + 1,
-                 items}; /* the old array belongs to the old snapshot, which readers may hold */
+static const tni_chain *chain_of_name(const char *name) {
+    const tni_directory *d = tni_directory_current();
+    const int32_t id = tni_directory_find(d, published(d), name);
+    return id ? chain_of(&d->entries[id - 1]) : NULL;
+}
+
+/* The chain of this name as it is, with n more providers. NULL: no memory. */
+static const tni_chain *chain_with(const char *name, tni_provider *more, uint64_t n) {
+    const tni_chain *old = chain_of_name(name);
+    const uint64_t n_old = old ? old->n : 0;
+    tni_chain *c = tni_alloc(sizeof(*c) + (n_old + n) * sizeof(*c->items));
+    if (c == NULL) return NULL;
+    c->older = old;
+    c->n = n_old + n;
+    for (uint64_t i = 0; i < n_old; i++) c->items[i] = old->items[i];
+    for (uint64_t i = 0; i < n; i++) c->items[n_old + i] = &more[i];
+    qsort(c->items, c->n, sizeof(*c->items), best_first);
+    return c;
+}
+
+/* Providers of the kernel rows, and the chains that will hold them. False: no memory. */
+static bool transaction_chains(transaction *t) {
+    const uint32_t n = t->rows->n_kernels;
+    if (n == 0) return true;
+    t->providers = tni_alloc(n * sizeof(*t->providers));
+    t->batches = tni_alloc(n * sizeof(*t->batches));
+    if (t->providers == NULL || t->batches == NULL) return false;
+    for (uint32_t i = 0; i < n; i++)
+        t->providers[i] = (tni_provider){*t->kernels[i], t->rows->plugin, t->rows->plugin_index, 0};
+    for (uint32_t i = 0, end; i < n; i = end) {
+        const char *op = t->kernels[i]->op;
+        for (end = i + 1; end < n && strcmp(t->kernels[end]->op, op) == 0;) end++;
+        const tni_chain *c = chain_with(op, &t->providers[i], end - i);
+        if (c == NULL) return false;
+        t->batches[t->n_batches++] = (batch){op, c};
+    }
     return true;
 }
 
-/* Replaces a chain by one that holds p too. */
-static bool chain_add(snapshot *s, int32_t id, const tni_provider *p) {
-    chain *c = &s->chains[id - 1];
-    const tni_provider **before_it = c->items;
-    bool shared = id <= s->older->n_names && before_it == s->older->chains[id - 1].items;
-    if (!chain_insert(c, p)) return false;
-    if (!shared) tni_free(before_it); /* made by this transaction */
-    return true;
+/* ---- Committing ------------------------------------------------------------------------------ */
+
+/* Of kernels that waited for this op: those that do not fit it never run. */
+static void settle_waiting(const tni_op *op) {
+    const tni_problem unsaid = {NULL, 0};
+    const tni_chain *c = chain_of_name(op->schema.name);
+    for (uint64_t i = 0; c && i < c->n; i++)
+        if (tni_kernel_fits(&c->items[i]->row, op, &unsaid) != TN_OK)
+            c->items[i]->device_kind = NO_DEVICE;
 }
 
-/* The next snapshot, or NULL if memory runs out. */
-static snapshot *snapshot_with(const snapshot *old, transaction *t) {
-    snapshot *s = snapshot_grow(old, t->n_ops + t->rows->n_kernels);
-    if (s == NULL) return NULL;
-    s->epoch++;
-    bool ok = true;
-    for (uint32_t i = 0; ok && i < t->n_ops; i++) {
-        t->ops[i]->id = snapshot_intern(s, t->ops[i]->schema.name);
-        ok = t->ops[i]->id != 0;
-        if (ok) s->ops[t->ops[i]->id - 1] = t->ops[i];
+static void publish_chain(const batch *b, tni_directory *d, int32_t *n) {
+    const int32_t id = tni_directory_find(d, *n, b->op);
+    if (id)
+        atomic_store_explicit(&d->entries[id - 1].chain, b->chain, memory_order_release);
+    else
+        *n = tni_directory_put(d, *n, b->op, NULL, b->chain);
+}
+
+/* Nothing here can fail. Whoever looks meanwhile sees none of the new ops, then all. */
+static void publish(const transaction *t, tni_directory *d) {
+    int32_t n = published(d);
+    for (uint32_t i = 0; i < t->rows->n_kernels; i++)
+        t->providers[i].device_kind = tni_device_kind_find(t->providers[i].row.device);
+    for (uint32_t i = 0; i < t->n_ops; i++) {
+        settle_waiting(t->ops[i]);
+        const char *name = t->ops[i]->schema.name;
+        t->ops[i]->id = n + 1;
+        n = tni_directory_put(d, n, name, t->ops[i], chain_of_name(name));
     }
-    for (uint32_t i = 0; ok && i < t->rows->n_kernels; i++) {
-        int32_t id = snapshot_intern(s, t->providers[i].row.op);
-        ok = id != 0 && chain_add(s, id, &t->providers[i]);
+    for (uint32_t i = 0; i < t->n_batches; i++) publish_chain(&t->batches[i], d, &n);
+    tni_directory_publish(d, n);
+    atomic_fetch_add(&g_epoch, 1);
+}
+
+static tn_status commit(transaction *t, const tni_problem *p) {
+    tni_directory *d = NULL;
+    if (transaction_chains(t)) d = tni_directory_reserve((uint64_t)t->n_ops + t->rows->n_kernels);
+    if (d == NULL) return out_of_memory(t, p);
+    for (uint32_t i = 0; i < t->rows->n_drivers; i++) {
+        const tn_status s = tni_device_kind_add(t->rows->drivers[i], t->rows->plugin);
+        if (s == TN_OK) continue;
+        tni_directory_drop(d);
+        return out_of_memory(t, p);
     }
-    if (!ok) snapshot_free(s);
-    return ok ? s : NULL;
+    publish(t, d);
+    tni_free(t->ops); /* the ops, chains and providers themselves are published */
+    tni_free(t->batches);
+    tni_free(t->kernels);
+    return TN_OK;
 }
 
 tn_status tni_registry_commit(const tni_rows *rows, char *why, uint64_t capacity) {
@@ -266,51 +311,54 @@ tn_status tni_registry_commit(const tni_rows *rows, char *why, uint64_t capacity
     transaction t;
     pthread_mutex_lock(&g_lock);
     tn_status status = transaction_make(&t, rows, &p);
-    snapshot *next = status == TN_OK ? snapshot_with(current(), &t) : NULL;
-    if (status == TN_OK && next == NULL)
-        status = tni_row_refuse(&p, TN_ERR_NOMEM, rows->plugin, "", "out of memory");
-    for (uint32_t i = 0; i < rows->n_drivers && status == TN_OK; i++)
-        status = tni_device_kind_add(rows->drivers[i], rows->plugin);
-    if (status == TN_OK) {
-        for (uint32_t i = 0; i < rows->n_kernels; i++)
-            t.providers[i].device_kind = tni_device_kind_find(t.providers[i].row.device);
-        atomic_store_explicit(&g_snapshot, next, memory_order_release);
-        tni_free(t.ops); /* the ops themselves are published */
-    } else {
-        snapshot_free(next);
-        transaction_free(&t);
-    }
+    if (status == TN_OK) status = commit(&t, &p);
+    if (status != TN_OK) transaction_free(&t);
     pthread_mutex_unlock(&g_lock);
     return status;
 }
 
-uint64_t tni_registry_providers(const tni_op *op, int32_t device_kind, const tni_provider **out,
-                                uint64_t capacity) {
-    const snapshot *s = current();
-    const chain *c = &s->chains[op->base->id - 1];
-    int32_t pin = tni_state_get()->pin;
+/* ---- Asking ---------------------------------------------------------------------------------- */
+
+/* Why a kernel cannot run as things are; false if it can. */
+static bool waits(const tni_entry *e, const tni_provider *k, const tni_problem *p) {
+    if (e->op == NULL)
+        tni_row_refuse(p, TN_ERR_NOTFOUND, k->row.op, "kernel", "no op of this name is registered");
+    else if (k->device_kind == NO_DEVICE)
+        tni_kernel_fits(&k->row, e->op, p);
+    else if (k->device_kind == 0 && tni_device_kind_find(k->row.device) == 0)
+        tni_row_refuse(p, TN_ERR_NOTFOUND, k->row.op, k->row.device,
+                       "no driver of this device is loaded");
+    else
+        return false;
+    return true;
+}
+
+uint64_t tni_registry_waiting(int32_t plugin_index, char *why, uint64_t capacity) {
+    const tni_directory *d = tni_directory_current();
+    const int32_t last = published(d);
     uint64_t n = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        for (uint64_t i = 0; i < c->n && n < capacity; i++) {
-            const tni_provider *p = c->items[i];
-            int32_t kind = p->device_kind ? p->device_kind : tni_device_kind_find(p->row.device);
-            if (kind == device_kind && (p->plugin_index == pin) == (pass == 0)) out[n++] = p;
+    for (int32_t id = 1; id <= last; id++) {
+        const tni_entry *e = &d->entries[id - 1];
+        const tni_chain *c = chain_of(e);
+        if (tni_directory_find(d, last, e->name) != id) continue; /* what it waited for came */
+        for (uint64_t i = 0; c && i < c->n; i++) {
+            const tni_problem first = {why, n ? 0 : capacity};
+            n += c->items[i]->plugin_index == plugin_index && waits(e, c->items[i], &first);
         }
     }
     return n;
 }
 
-/* ---- Asking ---------------------------------------------------------------------------------- */
-
 uint64_t tni_registry_hash(void) {
-    const snapshot *s = current();
+    const tni_directory *d = tni_directory_current();
+    const int32_t last = published(d);
     uint64_t h = 1469598103934665603u; /* FNV-1a */
-    for (int32_t i = 0; i < s->n_names; i++) {
-        if (s->ops[i] == NULL && s->chains[i].n == 0)
-            continue; /* only a name: nothing is registered */
-        for (const char *c = s->names[i]; *c; c++) h = (h ^ (unsigned char)*c) * 1099511628211u;
-        h = (h ^ (uint64_t)(uintptr_t)s->ops[i]) * 1099511628211u;
-        h = (h ^ s->chains[i].n) * 1099511628211u;
+    for (int32_t i = 0; i < last; i++) {
+        const tni_entry *e = &d->entries[i];
+        const tni_chain *c = chain_of(e);
+        for (const char *at = e->name; *at; at++) h = (h ^ (unsigned char)*at) * 1099511628211u;
+        h = (h ^ (uint64_t)(uintptr_t)e->op) * 1099511628211u;
+        h = (h ^ (c ? c->n : 0)) * 1099511628211u;
     }
     return h;
 }

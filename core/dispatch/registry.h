@@ -1,7 +1,7 @@
-/* registry.h - ops and kernels, as immutable snapshots behind one atomic pointer.
+/* registry.h - the ops and kernels there are.
  *
- * Invariants: a transaction is committed whole or not at all; op ids are interned for ever; nothing
- * registered is freed while the process lives, so a snapshot may be read without locks.
+ * Invariants: a transaction is committed whole or not at all; looking up a name keeps nothing; what
+ * is registered has its id for ever and is never freed, so it may be read without locks.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_DISPATCH_REGISTRY_H
 #define TENON_DISPATCH_REGISTRY_H
@@ -41,8 +41,7 @@ typedef struct tni_provider { /* one kernel row, in chain order */
     tn_kernel row;
     const char *plugin;
     int32_t plugin_index;
-    int32_t
-        device_kind; /* a kernel for a kind nobody drives yet is kept, and found once it exists */
+    int32_t device_kind; /* 0: nobody drives it yet; the kernel is found once somebody does */
 } tni_provider;
 
 typedef struct tni_rows { /* what one plugin registers; copies whose missing fields are zero */
@@ -50,8 +49,7 @@ typedef struct tni_rows { /* what one plugin registers; copies whose missing fie
     int32_t plugin_index;
     const tn_op *ops;
     uint32_t n_ops;
-    const tn_kernel
-        *kernels; /* a kernel may name an op of the same transaction or one not loaded yet */
+    const tn_kernel *kernels; /* may name an op of the same transaction, or one that is to come */
     uint32_t n_kernels;
     const tn_driver *const *drivers;
     uint32_t n_drivers;
@@ -65,13 +63,15 @@ tn_status tni_registry_check(const tni_rows *, char *why, uint64_t capacity);
 tn_status tni_registry_commit(const tni_rows *, char *why, uint64_t capacity);
 
 uint64_t tni_registry_epoch(void);
-const tni_op *tni_registry_op(int32_t id); /* NULL if not registered */
-int32_t tni_registry_last_id(void);        /* ids are 1..last */
-int32_t
-tni_registry_intern(const char *name); /* an id for ever, registered or not; 0 + error on NOMEM */
+const tni_op *tni_registry_op(int32_t id);         /* NULL if not registered */
+const tni_op *tni_registry_find(const char *name); /* likewise */
+int32_t tni_registry_last_id(void);                /* ids are 1..last; some belong to no op */
 /* The chain for an op on a device kind, best first: pin, then priority, then plugin id. */
 uint64_t tni_registry_providers(const tni_op *, int32_t device_kind, const tni_provider **out,
                                 uint64_t capacity);
+/* How many kernels of a plugin cannot run as things are: op or device is not there, or the op came
+ * later and they do not fit it. why is told about the first. */
+uint64_t tni_registry_waiting(int32_t plugin_index, char *why, uint64_t capacity);
 uint64_t tni_registry_hash(void); /* of all that is registered: for "unchanged" tests */
 
 #endif

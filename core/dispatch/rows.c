@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/device.h"
 #include "core/dispatch/signature.h"
 #include "core/memory.h"
 
@@ -198,14 +199,60 @@ tni_op *tni_op_twin(const tni_op *base) {
 /* ---- Kernel rows ----------------------------------------------------------------------------- */
 
 tn_status tni_kernel_check(const tn_kernel *k, const tni_problem *p) {
-    if (k->op == NULL || k->op[0] == 0 || strlen(k->op) >= TNI_NAME_BYTES)
-        return tni_row_refuse(p, TN_ERR_PLUGIN, NULL, "kernel", "names no op");
-    if (k->device == NULL || k->device[0] == 0)
-        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "device", "missing: name a device kind");
+    if (k->op == NULL || !tni_schema_is_name(k->op))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op && k->op[0] ? k->op : NULL, "kernel",
+                              "names no op: a name is made of a-z, 0-9 and _, like 'sum.dim'");
+    if (k->device == NULL || !tni_device_name_valid(k->device))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "device",
+                              "must name a device kind: 1 to 31 characters of a-z, 0-9 and _");
     if (k->run == NULL) return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "run", "missing");
     if (k->drop && !k->plan)
         return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "drop", "there is no plan to drop");
     if (k->n_args > TNI_MAX_ARGS)
         return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "n_args", "more than an op can have");
     return TN_OK;
+}
+
+/* What a class letter of schemas lets in. */
+static uint64_t dtypes_of(char variable) {
+    switch (variable) {
+    case 'N':
+        return TN_MASK_FLOAT | TN_MASK_INT;
+    case 'F':
+        return TN_MASK_FLOAT;
+    case 'I':
+        return TN_MASK_INT;
+    case 'B':
+        return TN_MASK_INT | TN_MASK(BOOL);
+    default:
+        return TN_MASK_ALL;
+    }
+}
+
+/* Bits beyond those this core knows are a newer plugin's own affair. */
+static bool dtypes_fit(const tn_kernel *k, const tni_op *op) {
+    const char variable = op->schema.variable;
+    return variable == 0 || (k->dtypes & (dtypes_of(variable) | ~(uint64_t)TN_MASK_ALL)) != 0;
+}
+
+tn_status tni_kernel_fits(const tn_kernel *k, const tni_op *op, const tni_problem *p) {
+    char cause[160];
+    if (op->inplace)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "kernel",
+                              "is the in-place form of an op; the kernel of that op runs both");
+    if (op->row.traits & TN_OP_VIEW)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "kernel", "is a view, which no kernel runs");
+    if (op->schema.n_results == 1 && op->schema.results[0].list)
+        return tni_row_refuse(
+            p, TN_ERR_PLUGIN, k->op, "kernel",
+            "returns a list, which no kernel makes; leave it to its decomposition");
+    if (!dtypes_fit(k, op))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "dtypes",
+                              k->dtypes ? "none of them is taken by the op"
+                                        : "missing: a kernel without dtypes never runs");
+    if (k->n_args == 0 || k->n_args >= op->schema.n_required) return TN_OK;
+    snprintf(cause, sizeof(cause),
+             "the kernel knows %u, but %u of the op have no default; newer arguments have one",
+             k->n_args, op->schema.n_required);
+    return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "n_args", cause);
 }

@@ -6,11 +6,7 @@
 #define TENON_DISPATCH_ROWS_H
 
 #include "core/dispatch/registry.h"
-
-typedef struct tni_problem { /* where a refusal's text goes */
-    char *why;
-    uint64_t capacity;
-} tni_problem;
+#include "core/report.h"
 
 /* "row, field: cause" into the problem's text; returns code. row NULL: "a row"; field "": none. */
 tn_status tni_row_refuse(const tni_problem *, tn_status code, const char *row, const char *field,
@@ -20,7 +16,9 @@ tn_status tni_op_parse(tni_op *op, const tn_op *row, const tni_problem *);
 /* add -> add_: the first argument becomes mutated, the result aliases it. NULL: no memory, or the
  * name is too long. */
 tni_op *tni_op_twin(const tni_op *base);
-void tni_op_free(tni_op *); /* NULL is fine */
-tn_status tni_kernel_check(const tn_kernel *, const tni_problem *);
+void tni_op_free(tni_op *);                                         /* NULL is fine */
+tn_status tni_kernel_check(const tn_kernel *, const tni_problem *); /* whatever its op is */
+/* Could the kernel ever run for this op? */
+tn_status tni_kernel_fits(const tn_kernel *, const tni_op *, const tni_problem *);
 
 #endif

@@ -238,7 +238,7 @@ tn_status tn_op_sample(const char *op, int64_t i, tn_dtype dtype, uint64_t seed,
                         dtype.code, dtype.bits, dtype.lanes);
     *n_values = 0;
     if (tn_op_find(op, &info)) return tn_error();
-    const tni_op *row = tni_registry_op(tni_registry_intern(op));
+    const tni_op *row = tni_registry_find(op);
     if (!row) return tn_raise(TN_ERR_NOTFOUND, "tn_op_sample: op %s is not registered", op);
     if (row->schema.n_params > MAX_VALUES)
         return tn_raise(TN_ERR_UNSUPPORTED,

@@ -44,6 +44,12 @@ static bool parse_op_name(tni_lex *l, char *out) {
     return tni_lex_name(l, out + n + 1, TNI_NAME_BYTES - n - 1, true, "an overload name after '.'");
 }
 
+bool tni_schema_is_name(const char *text) {
+    char name[TNI_NAME_BYTES];
+    tni_lex l = {.text = text, .p = text};
+    return parse_op_name(&l, name) && strcmp(name, text) == 0;
+}
+
 /* A name that neither a parameter nor a result before it has. */
 static bool parse_new_name(tni_lex *l, const tni_schema *s, char *out, const char *expected) {
     tni_lex_skip(l);

@@ -76,6 +76,7 @@ typedef struct tni_schema {
 /* Parses text (to its NUL). On failure returns FORMAT, and `why` names the column and what was
  * expected. */
 tn_status tni_schema_parse(const char *text, tni_schema *out, char *why, uint64_t capacity);
+bool tni_schema_is_name(const char *text);                   /* of an op, its overload included */
 int tni_schema_param(const tni_schema *, const char *name);  /* index, or -1 */
 int tni_schema_result(const tni_schema *, const char *name); /* index, or -1 */
 

@@ -277,7 +277,8 @@ typedef struct tn_plugin_info {
     const char *origin; /* which folder rule found it: "given", "TENON_PLUGIN_PATH", "user", "beside
                            libtenon", "built in" */
     const char *facts;  /* what it said of itself when it started: vendor library and version */
-    const char *why;    /* for REFUSED and UNUSABLE: stage, cause and fix */
+    const char *why;    /* for REFUSED and UNUSABLE: stage, cause and fix; for READY: which of its
+                           kernels wait, if any */
     uint32_t n_ops;
     uint32_t n_kernels; /* distinct ops it has kernels for */
 } tn_plugin_info;
