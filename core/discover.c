@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <link.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/advice.h"
 #include "core/file.h"
 #include "core/memory.h"
 
@@ -34,7 +36,7 @@ static void add(tni_places *l, const char *origin, const char *path, uint32_t mo
                  bytes = old ? 2 * old : 16 * sizeof(*l->items);
         tni_place *items = tni_realloc(l->items, old, bytes);
         if (items == NULL) {
-            l->failed = true;
+            l->failed = ENOMEM;
             return;
         }
         l->items = items;
@@ -42,15 +44,21 @@ static void add(tni_places *l, const char *origin, const char *path, uint32_t mo
     }
     char *copy = tni_strdup(path);
     if (copy == NULL)
-        l->failed = true;
+        l->failed = ENOMEM;
     else
         l->items[l->n++] = (tni_place){origin, copy};
 }
 
+/* Keeps errno if it says that something ran out: all else is an absence. */
+static void ran_out(tni_places *l) {
+    if (!l->failed && tni_is_shortage(errno)) l->failed = errno;
+}
+
+/* The reason stays. */
 void tni_places_free(tni_places *l) {
     for (uint32_t i = 0; i < l->n; i++) tni_free(l->items[i].path);
     tni_free(l->items);
-    *l = (tni_places){0};
+    *l = (tni_places){.failed = l->failed};
 }
 
 static bool join(char out[PATH_MAX], const char *a, const char *b) {
@@ -106,7 +114,10 @@ static bool ends_in_so(const char *name) {
 static void add_entries(tni_places *l, const char *origin, const char *folder, bool plugins,
                         uint32_t most) {
     DIR *dir = opendir(folder);
-    if (dir == NULL) return;
+    if (dir == NULL) {
+        ran_out(l);
+        return;
+    }
     uint32_t first = l->n;
     for (struct dirent *e; (e = readdir(dir)) != NULL;) {
         char path[PATH_MAX];
@@ -167,9 +178,12 @@ static void add_hint(tni_places *l, const char *base, char *line) {
 static bool add_hints(tni_places *l, const char *base) {
     char path[PATH_MAX], ignored[8], text[MOST_HINTS];
     tni_file f;
-    if (!join(path, base, "plugins.path") ||
-        tni_file_open(&f, path, ignored, sizeof(ignored)) != TN_OK)
+    if (!join(path, base, "plugins.path")) return false;
+    errno = 0;
+    if (tni_file_open(&f, path, ignored, sizeof(ignored)) != TN_OK) {
+        ran_out(l);
         return false;
+    }
     char *slash = strrchr(f.path, '/');
     ssize_t n = -1;
     if (tni_file_trusted(&f, ignored, sizeof(ignored), ignored, sizeof(ignored)))

@@ -23,14 +23,14 @@ typedef struct tni_place {
 typedef struct tni_places {
     tni_place *items;
     uint32_t n, capacity;
-    bool failed; /* ran out of memory */
+    int failed; /* errno of what ran out, memory or descriptors; 0: all is well */
 } tni_places;
 
-/* Also folders that do not exist. False if memory ran out. */
+/* Also folders that do not exist. False if something ran out. */
 bool tni_places_make(const tni_search *, tni_places *out);
 void tni_places_free(tni_places *);
 
-/* All *.so files of the places, sorted by name inside each. False if memory ran out. */
+/* All *.so files of the places, sorted by name inside each. False if something ran out. */
 bool tni_places_files(const tni_places *, tni_places *out);
 
 /* The folder of libtenon (TENON_HOME stands in for it), or of the program it is linked into. */

@@ -80,10 +80,18 @@ static bool option_name(char *out, uint64_t capacity, const char *id, const char
     return n > 0 && (uint64_t)n < capacity && key[0] != 0;
 }
 
-static const char *option_add(tn_plugin *p, const char *key) {
+const char *tni_host_option(const char *plugin_id, const char *key) {
     char name[128];
-    const char *value =
-        option_name(name, sizeof(name), name_of(p), key) ? secure_getenv(name) : NULL;
+    if (tni_safe_mode() || !option_name(name, sizeof(name), plugin_id, key)) return NULL;
+    return secure_getenv(name);
+}
+
+static void (*g_watch)(const char *key);
+
+void tni_host_watch_options(void (*asked)(const char *key)) { g_watch = asked; }
+
+static const char *option_add(tn_plugin *p, const char *key) {
+    const char *value = tni_host_option(name_of(p), key);
     tni_option *o = value ? tni_alloc(sizeof(*o)) : NULL;
     if (o == NULL) return NULL;
     o->key = tni_strdup(key);
@@ -101,6 +109,7 @@ static const char *option_add(tn_plugin *p, const char *key) {
 static const char *host_option(tn_plugin *p, const char *key) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     if (p == NULL || key == NULL || tni_safe_mode()) return NULL;
+    if (g_watch) g_watch(key);
     pthread_mutex_lock(&lock);
     const char *value = NULL;
     for (tni_option *o = p->options; o && !value; o = o->next)

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/advice.h"
+#include "core/causes.h"
 #include "core/elf.h"
 #include "core/loader.h"
 #include "core/log.h"
@@ -45,16 +47,20 @@ void tni_plugin_delete(tn_plugin *p) {
     tni_free(p);
 }
 
+/* With the fix given, or the one that fits the cause. */
+static tn_status fail(const journey *j, tni_stage stage, tn_status code, const char *fix,
+                      const char *cause) {
+    char advice[TNI_DETAIL_BYTES];
+    if (fix == NULL) fix = tni_advice(stage, code, cause, advice, sizeof(advice));
+    return tni_report_fail(j->report, stage, code, fix, "%s", cause);
+}
+
 /* ---- Found and owner ------------------------------------------------------------------------- */
 
 static tn_status stage_found(journey *j) {
     char why[TNI_DETAIL_BYTES];
     tn_status s = tni_file_open(&j->file, j->l->path, why, sizeof(why));
-    if (s != TN_OK)
-        return tni_report_fail(
-            j->report, TNI_STAGE_FOUND, s,
-            s == TN_ERR_NOTFOUND ? "check the path, or see 'tenon plugins --paths'" : NULL, "%s",
-            why);
+    if (s != TN_OK) return fail(j, TNI_STAGE_FOUND, s, NULL, why);
     j->p->st = j->file.st;
     char *path = tni_strdup(j->file.path);
     if (path == NULL)
@@ -188,13 +194,21 @@ static tn_status stage_abi(journey *j) {
 
 /* ---- Probe ----------------------------------------------------------------------------------- */
 
-static const char quarantine[] = "report it to its author; 'tenon plugins why NAME' asks again";
+static tni_subject subject_of(const tn_plugin *p, uint64_t surroundings) {
+    return (tni_subject){&p->st, p->note.build_id, p->note.id, surroundings};
+}
+
+bool tni_load_remembered(const tn_plugin *p, tni_verdict *out) {
+    const tni_room room = tni_causes_room();
+    const tni_subject subject = subject_of(p, tni_causes_surroundings(&room));
+    return tni_verdict_get(&subject, out);
+}
 
 /* Without a probe to ask. */
 static tn_status no_probe(journey *j, tni_probe_policy policy, const char *why) {
     if (policy == TNI_PROBE_REQUIRE)
-        return tni_report_fail(j->report, TNI_STAGE_PROBE, TN_ERR_PLUGIN,
-                               "install tenon-probe, or set TENON_PROBE_POLICY=try", "%s", why);
+        return fail(j, TNI_STAGE_PROBE, TN_ERR_PLUGIN,
+                    "install tenon-probe, or set TENON_PROBE_POLICY=try", why);
     tni_report_pass(j->report, TNI_STAGE_PROBE, "not asked: %s", why);
     return TN_OK;
 }
@@ -205,21 +219,31 @@ static tn_status probe_refused(journey *j, const tni_probe_answer *a) {
     tni_report_pass(j->report, TNI_STAGE_PROBE, "asked; it was refused there");
     for (int i = TNI_STAGE_DLOPEN; i < (int)stage; i++)
         tni_report_pass(j->report, (tni_stage)i, "in the probe only");
-    return tni_report_fail(j->report, stage, a->code, tni_load_fix(stage, a->code), "%s", a->text);
+    return fail(j, stage, a->code, NULL, a->text);
+}
+
+static tn_status judge(journey *j, tni_probe_policy policy, const tni_subject *subject,
+                       const tni_probe_answer *a) {
+    tni_verdict v = {.ok = a->answered, .late = a->late};
+    if (a->lacking) return fail(j, TNI_STAGE_PROBE, TN_ERR_IO, NULL, a->text);
+    if (!a->ran && !a->answered) return no_probe(j, policy, a->text);
+    if (a->answered && a->code != TN_OK) return probe_refused(j, a);
+    tni_text_format(v.text, sizeof(v.text), "%s", a->text);
+    if (a->told) tni_verdict_put(subject, &v, a->causes);
+    if (!v.ok) return fail(j, TNI_STAGE_PROBE, TN_ERR_PLUGIN, NULL, v.text);
+    tni_report_pass(j->report, TNI_STAGE_PROBE, "asked; it loads");
+    return TN_OK;
 }
 
 static tn_status ask_probe(journey *j, tni_probe_policy policy, const char *program) {
-    tni_probe_answer a;
-    if (!tni_probe_ask(program, j->p->path, &a) || !(a.ran || a.answered))
-        return no_probe(j, policy, a.text);
-    tni_verdict v = {.ok = a.answered};
-    if (a.answered && a.code != TN_OK) return probe_refused(j, &a);
-    tni_text_format(v.text, sizeof(v.text), "%s", a.text);
-    if (!a.late) tni_verdict_put(&j->file.st, j->p->note.build_id, &v);
-    if (!v.ok)
-        return tni_report_fail(j->report, TNI_STAGE_PROBE, TN_ERR_PLUGIN, quarantine, "%s", v.text);
-    tni_report_pass(j->report, TNI_STAGE_PROBE, "asked; it loads");
-    return TN_OK;
+    const tni_room room = tni_causes_room();
+    const tni_subject subject = subject_of(j->p, tni_causes_surroundings(&room));
+    tni_probe_answer *a = tni_alloc(sizeof(*a));
+    if (a == NULL) return fail(j, TNI_STAGE_PROBE, TN_ERR_NOMEM, NULL, "out of memory");
+    tni_probe_ask(program, j->p->path, &room, a);
+    const tn_status s = judge(j, policy, &subject, a);
+    tni_free(a);
+    return s;
 }
 
 static tn_status stage_probe(journey *j) {
@@ -229,11 +253,12 @@ static tn_status stage_probe(journey *j) {
     if (policy == TNI_PROBE_OFF) return no_probe(j, policy, "the policy is off");
     if (!tni_probe_find(j->l->search, program, sizeof(program)))
         return no_probe(j, policy, "tenon-probe was not found");
-    bool known = !j->l->afresh && tni_verdict_get(&j->file.st, j->p->note.build_id, &v);
-    if (!known) return ask_probe(j, policy, program);
-    if (!v.ok)
-        return tni_report_fail(j->report, TNI_STAGE_PROBE, TN_ERR_PLUGIN, quarantine,
-                               "%s (remembered)", v.text);
+    if (j->l->afresh || !tni_load_remembered(j->p, &v)) return ask_probe(j, policy, program);
+    if (!v.ok) {
+        char text[TNI_DETAIL_BYTES];
+        tni_text_format(text, sizeof(text), "%s (remembered)", v.text);
+        return fail(j, TNI_STAGE_PROBE, TN_ERR_PLUGIN, NULL, text);
+    }
     tni_report_pass(j->report, TNI_STAGE_PROBE, "it loaded before");
     return TN_OK;
 }
@@ -242,7 +267,10 @@ static tn_status stage_probe(journey *j) {
 
 static void set_state(tn_plugin *p) {
     if (p->report.code == TN_OK) return;
-    p->state = p->report.failed == TNI_STAGE_VENDOR ? TN_PLUGIN_UNUSABLE : TN_PLUGIN_REFUSED;
+    const bool lacks_library =
+        p->report.failed == TNI_STAGE_DLOPEN && p->report.code == TN_ERR_NOTFOUND;
+    p->state = p->report.failed == TNI_STAGE_VENDOR || lacks_library ? TN_PLUGIN_UNUSABLE
+                                                                     : TN_PLUGIN_REFUSED;
 }
 
 static tn_status stage_dlopen(journey *j) { return tni_load_map(j->p); }

@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "core/note.h"
 #include "core/report.h"
+#include "core/verdict.h"
 
 enum { TNI_MOST_PLUGINS = 256, TNI_FACTS_BYTES = 256 };
 
@@ -69,6 +70,7 @@ void tni_plugin_delete(tn_plugin *);                             /* never one th
 tn_status tni_load_examine(tni_loading *);
 /* All stages. TN_OK: registered and in the table (or l->same is set). */
 tn_status tni_load_file(tni_loading *);
+bool tni_load_remembered(const tn_plugin *, tni_verdict *out); /* what its probe said before */
 tn_status tni_load_static(tn_plugin *,
                           tn_plugin_query_fn); /* the last stages, for linked-in code */
 
@@ -77,8 +79,6 @@ tn_status tni_load_static(tn_plugin *,
 tn_status tni_load_map(tn_plugin *);   /* dlopen and query, of a file that passed all checks */
 tn_status tni_load_query(tn_plugin *); /* asks p->query for the description */
 tn_status tni_load_start(tn_plugin *); /* start, and registration as one transaction */
-const char *tni_load_fix(tni_stage,
-                         tn_status); /* what to do about a failure in vendor or registered */
 /* What tenon-probe does: note, dlopen, query, start, check of the rows. step is told what comes
  * next. */
 tn_status tni_load_dry(tn_plugin *, void (*step)(const char *what));
@@ -90,6 +90,9 @@ const tn_host *tni_host_table(void);
  */
 tn_status tni_host_start(tn_plugin *);
 void tni_host_drop_rows(tn_plugin *); /* after a roll-back */
+/* What the user set for a plugin, TENON_<ID>_<KEY>; NULL = nothing. */
+const char *tni_host_option(const char *plugin_id, const char *key);
+void tni_host_watch_options(void (*asked)(const char *key)); /* for tenon-probe */
 
 /* ---- plugin.c: the table, the lock ----------------------------------------------------------- */
 

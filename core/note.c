@@ -270,6 +270,18 @@ bool tni_note_read(const tni_elf *e, tni_note *out, char *why, uint64_t capacity
     return ok;
 }
 
+void tni_build_id_read(int fd, uint64_t file_bytes, char out[TNI_BUILD_ID_BYTES]) {
+    const tni_problem unsaid = {NULL, 0};
+    tni_elf e;
+    tni_note n = {0};
+    char why[1];
+    if (!tni_elf_open(&e, fd, file_bytes, why, 0)) return;
+    for (uint32_t i = 0; i < e.n_segments; i++)
+        if (e.segments[i].p_type == PT_NOTE && !walk(&e, &e.segments[i], &n, &unsaid)) break;
+    memcpy(out, n.build_id, sizeof(n.build_id));
+    tni_note_free(&n);
+}
+
 /* ---- Our own build id ------------------------------------------------------------------------ */
 
 static char core_id[TNI_BUILD_ID_BYTES] = "v" TN_VERSION;

@@ -37,6 +37,8 @@ void tni_note_free(tni_note *);
 
 bool tni_kind_listed(const char *kinds, const char *kind); /* "ops" in "ops,kernels" */
 int tni_version_compare(const char *a, const char *b);     /* dotted numbers: <0, 0, >0 */
+/* The build id of any ELF file, hex; out stays as it is if there is none. */
+void tni_build_id_read(int fd, uint64_t file_bytes, char out[TNI_BUILD_ID_BYTES]);
 const char *tni_core_build_id(void); /* of this library, hex; the version if it has none */
 
 #endif

@@ -1,15 +1,9 @@
-/* probe.c - starts tenon-probe, reads its message, ends it.
- *
- * The message, on descriptor 3, one line each:
- *   probe NONCE             the helper is up
- *   step WHAT               what it does next: dlopen, query, start, rows
- *   answer NONCE CODE STAGE TEXT
+/* probe.c - starts tenon-probe, and ends it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/probe.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
@@ -21,9 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/advice.h"
 #include "core/memory.h"
 
-enum { LIMIT_MS = 10000, REAP_MS = 500, MOST_MESSAGE = 4096 };
+enum { LIMIT_MS = 10000, REAP_MS = 500, LAST_WORDS_MS = 300 };
 
 /* ---- Settings -------------------------------------------------------------------------------- */
 
@@ -44,27 +39,18 @@ tni_probe_policy tni_probe_policy_of(const tni_search *s) {
 
 /* ---- Starting it ----------------------------------------------------------------------------- */
 
-extern char **environ;
-
-/* What may decide whether a plugin and its libraries are found; not what would inject code. */
-static bool passed_on(const char *entry) {
-    static const char *const names[] = {
-        "TENON_", "LD_LIBRARY_PATH=", "HOME=", "PATH=", "OMP_", "OPENBLAS_"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strncmp(entry, names[i], strlen(names[i])) == 0) return true;
-    return false;
-}
-
 static char **clean_environment(void) {
     uint64_t n = 0, kept = 0;
     while (environ && environ[n]) n++;
     char **out = tni_alloc((n + 1) * sizeof(*out));
     for (uint64_t i = 0; i < n && out; i++)
-        if (passed_on(environ[i])) out[kept++] = environ[i];
+        if (tni_causes_passed_on(environ[i])) out[kept++] = environ[i];
     return out;
 }
 
-static int spawn_with(const char *program, char *const *argv, char **env, int to, pid_t *pid) {
+/* Its descriptors: the message at TNI_PROBE_FD, all that is written in its name at 1 and 2. */
+static int spawn_with(const char *program, char *const *argv, char **env, const int to[2],
+                      pid_t *pid) {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     sigset_t none, all;
@@ -74,10 +60,10 @@ static int spawn_with(const char *program, char *const *argv, char **env, int to
     if (bad) return bad;
     bad = posix_spawnattr_init(&attr);
     if (bad) goto drop_files;
-    bad |= posix_spawn_file_actions_adddup2(&files, to, TNI_PROBE_FD);
+    bad |= posix_spawn_file_actions_adddup2(&files, to[0], TNI_PROBE_FD);
+    bad |= posix_spawn_file_actions_adddup2(&files, to[1], 1);
+    bad |= posix_spawn_file_actions_adddup2(&files, to[1], 2);
     bad |= posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    bad |= posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
-    bad |= posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
     bad |= posix_spawn_file_actions_addclosefrom_np(&files, TNI_PROBE_FD + 1);
     bad |= posix_spawn_file_actions_addchdir_np(&files, "/");
     bad |= posix_spawnattr_setsigmask(&attr, &none);
@@ -92,91 +78,63 @@ drop_files:
     return bad;
 }
 
-static int start(const char *program, const char *plugin, const char *nonce, pid_t *pid,
-                 int *from) {
-    char name[] = "tenon-probe", token[TNI_PROBE_NONCE + 1], *path = tni_strdup(plugin);
-    char **env = clean_environment();
-    int ends[2], bad = path && env ? 0 : ENOMEM;
-    snprintf(token, sizeof(token), "%s", nonce);
-    if (!bad && pipe2(ends, O_CLOEXEC) != 0) bad = errno;
-    if (!bad) {
-        char *const argv[] = {name, token, path, NULL};
-        bad = spawn_with(program, argv, env, ends[1], pid);
-        close(ends[1]);
-        if (bad)
-            close(ends[0]);
-        else
-            *from = ends[0];
+/* A pipe whose ends are none of the descriptors the child puts them at. */
+static int pipe_above(int ends[2]) {
+    if (pipe2(ends, O_CLOEXEC) != 0) return errno;
+    for (int i = 0; i < 2; i++) {
+        if (ends[i] > TNI_PROBE_FD) continue;
+        const int higher = fcntl(ends[i], F_DUPFD_CLOEXEC, TNI_PROBE_FD + 1), bad = errno;
+        close(ends[i]);
+        ends[i] = higher;
+        if (higher >= 0) continue;
+        close(ends[1 - i]);
+        return bad;
     }
+    return 0;
+}
+
+static void close_both(const int ends[2]) {
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* Starts it with two pipes; m reads from them. */
+static int start_piped(const char *program, char *const *argv, char **env, pid_t *pid,
+                       tni_message *m) {
+    int message[2], text[2];
+    int bad = pipe_above(message);
+    if (bad) return bad;
+    bad = pipe_above(text);
+    if (bad) {
+        close_both(message);
+        return bad;
+    }
+    bad = spawn_with(program, argv, env, (const int[]){message[1], text[1]}, pid);
+    if (bad) {
+        close_both(message);
+        close_both(text);
+        return bad;
+    }
+    close(message[1]);
+    close(text[1]);
+    m->message = message[0];
+    m->text = text[0];
+    return 0;
+}
+
+static int start(const char *program, const char *plugin, const tni_room *room, pid_t *pid,
+                 tni_message *m) {
+    char name[] = "tenon-probe", token[TNI_PROBE_NONCE + 1], address[24], data[24];
+    char *path = tni_strdup(plugin);
+    char **env = clean_environment();
+    snprintf(token, sizeof(token), "%s", m->nonce);
+    snprintf(address, sizeof(address), "%llu", (unsigned long long)room->address);
+    snprintf(data, sizeof(data), "%llu", (unsigned long long)room->data);
+    char *const argv[] = {name, token, path, address, data, NULL};
+    const int bad = path && env ? start_piped(program, argv, env, pid, m) : ENOMEM;
     tni_free(path);
     tni_free(env);
     return bad;
-}
-
-/* ---- Reading the message --------------------------------------------------------------------- */
-
-static int64_t now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-typedef struct message {
-    const char *nonce;
-    char step[16]; /* the last one it announced */
-    tni_probe_answer *out;
-} message;
-
-static bool answer_parse(const char *line, message *m) {
-    char nonce[TNI_PROBE_NONCE + 1], stage[16];
-    int32_t code;
-    int at = 0;
-    if (sscanf(line, "answer %16s %d %15s %n", nonce, &code, stage, &at) != 3 || at == 0 ||
-        strcmp(nonce, m->nonce) != 0 || code < 0)
-        return false;
-    tni_text_format(m->out->text, sizeof(m->out->text), "%s", line + at);
-    m->out->code = code;
-    for (int i = 0; i < TNI_STAGES; i++) {
-        if (strcmp(stage, tni_stage_name((tni_stage)i)) != 0) continue;
-        m->out->stage = (tni_stage)i;
-        m->out->answered = true;
-    }
-    return m->out->answered;
-}
-
-static void line_parse(const char *line, message *m) {
-    if (strncmp(line, "probe ", 6) == 0 && strcmp(line + 6, m->nonce) == 0)
-        m->out->ran = true;
-    else if (strncmp(line, "step ", 5) == 0)
-        snprintf(m->step, sizeof(m->step), "%.15s", line + 5);
-    else
-        answer_parse(line, m);
-}
-
-/* Reads until the answer, the end, or the deadline. True unless the deadline came first. */
-static bool receive(int fd, int64_t deadline, message *m) {
-    char text[MOST_MESSAGE];
-    uint64_t n = 0;
-    while (!m->out->answered && n < sizeof(text) - 1) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        int64_t left = deadline - now_ms();
-        if (left <= 0) return false;
-        int ready = poll(&p, 1, (int)left);
-        if (ready <= 0) continue; /* a signal, or the deadline */
-        ssize_t got = read(fd, text + n, sizeof(text) - 1 - n);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return true;
-        n += (uint64_t)got;
-        char *line = text;
-        for (char *end; (end = memchr(line, '\n', n - (uint64_t)(line - text))) != NULL;
-             line = end + 1) {
-            *end = 0;
-            line_parse(line, m);
-        }
-        n -= (uint64_t)(line - text);
-        memmove(text, line, n);
-    }
-    return true;
 }
 
 /* ---- Ending it ------------------------------------------------------------------------------- */
@@ -203,7 +161,7 @@ static int reap(pid_t pid, bool gently) {
     return got == pid ? status : -1;
 }
 
-static void explain(const message *m, bool in_time, int status) {
+static void explain(const tni_message *m, bool in_time, int status) {
     const char *where = m->step[0] ? m->step : "the start of the probe";
     char *text = m->out->text;
     uint64_t n = sizeof(m->out->text);
@@ -211,6 +169,9 @@ static void explain(const message *m, bool in_time, int status) {
     if (!in_time)
         tni_text_format(text, n, "did not come back within %u ms, in %s",
                         (unsigned)atomic_load(&g_limit_ms), where);
+    else if (status != -1 && WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
+        tni_text_format(text, n, "used up the %d s of processor time it had, in %s",
+                        TNI_PROBE_CPU_SECONDS, where);
     else if (status != -1 && WIFSIGNALED(status))
         tni_text_format(text, n, "crashed the probe with SIG%s, in %s",
                         sigabbrev_np(WTERMSIG(status)) ? sigabbrev_np(WTERMSIG(status)) : "?",
@@ -222,23 +183,53 @@ static void explain(const message *m, bool in_time, int status) {
         tni_text_format(text, n, "the probe ended without an answer, in %s", where);
 }
 
-bool tni_probe_ask(const char *program, const char *plugin, tni_probe_answer *out) {
-    char nonce[TNI_PROBE_NONCE + 1];
-    uint64_t random = (uint64_t)now_ms();
-    message m = {.nonce = nonce, .out = out};
-    pid_t pid = 0;
-    int from = -1;
-    *out = (tni_probe_answer){0};
+/* A plugin may die of what it is not given. */
+static void explain_room(const tni_room *room, tni_probe_answer *out) {
+    const uint64_t n = strlen(out->text),
+                   least = room->data < room->address ? room->data : room->address;
+    if (least != UINT64_MAX)
+        tni_text_format(out->text + n, sizeof(out->text) - n, ", with %llu MiB of memory to map",
+                        (unsigned long long)(least >> 20));
+}
+
+static void make_nonce(char out[TNI_PROBE_NONCE + 1]) {
+    uint64_t random = (uint64_t)tni_now_ms();
     if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0) random ^= (uint64_t)getpid() << 32;
-    snprintf(nonce, sizeof(nonce), "%016llx", (unsigned long long)random);
-    int bad = start(program, plugin, nonce, &pid, &from);
+    snprintf(out, TNI_PROBE_NONCE + 1, "%016llx", (unsigned long long)random);
+}
+
+/* Hears it out, and ends it. */
+static void converse(tni_message *m, pid_t pid, const tni_room *room) {
+    bool in_time = tni_message_receive(m, tni_now_ms() + atomic_load(&g_limit_ms));
+    if (!in_time) { /* asks for its last words: which files it uses */
+        kill(pid, SIGTERM);
+        tni_message_receive(m, tni_now_ms() + LAST_WORDS_MS);
+    }
+    const int status = reap(pid, in_time && !m->out->answered);
+    if (!m->out->answered) {
+        explain(m, in_time, status);
+        explain_room(room, m->out);
+    }
+    if (!m->out->answered || m->out->code != TN_OK) tni_message_quote(m);
+    close(m->message);
+    close(m->text);
+}
+
+bool tni_probe_ask(const char *program, const char *plugin, const tni_room *room,
+                   tni_probe_answer *out) {
+    char nonce[TNI_PROBE_NONCE + 1];
+    pid_t pid = 0;
+    *out = (tni_probe_answer){.told = true};
+    tni_message *m = tni_alloc(sizeof(*m));
+    make_nonce(nonce);
+    if (m) *m = (tni_message){.nonce = nonce, .out = out};
+    const int bad = m ? start(program, plugin, room, &pid, m) : ENOMEM;
     if (bad) {
         tni_text_format(out->text, sizeof(out->text), "%s: %s", program, strerror(bad));
-        return false;
+        out->lacking = tni_is_shortage(bad);
+    } else {
+        converse(m, pid, room);
     }
-    bool in_time = receive(from, now_ms() + atomic_load(&g_limit_ms), &m);
-    close(from);
-    int status = reap(pid, in_time && !out->answered);
-    if (!out->answered) explain(&m, in_time, status);
-    return true;
+    tni_free(m);
+    return bad == 0;
 }

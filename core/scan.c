@@ -3,6 +3,7 @@
  *
  * Invariant: a listing maps nothing and runs nothing; it reads headers and notes.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,17 @@ static bool examine_all(const tni_search *s, const tni_places *files, tni_listin
     return true;
 }
 
+static bool raise_shortage(int what) {
+    if (what == ENOMEM || what == 0)
+        tn_raise(TN_ERR_NOMEM, "out of memory while plugins are listed");
+    else
+        tn_raise(TN_ERR_IO,
+                 "plugins cannot be listed: %s; close files, or raise the limit of open files "
+                 "(ulimit -n)",
+                 strerror(what));
+    return false;
+}
+
 bool tni_listing_make(const tni_search *s, tni_listing *out) {
     tni_places places, files = {0};
     bool ok = tni_places_make(s, &places);
@@ -70,8 +82,7 @@ bool tni_listing_make(const tni_search *s, tni_listing *out) {
     tni_places_free(&files);
     if (ok) return true;
     tni_listing_free(out);
-    tn_raise(TN_ERR_NOMEM, "out of memory while plugins are listed");
-    return false;
+    return raise_shortage(places.failed ? places.failed : files.failed);
 }
 
 void tni_listing_free(tni_listing *l) {
@@ -151,7 +162,7 @@ static void find_out(const tni_listing *l, const tn_plugin *p, finding *f) {
     } else if (first && first != p) {
         tni_text_format(f->why, sizeof(f->why), "hidden by %.400s, which is found first",
                         first->path);
-    } else if (tni_verdict_get(&p->st, p->note.build_id, &f->verdict)) {
+    } else if (tni_load_remembered(p, &f->verdict)) {
         f->facts = f->verdict.ok ? f->verdict.text : "";
         if (!f->verdict.ok) f->state = TN_PLUGIN_REFUSED;
         if (!f->verdict.ok) tni_text_format(f->why, sizeof(f->why), "probe: %s", f->verdict.text);
@@ -388,10 +399,7 @@ const char *tn_plugin_paths(void) {
     if (!tni_loader_enter("tn_plugin_paths")) return "";
     bool ok = tni_places_make(tni_search_now(), &places);
     tni_loader_leave();
-    if (!ok) {
-        tn_raise(TN_ERR_NOMEM, "tn_plugin_paths: out of memory");
-        return "";
-    }
+    if (!ok) return raise_shortage(places.failed), "";
     uint64_t bytes = 1;
     for (uint32_t i = 0; i < places.n; i++)
         bytes += strlen(places.items[i].origin) + strlen(places.items[i].path) + 2;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "core/advice.h"
 #include "core/loader.h"
 #include "core/memory.h"
 
@@ -37,12 +38,16 @@ static mapping *mapped_new(const tn_plugin *p) {
     return m;
 }
 
-static const char *dlopen_fix(const char *text) {
-    if (strstr(text, "cannot open shared object file")) return "install the library it names";
-    if (strstr(text, "undefined symbol"))
-        return "link the plugin with -Wl,-z,defs to see what it misses";
-    if (strstr(text, "version `")) return "build the plugin on this system";
-    return NULL;
+static tn_status refuse(tn_plugin *p, tni_stage stage, tn_status code, const char *cause) {
+    char fix[TNI_DETAIL_BYTES];
+    return tni_report_fail(&p->report, stage, code,
+                           tni_advice(stage, code, cause, fix, sizeof(fix)), "%s", cause);
+}
+
+/* A library that is missing is an absence; all else is the plugin's fault. */
+static tn_status map_refused(tn_plugin *p, const char *why) {
+    return refuse(p, TNI_STAGE_DLOPEN, tni_library_missing(why) ? TN_ERR_NOTFOUND : TN_ERR_PLUGIN,
+                  why);
 }
 
 /* dlopen and dlsym. NULL with why. */
@@ -108,9 +113,7 @@ tn_status tni_load_map(tn_plugin *p) {
         return tni_report_fail(&p->report, TNI_STAGE_DLOPEN, TN_ERR_CONFLICT,
                                "start the program again",
                                "the file was replaced after it had been mapped");
-    if (!map_checked(p, why, sizeof(why)))
-        return tni_report_fail(&p->report, TNI_STAGE_DLOPEN, TN_ERR_PLUGIN, dlopen_fix(why), "%s",
-                               why);
+    if (!map_checked(p, why, sizeof(why))) return map_refused(p, why);
     tn_status s = tni_load_query(p);
     if (s == TN_OK) tni_report_pass(&p->report, TNI_STAGE_DLOPEN, "mapped");
     return s;
@@ -161,13 +164,6 @@ tn_status tni_load_query(tn_plugin *p) {
     return TN_OK;
 }
 
-const char *tni_load_fix(tni_stage stage, tn_status code) {
-    if (stage == TNI_STAGE_VENDOR) return "install what it names";
-    return code == TN_ERR_PLUGIN || code == TN_ERR_INTERNAL
-               ? "report it to the author of the plugin"
-               : NULL;
-}
-
 static tn_status start_plugin(tn_plugin *p) {
     static const char silent[] = "nothing to report";
     tn_status s = tni_host_start(p);
@@ -175,8 +171,7 @@ static tn_status start_plugin(tn_plugin *p) {
     if (!absent)
         tni_report_pass(&p->report, TNI_STAGE_VENDOR, "%s", p->facts[0] ? p->facts : silent);
     if (s == TN_OK) return s;
-    tni_stage stage = absent ? TNI_STAGE_VENDOR : TNI_STAGE_REGISTERED;
-    return tni_report_fail(&p->report, stage, s, tni_load_fix(stage, s), "%s", p->fail_text);
+    return refuse(p, absent ? TNI_STAGE_VENDOR : TNI_STAGE_REGISTERED, s, p->fail_text);
 }
 
 static tni_rows rows_of(const tn_plugin *p) {
@@ -233,8 +228,7 @@ static tn_status register_plugin(tn_plugin *p) {
         rows_done(p);
         registered(p);
     } else {
-        tni_report_fail(&p->report, TNI_STAGE_REGISTERED, s, tni_load_fix(TNI_STAGE_REGISTERED, s),
-                        "%s", why);
+        refuse(p, TNI_STAGE_REGISTERED, s, why);
     }
     tni_ready_finish(p, s == TN_OK);
     return s;
@@ -261,9 +255,7 @@ static tn_status dry_start(tn_plugin *p, void (*step)(const char *what)) {
     step("rows");
     tni_rows rows = rows_of(p);
     s = tni_registry_check(&rows, why, sizeof(why));
-    return s == TN_OK ? s
-                      : tni_report_fail(&p->report, TNI_STAGE_REGISTERED, s,
-                                        tni_load_fix(TNI_STAGE_REGISTERED, s), "%s", why);
+    return s == TN_OK ? s : refuse(p, TNI_STAGE_REGISTERED, s, why);
 }
 
 tn_status tni_load_dry(tn_plugin *p, void (*step)(const char *what)) {
@@ -274,8 +266,7 @@ tn_status tni_load_dry(tn_plugin *p, void (*step)(const char *what)) {
     if (s != TN_OK) return s;
     step("dlopen");
     p->query = open_entry(p->path, why, sizeof(why));
-    if (p->query == NULL)
-        return tni_report_fail(&p->report, TNI_STAGE_DLOPEN, TN_ERR_PLUGIN, NULL, "%s", why);
+    if (p->query == NULL) return map_refused(p, why);
     step("query");
     s = tni_load_query(p);
     return s == TN_OK ? dry_start(p, step) : s;

@@ -1,6 +1,9 @@
 /* verdict.c - the cache file: one line of text per verdict, newest last.
  *
- *   1 DEVICE INODE SIZE MTIME CTIME BUILD_ID CORE_BUILD_ID ok|bad TEXT
+ *   2 DEVICE INODE SIZE MTIME CTIME BUILD_ID CORE_BUILD_ID SURROUNDINGS SECONDS ok|bad|late NUMBER CAUSES TEXT
+ *
+ * The key ends with SURROUNDINGS. A verdict counts if NUMBER is still what CAUSES amount to, so one
+ * file may have several: one for each way it was used.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/verdict.h"
 
@@ -12,11 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/causes.h"
 #include "core/memory.h"
 #include "core/note.h"
 #include "core/report.h"
 
-enum { MOST_BYTES = 1 << 18, KEY_BYTES = 384 };
+enum { MOST_BYTES = 1 << 18, KEY_BYTES = 416, MOST_PER_FILE = 16, LATE_SECONDS = 3600 };
 
 /* ---- Where ----------------------------------------------------------------------------------- */
 
@@ -35,17 +39,17 @@ static bool folder_path(char out[PATH_MAX], bool make) {
     return true;
 }
 
-static uint64_t key_text(char out[KEY_BYTES], const struct stat *st, const char *build_id,
-                         bool whole) {
-    int n = snprintf(out, KEY_BYTES, "1 %llx %llx ", (unsigned long long)st->st_dev,
+static uint64_t key_text(char out[KEY_BYTES], const tni_subject *of, bool whole) {
+    const struct stat *st = of->st;
+    int n = snprintf(out, KEY_BYTES, "2 %llx %llx ", (unsigned long long)st->st_dev,
                      (unsigned long long)st->st_ino);
     if (!whole) return (uint64_t)n;
-    return (uint64_t)snprintf(out, KEY_BYTES, "1 %llx %llx %llx %lld.%09ld %lld.%09ld %s %s ",
+    return (uint64_t)snprintf(out, KEY_BYTES, "2 %llx %llx %llx %lld.%09ld %lld.%09ld %s %s %llx ",
                               (unsigned long long)st->st_dev, (unsigned long long)st->st_ino,
                               (unsigned long long)st->st_size, (long long)st->st_mtim.tv_sec,
                               st->st_mtim.tv_nsec, (long long)st->st_ctim.tv_sec,
-                              st->st_ctim.tv_nsec, build_id[0] ? build_id : "-",
-                              tni_core_build_id());
+                              st->st_ctim.tv_nsec, of->build_id[0] ? of->build_id : "-",
+                              tni_core_build_id(), (unsigned long long)of->surroundings);
 }
 
 /* ---- Reading --------------------------------------------------------------------------------- */
@@ -69,15 +73,26 @@ static char *load(const char *folder) {
     return text;
 }
 
-static bool line_parse(const char *line, uint64_t key_bytes, tni_verdict *out) {
-    const char *at = line + key_bytes;
-    bool ok = strncmp(at, "ok ", 3) == 0, bad = strncmp(at, "bad ", 4) == 0;
-    at += ok ? 3 : 4;
-    if ((!ok && !bad) || strlen(at) >= sizeof(out->text) || !tni_text_valid(at, strlen(at)))
+typedef struct record { /* a line behind its key, borrowed from it */
+    long long seconds;
+    bool ok, late;
+    unsigned long long number;
+    const char *causes; /* up to a blank; "-" = none */
+    const char *text;
+} record;
+
+static bool record_parse(const char *at, record *r) {
+    char state[5];
+    int causes = 0, text = 0;
+    if (!tni_text_valid(at, strlen(at)) ||
+        sscanf(at, "%lld %4s %llx %n%*s%n", &r->seconds, state, &r->number, &causes, &text) != 3 ||
+        causes == 0 || text == 0 || at[text] != ' ')
         return false;
-    out->ok = ok;
-    snprintf(out->text, sizeof(out->text), "%s", at);
-    return true;
+    r->ok = strcmp(state, "ok") == 0;
+    r->late = strcmp(state, "late") == 0;
+    r->causes = at + causes;
+    r->text = at + text + 1;
+    return (r->ok || r->late || strcmp(state, "bad") == 0) && strlen(r->text) < TNI_VERDICT_TEXT;
 }
 
 /* File times move in ticks of some milliseconds: two versions of a file written within one cannot be
@@ -87,49 +102,94 @@ static bool is_too_new(const struct stat *st) {
     return time(NULL) - st->st_ctim.tv_sec < SETTLED_SECONDS;
 }
 
-bool tni_verdict_get(const struct stat *st, const char *build_id, tni_verdict *out) {
+/* Is what the record was found with still so? Cuts the line behind the causes. */
+static bool holds(record *r, const tni_subject *of) {
+    bool settled = true;
+    const long long age = (long long)time(NULL) - r->seconds;
+    char *causes = (char *)(uintptr_t)r->causes;
+    causes[strcspn(causes, " ")] = 0;
+    if (r->late && (age < 0 || age > LATE_SECONDS)) return false;
+    const uint64_t now = tni_causes_number(strcmp(causes, "-") ? causes : "", of->id, &settled);
+    return now == r->number && !(r->ok && (!settled || is_too_new(of->st)));
+}
+
+bool tni_verdict_get(const tni_subject *of, tni_verdict *out) {
     char folder[PATH_MAX], key[KEY_BYTES];
     char *text = folder_path(folder, false) ? load(folder) : NULL;
-    uint64_t n = key_text(key, st, build_id, true);
+    const uint64_t n = key_text(key, of, true);
     bool found = false;
     char *rest = text;
-    for (char *line; !found && (line = strsep(&rest, "\n")) != NULL;)
-        found = strncmp(line, key, n) == 0 && line_parse(line, n, out);
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+        record r;
+        if (strncmp(line, key, n) != 0 || !record_parse(line + n, &r) || !holds(&r, of)) continue;
+        *out = (tni_verdict){.ok = r.ok, .late = r.late};
+        snprintf(out->text, sizeof(out->text), "%s", r.text);
+        found = true; /* the last of them counts: it was written last */
+    }
     tni_free(text);
-    return found && !(out->ok && is_too_new(st));
+    return found;
 }
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-static bool well_formed(const char *line) {
-    return strncmp(line, "1 ", 2) == 0 && (strstr(line, " ok ") || strstr(line, " bad ")) &&
-           tni_text_valid(line, strlen(line));
+/* A line's record, or false if it is none. The key has nine words. */
+static bool line_parse(const char *line, record *r) {
+    if (strncmp(line, "2 ", 2) != 0) return false;
+    for (int i = 0; i < 9; i++) {
+        line = strchr(line, ' ');
+        if (line++ == NULL) return false;
+    }
+    return record_parse(line, r);
 }
 
-/* The lines of old that stay: well-formed, and about other files. The oldest go when there are too
- * many. */
-static void write_others(FILE *f, char *old, const char *key, uint64_t key_bytes) {
+static uint32_t count_lines(const char *text, const char *begin, uint64_t n) {
+    uint32_t count = 0;
+    for (const char *at = text; at && *at; at = strchr(at, '\n'), at = at ? at + 1 : NULL)
+        count += strncmp(at, begin, n) == 0;
+    return count;
+}
+
+/* The lines of old that stay: not about another state of the same file, not what the new one says
+ * anew, and not too many about one file or in all: the oldest go. */
+static void write_others(FILE *f, char *old, const tni_subject *of, uint64_t number) {
+    char file[KEY_BYTES], key[KEY_BYTES];
+    const uint64_t n_file = key_text(file, of, false), n_key = key_text(key, of, true);
+    uint64_t n_state = n_key - 1; /* without SURROUNDINGS */
+    while (key[n_state - 1] != ' ') n_state--;
     char *rest = old;
     uint64_t len = old ? strlen(old) : 0;
     if (len > MOST_BYTES / 2) {
         rest = strchr(old + len - MOST_BYTES / 2, '\n');
         if (rest) rest++;
     }
-    for (char *line; (line = strsep(&rest, "\n")) != NULL;)
-        if (well_formed(line) && strncmp(line, key, key_bytes) != 0) fprintf(f, "%s\n", line);
+    uint32_t ours = rest ? count_lines(rest, key, n_state) : 0;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+        record r;
+        const bool state = strncmp(line, key, n_state) == 0;
+        if (!line_parse(line, &r) || (!state && strncmp(line, file, n_file) == 0)) continue;
+        if (state && ours-- >= MOST_PER_FILE) continue;
+        if (strncmp(line, key, n_key) == 0 && r.number == number) continue;
+        fprintf(f, "%s\n", line);
+    }
 }
 
-static bool write_all(int fd, char *old, const struct stat *st, const char *build_id,
-                      const tni_verdict *v) {
+static bool write_all(int fd, char *old, const tni_subject *of, const tni_verdict *v,
+                      const char *causes) {
     char key[KEY_BYTES];
+    bool ignored;
     FILE *f = fdopen(fd, "w");
     if (f == NULL) {
         close(fd);
         return false;
     }
-    write_others(f, old, key, key_text(key, st, build_id, false));
-    key_text(key, st, build_id, true);
-    fprintf(f, "%s%s %s\n", key, v->ok ? "ok" : "bad", v->text);
+    const uint64_t number = tni_causes_number(causes, of->id, &ignored);
+    write_others(f, old, of, number);
+    key_text(key, of, true);
+    fprintf(f, "%s%lld %s %llx %s %s\n", key, (long long)time(NULL),
+            v->ok     ? "ok"
+            : v->late ? "late"
+                      : "bad",
+            (unsigned long long)number, causes[0] ? causes : "-", v->text);
     bool ok = !ferror(f);
     return fclose(f) == 0 && ok;
 }
@@ -140,7 +200,7 @@ static bool may_replace(const char *path) {
     return lstat(path, &st) != 0 || S_ISREG(st.st_mode);
 }
 
-void tni_verdict_put(const struct stat *st, const char *build_id, const tni_verdict *v) {
+void tni_verdict_put(const tni_subject *of, const tni_verdict *v, const char *causes) {
     char folder[PATH_MAX], path[PATH_MAX + 16], temp[PATH_MAX + 32];
     if (!folder_path(folder, true)) return;
     snprintf(path, sizeof(path), "%s/verdicts", folder);
@@ -151,7 +211,7 @@ void tni_verdict_put(const struct stat *st, const char *build_id, const tni_verd
     tni_verdict clean = *v;
     tni_text_clean(clean.text);
     char *old = load(folder);
-    bool ok = write_all(fd, old, st, build_id, &clean);
+    bool ok = write_all(fd, old, of, &clean, causes);
     tni_free(old);
     if (!ok || rename(temp, path) != 0) unlink(temp);
 }

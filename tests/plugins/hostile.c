@@ -1,9 +1,12 @@
 /* hostile.c - one plugin, built many times: each CASE does one thing wrong (or nothing: CASE_good).
  * BUILD has the list of cases; loader_test.cc says what must come of each.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <dlfcn.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <tenon/abi_driver.h>
@@ -160,6 +163,41 @@ static tn_status register_odd(const tn_host *h, tn_plugin *p) {
 #endif
 }
 
+/* Vendor libraries: one that an option names, one that is always at the same place, and one that asks
+ * for memory until it gets it. */
+static tn_status start_vendor(const tn_host *h, tn_plugin *p) {
+#if defined(CASE_vendor_option)
+    const char *library = h->option(p, "library");
+    if (library && dlopen(library, RTLD_NOW | RTLD_LOCAL) == NULL)
+        return fail(h, p, TN_ERR_UNSUPPORTED, dlerror());
+    h->describe(p, library ? "with a library" : "without a library");
+#elif defined(CASE_vendor_beside)
+    Dl_info self;
+    char path[4096] = "";
+    if (dladdr((const void *)&kernel, &self))
+        snprintf(path, sizeof(path), "%s.vendor", self.dli_fname);
+    if (dlopen(path, RTLD_NOW | RTLD_LOCAL) == NULL)
+        return fail(h, p, TN_ERR_UNSUPPORTED, dlerror());
+#elif defined(CASE_vendor_greedy)
+    void *block;
+    do block = mmap(NULL, (size_t)1 << 30, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    while (block == MAP_FAILED);
+    munmap(block, (size_t)1 << 30);
+#elif defined(CASE_vendor_throws)
+    fprintf(stderr, "=====\nterminate called after throwing an instance of 'std::runtime_error'\n"
+                    "  what():  no more licences\n");
+    abort();
+#elif defined(CASE_vendor_quits)
+    fprintf(stderr, "==7==ASan runtime does not come first in initial library list\n");
+    _exit(1);
+#elif defined(CASE_vendor_grumbles)
+    puts("vendor: the licence server does not answer");
+    fflush(stdout);
+    return fail(h, p, TN_ERR_DEVICE, "no licence");
+#endif
+    return register_good(h, p);
+}
+
 static tn_status start(const tn_host *h, tn_plugin *p) {
 #if defined(CASE_vendor_missing)
     register_good(h, p);
@@ -191,8 +229,12 @@ static tn_status start(const tn_host *h, tn_plugin *p) {
     const char *color = h->option(p, "color");
     h->describe(p, color ? color : "no color");
     return register_good(h, p);
-#else
+#elif defined(CASE_row_malformed) || defined(CASE_row_duplicate) || defined(CASE_row_half) ||      \
+    defined(CASE_row_short) || defined(CASE_row_null) || defined(CASE_row_many) ||                 \
+    defined(CASE_row_stride) || defined(CASE_row_old)
     return register_odd(h, p);
+#else
+    return start_vendor(h, p);
 #endif
 }
 

@@ -1,14 +1,15 @@
 /* probe.c - tenon-probe: loads one plugin in a process that may die of it, and says what happened.
  *
- *   tenon-probe NONCE PLUGIN.so       writes its message to descriptor 3 (core/probe.c has the
- * format)
+ *   tenon-probe NONCE PLUGIN.so [ADDRESS DATA]
  *
- * The message is the verdict; the exit status means nothing. Started by hand it prints to stdout.
+ * ADDRESS and DATA: how many more bytes of address space and of private memory it may use. It writes
+ * its message to descriptor 3; core/probe_message.c has the format. The message is the verdict; the
+ * exit status means nothing. Started by hand it prints to stdout.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -16,22 +17,13 @@
 
 #include "core/loader.h"
 #include "core/probe.h"
-
-static int g_out = TNI_PROBE_FD;
-
-static void say(const char *text) {
-    for (size_t n = strlen(text); n > 0;) {
-        ssize_t done = write(g_out, text, n);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return;
-        text += done, n -= (size_t)done;
-    }
-}
+#include "tools/probe/witness.h"
 
 static void step(const char *what) {
     char line[64];
+    witness_files(); /* what the last step brought in: the next may not come back */
     snprintf(line, sizeof(line), "step %s\n", what);
-    say(line);
+    witness_say(line);
 }
 
 /* A status without its report: the plugin wrote over what is not its own. */
@@ -44,21 +36,43 @@ static void answer(const char *nonce, const tn_plugin *p, tn_status s) {
     if (r->code != s) s = TN_ERR_PLUGIN, text = not_its_own;
     snprintf(line, sizeof(line), "answer %s %d %s %.390s\n", nonce, s,
              tni_stage_name(s == TN_OK ? TNI_STAGE_REGISTERED : r->failed), text);
-    say(line);
+    witness_files();
+    witness_say(line);
+}
+
+/* ---- Limits ---------------------------------------------------------------------------------- */
+
+static void lower(int limit, uint64_t most) {
+    struct rlimit r;
+    if (getrlimit((__rlimit_resource_t)limit, &r) != 0 || most >= r.rlim_cur) return;
+    r.rlim_cur = most;
+    setrlimit((__rlimit_resource_t)limit, &r);
+}
+
+/* Leaves this process as much room as the host has, whatever either of them uses already. */
+static void leave_room(uint64_t address, uint64_t data) {
+    tni_room used = tni_causes_in_use();
+    if (address < UINT64_MAX / 2) lower(RLIMIT_AS, address + used.address);
+    if (data < UINT64_MAX / 2) lower(RLIMIT_DATA, data + used.data);
+}
+
+static void set_limits(int argc, char **argv) {
+    lower(RLIMIT_CORE, 0); /* dying is this program's trade */
+    lower(RLIMIT_CPU, TNI_PROBE_CPU_SECONDS);
+    if (argc == 5) leave_room(strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
 int main(int argc, char **argv) {
     char hello[64];
-    const struct rlimit none = {0, 0};
-    if (argc != 3 || strlen(argv[1]) > TNI_PROBE_NONCE) {
-        fprintf(stderr, "usage: tenon-probe NONCE PLUGIN.so\n");
+    if ((argc != 3 && argc != 5) || strlen(argv[1]) > TNI_PROBE_NONCE) {
+        fprintf(stderr, "usage: tenon-probe NONCE PLUGIN.so [ADDRESS DATA]\n");
         return 2;
     }
-    if (fcntl(TNI_PROBE_FD, F_GETFD) < 0) g_out = STDOUT_FILENO;
-    setrlimit(RLIMIT_CORE, &none); /* dying is this program's trade */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    witness_begin(fcntl(TNI_PROBE_FD, F_GETFD) < 0 ? STDOUT_FILENO : TNI_PROBE_FD);
+    set_limits(argc, argv);
     snprintf(hello, sizeof(hello), "probe %s\n", argv[1]);
-    say(hello);
+    witness_say(hello);
     tn_plugin *p = tni_plugin_new("given", argv[2]);
     if (p == NULL) return 1;
     answer(argv[1], p, tni_load_dry(p, step));
