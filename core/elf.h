@@ -24,6 +24,7 @@ typedef struct tni_elf { /* headers of a file that passed tni_elf_open */
 typedef struct tni_elf_entry { /* what it exports under TN_PLUGIN_ENTRY's name */
     bool found;                /* a function, this ABI major */
     char other[64];            /* else an entry of another major, or "" */
+    char extra[64];            /* a symbol it exports beside its entries, or "" */
 } tni_elf_entry;
 
 /* Header, segments and section table against the real size. False: why says what is wrong. */

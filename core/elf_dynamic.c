@@ -11,6 +11,7 @@
 
 #include "core/elf_relocation.h"
 #include "core/memory.h"
+#include "core/report.h"
 
 static const uint64_t table_most = UINT64_C(256) << 20;
 
@@ -225,9 +226,26 @@ static bool gnu_hash(tni_dynamic *d) {
     return ok;
 }
 
+/* What linkers put there by themselves. */
+static bool is_linkers_own(const char *name) {
+    static const char *const names[] = {"_init", "_fini", "_edata", "_end",   "__bss_start",
+                                        "edata", "end",   "etext",  "_etext", "__end__"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
+}
+
+static void extra_note(const tni_dynamic *d, const Elf64_Sym *s, const char *name) {
+    const unsigned visible = ELF64_ST_VISIBILITY(s->st_other);
+    if (d->entry->extra[0] || name[0] == 0 || ELF64_ST_BIND(s->st_info) == STB_LOCAL ||
+        visible == STV_HIDDEN || visible == STV_INTERNAL || is_linkers_own(name))
+        return;
+    tni_text_format(d->entry->extra, sizeof(d->entry->extra), "%s", name);
+}
+
 static bool entry_note(const tni_dynamic *d, const Elf64_Sym *s, const char *name) {
     static const char stem[] = "tn_plugin_query_v";
-    if (strncmp(name, stem, sizeof(stem) - 1) != 0) return true;
+    if (strncmp(name, stem, sizeof(stem) - 1) != 0) return extra_note(d, s, name), true;
     if (strcmp(name, TN_PLUGIN_ENTRY) != 0) {
         snprintf(d->entry->other, sizeof(d->entry->other), "%s", name);
         return true;
@@ -248,6 +266,7 @@ static bool symbol_check(const tni_dynamic *d, const Elf64_Sym *s) {
         return true;
     }
     uint32_t type = ELF64_ST_TYPE(s->st_info);
+    if (type == STT_TLS) extra_note(d, s, name);
     if (type == STT_TLS || s->st_shndx == SHN_ABS) return true;
     bool code = type == STT_FUNC || type == STT_GNU_IFUNC;
     bool inside =

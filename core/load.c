@@ -108,6 +108,12 @@ static tn_status stage_note(journey *j) {
 }
 
 static tn_status entry_check(journey *j) {
+    if (j->entry.found && j->entry.extra[0])
+        return tni_report_fail(j->report, TNI_STAGE_ABI, TN_ERR_PLUGIN,
+                               "compile it with -fvisibility=hidden, or link it with "
+                               "-Wl,--version-script=plugin.lds (tools/plugin.lds)",
+                               "exports %s; a plugin exports %s and nothing else", j->entry.extra,
+                               TN_PLUGIN_ENTRY);
     if (j->entry.found) return TN_OK;
     if (j->entry.other[0])
         return tni_report_fail(j->report, TNI_STAGE_ABI, TN_ERR_PLUGIN,

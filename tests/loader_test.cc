@@ -168,6 +168,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"wrong_major", "abi", "needs ABI 9.x, this tenon speaks 0.0"},
         Case{"no_entry", "abi", "does not export tn_plugin_query_v0"},
         Case{"entry_v1", "abi", "exports tn_plugin_query_v1, this tenon needs tn_plugin_query_v0"},
+        Case{"exports_function", "abi", "exports helper; a plugin exports tn_plugin_query_v0"},
+        Case{"exports_variable", "abi", "exports helper; a plugin exports tn_plugin_query_v0"},
         Case{"requires_absent", "abi", "requires plugin nobody >= 0.1"},
         Case{"requires_newer", "abi", "requires plugin good >= 7, but 0.1.0 is loaded"},
         Case{"ctor_crash", "probe", "crashed the probe with SIGSEGV, in dlopen"},

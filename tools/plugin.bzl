@@ -36,7 +36,8 @@ def tn_plugin(
         linkopts = [],
         visibility = None,
         data = [],
-        tags = []):
+        tags = [],
+        version_script = "//tools:plugin.lds"):
     """Builds the plugin NAME.so; `:NAME` is the same target, for use in data.
 
     It exports tn_plugin_query_v* only and may need nothing but libc and libm (plus linkopts);
@@ -52,10 +53,11 @@ def tn_plugin(
       visibility: of NAME and NAME.so.
       data: files it needs at run time.
       tags: of NAME.so.
+      version_script: for tests of the loader: what exports more is refused.
     """
     _shared_object(
         file = name + ".so",
-        version_script = "//tools:plugin.lds",
+        version_script = version_script,
         linkopts = linkopts,
         srcs = srcs + hdrs,
         copts = TENON_COPTS + ["-fPIC"] + copts,

@@ -240,6 +240,14 @@ static tn_status start(const tn_host *h, tn_plugin *p) {
 
 /* ---- Entry ----------------------------------------------------------------------------------- */
 
+#if defined(CASE_exports_function)
+TN_ENTRY int helper(void);
+TN_ENTRY int helper(void) { return 1; }
+#elif defined(CASE_exports_variable)
+TN_ENTRY int helper;
+TN_ENTRY int helper = 1;
+#endif
+
 static const tn_plugin_desc desc = {
     sizeof(tn_plugin_desc), TN_ABI_MINOR, DESC, LATEST, start, NULL, NULL};
 
