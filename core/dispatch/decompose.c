@@ -11,6 +11,26 @@
 #include "core/memory.h"
 #include "core/visit.h"
 
+static bool same_shape(const tn_tensor *t, const tn_meta *m) {
+    bool same = t->rank == m->rank && tn_dtype_is(t->dtype, m->dtype);
+    for (int32_t d = 0; same && d < t->rank; d++) same = t->sizes[d] == m->sizes[d];
+    return same;
+}
+
+/* A decomposition gives what the shape rule says a kernel would give. */
+static tn_status decomposed_check(const tni_frame *f, uint32_t i) {
+    char given[160], wanted[160];
+    tn_meta m;
+    if (i >= f->s->n_outputs || same_shape(f->results[i], &f->s->outputs[i].meta)) return TN_OK;
+    tni_tensor_meta(f->results[i], &m);
+    tni_shape_text(&m, given, sizeof(given));
+    tni_shape_text(&f->s->outputs[i].meta, wanted, sizeof(wanted));
+    return tn_raise(TN_ERR_INTERNAL,
+                    "%s: its decomposition gave %s for result %u, but its shape rule says %s; one "
+                    "of the two is wrong",
+                    f->v.op->schema.name, given, i, wanted);
+}
+
 /* Takes references on what a decomposition returned, while its scope still holds it. */
 static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n) {
     const tni_op *op = f->v.op;
@@ -20,6 +40,10 @@ static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n)
     uint32_t count = list ? outs[0].aux : n;
     if (count > TNI_MAX_RESULTS) f->results = tni_alloc(count * sizeof(tn_tensor *));
     if (!f->results) return tn_raise(TN_ERR_NOMEM, "no memory for a list of %u tensors", count);
+    if (f->s->n_outputs && f->s->n_outputs != count)
+        return tn_raise(TN_ERR_INTERNAL,
+                        "%s: its decomposition gave %u tensors, but its shape rule says %u",
+                        op->schema.name, count, f->s->n_outputs);
     for (uint32_t i = 0; i < count; i++) {
         tn_tensor *t = list                           ? outs[0].tensors[i]
                        : outs[i].tag == TN_TAG_TENSOR ? outs[i].tensor
@@ -28,6 +52,7 @@ static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n)
             return tn_error();
         tni_tensor_retain(t);
         f->results[f->n_results++] = t;
+        if (decomposed_check(f, i)) return tn_error();
     }
     return TN_OK;
 }

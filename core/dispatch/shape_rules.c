@@ -5,9 +5,19 @@
 
 #include "core/dispatch/signature.h"
 
+/* Tensors of an argument: one, or those of a list, where absent ones are NULL. */
+static uint32_t view_count(const tn_value *a) {
+    return a->tag == TN_TAG_VIEW ? 1 : a->tag == TN_TAG_VIEWS ? a->aux : 0;
+}
+
+static const tn_view *view_at(const tn_value *a, uint32_t i) {
+    return a->tag == TN_TAG_VIEW ? a->view : a->views[i];
+}
+
 static const tn_view *first_view(const tn_infer *in) {
     for (uint32_t i = 0; i < in->n_args; i++)
-        if (in->args[i].tag == TN_TAG_VIEW) return in->args[i].view;
+        for (uint32_t j = 0; j < view_count(&in->args[i]); j++)
+            if (view_at(&in->args[i], j)) return view_at(&in->args[i], j);
     return NULL;
 }
 
@@ -45,17 +55,28 @@ static uint64_t view_text(const tn_view *v, char *out, uint64_t capacity) {
     return tni_shape_text(&m, out, capacity);
 }
 
+static tn_status not_broadcast(tn_infer *in, const tn_view *v) {
+    char a[200], b[200], text[480];
+    view_text(first_view(in), a, sizeof(a));
+    view_text(v, b, sizeof(b));
+    snprintf(text, sizeof(text),
+             "%s and %s do not broadcast: dims, aligned at the end, must be equal or 1", a, b);
+    return tn_fail(in, TN_ERR_SHAPE, text);
+}
+
+/* Every result has the shape that all tensors broadcast to. */
 static tn_status rule_broadcast(tn_infer *in) {
     tn_meta *out = &in->outs[0];
     out->rank = 0;
     for (uint32_t i = 0; i < in->n_args; i++) {
-        if (in->args[i].tag != TN_TAG_VIEW || widen(out, in->args[i].view)) continue;
-        char a[200], b[200], text[480];
-        view_text(first_view(in), a, sizeof(a));
-        view_text(in->args[i].view, b, sizeof(b));
-        snprintf(text, sizeof(text),
-                 "%s and %s do not broadcast: dims, aligned at the end, must be equal or 1", a, b);
-        return tn_fail(in, TN_ERR_SHAPE, text);
+        for (uint32_t j = 0; j < view_count(&in->args[i]); j++) {
+            const tn_view *v = view_at(&in->args[i], j);
+            if (v && !widen(out, v)) return not_broadcast(in, v);
+        }
+    }
+    for (uint32_t i = 1; i < in->n_outs; i++) {
+        in->outs[i].rank = out->rank;
+        memcpy(in->outs[i].sizes, out->sizes, sizeof(out->sizes));
     }
     return TN_OK;
 }
