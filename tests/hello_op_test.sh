@@ -37,3 +37,13 @@ if "$work/hello" "$work/hello_op.so" 2>"$work/error"; then
     exit 1
 fi
 grep -q swish "$work/error"
+
+# So is a row whose samples show nothing.
+cp -L "$source_folder/hello.ops" "$work"
+sed -i 's/samples(.*)  /samples(x[0,3])  /' "$work/hello.ops"
+"$work/build.sh"
+if "$work/hello" "$work/hello_op.so" 2>"$work/error"; then
+    echo "a row with an empty sample alone was taken for correct" >&2
+    exit 1
+fi
+grep -q 'nothing was compared' "$work/error"

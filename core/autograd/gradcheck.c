@@ -71,6 +71,15 @@ static void name_input(const tni_check *c, int64_t i, char *out, size_t capacity
         snprintf(out, capacity, "input %lld", (long long)i);
 }
 
+int64_t tni_check_elements(const tni_check *c) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < c->inputs.n; i++) {
+        tn_tensor *t = c->inputs.ptr[i];
+        if (t && is_floating(t) && tn_requires_grad(t)) n += t->numel;
+    }
+    return n;
+}
+
 static bool add_input(run *r, int64_t i) {
     const tni_check *c = r->check;
     tn_tensor *t = c->inputs.ptr[i];
@@ -316,16 +325,24 @@ tn_status tni_check_run_twice(const tni_check *c) {
 
 /* ---- Public --------------------------------------------------------------------------------- */
 
+static tn_status compared(const tni_check *c, tn_status status) {
+    if (status || tni_check_elements(c)) return status;
+    return tn_raise(TN_ERR_GRAD,
+                    "%s: no input that requires grad has an element, so nothing was "
+                    "compared",
+                    c->what);
+}
+
 tn_status tn_gradcheck(tn_check_fn fn, void *user, tn_tensors inputs,
                        const tn_gradcheck_opts *opts) {
     tni_check c = {.fn = fn, .user = user, .inputs = inputs, .what = "gradcheck"};
     if (opts) c.opts = *opts;
-    return tni_check_run(&c);
+    return compared(&c, tni_check_run(&c));
 }
 
 tn_status tn_gradgradcheck(tn_check_fn fn, void *user, tn_tensors inputs,
                            const tn_gradcheck_opts *opts) {
     tni_check c = {.fn = fn, .user = user, .inputs = inputs, .what = "gradgradcheck"};
     if (opts) c.opts = *opts;
-    return tni_check_run_twice(&c);
+    return compared(&c, tni_check_run_twice(&c));
 }

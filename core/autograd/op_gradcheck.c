@@ -107,7 +107,7 @@ static void fix_generator(op_call *o) {
         o->values[o->n_values++] = tn_value_rng(&o->rng);
 }
 
-/* NOTFOUND past the last sample, without an error raised: that is how loops end. */
+/* NOTFOUND past the last sample, without an error raised. */
 static tn_status sample(op_call *o, int64_t i) {
     const tn_status status =
         tn_op_sample(o->ref.name, i, TN_F64, SAMPLE_SEED, o->values, &o->n_values);
@@ -124,19 +124,78 @@ static tn_status sample(op_call *o, int64_t i) {
     return TN_OK;
 }
 
-static tn_status check_sample(op_call *o, int64_t i, int32_t order, const tn_gradcheck_opts *opts) {
+typedef struct request { /* which checks are asked for */
+    int32_t order;
+    const tn_gradcheck_opts *opts;
+} request;
+
+/* *elements: how many were compared. NOTFOUND as in sample. */
+static tn_status check_sample(op_call o, int64_t i, const request *r, int64_t *elements) {
     char what[NAME_BYTES + 64];
-    const tn_status status = sample(o, i);
+    const tn_status status = sample(&o, i);
     if (status) return status;
     snprintf(what, sizeof what, "%s of op '%s', sample %lld",
-             order == 1 ? "gradcheck" : "gradgradcheck", o->op->schema.name, (long long)i);
+             r->order == 1 ? "gradcheck" : "gradgradcheck", o.op->schema.name, (long long)i);
     tni_check c = {.fn = op_fn,
-                   .user = o,
-                   .inputs = {o->tensors, o->n_tensors},
+                   .user = &o,
+                   .inputs = {o.tensors, o.n_tensors},
                    .what = what,
-                   .names = o->names};
-    if (opts) c.opts = *opts;
-    return order == 1 ? tni_check_run(&c) : tni_check_run_twice(&c);
+                   .names = o.names};
+    if (r->opts) c.opts = *r->opts;
+    *elements = tni_check_elements(&c);
+    return r->order == 1 ? tni_check_run(&c) : tni_check_run_twice(&c);
+}
+
+static tn_status in_scope(const op_call *o, int64_t i, const request *r, int64_t *elements) {
+    const tn_scope scope = tn_scope_push();
+    const tn_status status = check_sample(*o, i, r, elements);
+    tn_scope_pop(scope);
+    return status;
+}
+
+/* Samples without an element are fine beside others, and show nothing alone. */
+static tn_status nothing_compared(const op_call *o) {
+    return tn_raise(TN_ERR_GRAD,
+                    "gradcheck: no sample of op '%s' has an element, so nothing was compared; give "
+                    "its row one that has",
+                    o->ref.name);
+}
+
+static tn_status check_all(const op_call *o, const request *r) {
+    int64_t n = 0, compared = 0, elements = 0;
+    for (tn_status status; (status = in_scope(o, n, r, &elements)) != TN_ERR_NOTFOUND; n++) {
+        if (status) return status;
+        compared += elements;
+    }
+    if (tn_error()) return tn_error();
+    if (n == 0)
+        return tn_raise(TN_ERR_NOTFOUND,
+                        "gradcheck: op '%s' has no samples, so there is nothing to check; give its "
+                        "row some",
+                        o->ref.name);
+    return compared ? TN_OK : nothing_compared(o);
+}
+
+/* Has any sample of the row an element to compare? */
+static bool row_compares(const op_call *o) {
+    for (int64_t i = 0;; i++) {
+        op_call one = *o;
+        const tn_scope scope = tn_scope_push();
+        const tn_status status = sample(&one, i);
+        const tni_check c = {.inputs = {one.tensors, one.n_tensors}};
+        const bool some = !status && tni_check_elements(&c) > 0;
+        tn_scope_pop(scope);
+        if (status || some) return some;
+    }
+}
+
+static tn_status check_one(const op_call *o, int64_t i, const request *r) {
+    int64_t elements = 0;
+    const tn_status status = in_scope(o, i, r, &elements);
+    if (status == TN_ERR_NOTFOUND && !tn_error())
+        return tn_raise(status, "gradcheck: op '%s' has no sample %lld", o->ref.name, (long long)i);
+    if (status || elements || row_compares(o)) return status;
+    return tn_error() ? tn_error() : nothing_compared(o);
 }
 
 static bool find(op_call *o, const char *name) {
@@ -162,9 +221,7 @@ tn_status tn_op_gradcheck(const char *name, int64_t i, int32_t order,
     if (!name || (order != 1 && order != 2))
         return tn_raise(TN_ERR_INVALID,
                         "tn_op_gradcheck: an op's name and order 1 or 2 are needed");
-    const tn_scope scope = tn_scope_push();
-    tn_status status = tn_error();
-    if (!status) status = find(&o, name) ? check_sample(&o, i, order, opts) : tn_error();
-    tn_scope_pop(scope);
-    return status;
+    if (!find(&o, name)) return tn_error();
+    const request r = {order, opts};
+    return i < 0 ? check_all(&o, &r) : check_one(&o, i, &r);
 }

@@ -16,8 +16,7 @@ int main(int argc, char **argv) {
     tn_tensor *y = tn_swish(x, &(tn_swish_opts){.beta = TN_SET(2)});
     if (!tn_error()) printf("swish  %s\nran on %s\n", tn_to_string(y), tn_last_provider());
 
-    for (int64_t sample = 0; sample < 4 && !tn_error(); sample++)
-        for (int order = 1; order <= 2; order++) tn_op_gradcheck("swish", sample, order, NULL);
+    for (int order = 1; order <= 2; order++) tn_op_gradcheck("swish", -1, order, NULL);
     tn_scope_pop(scope);
 
     if (tn_error()) return fprintf(stderr, "error: %s\n", tn_error_message()), 1;
