@@ -16,10 +16,11 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/note.h"
+#include "core/plugin.h"
 #include "core/report.h"
 #include "core/verdict.h"
 
-enum { TNI_MOST_PLUGINS = 256, TNI_FACTS_BYTES = 256 };
+enum { TNI_FACTS_BYTES = 256 };
 
 typedef struct tni_option { /* a setting that was asked for; the text must stay */
     struct tni_option *next;

@@ -8,6 +8,8 @@
 
 #include <tenon/tenon.h>
 
+enum { TNI_MOST_PLUGINS = 256 };
+
 /* Loads the standard set once (math, cpu_ref, discovered cpu providers): what the first op call
  * does. Cheap when done. False + error if math or cpu_ref cannot be had; an optional plugin's
  * refusal is a listed absence. */

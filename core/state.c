@@ -30,6 +30,7 @@ static void thread_end(void *state) {
     tni_scope_thread_end(st);
     if (st->cache) tni_local_cache_free(st->cache);
     tn_clear_error();
+    tni_free(st->kernel_runs);
     tni_memory_thread_end(st);
     memset(st, 0, sizeof *st);
 }

@@ -239,11 +239,14 @@ run 0 demo --seeds 2 --provider cpu_blas --data "$digits" --json
 json 'd["schema"] == "tenon.demo/1" and [r["seed"] for r in d["runs"]] == [0, 1]'
 json 'all(set(r) >= {"provider", "seed", "loss", "test_accuracy", "seconds"} for r in d["runs"])'
 json 'all(r["test_accuracy"] > 0.95 and r["test_accuracy"] == r["reloaded_test_accuracy"] for r in d["runs"])'
+json 'all(0.5 < m["own_kernels"] <= 1 for m in d["means"])'
 run 2 demo --seeds 0
 run 2 demo --seeds 1x
 run 0 demo --seeds 1 --provider "$cpu_ref"
 out_has cpu_ref
 run 3 demo --provider bad/broken.so
+run 3 demo --provider math
+err_has "plugin 'math' has no kernels"
 run 3 demo --provider cpu_bals
 err_has cpu_blas
 run 4 demo --data /nonexistent

@@ -9,6 +9,8 @@
 
 #include "tests/support.h"
 
+#include "modules/math/math_ops.h"
+
 namespace {
 
 // ---- Plugins made on the spot ------------------------------------------------------------------
@@ -289,10 +291,85 @@ TEST_F(Registry, NeverRunsAKernelThatWaitedAndDoesNotFit) {
 // ---- Providers ---------------------------------------------------------------------------------
 
 TEST_F(Registry, PinsOnlyPluginsThatHaveKernels) {
-    EXPECT_EQ(tn_use_provider("math"), TN_ERR_INVALID);
-    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"'math' has no kernels"}));
+    EXPECT_EQ(tn_use_provider("math"), TN_ERR_UNSUPPORTED);
+    EXPECT_TRUE(error_is(TN_ERR_UNSUPPORTED, {"'math' has no kernels"}));
     EXPECT_EQ(tn_use_provider("cpu_ref"), TN_OK);
     EXPECT_EQ(tn_use_provider(nullptr), TN_OK);
+}
+
+TEST_F(Registry, CountsWhoseKernelsRan) {
+    const auto runs = [] {
+        return std::vector<uint64_t>{tn_provider_runs(nullptr), tn_provider_runs("cpu_ref"),
+                                     tn_provider_runs("math")};
+    };
+    const auto before = runs();
+    ASSERT_EQ(tn_use_provider("cpu_ref"), TN_OK);
+    tn_tensor *x = full({2}, 1);
+    tn_exp(tn_exp(x));
+    ASSERT_EQ(tn_use_provider("cpu_blas"), TN_OK);
+    tn_exp(x);
+    ASSERT_EQ(tn_use_provider(nullptr), TN_OK);
+    const auto after = runs();
+    EXPECT_EQ(after[1] - before[1], 2u);
+    EXPECT_GE(after[0] - before[0], 3u);
+    EXPECT_EQ(after[2], 0u);
+}
+
+// ---- What a row promises -----------------------------------------------------------------------
+
+TEST_F(Registry, NoticesADecompositionThatGivesWhatTheShapeRuleDoesNotSay) {
+    const auto add = [](const char *schema, decltype(tn_op::decompose) decompose) {
+        tn_op row = op_row(schema);
+        row.decompose = decompose;
+        ASSERT_EQ(tn_op_add(&row), TN_OK) << tn_error_message();
+    };
+    add("test_longer(Tensor<T> x) -> Tensor y",
+        [](const tn_value *, uint32_t, tn_value *outs, uint32_t) {
+            outs[0] = tn_value_tensor(tn_ones(ints({3}), TN_F64));
+            return tn_error();
+        });
+    add("test_narrower(Tensor<T> x) -> Tensor y",
+        [](const tn_value *, uint32_t, tn_value *outs, uint32_t) {
+            outs[0] = tn_value_tensor(tn_ones(ints({2}), TN_F32));
+            return tn_error();
+        });
+    EXPECT_EQ(call("test_longer"), TN_ERR_INTERNAL);
+    EXPECT_TRUE(
+        error_is(TN_ERR_INTERNAL, {"test_longer", "gave f64[3]", "its shape rule says f64[2]"}));
+    EXPECT_EQ(call("test_narrower"), TN_ERR_INTERNAL);
+    EXPECT_TRUE(error_is(TN_ERR_INTERNAL, {"test_narrower", "gave f32[2]", "says f64[2]"}));
+}
+
+TEST_F(Registry, DoesNotTakeARowThatComparesNothingForCorrect) {
+    const auto add = [](const char *schema, const char *samples) {
+        tn_op row = op_row(schema);
+        row.samples = samples;
+        row.no_grad = nullptr;
+        row.decompose = [](const tn_value *args, uint32_t, tn_value *outs, uint32_t) {
+            outs[0] = tn_value_tensor(tn_mul(args[0].tensor, args[0].tensor));
+            return tn_error();
+        };
+        ASSERT_EQ(tn_op_add(&row), TN_OK) << tn_error_message();
+    };
+    add("test_unsampled(Tensor<F> x) -> Tensor y", "");
+    add("test_empty(Tensor<F> x) -> Tensor y", "x[0] | x[2,0]");
+    add("test_sampled(Tensor<F> x) -> Tensor y", "x[0] | x[2]");
+    for (const int order : {1, 2}) {
+        for (const int64_t i : {-1, 0}) {
+            EXPECT_EQ(tn_op_gradcheck("test_unsampled", i, order, nullptr), TN_ERR_NOTFOUND);
+            EXPECT_TRUE(error_is(TN_ERR_NOTFOUND, {"test_unsampled", "no sample"}));
+            EXPECT_EQ(tn_op_gradcheck("test_empty", i, order, nullptr), TN_ERR_GRAD);
+            EXPECT_TRUE(error_is(TN_ERR_GRAD, {"test_empty", "nothing was compared"}));
+            EXPECT_EQ(tn_op_gradcheck("test_sampled", i, order, nullptr), TN_OK)
+                << tn_error_message();
+        }
+        EXPECT_EQ(tn_op_gradcheck("test_sampled", 2, order, nullptr), TN_ERR_NOTFOUND);
+        EXPECT_TRUE(error_is(TN_ERR_NOTFOUND, {"test_sampled", "no sample 2"}));
+    }
+    tn_tensor *none = param(full({0}, 1));
+    const auto square = [](void *, tn_tensor *const *in, int64_t) { return tn_mul(in[0], in[0]); };
+    EXPECT_EQ(tn_gradcheck(square, nullptr, {&none, 1}, nullptr), TN_ERR_GRAD);
+    EXPECT_TRUE(error_is(TN_ERR_GRAD, {"nothing was compared"}));
 }
 
 } // namespace

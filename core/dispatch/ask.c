@@ -172,7 +172,7 @@ tn_status tn_use_provider(const char *plugin_id) {
         return tn_raise(TN_ERR_NOTFOUND, "no plugin '%s' is loaded; loaded: %s", plugin_id,
                         tni_plugin_list());
     if (tni_plugin_kernels(index) == 0)
-        return tn_raise(TN_ERR_INVALID,
+        return tn_raise(TN_ERR_UNSUPPORTED,
                         "tn_use_provider: plugin '%s' has no kernels, so no call can run on it; "
                         "`tenon plugins` shows who has",
                         plugin_id);
@@ -183,4 +183,15 @@ tn_status tn_use_provider(const char *plugin_id) {
 const char *tn_last_provider(void) {
     const char *name = tni_state_get()->last_provider;
     return name ? name : "";
+}
+
+/* Counting begins with the first question: most programs never ask. */
+uint64_t tn_provider_runs(const char *plugin_id) {
+    tni_state *st = tni_state_get();
+    uint64_t n = 0;
+    if (st->kernel_runs == NULL) st->kernel_runs = tni_alloc(TNI_MOST_PLUGINS * sizeof(n));
+    for (uint32_t i = 0; st->kernel_runs && i < TNI_MOST_PLUGINS; i++)
+        if (plugin_id == NULL || strcmp(tni_plugin_id((int32_t)i), plugin_id) == 0)
+            n += st->kernel_runs[i];
+    return n;
 }

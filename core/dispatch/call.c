@@ -255,7 +255,9 @@ static tn_status kernel_run(tni_frame *f) {
     tn_call *c = &f->image->call;
     if (s->nothing_to_do) return TN_OK;
     tn_status status = s->provider->row.run(s->plan.data, c);
-    tni_state_get()->last_provider = s->provider->plugin;
+    tni_state *st = tni_state_get();
+    st->last_provider = s->provider->plugin;
+    if (st->kernel_runs) st->kernel_runs[s->provider->plugin_index]++;
     return status == TN_OK && atomic_load_explicit(&f->image->failed, memory_order_relaxed) == TN_OK
                ? TN_OK
                : kernel_failed(f, status);

@@ -18,6 +18,7 @@ enum { MOST_PROVIDERS = 8, MOST_SEEDS = 100, DEFAULT_SEEDS = 5, NAME_BYTES = 48 
 typedef struct run {
     const char *provider;
     int seed;
+    double share; /* of the kernels that ran: the provider's own, 0..1 */
     digits_result result;
 } run;
 
@@ -129,9 +130,12 @@ static int run_one(demo *d, const char *provider, int seed) {
                               .seed = (uint64_t)seed,
                               .progress = progress_wanted() ? show : NULL,
                               .user = r};
+    const uint64_t own = tn_provider_runs(provider), all = tn_provider_runs(NULL);
     const tn_status status = digits_run(&opts, &r->result);
     progress_clear();
     if (status) return fail_pending();
+    const double ran = (double)(tn_provider_runs(NULL) - all);
+    r->share = ran > 0 ? (double)(tn_provider_runs(provider) - own) / ran : 0;
     if (r->result.accuracy == r->result.reloaded_accuracy) return EXIT_OK;
     return fail(
         EXIT_CHECKS,
@@ -165,6 +169,13 @@ static digits_result mean(const demo *d, int i) {
     return m;
 }
 
+/* Of the kernels that ran, those of provider i itself: what it declines goes to the next. */
+static double mean_share(const demo *d, int i) {
+    double share = 0;
+    for (int k = 0; k < d->n_seeds; k++) share += d->runs[i * d->n_seeds + k].share / d->n_seeds;
+    return share;
+}
+
 static int print_runs(const demo *d) {
     const char *const titles[] = {"PROVIDER", "SEED", "LOSS", "TEST", "SECONDS", NULL};
     table t = table_new(titles);
@@ -181,15 +192,17 @@ static int print_runs(const demo *d) {
 }
 
 static int print_means(const demo *d) {
-    const char *const titles[] = {"PROVIDER", "MEAN TEST", "MEAN SECONDS", "SPEED", NULL};
+    const char *const titles[] = {"PROVIDER", "MEAN TEST",   "MEAN SECONDS",
+                                  "SPEED",    "OWN KERNELS", NULL};
     table t = table_new(titles);
-    t.right = 1u << 1 | 1u << 2 | 1u << 3;
+    t.right = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4;
     for (int i = 0; i < d->n_providers; i++) {
         const digits_result m = mean(d, i);
         table_cell(&t, PLAIN, "%s", d->providers[i]);
         table_cell(&t, GOOD, "%.2f %%", 100 * m.accuracy);
         table_cell(&t, PLAIN, "%.2f", m.seconds);
         table_cell(&t, PLAIN, "%.1fx", mean(d, 0).seconds / m.seconds);
+        table_cell(&t, PLAIN, "%.1f %%", 100 * mean_share(d, i));
     }
     return table_print(&t);
 }
@@ -222,10 +235,11 @@ static int print_json(const demo *d) {
     }
     for (int i = 0; i < d->n_providers; i++) {
         const digits_result m = mean(d, i);
-        json_array_append_new(means, json_pack("{s:s, s:o, s:o, s:o}", "provider", d->providers[i],
-                                               "loss", json_number(m.loss), "test_accuracy",
-                                               json_number(m.accuracy), "seconds",
-                                               json_number(m.seconds)));
+        json_array_append_new(means,
+                              json_pack("{s:s, s:o, s:o, s:o, s:o}", "provider", d->providers[i],
+                                        "loss", json_number(m.loss), "test_accuracy",
+                                        json_number(m.accuracy), "seconds", json_number(m.seconds),
+                                        "own_kernels", json_number(mean_share(d, i))));
     }
     return json_print(json_pack("{s:s, s:o, s:o, s:{s:o, s:I, s:I}, s:o}", "schema", "tenon.demo/1",
                                 "runs", runs, "means", means, "data", "file", json_text(d->data),

@@ -151,8 +151,11 @@ TN_API tn_status tn_op_sample(const char *op, int64_t i, tn_dtype, uint64_t seed
 
 TN_API bool tn_set_deterministic(bool on); /* returns what it was */
 TN_API tn_status tn_use_provider(
-    const char *plugin_id); /* ask this provider first; NULL = no pin; NOTFOUND lists them */
-TN_API const char *tn_last_provider(void);  /* who ran the last kernel on this thread; "" if none */
+    const char *plugin_id); /* ask this provider first; NULL = no pin; NOTFOUND lists them, and
+                               UNSUPPORTED is said of a plugin without kernels */
+TN_API const char *tn_last_provider(void); /* who ran the last kernel on this thread; "" if none */
+/* How many kernels of this provider (NULL: of all) this thread has run since it first asked. */
+TN_API uint64_t tn_provider_runs(const char *plugin_id);
 TN_API tn_status tn_set_threads(int32_t n); /* limit for kernels called from this thread; 0 = all */
 TN_API int32_t tn_threads(void);
 TN_API tn_generator *tn_generator_new(uint64_t seed); /* free with tn_generator_free */
@@ -254,7 +257,9 @@ TN_API tn_status tn_gradcheck(tn_check_fn, void *user, tn_tensors inputs,
                               const tn_gradcheck_opts *);
 TN_API tn_status tn_gradgradcheck(tn_check_fn, void *user, tn_tensors inputs,
                                   const tn_gradcheck_opts *);
-/* Both checks for one op on sample i of its row; every visible floating result. order: 1 or 2. */
+/* The first or second check (order) for one op on sample i of its row, or on all if i < 0; every
+ * visible floating result. NOTFOUND if there is no such sample, GRAD if none of the row has an
+ * element to compare. */
 TN_API tn_status tn_op_gradcheck(const char *op, int64_t i, int32_t order,
                                  const tn_gradcheck_opts *);
 
