@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/abi_text.h>
+
 #include "core/memory.h"
 #include "core/state.h"
 
@@ -49,7 +51,7 @@ static tn_status raise_long(tn_status code, const char *format, va_list args, ui
     if (len > MESSAGE_LIMIT) len = MESSAGE_LIMIT;
     char *text = tni_alloc(len + 1);
     if (!text) return tni_raise_text(code, cut, MESSAGE_BYTES - 1);
-    (void)vsnprintf(text, (size_t)len + 1, format, args);
+    (void)tn_vtext(text, (size_t)len + 1, format, args);
     tn_status pending = tni_raise_text(code, text, len);
     tni_free(text);
     return pending;
@@ -74,7 +76,7 @@ tn_status tn_raise(tn_status code, const char *format, ...) {
     char text[MESSAGE_BYTES];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
+    int n = tn_vtext(text, sizeof text, format, args);
     va_end(args);
     if (n < 0) return tni_raise_text(code, NULL, 0);
     if (n < MESSAGE_BYTES) return tni_raise_text(code, text, (uint64_t)n);

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/abi_text.h>
+
 #include "core/device.h"
 #include "core/dtype.h"
 #include "core/memory.h"
@@ -64,20 +66,6 @@ static void put(writer *w, const char *part) {
     w->length += n;
 }
 
-/* printf writes the decimal point of the host's locale; whatever it is, it is no digit, sign or
- * letter. */
-static void plain_point(char *text) {
-    char *to = text;
-    for (const char *from = text; *from; from++) {
-        if (strchr("0123456789+-einfa", *from)) {
-            *to++ = *from;
-        } else if (to == text || to[-1] != '.') {
-            *to++ = '.';
-        }
-    }
-    *to = '\0';
-}
-
 static void put_element(writer *w, const char *p) {
     const tn_dtype d = w->tensor->dtype;
     char text[64];
@@ -87,9 +75,8 @@ static void put_element(writer *w, const char *p) {
         (void)snprintf(text, sizeof text, "%" PRId64, tni_element_int(p, d));
     } else {
         const double f = tni_element_float(p, d);
-        (void)snprintf(text, sizeof text, "%.6g", f);
+        (void)tn_text(text, sizeof text, "%.6g", f);
         if (f != f) (void)snprintf(text, sizeof text, "nan"); /* glibc shows its sign */
-        plain_point(text);
     }
     put(w, text);
 }

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <tenon/abi_text.h>
+
 #include "core/loader.h"
 #include "core/log.h"
 #include "core/memory.h"
@@ -141,7 +143,7 @@ __attribute__((format(printf, 3, 4))) static tn_status service_fail(tn_plugin *p
     char text[TNI_DETAIL_BYTES];
     va_list list;
     va_start(list, format);
-    vsnprintf(text, sizeof(text), format, list);
+    tn_vtext(text, sizeof(text), format, list);
     va_end(list);
     host_fail(p, code, text, strlen(text));
     return code;

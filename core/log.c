@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <tenon/abi_text.h>
+
 static const char *const names[] = {"error", "warn", "info", "debug"};
 
 static int32_t level_wanted(void) {
@@ -36,7 +38,7 @@ void tni_log(int32_t level, const char *who, const char *format, ...) {
         snprintf(line, sizeof(line), "tenon: %s: %.64s%s", names[level], who, who[0] ? ": " : "");
     va_list args;
     va_start(args, format);
-    int m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, format, args);
+    int m = tn_vtext(line + n, sizeof(line) - (size_t)n - 1, format, args);
     va_end(args);
     if (m < 0) return;
     size_t end = (size_t)n + (size_t)m;

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/abi_text.h>
+
 #include "core/state.h"
 
 static const char *const stage_names[TNI_STAGES] = {"found", "owner",  "note",   "abi",
@@ -16,7 +18,7 @@ const char *tni_stage_name(tni_stage s) { return (unsigned)s < TNI_STAGES ? stag
 void tni_report_pass(tni_report *r, tni_stage stage, const char *format, ...) {
     va_list list;
     va_start(list, format);
-    vsnprintf(r->detail[stage], TNI_DETAIL_BYTES, format, list);
+    tn_vtext(r->detail[stage], TNI_DETAIL_BYTES, format, list);
     va_end(list);
     tni_text_clean(r->detail[stage]);
     r->passed |= 1u << stage;
@@ -27,7 +29,7 @@ tn_status tni_report_fail(tni_report *r, tni_stage stage, tn_status code, const 
     if (r->code != TN_OK) return r->code;
     va_list list;
     va_start(list, format);
-    vsnprintf(r->detail[stage], TNI_DETAIL_BYTES, format, list);
+    tn_vtext(r->detail[stage], TNI_DETAIL_BYTES, format, list);
     va_end(list);
     tni_text_clean(r->detail[stage]);
     tni_text_format(r->fix, sizeof(r->fix), "%s", fix ? fix : "");
@@ -81,7 +83,7 @@ void tni_text_clean(char *text) {
 void tni_text_format(char *out, uint64_t capacity, const char *format, ...) {
     va_list list;
     va_start(list, format);
-    vsnprintf(out, capacity, format, list);
+    tn_vtext(out, capacity, format, list);
     va_end(list);
     tni_text_clean(out);
 }
@@ -89,7 +91,7 @@ void tni_text_format(char *out, uint64_t capacity, const char *format, ...) {
 bool tni_no(const tni_problem *p, const char *format, ...) {
     va_list list;
     va_start(list, format);
-    if (p->capacity > 0) vsnprintf(p->why, p->capacity, format, list);
+    if (p->capacity > 0) tn_vtext(p->why, p->capacity, format, list);
     va_end(list);
     return false;
 }

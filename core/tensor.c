@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/abi_text.h>
+
 #include "core/autograd/leaf.h"
 #include "core/autograd/tape.h"
 #include "core/device.h"
@@ -34,7 +36,7 @@ static const char *bytes_text(uint64_t bytes, char out[static 32]) {
     double n = (double)bytes;
     int unit = 0;
     for (; n >= 1024 && unit < 6; unit++) n /= 1024;
-    (void)snprintf(out, 32, unit && n < 10 ? "%.1f %s" : "%.0f %s", n, units[unit]);
+    (void)tn_text(out, 32, unit && n < 10 ? "%.1f %s" : "%.0f %s", n, units[unit]);
     return out;
 }
 

@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include <tenon/abi_text.h>
+
 enum {
     TNI_GRAIN = 32768, /* elements one thread takes at a time */
     TNI_BLOCK = 256,   /* elements converted at a time: a few such blocks stay in the L1 cache */
@@ -39,7 +41,7 @@ __attribute__((format(printf, 3, 4))) static inline tn_status tni_fail(tn_call *
     char text[256];
     va_list list;
     va_start(list, format);
-    const int n = vsnprintf(text, sizeof text, format, list);
+    const int n = tn_vtext(text, sizeof text, format, list);
     va_end(list);
     c->fail(c, code, text, n < 0 ? 0 : (uint64_t)tni_min(n, (int64_t)sizeof text - 1));
     return code;

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/abi_text.h>
+
 #include "core/dtype.h"
 #include "core/memory.h"
 
@@ -108,7 +110,7 @@ typedef struct text {
 __attribute__((format(printf, 2, 3))) static void put(text *t, const char *format, ...) {
     va_list list;
     va_start(list, format);
-    const int n = vsnprintf(t->at, t->left, format, list);
+    const int n = tn_vtext(t->at, t->left, format, list);
     va_end(list);
     const size_t used = n < 0 ? 0 : (size_t)n < t->left ? (size_t)n : t->left - 1;
     t->at += used, t->left -= used;

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/abi_text.h>
+
 #include "core/dispatch/contract.h"
 
 typedef struct where { /* an argument, or one entry of a list argument */
@@ -45,7 +47,7 @@ __attribute__((format(printf, 4, 5))) static tn_status refuse(check *c, tn_statu
     if (n < 0 || (uint64_t)n >= c->capacity) return code;
     va_list list;
     va_start(list, format);
-    vsnprintf(c->why + n, c->capacity - (uint64_t)n, format, list);
+    tn_vtext(c->why + n, c->capacity - (uint64_t)n, format, list);
     va_end(list);
     return code;
 }
@@ -240,7 +242,7 @@ static bool below(tn_value a, tn_value b) { /* false for NaN: callers ask for th
 
 static void number_text(tn_value v, char *out, size_t capacity) {
     if (v.tag == TN_TAG_FLOAT)
-        snprintf(out, capacity, "%.9g", v.f);
+        tn_text(out, capacity, "%.9g", v.f);
     else
         snprintf(out, capacity, "%lld", (long long)v.i);
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/abi_text.h>
+
 /* <ctype.h> depends on the locale. */
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 static bool is_lower(char c) { return (c >= 'a' && c <= 'z') || c == '_'; }
@@ -20,7 +22,7 @@ bool tni_lex_failf(tni_lex *l, const char *at, const char *format, ...) {
     if (n < 0 || (uint64_t)n >= l->capacity) return false;
     va_list list;
     va_start(list, format);
-    vsnprintf(l->why + n, l->capacity - (uint64_t)n, format, list);
+    tn_vtext(l->why + n, l->capacity - (uint64_t)n, format, list);
     va_end(list);
     return false;
 }

@@ -20,6 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <tenon/abi_text.h>
+
 #include "modules/io/layout.h"
 #include "modules/io/target.h"
 
@@ -60,7 +62,7 @@ __attribute__((format(printf, 2, 3))) static tn_status bad(const loading *l, con
     char text[MOST_TEXT], previous[PATH_MAX];
     va_list list;
     va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
+    tn_vtext(text, sizeof text, format, list);
     va_end(list);
     if (find_previous(l, previous))
         return tn_raise(TN_ERR_FORMAT,

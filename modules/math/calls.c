@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include <tenon/abi_text.h>
+
 tn_tensor *math_call(tn_op_ref *op, const tn_value *args, size_t n_args) {
     tn_value out = tn_value_none();
     return tn_plugin_ops->call(op, args, (uint32_t)n_args, &out, 1) == TN_OK ? out.tensor : NULL;
@@ -31,7 +33,7 @@ tn_status math_fail(tn_status code, const char *format, ...) {
     va_list list;
 
     va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
+    tn_vtext(text, sizeof text, format, list);
     va_end(list);
     return tn_plugin_ops->fail(code, text, tn_strlen(text));
 }

@@ -183,17 +183,15 @@ static tn_tensor *total_norm(tn_value grads, tn_value p) {
 }
 
 static bool is_finite(tn_tensor *total, double p) {
-    char text[160];
     double norm = 0;
 
     total = tn_to(total, TN_F64);
     if (!total || tn_plugin_ops->read(total, &norm, sizeof norm) != TN_OK) return false;
     if (isfinite(norm)) return true;
-    const int n = snprintf(text, sizeof text,
-                           "the total norm of order %g is %g, so the gradients cannot be clipped; "
-                           "leave error_if_nonfinite away to scale by it nevertheless",
-                           p, norm);
-    tn_plugin_ops->fail(TN_ERR_INVALID, text, n < 0 ? 0 : (uint64_t)n);
+    math_fail(TN_ERR_INVALID,
+              "the total norm of order %g is %g, so the gradients cannot be clipped; leave "
+              "error_if_nonfinite away to scale by it nevertheless",
+              p, norm);
     return false;
 }
 

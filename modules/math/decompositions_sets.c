@@ -233,15 +233,12 @@ tn_status math_compose_bincount(const tn_value *args, uint32_t n_args, tn_value 
 
 /* Of x, or as asked for; equal ones are moved apart. False: failed. */
 static bool range(tn_tensor *x, int64_t n, double *low, double *high) {
-    char text[160];
-
     if (*low == *high && n > 0 && !bounds(x, TN_F64, low, high)) return false;
     if (*low == *high) *low -= 1, *high += 1;
     if (*low < *high && isfinite(*high - *low)) return true;
-    snprintf(text, sizeof text,
-             "the range %g to %g cannot be cut into parts: it must be finite, and max above min",
-             *low, *high);
-    fail(TN_ERR_INVALID, text);
+    math_fail(TN_ERR_INVALID,
+              "the range %g to %g cannot be cut into parts: it must be finite, and max above min",
+              *low, *high);
     return false;
 }
 

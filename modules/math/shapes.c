@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/abi_text.h>
+
 /* ---- Shared ------------------------------------------------------------------------------- */
 
 tn_status math_refuse(tn_infer *in, tn_status code, const char *format, ...) {
@@ -18,7 +20,7 @@ tn_status math_refuse(tn_infer *in, tn_status code, const char *format, ...) {
     va_list list;
 
     va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
+    tn_vtext(text, sizeof text, format, list);
     va_end(list);
     return tn_fail(in, code, text);
 }

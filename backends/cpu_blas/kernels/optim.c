@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include <tenon/abi_text.h>
+
 enum { MOST_LISTS = 5 }; /* parameters, gradients, up to three states */
 
 typedef struct job {
@@ -130,7 +132,7 @@ tn_status tni_sgd_run(const void *plan, tn_call *c) {
 
 static tn_status refuse_step(tn_call *c, const char *op, double step) {
     char text[96];
-    snprintf(text, sizeof text, "%s: step is %g, but steps are counted from 1", op, step);
+    tn_text(text, sizeof text, "%s: step is %g, but steps are counted from 1", op, step);
     return tn_fail(c, TN_ERR_INVALID, text);
 }
 
