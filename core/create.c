@@ -39,7 +39,9 @@ static tn_tensor *make(const char *where, tn_ints sizes, tn_dtype dtype) {
                        (long long)sizes.n);
         return NULL;
     }
-    return tni_tensor_new(dtype, (int32_t)sizes.n, sizes.ptr, st->device);
+    tn_tensor *t = tni_tensor_new(dtype, (int32_t)sizes.n, sizes.ptr, st->device);
+    if (__builtin_expect(!t, 0)) tni_error_within(where);
+    return t;
 }
 
 /* ---- Filling --------------------------------------------------------------------------------- */

@@ -57,17 +57,25 @@ static tn_status raise_long(tn_status code, const char *format, va_list args, ui
     return pending;
 }
 
-void tni_error_within(const char *what) {
+void tni_error_wrap(const char *before, const char *after) {
     tni_state *st = tni_state_get();
     const char *text = tn_error_message();
-    const size_t n = strlen(what);
-    if (!st->error || (strncmp(text, what, n) == 0 && text[n] == ':')) return;
-    const size_t bytes = n + 2 + strlen(text) + 1;
+    if (!st->error) return;
+    const size_t bytes = strlen(before) + strlen(text) + strlen(after) + 1;
     char *whole = tni_alloc(bytes);
     if (!whole) return;
-    (void)snprintf(whole, bytes, "%s: %s", what, text);
+    (void)snprintf(whole, bytes, "%s%s%s", before, text, after);
     drop_message(st->error, st->message);
     st->message = whole;
+}
+
+void tni_error_within(const char *what) {
+    char before[MESSAGE_BYTES];
+    const char *text = tn_error_message();
+    const size_t n = strlen(what);
+    if (strncmp(text, what, n) == 0 && text[n] == ':') return;
+    (void)snprintf(before, sizeof before, "%s: ", what);
+    tni_error_wrap(before, "");
 }
 
 tn_status tn_raise(tn_status code, const char *format, ...) {

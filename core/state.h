@@ -70,6 +70,7 @@ tn_status tni_raise_text(tn_status code, const char *text,
 
 /* "what: " before the pending error's text, unless it begins with what. */
 void tni_error_within(const char *what);
+void tni_error_wrap(const char *before, const char *after); /* the pending error's text */
 
 /* True in a child that forked after Tenon started: raises FORKED. */
 bool tni_forked(void);

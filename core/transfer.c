@@ -170,9 +170,11 @@ static tn_status check_bytes(const tn_tensor *t, const void *data, uint64_t byte
     tn_meta meta;
     tni_tensor_meta(t, &meta);
     (void)tni_shape_text(&meta, shape, sizeof shape);
-    return tn_raise(TN_ERR_INVALID, "%s: %s has %llu bytes, but %s given; both must match", where,
-                    shape, (unsigned long long)needed,
-                    bytes == needed ? "no memory was" : "another number was");
+    if (bytes == needed)
+        return tn_raise(TN_ERR_INVALID, "%s: %s has %llu bytes, but the memory given is NULL",
+                        where, shape, (unsigned long long)needed);
+    return tn_raise(TN_ERR_INVALID, "%s: %s has %llu bytes, but %llu were given; both must match",
+                    where, shape, (unsigned long long)needed, (unsigned long long)bytes);
 }
 
 tn_status tn_read(tn_tensor *t, void *out, uint64_t bytes) {

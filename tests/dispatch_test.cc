@@ -384,6 +384,54 @@ TEST_F(Dispatch, ChecksNumberAndTypesOfArguments) {
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"results"}));
 }
 
+TEST_F(Dispatch, SaysHowManyArgumentsAnOpTakes) {
+    static tn_op_ref two = {"add", 0, 0}, some = {"softmax", 0, 0}, many = {"sum.dim", 0, 0};
+    const tn_value t = tn_value_tensor(full({2}, 1)), args[5] = {t, t, t, t, t};
+    tn_value out;
+    EXPECT_EQ(tn_op_call(&two, args, 3, &out, 1), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"add: takes 2 arguments, not 3"}));
+    EXPECT_EQ(tn_op_call(&some, args, 1, &out, 1), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"softmax: takes 2 arguments, not 1"}));
+    EXPECT_EQ(tn_op_call(&many, args, 4, &out, 1), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"sum.dim: takes 2 to 3 arguments, not 4"}));
+    EXPECT_EQ(tn_op_call(&two, nullptr, 2, &out, 1), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"add: its 2 arguments are at NULL"}));
+}
+
+TEST_F(Dispatch, SaysOfAPartThatItIsOneAndWhatTheCallerGave) {
+    const int64_t far[] = {0, 7};
+    tn_tensor *index = tn_from(far, ints({2}), TN_I64);
+    EXPECT_EQ(tn_index_select(full({3, 4}, 1), 0, index), nullptr);
+    EXPECT_TRUE(
+        error_is(TN_ERR_INDEX, {"index_select: its part gather: ",
+                                "index_select was called with (x f64[3,4], index i64[2])"}));
+}
+
+TEST_F(Dispatch, NamesTheFunctionThatMadeNoTensorAndTheBytesThatDoNotMatch) {
+    const tn_dtype alien = {9, 9, 1};
+    struct {
+        const char *name;
+        tn_tensor *(*make)(tn_ints, tn_dtype);
+    } makers[] = {{"tn_empty: ", tn_empty},
+                  {"tn_zeros: ", tn_zeros},
+                  {"tn_ones: ", tn_ones},
+                  {"tn_full: ", [](tn_ints s, tn_dtype d) { return tn_full(s, tn_int(1), d); }},
+                  {"tn_from: ", [](tn_ints s, tn_dtype d) { return tn_from("abcd", s, d); }}};
+    for (const auto &m : makers) {
+        EXPECT_EQ(m.make(ints({2, -1}), TN_F32), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_SHAPE, {m.name, "-1"}));
+        EXPECT_EQ(m.make(ints({2}), alien), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_DTYPE, {m.name}));
+        EXPECT_EQ(m.make(ints({INT64_MAX, 4}), TN_F32), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {m.name}));
+    }
+    const double numbers[2] = {};
+    EXPECT_EQ(tn_write(full({3}, 1), numbers, sizeof numbers), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_write: f64[3] has 24 bytes, but 16 were given"}));
+    EXPECT_EQ(tn_write(full({3}, 1), nullptr, 24), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_write: f64[3] has 24 bytes", "is NULL"}));
+}
+
 // ---- Registration: all or nothing
 // -----------------------------------------------------------------------------------
 

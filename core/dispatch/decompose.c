@@ -4,6 +4,7 @@
  * in, arguments as the contract normalised them. 16-bit floats of pointwise and of wide rows come as
  * f32, and results are rounded once. An in-place twin is written when all else is done.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/dispatch/frame.h"
@@ -154,6 +155,31 @@ static tn_status decompose(const tni_op *op, const tn_value *args, tn_value *out
     return tn_op_call(&base, args, op->schema.n_params, outs, op->schema.n_visible);
 }
 
+/* Is the pending error that of another op, which speaks of arguments this op's caller never gave? */
+static bool is_of_a_part(const tni_op *op) {
+    char name[TNI_NAME_BYTES];
+    const char *text = tn_error_message();
+    const size_t n = strcspn(text, ":");
+    if (n == 0 || n >= sizeof(name) || text[n] == 0) return false;
+    memcpy(name, text, n);
+    name[n] = 0;
+    return strcmp(name, op->schema.name) != 0 && tni_registry_find(name) != NULL;
+}
+
+/* "index_select: its part gather: ...", and what the caller did give. */
+static void name_caller(const tni_frame *f) {
+    const char *op = f->v.op->schema.name;
+    char before[TNI_NAME_BYTES + 16], after[TNI_NAME_BYTES + 640], shapes[600];
+    if (!is_of_a_part(f->v.op)) {
+        tni_error_within(op);
+        return;
+    }
+    tni_invocation_text(&f->v, shapes, sizeof(shapes));
+    snprintf(before, sizeof(before), "%s: its part ", op);
+    snprintf(after, sizeof(after), "\n  %s was called with %s", op, shapes);
+    tni_error_wrap(before, after);
+}
+
 /* Below an op with a derivative, or with the reason why it has none, nothing is recorded; below others
  * the inner ops are. */
 tn_status tni_call_decomposed(tni_frame *f) {
@@ -175,6 +201,6 @@ tn_status tni_call_decomposed(tni_frame *f) {
     tn_scope_pop(scope);
     decomposed_list(f);
     if (status == TN_OK) status = tn_error();
-    if (status != TN_OK) tni_error_within(op->schema.name);
+    if (status != TN_OK) name_caller(f);
     return status == TN_OK ? TN_OK : tn_error();
 }

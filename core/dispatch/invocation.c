@@ -143,14 +143,24 @@ static inline bool wants_record(const tni_invocation *v, const gathered *g) {
     return (g->flags & TNI_REQUIRES_GRAD) || (g->views && tni_tape_wanted(v->args, v->op->n_args));
 }
 
+/* "takes 2 arguments, not 3", "takes 1 to 2 arguments, not 3", "takes 1 argument, not 2 arguments" */
+static bool wrong_count(const tni_schema *s, uint32_t n_args) {
+    const bool one = s->n_params == 1;
+    char least[24] = "";
+    if (s->n_required < s->n_params) snprintf(least, sizeof(least), "%u to ", s->n_required);
+    tn_raise(TN_ERR_INVALID, "%s: takes %s%u argument%s, not %u%s", s->name, least, s->n_params,
+             one ? "" : "s", n_args, one ? " arguments" : "");
+    return false;
+}
+
 bool tni_invocation_fill(tni_invocation *v, const tni_op *op, const tn_value *args,
                          uint32_t n_args) {
     const tni_schema *s = &op->schema;
     v->op = op;
     v->n_operands = 0;
-    if (n_args > s->n_params || n_args < s->n_required || (args == NULL && n_args > 0)) {
-        tn_raise(TN_ERR_INVALID, "%s: takes %u to %u arguments, not %u", s->name, s->n_required,
-                 s->n_params, n_args);
+    if (n_args > s->n_params || n_args < s->n_required) return wrong_count(s, n_args);
+    if (args == NULL && n_args > 0) {
+        tn_raise(TN_ERR_INVALID, "%s: its %u arguments are at NULL", s->name, n_args);
         return false;
     }
     for (uint32_t i = 0; i < n_args; i++) v->args[i] = args[i];
