@@ -71,18 +71,31 @@ static void add_below(tni_places *l, const char *origin, const char *base, const
     if (base && base[0] == '/' && join(folder, base, below)) add(l, origin, folder, MOST_PLACES);
 }
 
-/* As add_below; a folder that exists is shown by its real name, and once. */
-static void add_beside_folder(tni_places *l, const char *base, const char *below) {
+/* Paths are long, and a thread's stack may be short. */
+typedef struct path_room {
     char up[PATH_MAX], folder[PATH_MAX], real[PATH_MAX];
-    snprintf(up, sizeof(up), "%s", base);
-    for (char *slash; strncmp(below, "../", 3) == 0 && (slash = strrchr(up, '/')) != NULL;
-         below += 3)
-        *slash = 0; /* base is canonical, so this is what the system would do */
-    if (!join(folder, up, below)) return;
-    const char *path = realpath(folder, real) ? real : folder;
+} path_room;
+
+static void add_once(tni_places *l, const char *path) {
     for (uint32_t i = 0; i < l->n; i++)
         if (strcmp(l->items[i].path, path) == 0) return;
     add(l, beside, path, MOST_PLACES);
+}
+
+/* As add_below; a folder that exists is shown by its real name, and once. */
+static void add_beside_folder(tni_places *l, const char *base, const char *below) {
+    path_room *r = tni_alloc(sizeof(*r));
+    if (r == NULL) {
+        l->failed = ENOMEM;
+        return;
+    }
+    snprintf(r->up, sizeof(r->up), "%s", base);
+    for (char *slash; strncmp(below, "../", 3) == 0 && (slash = strrchr(r->up, '/')) != NULL;
+         below += 3)
+        *slash = 0; /* base is canonical, so this is what the system would do */
+    if (join(r->folder, r->up, below))
+        add_once(l, realpath(r->folder, r->real) ? r->real : r->folder);
+    tni_free(r);
 }
 
 /* "/a:/b": absolute items only. */
@@ -174,27 +187,39 @@ static void add_hint(tni_places *l, const char *base, char *line) {
     if (realpath(folder, real)) add_entries(l, beside, real, false, MOST_PLACES);
 }
 
-/* base/plugins.path, as trustworthy as a plugin has to be. */
-static bool add_hints(tni_places *l, const char *base) {
-    char path[PATH_MAX], ignored[8], text[MOST_HINTS];
-    tni_file f;
-    if (!join(path, base, "plugins.path")) return false;
+typedef struct hints { /* a file plugins.path */
+    tni_file file;
+    char path[PATH_MAX], text[MOST_HINTS];
+} hints;
+
+/* Its text, if it is as trustworthy as a plugin has to be. */
+static bool read_hints(tni_places *l, hints *h) {
+    char ignored[8];
     errno = 0;
-    if (tni_file_open(&f, path, ignored, sizeof(ignored)) != TN_OK) {
+    if (tni_file_open(&h->file, h->path, ignored, sizeof(ignored)) != TN_OK) {
         ran_out(l);
         return false;
     }
-    char *slash = strrchr(f.path, '/');
     ssize_t n = -1;
-    if (tni_file_trusted(&f, ignored, sizeof(ignored), ignored, sizeof(ignored)))
-        n = pread(f.fd, text, sizeof(text) - 1, 0);
-    tni_file_close(&f);
-    if (n < 0) return false;
-    text[n] = 0;
-    *slash = 0; /* relative to the real file: links into a build tree lead there */
-    char *rest = text;
-    for (char *line; (line = strsep(&rest, "\n")) != NULL;) add_hint(l, f.path, line);
-    return true;
+    if (tni_file_trusted(&h->file, ignored, sizeof(ignored), ignored, sizeof(ignored)))
+        n = pread(h->file.fd, h->text, sizeof(h->text) - 1, 0);
+    tni_file_close(&h->file);
+    if (n >= 0) h->text[n] = 0;
+    return n >= 0;
+}
+
+/* The folders that base/plugins.path names. False if there is none to believe. */
+static bool add_hints(tni_places *l, const char *base) {
+    hints *h = tni_alloc(sizeof(*h));
+    if (h == NULL) l->failed = ENOMEM;
+    const bool found = h && join(h->path, base, "plugins.path") && read_hints(l, h);
+    if (found) {
+        *strrchr(h->file.path, '/') = 0; /* the real file: links into a build tree lead there */
+        char *rest = h->text;
+        for (char *line; (line = strsep(&rest, "\n")) != NULL;) add_hint(l, h->file.path, line);
+    }
+    tni_free(h);
+    return found;
 }
 
 /* Tries use(base/.., below), use(base/../.., below), ...: a program deep in a build tree. */

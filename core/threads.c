@@ -303,7 +303,7 @@ void tni_parallel_for(int64_t n, int64_t grain, int32_t max_threads, tn_range_fn
  * neighbour waits. A group of 2^k neighbouring chunks is a subtree, which one thread evaluates
  * alone with k + 1 partials, so a million chunks need no million partials. */
 
-enum { GROUPS_MAX = 4096, PARTIAL_MAX = 256, DEPTH_MAX = 65 };
+enum { GROUPS_MAX = 4096, LINE = 64, PARTIAL_MAX = 256, DEPTH_MAX = 65 };
 
 typedef struct reduction {
     tn_reduce_fn body;
@@ -315,22 +315,42 @@ typedef struct reduction {
     char *partials; /* of groups */
 } reduction;
 
-/* Evaluates chunks [first, last): a stack of finished subtrees, each half as large as the one
- * below. */
-static void reduce_chunks(const reduction *r, int64_t first, int64_t last, void *out) {
-    _Alignas(64) char stack[DEPTH_MAX][PARTIAL_MAX];
-    int depth = 0;
+/* Evaluates chunks [first, last): a stack of finished subtrees, each half as large as the one below,
+ * r->stride bytes apart. */
+static void reduce_on(char *stack, const reduction *r, int64_t first, int64_t last, void *out) {
+    char *top = stack; /* where the next one goes */
     for (int64_t chunk = first; chunk < last; chunk++) {
         const int64_t begin = chunk * r->grain;
         const int64_t end = chunk == r->chunks - 1 ? r->n : begin + r->grain;
-        memset(stack[depth], 0, r->bytes);
-        r->body(r->arg, begin, end, stack[depth++]);
-        for (int64_t done = chunk - first + 1; done % 2 == 0; done /= 2, depth--) {
-            r->combine(r->arg, stack[depth - 2], stack[depth - 1]);
+        memset(top, 0, r->bytes);
+        r->body(r->arg, begin, end, top);
+        top += r->stride;
+        for (int64_t done = chunk - first + 1; done % 2 == 0; done /= 2, top -= r->stride) {
+            r->combine(r->arg, top - 2 * r->stride, top - r->stride);
         }
     }
-    for (; depth > 1; depth--) r->combine(r->arg, stack[depth - 2], stack[depth - 1]);
-    memcpy(out, stack[0], r->bytes);
+    for (; top > stack + r->stride; top -= r->stride) {
+        r->combine(r->arg, top - 2 * r->stride, top - r->stride);
+    }
+    memcpy(out, stack, r->bytes);
+}
+
+/* Two depths of stack, in functions of their own: most partials are a number or two, and a thread's
+ * stack may be short. */
+static __attribute__((noinline)) void reduce_small(const reduction *r, int64_t first, int64_t last,
+                                                   void *out) {
+    _Alignas(64) char stack[DEPTH_MAX * LINE];
+    reduce_on(stack, r, first, last, out);
+}
+
+static __attribute__((noinline)) void reduce_large(const reduction *r, int64_t first, int64_t last,
+                                                   void *out) {
+    _Alignas(64) char stack[DEPTH_MAX * PARTIAL_MAX];
+    reduce_on(stack, r, first, last, out);
+}
+
+static void reduce_chunks(const reduction *r, int64_t first, int64_t last, void *out) {
+    (r->stride == LINE ? reduce_small : reduce_large)(r, first, last, out);
 }
 
 static void reduce_groups(void *arg, int64_t begin, int64_t end) {
@@ -397,7 +417,7 @@ tn_status tni_parallel_reduce(int64_t n, int64_t grain, int32_t max_threads, tn_
                    .chunks = (n - 1) / grain + 1,
                    .group = 1,
                    .bytes = partial_bytes,
-                   .stride = (partial_bytes + 63) / 64 * 64};
+                   .stride = (partial_bytes + LINE - 1) / LINE * LINE};
     reduce(&r, max_threads, out);
     return TN_OK;
 }

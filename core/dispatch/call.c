@@ -223,7 +223,7 @@ static void count_versions(tni_frame *f) {
 
 /* ---- The three kinds ------------------------------------------------------------------------- */
 
-static tn_status kernel_failed(tni_frame *f, tn_status code) {
+__attribute__((noinline, cold)) static tn_status kernel_failed(tni_frame *f, tn_status code) {
     int32_t given = atomic_load(&f->image->failed);
     const char *op = f->v.op->schema.name, *text = f->image->text;
     size_t n = strlen(op);

@@ -18,11 +18,9 @@ static bool same_shape(const tn_tensor *t, const tn_meta *m) {
     return same;
 }
 
-/* A decomposition gives what the shape rule says a kernel would give. */
-static tn_status decomposed_check(const tni_frame *f, uint32_t i) {
+__attribute__((noinline, cold)) static tn_status wrong_shape(const tni_frame *f, uint32_t i) {
     char given[160], wanted[160];
     tn_meta m;
-    if (i >= f->s->n_outputs || same_shape(f->results[i], &f->s->outputs[i].meta)) return TN_OK;
     tni_tensor_meta(f->results[i], &m);
     tni_shape_text(&m, given, sizeof(given));
     tni_shape_text(&f->s->outputs[i].meta, wanted, sizeof(wanted));
@@ -30,6 +28,12 @@ static tn_status decomposed_check(const tni_frame *f, uint32_t i) {
                     "%s: its decomposition gave %s for result %u, but its shape rule says %s; one "
                     "of the two is wrong",
                     f->v.op->schema.name, given, i, wanted);
+}
+
+/* A decomposition gives what the shape rule says a kernel would give. */
+static tn_status decomposed_check(const tni_frame *f, uint32_t i) {
+    const bool fits = i >= f->s->n_outputs || same_shape(f->results[i], &f->s->outputs[i].meta);
+    return fits ? TN_OK : wrong_shape(f, i);
 }
 
 /* Takes references on what a decomposition returned, while its scope still holds it. */
@@ -166,8 +170,9 @@ static bool is_of_a_part(const tni_op *op) {
     return strcmp(name, op->schema.name) != 0 && tni_registry_find(name) != NULL;
 }
 
-/* "index_select: its part gather: ...", and what the caller did give. */
-static void name_caller(const tni_frame *f) {
+/* "index_select: its part gather: ...", and what the caller did give. Not inlined: calls nest, and
+ * its texts would lie on the stack once for each. */
+__attribute__((noinline, cold)) static void name_caller(const tni_frame *f) {
     const char *op = f->v.op->schema.name;
     char before[TNI_NAME_BYTES + 16], after[TNI_NAME_BYTES + 640], shapes[600];
     if (!is_of_a_part(f->v.op)) {
