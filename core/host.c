@@ -188,6 +188,13 @@ static tn_status row_copy(tn_plugin *p, const row_kind *k, uint32_t i, const voi
     return TN_OK;
 }
 
+/* Rows a list of n has room for: a power of two, so that rows may come one by one. */
+static uint64_t room_for(uint64_t n) {
+    uint64_t room = n ? 1 : 0;
+    while (room < n) room *= 2;
+    return room;
+}
+
 static tn_status rows_add(tn_plugin *p, const row_kind *k, const void *rows, uint32_t count,
                           uint32_t stride, void **list, uint32_t *n) {
     if (!starting(p)) return TN_ERR_INVALID;
@@ -202,7 +209,8 @@ static tn_status rows_add(tn_plugin *p, const row_kind *k, const void *rows, uin
                             stride);
     if (count > MOST_ROWS || *n > MOST_ROWS - count)
         return service_fail(p, TN_ERR_PLUGIN, "%s: %u rows are too many", k->name, count);
-    char *more = tni_realloc(*list, (uint64_t)*n * k->whole, ((uint64_t)*n + count) * k->whole);
+    const uint64_t have = room_for(*n), want = room_for((uint64_t)*n + count);
+    char *more = want > have ? tni_realloc(*list, have * k->whole, want * k->whole) : *list;
     if (more == NULL) return service_fail(p, TN_ERR_NOMEM, "%s: out of memory", k->name);
     *list = more;
     for (uint32_t i = 0; i < count; i++) {
