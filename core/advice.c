@@ -25,6 +25,8 @@ static const char thrown[] =
 static const struct { /* the first that is in the cause counts */
     const char *cause, *fix;
 } known[] = {{"runtime does not come first", alike},
+             {"libtsan.so", alike},
+             {"libasan.so", alike},
              {"undefined symbol: __asan_", alike},
              {"undefined symbol: __tsan_", alike},
              {"undefined symbol: __msan_", alike},

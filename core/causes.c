@@ -187,6 +187,7 @@ static uint64_t option_number(const char *plugin_id, const char *key, bool *sett
     return value[0] == '/' ? mix_number(h, file_number(value, settled)) : h;
 }
 
+/* In any order: files are mapped in another one each time. */
 uint64_t tni_causes_number(const char *names, const char *plugin_id, bool *settled) {
     uint64_t h = start;
     *settled = true;
@@ -194,8 +195,8 @@ uint64_t tni_causes_number(const char *names, const char *plugin_id, bool *settl
         char text[PATH_MAX];
         const size_t n = strcspn(at, ",");
         decode(at, n, text, sizeof(text));
-        h = mix_number(h, at[0] == 'o' ? option_number(plugin_id, text, settled)
-                                       : file_number(text, settled));
+        h += mix_number(start, at[0] == 'o' ? option_number(plugin_id, text, settled)
+                                            : file_number(text, settled));
         at += n + (at[n] == ',');
     }
     return h;

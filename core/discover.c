@@ -276,29 +276,45 @@ bool tni_places_files(const tni_places *places, tni_places *out) {
 
 /* ---- The probe ------------------------------------------------------------------------------- */
 
+typedef struct found { /* a program */
+    char path[PATH_MAX];
+    int lacking; /* errno, if one could not be looked at for want of something */
+} found;
+
 static bool use_program(void *out, const char *path) {
+    found *program = out;
     char ignored[8];
     tni_file f;
-    if (tni_file_open(&f, path, ignored, sizeof(ignored)) != TN_OK) return false;
+    errno = 0;
+    if (tni_file_open(&f, path, ignored, sizeof(ignored)) != TN_OK) {
+        if (tni_is_shortage(errno)) program->lacking = errno;
+        return false;
+    }
     bool ok = tni_file_trusted(&f, ignored, sizeof(ignored), ignored, sizeof(ignored)) &&
               access(f.path, X_OK) == 0;
     tni_file_close(&f);
-    if (ok) memcpy(out, f.path, strlen(f.path) + 1);
+    if (ok) memcpy(program->path, f.path, strlen(f.path) + 1);
     return ok;
 }
 
+/* As the installation has it, or the build tree. */
+static bool search_program(const tni_search *s, found *out) {
+    char home[PATH_MAX], path[PATH_MAX];
+    if (tni_home(s, home, sizeof(home)) &&
+        ((join(path, home, "tenon-probe") && use_program(out, path)) ||
+         (join(path, home, "../libexec/tenon/tenon-probe") && use_program(out, path)) ||
+         climb(home, "tools/probe/tenon-probe", use_program, out)))
+        return true;
+    return use_program(out, TENON_LIBEXEC_DIR "/tenon-probe");
+}
+
 bool tni_probe_find(const tni_search *s, char *out, uint64_t capacity) {
-    char home[PATH_MAX], path[PATH_MAX], found[PATH_MAX];
+    found program = {.lacking = 0};
     const char *given = user_env(s, "TENON_PROBE");
     if (given)
         return (uint64_t)snprintf(out, capacity, "%s", given) < capacity &&
                access(given, X_OK) == 0;
-    bool ok = false;
-    if (tni_home(s, home, sizeof(home))) {
-        ok = (join(path, home, "tenon-probe") && use_program(found, path)) ||
-             (join(path, home, "../libexec/tenon/tenon-probe") && use_program(found, path)) ||
-             climb(home, "tools/probe/tenon-probe", use_program, found);
-    }
-    if (!ok) ok = use_program(found, TENON_LIBEXEC_DIR "/tenon-probe");
-    return ok && (uint64_t)snprintf(out, capacity, "%s", found) < capacity;
+    const bool ok = search_program(s, &program);
+    errno = program.lacking;
+    return ok && (uint64_t)snprintf(out, capacity, "%s", program.path) < capacity;
 }

@@ -226,19 +226,24 @@ static bool gnu_hash(tni_dynamic *d) {
     return ok;
 }
 
-/* What linkers put there by themselves. */
-static bool is_linkers_own(const char *name) {
-    static const char *const names[] = {"_init", "_fini", "_edata", "_end",   "__bss_start",
-                                        "edata", "end",   "etext",  "_etext", "__end__"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(name, names[i]) == 0) return true;
+/* What linkers and compilers put there by themselves: names, and beginnings of names. */
+static bool is_toolchains_own(const char *name) {
+    static const char *const names[] = {"_init", "_fini", "_edata", "edata", "_end",
+                                        "end",   "etext", "_etext", NULL};
+    static const char *const beginnings[] = {"__bss_start", "__end__", "__start_", "__stop_",
+                                             "__odr_asan",  "__asan_", "__gcov_",  "__llvm_",
+                                             "__sancov_",   "__tsan_", NULL};
+    for (const char *const *n = names; *n; n++)
+        if (strcmp(name, *n) == 0) return true;
+    for (const char *const *n = beginnings; *n; n++)
+        if (strncmp(name, *n, strlen(*n)) == 0) return true;
     return false;
 }
 
 static void extra_note(const tni_dynamic *d, const Elf64_Sym *s, const char *name) {
     const unsigned visible = ELF64_ST_VISIBILITY(s->st_other);
     if (d->entry->extra[0] || name[0] == 0 || ELF64_ST_BIND(s->st_info) == STB_LOCAL ||
-        visible == STV_HIDDEN || visible == STV_INTERNAL || is_linkers_own(name))
+        visible == STV_HIDDEN || visible == STV_INTERNAL || is_toolchains_own(name))
         return;
     tni_text_format(d->entry->extra, sizeof(d->entry->extra), "%s", name);
 }

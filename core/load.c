@@ -4,6 +4,7 @@
  * Invariants: no code of a file runs here before all checks of its bytes and its probe have passed;
  * registration is the last thing that happens, and it happens whole or not at all.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,8 +111,8 @@ static tn_status stage_note(journey *j) {
 static tn_status entry_check(journey *j) {
     if (j->entry.found && j->entry.extra[0])
         return tni_report_fail(j->report, TNI_STAGE_ABI, TN_ERR_PLUGIN,
-                               "compile it with -fvisibility=hidden, or link it with "
-                               "-Wl,--version-script=plugin.lds (tools/plugin.lds)",
+                               "compile it with -fvisibility=hidden; C++ also needs "
+                               "-Wl,--version-script=plugin.lds (it lies in Tenon's tools/)",
                                "exports %s; a plugin exports %s and nothing else", j->entry.extra,
                                TN_PLUGIN_ENTRY);
     if (j->entry.found) return TN_OK;
@@ -257,8 +258,10 @@ static tn_status stage_probe(journey *j) {
     tni_verdict v;
     tni_probe_policy policy = tni_probe_policy_of(j->l->search);
     if (policy == TNI_PROBE_OFF) return no_probe(j, policy, "the policy is off");
+    errno = 0;
     if (!tni_probe_find(j->l->search, program, sizeof(program)))
-        return no_probe(j, policy, "tenon-probe was not found");
+        return tni_is_shortage(errno) ? fail(j, TNI_STAGE_PROBE, TN_ERR_IO, NULL, strerror(errno))
+                                      : no_probe(j, policy, "tenon-probe was not found");
     if (j->l->afresh || !tni_load_remembered(j->p, &v)) return ask_probe(j, policy, program);
     if (!v.ok) {
         char text[TNI_DETAIL_BYTES];
