@@ -5,6 +5,7 @@
 
 extern "C" {
 #include "backends/cpu_ref/kernels.h"
+#include "backends/cpu_ref/uniform.h"
 }
 
 namespace {
@@ -202,20 +203,40 @@ TEST_P(CpuBlas, RandomNumbersAreThoseOfTheReferenceBitForBit) {
     } kinds[] = {{tni_uniform_run, tni_ref_uniform, TN_MASK_FLOAT},
                  {tni_normal_run, tni_ref_normal, TN_MASK_FLOAT},
                  {tni_random_bits_run, tni_ref_random_bits, TN_MASK(I32) | TN_MASK(I64)}};
+    const std::pair<double, double> ranges[] = {{-1, 2}, {0, 1}, {0.1, 0.3}, {0.7, 0.70001}};
     for (const auto &kind : kinds)
         for (int ix = 0; ix < TN_DTYPE_COUNT; ix++)
-            for (int64_t n : {1, 63, 1000, 70001}) {
+            for (int64_t n : {1, 63, 1000, 70001, 70002, 70003, 70004}) {
                 if (!(kind.dtypes >> ix & 1)) continue;
+                const auto &[a, b] = ranges[n % 4];
                 Cells ours(ix, {n}), theirs(ix, {n});
                 Call c;
                 c.threads = 3, c.seed = UINT64_C(0x123456789abcdef0), c.offset = 0xfffffff0;
-                c.args = {tn_value_none(), tn_float(-1), tn_float(2), tn_value_none()};
+                c.args = {tn_value_none(), tn_float(a), tn_float(b), tn_value_none()};
                 c.outs = {ours.tensor->value()};
                 ASSERT_EQ(c.run(kind.ours), TN_OK);
                 c.outs = {theirs.tensor->value()};
                 ASSERT_EQ(c.run(kind.reference), TN_OK);
                 EXPECT_TRUE(same_bits(ours.bytes, theirs.bytes)) << ix << " " << n;
             }
+}
+
+// The last step of uniform, over all that it may get: f16 and bf16 are rounded f32 numbers.
+TEST_P(CpuBlas, MapsEveryUniformWhereTheReferenceDoes) {
+    const std::pair<double, double> ranges[] = {{-1, 1}, {0.1, 0.3}, {-1e-6, 0}};
+    for (int ix : {TN_IX_F16, TN_IX_BF16, TN_IX_F32})
+        for (const auto &[low, high] : ranges) {
+            const tni_range range = tni_range_of(ix, low, high);
+            const tni_spread spread = {low, high, range.least, range.most, 0};
+            std::vector<float> u(size_t{1} << tni_digits(ix)), y(u.size());
+            for (size_t k = 0; k < u.size(); k++)
+                u[k] = std::ldexp(static_cast<float>(k), -tni_digits(ix));
+            tni_vec->stretch[0](static_cast<int64_t>(u.size()), y.data(), u.data(), &spread);
+            size_t wrong = 0;
+            for (size_t k = 0; k < u.size(); k++)
+                wrong += y[k] != static_cast<float>(tni_stretch(&range, static_cast<double>(u[k])));
+            EXPECT_EQ(wrong, 0u) << ix << " " << low;
+        }
 }
 
 TEST_P(CpuBlas, DropoutOfEveryDtypeKeepsWhatTheReferenceKeeps) {

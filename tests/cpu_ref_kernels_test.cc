@@ -2,6 +2,7 @@
 // provider. SPDX-License-Identifier: Apache-2.0
 #include "backends/cpu_ref/normal.h"
 #include "backends/cpu_ref/philox.h"
+#include "backends/cpu_ref/uniform.h"
 #include "tests/cpu_ref_call.h"
 
 #include <set>
@@ -320,8 +321,60 @@ TEST(RefRandom, MapsWordsToUniforms) {
         const uint64_t low = Word(kSeed, kOffset, 2 * w), high = Word(kSeed, kOffset, 2 * w + 1);
         ASSERT_EQ(f64[w], -1 + 4 * (static_cast<double>((high << 32 | low) >> 11) * 0x1p-53));
     }
-    const Numbers f16 = Random(tni_ref_uniform, TN_F16, 100, 0, 1);
-    for (size_t i = 0; i < 100; i++) EXPECT_EQ(f16[i], tni_f16_to_f64(tni_f64_to_f16(f32[i])));
+    const Numbers f16 = Random(tni_ref_uniform, TN_F16, n, 0, 1),
+                  bf16 = Random(tni_ref_uniform, TN_BF16, n, 0, 1);
+    for (size_t i = 0; i < f16.size(); i++) {
+        ASSERT_EQ(f16[i], (Word(kSeed, kOffset, i) >> 21) * 0x1p-11);
+        ASSERT_EQ(bf16[i], (Word(kSeed, kOffset, i) >> 24) * 0x1p-8);
+    }
+}
+
+double Rounded(int ix, double x) { // to the dtype, as it is stored
+    return ix == TN_IX_F16 ? tni_f16_to_f64(tni_f64_to_f16(x))
+           : ix == TN_IX_BF16
+               ? tni_bf16_to_f64(tni_f64_to_bf16(static_cast<double>(static_cast<float>(x))))
+           : ix == TN_IX_F32 ? static_cast<double>(static_cast<float>(x))
+                             : x;
+}
+
+const std::pair<double, double> kRanges[] = {
+    {0, 1},         {-1, 1},         {0.1, 0.3},     {-0.3, -0.1},     {0.7, 0.8},
+    {1000, 1010.1}, {-1, 0},         {-3, -1e-3},    {0, 1e-6},        {-1e-6, 0},
+    {0, 65504},     {-65504, 65504}, {1, 1.0078125}, {-1.0078125, -1}, {0.99, 1.01}};
+
+// Every input of the last step; where rounding is monotonic, as it is, the ends would be enough.
+TEST(RefRandom, MapsEveryUniformIntoItsRange) {
+    for (const int ix : {TN_IX_F16, TN_IX_BF16, TN_IX_F32})
+        for (const auto &[low, high] : kRanges) {
+            const tni_range range = tni_range_of(ix, low, high);
+            const int64_t inputs = INT64_C(1) << tni_digits(ix);
+            const double step = ldexp(1, -tni_digits(ix)), end = Rounded(ix, high);
+            int64_t outside = 0;
+            for (int64_t k = 0; k < inputs; k++) {
+                const double y = Rounded(ix, tni_stretch(&range, static_cast<double>(k) * step));
+                outside += !(y >= low && y < high && y < end);
+            }
+            EXPECT_EQ(outside, 0) << ix << " " << low << " " << high;
+        }
+    for (const auto &[low, high] : kRanges)
+        for (const double u : {0.0, 0x1p-53, 0.5, 1 - 0x1p-52, 1 - 0x1p-53}) {
+            const tni_range range = tni_range_of(TN_IX_F64, low, high);
+            EXPECT_TRUE(tni_stretch(&range, u) >= low && tni_stretch(&range, u) < high) << low << u;
+        }
+}
+
+TEST(RefRandom, KnowsTheNumbersNextToTheEndsOfARange) {
+    const tni_range unit = tni_range_of(TN_IX_F16, 0, 1), tiny = tni_range_of(TN_IX_BF16, -1, 0),
+                    none = tni_range_of(TN_IX_F16, 0.7, 0.70001),
+                    point = tni_range_of(TN_IX_F32, 0.1, 0.1);
+    EXPECT_EQ(unit.least, 0);
+    EXPECT_EQ(unit.most, 1 - 0x1p-11);
+    EXPECT_EQ(tiny.most, -0x1p-133);
+    EXPECT_EQ(none.least, Rounded(TN_IX_F16, 0.7)); // nothing in between: low, rounded
+    EXPECT_EQ(none.most, none.least);
+    EXPECT_EQ(point.most, static_cast<double>(0.1f));
+    EXPECT_EQ(tni_range_of(TN_IX_F64, 0, 1e-320).most, std::nextafter(1e-320, 0));
+    EXPECT_EQ(tni_range_of(TN_IX_F32, 0, 3).most, static_cast<double>(std::nextafterf(3, 0)));
 }
 
 TEST(RefRandom, MakesNormalsOfPairsOfWords) {

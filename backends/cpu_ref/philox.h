@@ -3,14 +3,15 @@
  * A call owns the words 0, 1, 2, ... after a position (seed, offset): word w is lane w % 4 of the
  * block with key (seed low, seed high) and counter (low, high of offset + w / 4, 0, 0).
  * Element i, counted in logical row-major order, is
- *   uniform, f32 and narrower   u = (word[i] >> 8) * 2^-24
+ *   uniform, f32                u = (word[i] >> 8) * 2^-24, as uniform.h says for all dtypes
+ *   uniform, f16, bf16          u = (word[i] >> 21) * 2^-11, (word[i] >> 24) * 2^-8
  *   uniform, f64                u = ((word[2i+1] << 32 | word[2i]) >> 11) * 2^-53
  *   normal, any dtype           z[2j], z[2j+1] of the pair word[2j], word[2j+1], as normal.h says,
  *                               made as mean + std z in f64
  *   random_bits, i32            word[i]
  *   random_bits, i64            word[2i+1] << 32 | word[2i]
- *   dropout                     keeps x[i] where its uniform u >= p
- * f16 and bf16 uniforms and normals are made as f32, then rounded. Fixed for ever.
+ *   dropout                     keeps x[i] where u >= p; u as for f64 where x is f64, else as for f32
+ * f16 and bf16 uniforms and normals are made as f32, then rounded.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_CPU_REF_PHILOX_H
 #define TENON_CPU_REF_PHILOX_H

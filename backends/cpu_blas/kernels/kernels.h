@@ -79,6 +79,12 @@ typedef struct tni_norm_row { /* one row of layer_norm and of its backward */
     double eps, mean, rstd;
 } tni_norm_row;
 
+typedef struct tni_spread { /* where random numbers lie: low, high of uniform; mean, deviation */
+    double a, b;
+    double least, most; /* uniform: of the dtype's numbers in [low, high) */
+    uint32_t bits;      /* uniform: of a word, those that count; f64: unused */
+} tni_spread;
+
 /* n lanes; floats that become integers are limited to low .. high. */
 typedef void (*tni_lanes_fn)(int64_t n, void *to, const void *from, double low, double high);
 typedef void (*tni_turn_fn)(int64_t rows, int64_t cols, void *y, int64_t y_ld, const void *x,
@@ -111,9 +117,10 @@ typedef struct tni_vec_table {
     tni_optim_fn sgd[2], adam[2];
     /* Elements first .. first+n-1 of the stream; first is a multiple of 64. */
     void (*uniform[2])(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
-                       double low, double high);
+                       const tni_spread *);
+    void (*stretch[2])(int64_t n, void *y, const void *u, const tni_spread *); /* its last step */
     void (*normal[2])(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
-                      double mean, double deviation);
+                      const tni_spread *);
     void (*dropout[2])(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
                        const void *x, double p);
     void (*random_words)(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y);

@@ -4,6 +4,8 @@
  * 64 elements, so every thread starts on a block of the generator. 16-bit floats are made as f32,
  * then rounded.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
 #include "backends/cpu_blas/kernels/kernels.h"
 
 enum { BLOCK = 512 }; /* 16-bit elements made at a time: a multiple of 64 */
@@ -11,11 +13,11 @@ enum { BLOCK = 512 }; /* 16-bit elements made at a time: a multiple of 64 */
 typedef struct job {
     const tn_view *y, *x;
     uint64_t seed, offset;
-    double a, b; /* low, high; mean, deviation; p */
+    tni_spread spread; /* dropout: a is p */
     int f64;
     tni_convert_fn widen, narrow; /* NULL: elements are lanes */
-    void (*make)(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y, double a,
-                 double b);
+    void (*make)(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
+                 const tni_spread *);
 } job;
 
 static job make_job(const tn_call *c) {
@@ -42,16 +44,44 @@ static void make_range(void *arg, int64_t begin, int64_t end) {
     float lanes[BLOCK];
     for (int64_t i = begin, n; i < end; i += n) {
         n = j->narrow ? tni_min(BLOCK, end - i) : end - i;
-        j->make(j->seed, j->offset, i, n, j->narrow ? lanes : tni_at(j->y, i), j->a, j->b);
+        j->make(j->seed, j->offset, i, n, j->narrow ? lanes : tni_at(j->y, i), &j->spread);
         if (j->narrow) j->narrow(n, tni_at(j->y, i), lanes);
     }
+}
+
+/* How far apart a dtype's numbers are around x: a power of 2. */
+static double spacing(int ix, double x) {
+    static const int digits[] = {
+        [TN_IX_F16] = 11, [TN_IX_BF16] = 8, [TN_IX_F32] = 24, [TN_IX_F64] = 53};
+    static const int smallest[] = {
+        [TN_IX_F16] = -24, [TN_IX_BF16] = -133, [TN_IX_F32] = -149, [TN_IX_F64] = -1074};
+    int exponent;
+    frexp(x, &exponent);
+    const int step = exponent - digits[ix];
+    return ldexp(1, x == 0 || step < smallest[ix] ? smallest[ix] : step);
+}
+
+static double nearest(int ix, double x) {
+    const double step = spacing(ix, x);
+    return rint(x / step) * step;
+}
+
+/* Which of the dtype's numbers are in [low, high): as backends/cpu_ref/uniform.h says. */
+static tni_spread range_of(int ix, double low, double high) {
+    const uint32_t bits = ix == TN_IX_F16 ? 0xffe00000 : ix == TN_IX_BF16 ? 0xff000000 : 0xffffff00;
+    const double below = nextafter(fmin(high, nearest(ix, high)), -INFINITY);
+    const double step = spacing(ix, low), last = spacing(ix, below);
+    tni_spread s = {low, high, ceil(low / step) * step, floor(below / last) * last, bits};
+    if (s.least > s.most) s.least = s.most = nearest(ix, low);
+    return s;
 }
 
 tn_status tni_uniform_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
     j.make = tni_vec->uniform[j.f64];
-    j.a = tni_number(&c->args[1], 0), j.b = tni_number(&c->args[2], 1);
+    j.spread = range_of(tn_dtype_index(j.y->dtype), tni_number(&c->args[1], 0),
+                        tni_number(&c->args[2], 1));
     tni_parallel(c, tn_view_numel(j.y), 1, make_range, &j);
     return TN_OK;
 }
@@ -60,7 +90,7 @@ tn_status tni_normal_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
     j.make = tni_vec->normal[j.f64];
-    j.a = tni_number(&c->args[1], 0), j.b = tni_number(&c->args[2], 1);
+    j.spread.a = tni_number(&c->args[1], 0), j.spread.b = tni_number(&c->args[2], 1);
     tni_parallel(c, tn_view_numel(j.y), 1, make_range, &j);
     return TN_OK;
 }
@@ -101,7 +131,7 @@ static void dropout_range(void *arg, int64_t begin, int64_t end) {
         n = j->narrow ? tni_min(BLOCK, end - i) : end - i;
         if (j->widen) j->widen(n, lanes, tni_at(j->x, i));
         tni_vec->dropout[j->f64](j->seed, j->offset, i, n, j->narrow ? lanes : tni_at(j->y, i),
-                                 j->widen ? lanes : tni_at(j->x, i), j->a);
+                                 j->widen ? lanes : tni_at(j->x, i), j->spread.a);
         if (j->narrow) j->narrow(n, tni_at(j->y, i), lanes);
     }
 }
@@ -109,7 +139,7 @@ static void dropout_range(void *arg, int64_t begin, int64_t end) {
 tn_status tni_dropout_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
-    j.x = tni_arg(c, 0), j.a = tni_number(&c->args[1], 0);
+    j.x = tni_arg(c, 0), j.spread.a = tni_number(&c->args[1], 0);
     tni_parallel(c, tn_view_numel(j.y), 1, dropout_range, &j);
     return TN_OK;
 }

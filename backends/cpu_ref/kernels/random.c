@@ -5,6 +5,7 @@
 #include "backends/cpu_ref/kernels.h"
 #include "backends/cpu_ref/normal.h"
 #include "backends/cpu_ref/philox.h"
+#include "backends/cpu_ref/uniform.h"
 #include "backends/cpu_ref/walk.h"
 
 typedef struct job job;
@@ -14,11 +15,13 @@ struct job {
     const tn_view *views[2]; /* the result; dropout: x */
     uint64_t seed, offset;
     double a, b; /* low, high; mean, std; p */
+    tni_range range;
+    int digits; /* of the unit numbers: bits that count */
 };
 
 static bool is_f64(const job *j) { return tn_dtype_is(j->views[0]->dtype, TN_F64); }
 
-/* Elements first .. first+n-1 of the stream of numbers in [0, 1). */
+/* Elements first .. first+n-1 of the stream of numbers in [0, 1) with `digits` bits. */
 static void make_unit(const job *j, int64_t first, int64_t n, double *out) {
     uint32_t words[2 * TNI_BLOCK];
     if (is_f64(j)) {
@@ -29,7 +32,8 @@ static void make_unit(const job *j, int64_t first, int64_t n, double *out) {
         }
     } else {
         tni_philox_words(j->seed, j->offset, (uint64_t)first, n, words);
-        for (int64_t k = 0; k < n; k++) out[k] = (double)(words[k] >> 8) * 0x1p-24;
+        const double unit = ldexp(1, -j->digits);
+        for (int64_t k = 0; k < n; k++) out[k] = (double)(words[k] >> (32 - j->digits)) * unit;
     }
 }
 
@@ -38,7 +42,7 @@ static double as_made(const job *j, double x) { return is_f64(j) ? x : (double)(
 
 static void make_uniform(const job *j, int64_t first, int64_t n, double *out) {
     make_unit(j, first, n, out);
-    for (int64_t k = 0; k < n; k++) out[k] = as_made(j, j->a + out[k] * (j->b - j->a));
+    for (int64_t k = 0; k < n; k++) out[k] = as_made(j, tni_stretch(&j->range, out[k]));
 }
 
 static void make_normal(const job *j, int64_t first, int64_t n, double *out) {
@@ -67,16 +71,20 @@ static void random_range(void *arg, int64_t begin, int64_t end) {
 
 static job make_job(const tn_call *c) {
     const uint64_t device_offset = c->rng_device_offset ? *c->rng_device_offset : 0;
-    return (job){
-        .views = {tni_out(c, 0)}, .seed = c->rng_seed, .offset = c->rng_offset + device_offset};
+    return (job){.views = {tni_out(c, 0)},
+                 .seed = c->rng_seed,
+                 .offset = c->rng_offset + device_offset,
+                 .digits = 24};
 }
 
 static tn_status run_random(tn_call *c, const char *op, make_fn make) {
     job j = make_job(c);
+    const int ix = tni_ix(j.views[0]);
     j.make = make, j.a = tni_number(&c->args[1], 0), j.b = tni_number(&c->args[2], 1);
-    if (!tni_is_float(tni_ix(j.views[0])))
+    if (!tni_is_float(ix))
         return tni_fail(c, TN_ERR_DTYPE, "%s: dtype must be floating; convert the result instead",
                         op);
+    if (make == make_uniform) j.range = tni_range_of(ix, j.a, j.b), j.digits = tni_digits(ix);
     tni_parallel(c, tn_view_numel(j.views[0]), 1, random_range, &j);
     return TN_OK;
 }
