@@ -9,7 +9,7 @@ static tn_value ints(const int64_t *sizes, int32_t rank) {
     return tn_value_ints((tn_ints){sizes, rank});
 }
 
-/* Uniform in [0, 1); narrow dtypes would round some of them to 1. */
+/* Uniform in [0, 1); what is narrower than f32 would have too few of them. */
 static tn_tensor *uniform(tn_value sizes, tn_dtype dtype, tn_value rng, tn_value device) {
     static tn_op_ref op = {"uniform", 0, 0};
     const tn_dtype wide = tn_dtype_is(dtype, TN_F64) ? TN_F64 : TN_F32;
@@ -34,12 +34,23 @@ static tn_tensor *as(tn_tensor *t, tn_dtype dtype) {
     return math_meta(t, &m) && tn_dtype_is(m.dtype, dtype) ? t : tn_to(t, dtype);
 }
 
-/* (low, high, sizes, dtype, rng, device): 64 bits modulo the range are uniform but for 2^-64 of it */
+/* 64 bits modulo the range: as PyTorch's, uniform but for range / 2^64. From 2^63 on the range is
+ * negative as a number, and of the bits, read without sign, only those that reach it give way: the
+ * ones in range .. -1. */
+static tn_tensor *modulo(tn_tensor *words, uint64_t range) {
+    tn_tensor *r = tn_plugin_ops->scalar(tn_int((int64_t)range));
+
+    if (range <= INT64_MAX) return tn_remainder(words, r);
+    tn_tensor *beyond = tn_logical_and(tn_lt(words, math_number(0)), tn_ge(words, r));
+    return tn_where(beyond, tn_sub(words, r), words);
+}
+
+/* (low, high, sizes, dtype, rng, device) */
 tn_status math_compose_randint(const tn_value *args, uint32_t n_args, tn_value *outs,
                                uint32_t n_outs) {
     (void)n_args, (void)n_outs;
-    tn_tensor *range = tn_plugin_ops->scalar(tn_int(args[1].i - args[0].i));
-    tn_tensor *y = tn_remainder(bits(args[2], args[4], args[5]), range);
+    const uint64_t range = (uint64_t)args[1].i - (uint64_t)args[0].i;
+    tn_tensor *y = modulo(bits(args[2], args[4], args[5]), range);
     return give(outs, as(tn_add(y, tn_plugin_ops->scalar(tn_int(args[0].i))), args[3].dtype));
 }
 
@@ -51,6 +62,19 @@ tn_status math_compose_randperm(const tn_value *args, uint32_t n_args, tn_value 
     return give(outs, as(tn_argsort(keys, NULL), args[1].dtype));
 }
 
+/* False also where an error is pending, which stays the one told. */
+static bool holds_for_all(tn_tensor *condition) {
+    bool all = false;
+    tn_tensor *t = tn_all(condition, NULL);
+    return t && tn_plugin_ops->read(t, &all, sizeof all) == TN_OK && all;
+}
+
+/* NaN is smallest and largest at once, and neither. */
+static bool are_probabilities(tn_tensor *p, const tn_meta *m) {
+    return math_meta_numel(m) == 0 || (holds_for_all(tn_ge(tn_amin(p, NULL), math_number(0))) &&
+                                       holds_for_all(tn_le(tn_amax(p, NULL), math_number(1))));
+}
+
 tn_status math_compose_bernoulli(const tn_value *args, uint32_t n_args, tn_value *outs,
                                  uint32_t n_outs) {
     tn_tensor *p = math_arg(args, n_args, 0);
@@ -58,6 +82,8 @@ tn_status math_compose_bernoulli(const tn_value *args, uint32_t n_args, tn_value
 
     (void)n_outs;
     if (!math_meta(p, &m)) return pending();
+    if (!are_probabilities(p, &m))
+        return math_fail(TN_ERR_INVALID, "bernoulli: p has elements that are not within 0..1");
     return give(outs, as(tn_lt(uniform_like(p, &m, args[1]), p), m.dtype));
 }
 
@@ -71,8 +97,23 @@ tn_status math_compose_bernoulli_p(const tn_value *args, uint32_t n_args, tn_val
     return give(outs, as(tn_lt(uniform_like(x, &m, args[2]), math_number(args[1].f)), m.dtype));
 }
 
-/* -ln(1 - u): u may be 0, never 1 */
-static tn_tensor *standard_exponential(tn_tensor *u) { return tn_neg(tn_log1p(tn_neg(u))); }
+/* -ln(1 - u), never 0: u may be 0, never 1, and half a step stands for 0. */
+static tn_tensor *standard_exponential(tn_tensor *u) {
+    tn_meta m;
+
+    if (!math_meta(u, &m)) return NULL;
+    const double half_step = tn_dtype_is(m.dtype, TN_F64) ? 0x1p-54 : 0x1p-25;
+    return tn_neg(tn_log1p(tn_neg(tn_maximum(u, math_number(half_step)))));
+}
+
+/* y in dtype, with the dtype's smallest number for what is too small for it. */
+static tn_tensor *above_zero(tn_tensor *y, tn_dtype dtype) {
+    const double least = tn_dtype_is(dtype, TN_F16)    ? 0x1p-24
+                         : tn_dtype_is(dtype, TN_BF16) ? 0x1p-133
+                         : tn_dtype_is(dtype, TN_F32)  ? 0x1p-149
+                                                       : 0x1p-1074;
+    return tn_maximum(as(y, dtype), math_number(least));
+}
 
 /* (sizes, lambd, dtype, rng, device) */
 tn_status math_compose_exponential(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -82,54 +123,68 @@ tn_status math_compose_exponential(const tn_value *args, uint32_t n_args, tn_val
     (void)n_args, (void)n_outs;
     if (index < 0 || !(UINT64_C(1) << index & TN_MASK_FLOAT))
         return math_fail(TN_ERR_DTYPE, "exponential: dtype must be a floating one");
+    if (args[1].f == 0)
+        return math_fail(TN_ERR_INVALID, "exponential: lambd is 0; it must be larger");
     tn_tensor *y = standard_exponential(uniform(args[0], args[2].dtype, args[3], args[4]));
-    return give(outs, as(tn_div(y, math_number(args[1].f)), args[2].dtype));
+    return give(outs, above_zero(tn_div(y, math_number(args[1].f)), args[2].dtype));
 }
 
 /* ---- multinomial -------------------------------------------------------------------------- */
 
-/* Weights must be finite, not negative, and not all 0 in a row. */
-static bool are_weights(tn_tensor *probs, tn_tensor *sums) {
-    tn_tensor *fine = tn_logical_and(tn_isfinite(probs), tn_ge(probs, math_number(0)));
-    bool all = false, some = false;
-    tn_tensor *each = tn_all(fine, NULL), *rows = tn_all(tn_gt(sums, math_number(0)), NULL);
+/* Weights must be finite, not negative, and as many of a row not 0 as are drawn from it, where none
+ * is put back. largest: of each row. */
+static bool are_weights(tn_tensor *probs, tn_tensor *largest, const tn_meta *m, int64_t draws) {
+    const int64_t last = -1;
+    tn_tensor *zero = math_number(0);
 
-    if (!each || !rows || tn_plugin_ops->read(each, &all, sizeof all) != TN_OK ||
-        tn_plugin_ops->read(rows, &some, sizeof some) != TN_OK)
-        return false;
-    if (all && some) return true;
-    math_fail(TN_ERR_INVALID,
-              all ? "multinomial: a row of probs adds up to 0"
-                  : "multinomial: probs has elements that are negative, inf or NaN");
-    return false;
+    if (math_meta_numel(m) == 0) return pending() == TN_OK;
+    if (!holds_for_all(tn_isfinite(largest)) || !holds_for_all(tn_ge(tn_amin(probs, NULL), zero)))
+        math_fail(TN_ERR_INVALID, "multinomial: probs has elements that are negative, inf or NaN");
+    else if (!holds_for_all(tn_gt(largest, zero)))
+        math_fail(TN_ERR_INVALID, "multinomial: a row of probs adds up to 0");
+    else if (draws > 1 && !holds_for_all(tn_ge(math_sum_keep(tn_gt(probs, zero), &last, 1),
+                                               tn_plugin_ops->scalar(tn_int(draws)))))
+        math_fail(TN_ERR_INVALID,
+                  "multinomial: num_samples is %lld, but a row of probs has fewer weights above 0, "
+                  "and drawing is without replacement",
+                  (long long)draws);
+    return pending() == TN_OK;
 }
 
-/* Without replacement: exponential times of rate p race, and the first ones to arrive are drawn
- * (Efraimidis, Spirakis 2006). With it: where a uniform number in (0, 1] falls in the running sum;
- * neither end can reach an index of weight 0. */
+/* Exponential times of rate p race, and the first ones to arrive are drawn (Efraimidis, Spirakis
+ * 2006); what has weight 0 never arrives. */
+static tn_tensor *race(tn_tensor *probs, tn_tensor *p, const tn_meta *m, tn_value rng) {
+    tn_tensor *speed = tn_div(p, standard_exponential(uniform_like(p, m, rng)));
+    return tn_where(tn_gt(probs, math_number(0)), speed, math_number(-1));
+}
+
+/* Without replacement: the first of a race. With it: where a uniform number in (0, 1] falls in the
+ * running sum; neither end can reach an index of weight 0. Weights are taken in parts of the largest
+ * of their row, so that no sum overflows and no product is lost. */
 tn_status math_compose_multinomial(const tn_value *args, uint32_t n_args, tn_value *outs,
                                    uint32_t n_outs) {
     static tn_op_ref search = {"searchsorted", 0, 0}, top = {"topk", 0, 0};
+    static tn_op_ref amax = {"amax", 0, 0};
     tn_tensor *probs = math_arg(args, n_args, 0);
     const bool again = args[2].i != 0;
+    const int64_t last = -1;
     tn_meta m;
 
     (void)n_outs;
     if (!math_meta(probs, &m)) return pending();
     if (!tn_dtype_is(m.dtype, TN_F64)) probs = as(probs, m.dtype = TN_F32);
-    const int64_t last = m.rank - 1;
-    tn_tensor *sum = tn_cumsum(probs, last);
-    tn_tensor *sums = math_narrow(sum, last, m.sizes[last] - 1, 1);
-    if (!are_weights(probs, sums)) return pending();
+    tn_tensor *largest =
+        MATH_CALL(&amax, tn_value_tensor(probs), tn_value_ints((tn_ints){&last, 1}), tn_bool(true));
+    if (!are_weights(probs, largest, &m, again ? 1 : args[1].i)) return pending();
+    tn_tensor *p = tn_div(probs, largest);
     if (!again) {
-        tn_tensor *times = standard_exponential(uniform_like(probs, &m, args[3]));
-        tn_tensor *race = tn_div(probs, tn_add(times, math_number(1e-30))); /* 0 / 0 would win */
         tn_value pair[2];
-        const tn_value call[] = {tn_value_tensor(race), args[1], tn_int(-1)};
+        const tn_value call[] = {tn_value_tensor(race(probs, p, &m, args[3])), args[1], tn_int(-1)};
         if (tn_plugin_ops->call(&top, call, 3, pair, 2) != TN_OK) return pending();
         return give(outs, pair[1].tensor);
     }
-    m.sizes[last] = args[1].i;
-    tn_tensor *at = tn_mul(tn_sub(math_number(1), uniform_like(probs, &m, args[3])), sums);
+    tn_tensor *sum = tn_cumsum(p, last), *all = math_narrow(sum, last, m.sizes[m.rank - 1] - 1, 1);
+    m.sizes[m.rank - 1] = args[1].i;
+    tn_tensor *at = tn_mul(tn_sub(math_number(1), uniform_like(p, &m, args[3])), all);
     return give(outs, MATH_CALL(&search, tn_value_tensor(sum), tn_value_tensor(at)));
 }

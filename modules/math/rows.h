@@ -17,8 +17,9 @@ typedef tn_status math_decomposition(const tn_value *args, uint32_t n_args, tn_v
 
 /* shapes.c */
 math_shape_rule math_shape_copy, math_shape_arange, math_shape_to, math_shape_random,
-    math_shape_random_bits, math_shape_randint, math_shape_randperm, math_shape_multinomial,
-    math_shape_scalar, math_shape_sizes, math_shape_one_hot, math_shape_nonzero_fill;
+    math_shape_uniform, math_shape_random_bits, math_shape_randint, math_shape_randperm,
+    math_shape_multinomial, math_shape_scalar, math_shape_sizes, math_shape_one_hot,
+    math_shape_nonzero_fill;
 /* shapes_matrix.c */
 math_shape_rule math_shape_gemm, math_shape_matmul, math_shape_linear, math_shape_layer_norm,
     math_shape_layer_norm_bwd, math_shape_cat, math_shape_stack, math_shape_sgd, math_shape_adam,

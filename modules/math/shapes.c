@@ -187,13 +187,37 @@ static tn_status from_sizes(tn_infer *in, uint32_t argument, const char *name) {
     return math_set_sizes(in, &in->outs[0], v->ints, v->aux, name);
 }
 
-/* uniform, normal: sizes and dtype as asked */
+/* normal, uniform: sizes and dtype as asked */
 tn_status math_shape_random(tn_infer *in) {
     set_dtype(in, 3);
     const int index = tn_dtype_index(in->outs[0].dtype);
     if (index < 0 || !(UINT64_C(1) << index & TN_MASK_FLOAT))
         return math_refuse(in, TN_ERR_DTYPE, "dtype must be a floating one: f16, bf16, f32 or f64");
     return from_sizes(in, 0, "sizes");
+}
+
+/* uniform: (low, high) are numbers of the dtype, and so is their distance in f64 */
+tn_status math_shape_uniform(tn_infer *in) {
+    const tn_status status = math_shape_random(in);
+    const tn_dtype d = in->outs[0].dtype;
+    double low, high;
+
+    if (status) return status;
+    if (!number_of(in, 1, &low) || !number_of(in, 2, &high))
+        return math_refuse(in, TN_ERR_INVALID, "low or high is missing");
+    const double most = tn_dtype_is(d, TN_F16)    ? 65504
+                        : tn_dtype_is(d, TN_BF16) ? 0x1.fep127
+                        : tn_dtype_is(d, TN_F32)  ? 0x1.fffffep127
+                                                  : 0x1.fffffffffffffp1023;
+    if (!(fabs(low) <= most && fabs(high) <= most))
+        return math_refuse(in, TN_ERR_INVALID,
+                           "low is %g and high %g: both must be numbers of the dtype", low, high);
+    if (low > high || !isfinite(high - low))
+        return math_refuse(in, TN_ERR_INVALID,
+                           "low is %g and high %g: high must not be below low, nor further away "
+                           "than a number can be",
+                           low, high);
+    return TN_OK;
 }
 
 /* random_bits: sizes; i32 or i64 */
@@ -207,6 +231,7 @@ tn_status math_shape_random_bits(tn_infer *in) {
 /* Every whole number from low to high - 1 must be one of the dtype. */
 static bool holds(tn_dtype d, int64_t low, int64_t high) {
     const int index = tn_dtype_index(d);
+    if (index == TN_IX_BOOL) return low >= 0 && high <= 2;
     if (index < 0 || !(UINT64_C(1) << index & (TN_MASK_INT | TN_MASK_FLOAT))) return false;
     const bool is_float = (UINT64_C(1) << index & TN_MASK_FLOAT) != 0;
     const int bits = index == TN_IX_F64    ? 53
@@ -222,12 +247,10 @@ static bool holds(tn_dtype d, int64_t low, int64_t high) {
 /* randint: (low, high, sizes, dtype) */
 tn_status math_shape_randint(tn_infer *in) {
     const int64_t low = in->args[0].i, high = in->args[1].i;
-    int64_t range;
 
     set_dtype(in, 3);
-    if (low >= high || __builtin_sub_overflow(high, low, &range))
-        return math_refuse(in, TN_ERR_INVALID,
-                           "low is %lld and high %lld: high must be larger, by less than 2^63",
+    if (low >= high)
+        return math_refuse(in, TN_ERR_INVALID, "low is %lld and high %lld: high must be larger",
                            (long long)low, (long long)high);
     if (!holds(in->outs[0].dtype, low, high))
         return math_refuse(in, TN_ERR_DTYPE, "dtype does not hold every number from %lld to %lld",
@@ -240,6 +263,8 @@ tn_status math_shape_randperm(tn_infer *in) {
     const int64_t n = in->args[0].i;
 
     set_dtype(in, 1);
+    if (tn_dtype_is(in->outs[0].dtype, TN_BOOL))
+        return math_refuse(in, TN_ERR_DTYPE, "dtype must be one of numbers, not bool");
     if (!holds(in->outs[0].dtype, 0, n))
         return math_refuse(in, TN_ERR_DTYPE, "dtype does not hold every number below n, %lld",
                            (long long)n);
