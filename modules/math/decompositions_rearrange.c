@@ -292,13 +292,17 @@ tn_status math_compose_constant_pad(const tn_value *args, uint32_t n_args, tn_va
     return give(outs, tn_copy_(part, x) ? all : NULL);
 }
 
-/* Which of n elements stands at each place from -left to n + right - 1. */
+/* Which of n elements stands at each place from -left to n + right - 1. Where a side is cut off,
+ * circular goes round in what is left, as PyTorch does; the others go by x as it was. */
 static tn_tensor *source_of(tn_tensor *x, const tn_value *mode, int64_t n, int64_t left,
                             int64_t right) {
     static tn_op_ref clamp = {"clamp", 0, 0};
     tn_tensor *at = count_from(-left, left + n + right, x);
 
-    if (math_says(mode, "circular")) return tn_remainder(at, whole(n));
+    if (math_says(mode, "circular")) {
+        const int64_t first = left < 0 ? -left : 0, kept = n - first + (right < 0 ? right : 0);
+        return tn_add(tn_remainder(tn_sub(at, whole(first)), whole(kept ? kept : 1)), whole(first));
+    }
     if (math_says(mode, "reflect"))
         return tn_sub(whole(n - 1), tn_abs(tn_sub(whole(n - 1), tn_abs(at))));
     return MATH_CALL(&clamp, tn_value_tensor(at), tn_float(0), tn_float((double)(n - 1)));

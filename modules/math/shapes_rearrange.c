@@ -13,7 +13,7 @@ static pad_mode mode_of(const tn_value *word) {
     return (pad_mode)mode;
 }
 
-/* The most that can be added on one side of a dim of n elements. */
+/* The most that can be added on one side of a dim of n elements, of circular those left of it. */
 static int64_t most(pad_mode mode, int64_t n) {
     if (mode == CONSTANT || (mode == REPLICATE && n > 0)) return INT64_MAX;
     return mode == REFLECT && n > 0 ? n - 1 : n;
@@ -22,16 +22,19 @@ static int64_t most(pad_mode mode, int64_t n) {
 static tn_status pad_dim(tn_infer *in, pad_mode mode, int32_t dim, int64_t left, int64_t right,
                          int64_t *size) {
     const int64_t n = *size;
+    int64_t have = n;
 
+    if (mode == CIRCULAR) have += (left < 0 ? left : 0) + (right < 0 ? right : 0);
     for (int side = 0; side < 2; side++) {
         const int64_t add = side ? right : left;
         if (add < -n)
             return math_refuse(in, TN_ERR_SHAPE, "pad %lld cuts off more than the %lld of dim %d",
                                (long long)add, (long long)n, (int)dim);
-        if (add > 0 && add > most(mode, n))
-            return math_refuse(
-                in, TN_ERR_SHAPE, "pad %lld is too much for mode %.*s, dim %d has size %lld",
-                (long long)add, (int)in->args[2].aux, in->args[2].str, (int)dim, (long long)n);
+        if (add > 0 && add > most(mode, have))
+            return math_refuse(in, TN_ERR_SHAPE,
+                               "pad %lld is too much for mode %.*s, dim %d has size %lld%s",
+                               (long long)add, (int)in->args[2].aux, in->args[2].str, (int)dim,
+                               (long long)have, have < n ? " left" : "");
     }
     if (__builtin_add_overflow(n, left, size) || __builtin_add_overflow(*size, right, size))
         return math_refuse(in, TN_ERR_OVERFLOW, "dim %d would have too many elements", (int)dim);
