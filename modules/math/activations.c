@@ -11,17 +11,37 @@
 static tn_tensor *times(tn_tensor *t, double factor) { return tn_mul(t, math_number(factor)); }
 static tn_tensor *plus(tn_tensor *t, double term) { return tn_add(t, math_number(term)); }
 
-/* (x, decimals) */
+/* x times, or divided by, 10^n; in two steps where the dtype, of powers up to 10^most, lacks it. */
+static tn_tensor *shifted(tn_tensor *x, int64_t n, int64_t most, bool divide) {
+    for (int64_t step; n > 0; n -= step) {
+        step = n > most && n <= 2 * most ? most : n;
+        tn_tensor *power = math_number(pow(10, (double)step));
+        x = divide ? tn_div(x, power) : tn_mul(x, power);
+    }
+    return x;
+}
+
+/* (x, decimals). What is 2^digits or more in units of 10^-decimals lies on their grid already, as
+ * near as the dtype can tell, and is no number any more where the product overflowed. */
 tn_status math_compose_round(const tn_value *args, uint32_t n_args, tn_value *outs,
                              uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0);
     const int64_t decimals = args[1].i;
-    tn_tensor *scale = math_number(pow(10, fabs((double)decimals)));
+    tn_meta m;
 
     (void)n_outs;
-    if (decimals == 0) return give(outs, tn_round(x));
-    return give(outs, decimals > 0 ? tn_div(tn_round(tn_mul(x, scale)), scale)
-                                   : tn_mul(tn_round(tn_div(x, scale)), scale));
+    if (!math_meta(x, &m)) return pending();
+    const bool f64 = tn_dtype_is(m.dtype, TN_F64);
+    const int64_t most = f64 ? 308 : 38;
+    if (decimals < -most) /* all are nearer to 0; inf and NaN are far from everything */
+        return give(outs, tn_where(tn_isfinite(x), times(x, 0), x));
+    if (decimals <= 0) {
+        tn_tensor *units = tn_round(shifted(x, -decimals, most, true));
+        return give(outs, shifted(units, -decimals, most, false));
+    }
+    tn_tensor *units = shifted(x, decimals, most, false);
+    tn_tensor *between = tn_lt(tn_abs(units), math_number(f64 ? 0x1p53 : 0x1p24));
+    return give(outs, tn_where(between, shifted(tn_round_(units), decimals, most, true), x));
 }
 
 /* ---- Gelu --------------------------------------------------------------------------------- */
