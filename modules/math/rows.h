@@ -95,8 +95,9 @@ math_decomposition math_compose_flip, math_compose_rot90, math_compose_roll, mat
     math_compose_triu, math_compose_diag_embed, math_compose_diag, math_compose_repeat,
     math_compose_tile, math_compose_repeat_interleave, math_compose_constant_pad, math_compose_pad,
     math_compose_masked_fill, math_compose_masked_fill_tensor, math_compose_masked_select,
-    math_compose_linspace, math_compose_logspace, math_compose_eye, math_compose_masked_scatter,
-    math_compose_hstack, math_compose_vstack;
+    math_compose_masked_scatter, math_compose_hstack, math_compose_vstack;
+/* decompositions_sequence.c */
+math_decomposition math_compose_linspace, math_compose_logspace, math_compose_eye;
 /* decompositions_window.c */
 math_decomposition math_compose_im2col, math_compose_col2im;
 /* decompositions_random.c */
@@ -137,6 +138,9 @@ tn_status math_refuse(tn_infer *, tn_status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* "[2,3]" into out; long shapes are cut. Returns out. */
 const char *math_shape_text(const int64_t *sizes, int32_t rank, char out[MATH_TEXT]);
+/* Is the number, truncated for an integer dtype, between the dtype's smallest and largest one? inf
+ * and NaN are floating. */
+bool math_holds(tn_dtype, tn_value number);
 /* True if the sizes are >= 0 and their product (with 0 counted as 1, so that no order of dims
  * overflows) fits. */
 bool math_sizes_fit(const int64_t *sizes, int32_t rank);

@@ -134,26 +134,44 @@ static bool number_of(const tn_infer *in, uint32_t i, double *out) {
     return v->tag == TN_TAG_FLOAT || v->tag == TN_TAG_INT || v->tag == TN_TAG_BOOL;
 }
 
-/* ceil((end - start) / step), exactly where all three are integers. False: step is 0 or points
- * away. */
+static bool is_whole(const tn_value *v) { return v->tag == TN_TAG_INT || v->tag == TN_TAG_BOOL; }
+
+bool math_holds(tn_dtype d, tn_value number) {
+    const bool is_int = tn_dtype_index(d) >= 0 && d.code <= 1;
+    if (is_int && is_whole(&number) && d.bits == 64) return true;
+    const double x = number.tag == TN_TAG_FLOAT ? number.f : (double)number.i;
+    if (is_int) {
+        const double end = ldexp(1, d.bits - (d.code == 0)), whole = trunc(x);
+        return whole >= (d.code == 0 ? -end : 0) && whole < end;
+    }
+    if (!isfinite(x) || tn_dtype_is(d, TN_BOOL)) return true;
+    return fabs(x) <= (tn_dtype_is(d, TN_F16)    ? 65504
+                       : tn_dtype_is(d, TN_BF16) ? 0x1.fep127
+                       : tn_dtype_is(d, TN_F32)  ? 0x1.fffffep127
+                                                 : 0x1.fffffffffffffp1023);
+}
+
+/* ceil((end - start) / step) of three integers: the span may need 65 bits, so it is taken apart in
+ * unsigned numbers. */
+static bool whole_count(int64_t start, int64_t end, int64_t step, double *count) {
+    if (step == 0 || (step > 0 ? end < start : end > start)) return false;
+    const uint64_t a = (uint64_t)start, b = (uint64_t)end, s = (uint64_t)step;
+    const uint64_t span = step > 0 ? b - a : a - b, stride = step > 0 ? s : 0 - s;
+    *count = (double)(span / stride + (span % stride != 0));
+    return true;
+}
+
+/* How many elements there are. False: step is 0 or points away. */
 static bool arange_count(const tn_infer *in, double *count) {
     double start, end, step;
 
     if (!number_of(in, 0, &start) || !number_of(in, 1, &end) || !number_of(in, 2, &step))
         return false;
+    if (is_whole(&in->args[0]) && is_whole(&in->args[1]) && is_whole(&in->args[2]))
+        return whole_count(in->args[0].i, in->args[1].i, in->args[2].i, count);
     if (step == 0 || !isfinite(start) || !isfinite(end) || !isfinite(step)) return false;
-    if ((end - start) * (step > 0 ? 1 : -1) < 0) return false;
-    if (in->args[0].tag != TN_TAG_INT || in->args[1].tag != TN_TAG_INT ||
-        in->args[2].tag != TN_TAG_INT) {
-        *count = ceil((end - start) / step);
-        return true;
-    }
-    /* the span may need 65 bits: take it apart in unsigned numbers */
-    const int64_t a = in->args[0].i, b = in->args[1].i, s = in->args[2].i;
-    const uint64_t span = s > 0 ? (uint64_t)b - (uint64_t)a : (uint64_t)a - (uint64_t)b;
-    const uint64_t stride = s > 0 ? (uint64_t)s : 0 - (uint64_t)s;
-    *count = (double)(span / stride + (span % stride != 0));
-    return true;
+    *count = ceil((end - start) / step);
+    return *count >= 0;
 }
 
 static void set_dtype(tn_infer *in, uint32_t argument) {
@@ -171,6 +189,8 @@ tn_status math_shape_arange(tn_infer *in) {
     if (count > 1e15)
         return math_refuse(in, TN_ERR_OVERFLOW, "%g elements are more than memory can hold", count);
     set_dtype(in, 3); /* a shape rule may overrule the dtype that the schema presets */
+    if (in->outs[0].dtype.bits == 64 && !math_holds(in->outs[0].dtype, in->args[0]))
+        return math_refuse(in, TN_ERR_INVALID, "start is no number of the dtype");
     const int64_t n = (int64_t)count;
     return math_set_sizes(in, &in->outs[0], &n, 1, "result");
 }
@@ -205,11 +225,8 @@ tn_status math_shape_uniform(tn_infer *in) {
     if (status) return status;
     if (!number_of(in, 1, &low) || !number_of(in, 2, &high))
         return math_refuse(in, TN_ERR_INVALID, "low or high is missing");
-    const double most = tn_dtype_is(d, TN_F16)    ? 65504
-                        : tn_dtype_is(d, TN_BF16) ? 0x1.fep127
-                        : tn_dtype_is(d, TN_F32)  ? 0x1.fffffep127
-                                                  : 0x1.fffffffffffffp1023;
-    if (!(fabs(low) <= most && fabs(high) <= most))
+    if (!isfinite(low) || !isfinite(high) || !math_holds(d, tn_float(low)) ||
+        !math_holds(d, tn_float(high)))
         return math_refuse(in, TN_ERR_INVALID,
                            "low is %g and high %g: both must be numbers of the dtype", low, high);
     if (low > high || !isfinite(high - low))

@@ -74,7 +74,7 @@ tn_status tni_ref_fill_(const void *plan, tn_call *c) {
 
 typedef struct arange_job {
     const tn_view *out;
-    bool whole; /* start and step are integers and so is the result: exact to the last bit */
+    bool whole; /* the result is one of integers, or start and step are: exact to the last bit */
     double start, step;
     uint64_t istart, istep;
 } arange_job;
@@ -93,15 +93,20 @@ static void arange_range(void *arg, int64_t begin, int64_t end) {
     }
 }
 
+/* Integer results start at, and go on by, truncated numbers, as PyTorch's. */
+static uint64_t whole_number(const tn_value *v, int64_t absent) {
+    if (v->tag == TN_TAG_FLOAT) return (uint64_t)tni_f64_to_int(v->f, INT64_MIN, INT64_MAX);
+    return (uint64_t)(v->tag == TN_TAG_NONE ? absent : v->i);
+}
+
 tn_status tni_ref_arange(const void *plan, tn_call *c) {
     (void)plan;
     const tn_value *start = &c->args[0], *step = &c->args[2];
     arange_job j = {
         .out = tni_out(c, 0), .start = tni_number(start, 0), .step = tni_number(step, 1)};
-    if (start->tag != TN_TAG_FLOAT && step->tag != TN_TAG_FLOAT) {
-        j.whole = !tni_is_float(tni_ix(j.out));
-        j.istart = (uint64_t)start->i, j.istep = step->tag == TN_TAG_NONE ? 1 : (uint64_t)step->i;
-    }
+    j.whole =
+        !tni_is_float(tni_ix(j.out)) || (start->tag != TN_TAG_FLOAT && step->tag != TN_TAG_FLOAT);
+    j.istart = whole_number(start, 0), j.istep = whole_number(step, 1);
     tni_parallel(c, tn_view_numel(j.out), 1, arange_range, &j);
     return TN_OK;
 }
