@@ -25,6 +25,7 @@ typedef struct spec {
     int32_t uses[LABELS]; /* terms that have it, the output included */
     int64_t sizes[LABELS];
     int32_t ellipsis; /* dims of the longest */
+    bool own_dtype;   /* sums of integers are not widened to i64 */
 } spec;
 
 /* ---- The equation ------------------------------------------------------------------------- */
@@ -261,7 +262,8 @@ static bool settle(spec *s, term *terms, uint32_t n, const term *y) {
 
 /* ---- Products ----------------------------------------------------------------------------- */
 
-/* Sums x over the labels that nobody else has, in x's own dtype. */
+/* Sums x over the labels that nobody else has. As in PyTorch, einsum widens integers as sum does,
+ * tensordot does not. */
 static bool sum_unused(const spec *s, term *x, const term *other) {
     int64_t dims[TN_MAX_RANK];
     int32_t n = 0, kept = 0;
@@ -279,7 +281,7 @@ static bool sum_unused(const spec *s, term *x, const term *other) {
     if (n == 0) return true;
     x->t = tn_sum_dim(x->t, (tn_ints){dims, n}, NULL);
     if (!math_meta(x->t, &after)) return false;
-    if (!tn_dtype_is(before.dtype, after.dtype)) x->t = tn_to(x->t, before.dtype);
+    if (s->own_dtype && !tn_dtype_is(before.dtype, after.dtype)) x->t = tn_to(x->t, before.dtype);
     return x->t != NULL;
 }
 
@@ -400,6 +402,8 @@ static tn_status contract(tn_tensor *a, tn_tensor *b, const int64_t *dims_a, con
     tn_meta a_meta, b_meta;
     spec s = new_spec();
     term terms[2] = {{.t = a}, {.t = b}}, y = {0};
+
+    s.own_dtype = true;
     int32_t partner[TN_MAX_RANK];
 
     if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return pending();
