@@ -97,14 +97,30 @@ TEST_F(Elementwise, BitsOfFloatsAreRefusedWithWhatIsTaken) {
     });
 }
 
-TEST_F(Elementwise, IntegersScaledByAFractionAreRefused) {
+TEST_F(Elementwise, IntegersAreScaledByTheIntegerPartOfAFactor) {
     tn_addcmul_opts opts = {};
-    opts.value = tn_float(0.5);
     tn_tensor *x = whole({1, 2}, TN_I32), *small = whole({1, 2}, TN_U8);
-    EXPECT_EQ(tn_addcmul(x, x, x, &opts), nullptr);
-    EXPECT_TRUE(error_is(TN_ERR_DTYPE, {"addcmul", "value", "0.5"}));
-    opts.value = tn_int(300);
     on_each_provider([&] {
+        for (const tn_dtype dtype : integer_dtypes) {
+            tn_tensor *t = whole({1, 2, 3}, dtype);
+            opts.value = tn_float(1.5);
+            EXPECT_TRUE(tn_dtype_is(tn_dtype_of(tn_addcmul(t, t, t, &opts)), dtype));
+            EXPECT_EQ(whole_numbers(tn_addcmul(t, t, t, &opts)), (std::vector<int64_t>{2, 6, 12}));
+            opts.value = tn_float(0.5);
+            EXPECT_EQ(whole_numbers(tn_addcmul(t, t, t, &opts)), (std::vector<int64_t>{1, 2, 3}));
+        }
+        opts.value = tn_int(-1);
+        EXPECT_EQ(whole_numbers(tn_addcmul(small, small, small, &opts)),
+                  (std::vector<int64_t>{0, 254}));
+        const int64_t big = (INT64_C(1) << 60) + 1;
+        opts.value = tn_int(big);
+        EXPECT_EQ(whole_numbers(tn_addcmul(whole({1}, TN_I64), whole({3}, TN_I64),
+                                           whole({1}, TN_I64), &opts)),
+                  (std::vector<int64_t>{3 * big + 1}));
+        opts.value = tn_float(NAN);
+        EXPECT_EQ(tn_addcmul(x, x, x, &opts), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"addcmul", "value", "nan"}));
+        opts.value = tn_int(300);
         EXPECT_EQ(whole_numbers(tn_addcmul(x, x, x, &opts)), (std::vector<int64_t>{301, 1202}));
         EXPECT_EQ(tn_addcmul(small, small, small, &opts), nullptr);
         EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"addcmul", "300"}));

@@ -220,4 +220,33 @@ TEST_F(MathIndex, AListOfManyPiecesIsWholeAfterItsDecomposition) {
         EXPECT_EQ(numbers(pieces.ptr[i]), (Numbers{2.0 * i, 2.0 * i + 1}));
 }
 
+// As in PyTorch: alpha is made a number of the tensors' dtype first.
+TEST_F(MathIndex, IndexAddOfIntegersKeepsTheirDtype) {
+    const int64_t rows[] = {0, 1};
+    tn_tensor *index = tn_from(rows, ints({2}), TN_I64);
+    auto added = [&](tn_dtype dtype, tn_value alpha) {
+        tn_index_add_opts opts = {};
+        opts.alpha = alpha;
+        tn_tensor *y = tn_index_add(tn_to(from({1, 2, 3}), dtype), 0, index,
+                                    tn_to(from({10, 20}), dtype), &opts);
+        EXPECT_TRUE(tn_dtype_is(tn_dtype_of(y), dtype));
+        return numbers(tn_to(y, TN_F64));
+    };
+    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
+        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+        EXPECT_EQ(added(TN_I64, tn_float(1.5)), (Numbers{11, 22, 3}));
+        EXPECT_EQ(added(TN_I64, tn_float(2)), (Numbers{21, 42, 3}));
+        EXPECT_EQ(added(TN_I8, tn_float(-1.9)), (Numbers{-9, -18, 3}));
+        EXPECT_EQ(added(TN_U8, tn_int(-1)), (Numbers{247, 238, 3}));
+        EXPECT_EQ(added(TN_BOOL, tn_float(0.5)), (Numbers{1, 1, 1}));
+        EXPECT_EQ(added(TN_F32, tn_float(1.5)), (Numbers{16, 32, 3}));
+    }
+    tn_use_provider(nullptr);
+    tn_index_add_opts opts = {};
+    opts.alpha = tn_int(300);
+    tn_tensor *x = full({2}, 1, TN_I8);
+    EXPECT_EQ(tn_index_add(x, 0, index, x, &opts), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"index_add", "alpha", "300"}));
+}
+
 } // namespace

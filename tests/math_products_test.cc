@@ -6,6 +6,7 @@
 #include "modules/math/math_ops.h"
 
 #include <cmath>
+#include <cstring>
 
 namespace {
 
@@ -100,12 +101,80 @@ TEST_F(Products, AddmmNamesWhatDoesNotFit) {
     EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"addmm", "c[2,5]", "[3,5]"}));
     EXPECT_EQ(tn_addmm(full({1, 3, 5}, 1), a, b, nullptr), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"c[1,3,5]"}));
-    tn_addmm_opts half = {};
-    half.alpha = tn_float(0.5);
-    EXPECT_EQ(
-        tn_addmm(full({5}, 1, TN_I32), full({3, 4}, 1, TN_I32), full({4, 5}, 1, TN_I32), &half),
-        nullptr);
-    EXPECT_TRUE(error_is(TN_ERR_DTYPE, {"alpha", "0.5", "integers"}));
+    tn_addmm_opts much = {};
+    much.alpha = tn_float(1e10);
+    tn_tensor *i = full({4, 4}, 1, TN_I32);
+    EXPECT_EQ(tn_addmm(i, i, i, &much), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"addmm", "alpha", "10000000000"}));
+}
+
+// As in PyTorch: [[1, 2], [3, 4]] is added to its square.
+TEST_F(Products, IntegersAreScaledByTheIntegerPartOfAFactor) {
+    tn_tensor *m = tn_to(from({1, 2, 3, 4}, {2, 2}), TN_I64), *v = tn_to(from({1, 2}), TN_I64);
+    auto wide = [](tn_tensor *t) {
+        EXPECT_TRUE(tn_dtype_is(tn_dtype_of(t), TN_I64));
+        return numbers(tn_to(t, TN_F64));
+    };
+    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
+        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+        tn_addmm_opts mm = {};
+        tn_addmv_opts mv = {};
+        tn_baddbmm_opts b = {};
+        mm.alpha = mv.alpha = b.alpha = tn_float(1.5);
+        mm.beta = mv.beta = b.beta = tn_float(2.9);
+        EXPECT_EQ(wide(tn_addmm(m, m, m, &mm)), (Numbers{9, 14, 21, 30}));
+        EXPECT_EQ(wide(tn_addmv(v, m, v, &mv)), (Numbers{7, 15}));
+        tn_tensor *ms = tn_unsqueeze(m, 0);
+        EXPECT_EQ(wide(tn_baddbmm(ms, ms, ms, &b)), (Numbers{9, 14, 21, 30}));
+        mm.alpha = mm.beta = tn_float(0.5);
+        EXPECT_EQ(wide(tn_addmm(m, m, m, &mm)), (Numbers{0, 0, 0, 0}));
+        EXPECT_EQ(wide(tn_addmm_(tn_clone(m), m, m, &mm)), (Numbers{0, 0, 0, 0}));
+    }
+    tn_use_provider(nullptr);
+}
+
+// What is summed without a product comes as from sum, what is multiplied as from matmul.
+TEST_F(Products, EinsumSumsIntegersInI64AndMultipliesThemInTheirDtype) {
+    const char *const sums[] = {"i->", "ij->i", "ij->", "ii->", "...i->..."};
+    const char *const pairs[] = {"i,j->", "ij,jk->", "ij,k->k", "i,j->i"};
+    const char *const kept[] = {"i->i", "ii->i", "ij->ji", "i,i->i", "i,j->ij"};
+    const char *const products[] = {"i,i->",        "ij,jk->ik",   "ij,j->i",
+                                    "bij,bjk->bik", "bij,bjk->ik", "ij,ij,ij->"};
+    auto rank = [](const char *at) {
+        Shape sizes;
+        for (; *at && *at != '-' && *at != ','; at++)
+            if (*at != '.') sizes.push_back(3);
+        return sizes;
+    };
+    auto dtype_of = [&](const char *equation, tn_dtype dtype) {
+        std::vector<tn_tensor *> operands;
+        for (const char *at = equation; at && *at != '-';) {
+            operands.push_back(full(rank(at), 1, dtype));
+            const size_t n = strcspn(at, ",-");
+            at += n + (at[n] == ',');
+        }
+        tn_tensor *y = tn_einsum(equation, tensors(operands));
+        EXPECT_NE(y, nullptr) << equation << tn_error_message();
+        return std::string(y ? tn_dtype_name(tn_dtype_of(y)) : "");
+    };
+    for (const tn_dtype dtype : {TN_BOOL, TN_U8, TN_I8, TN_I16, TN_I32, TN_I64}) {
+        const std::string own = tn_dtype_name(dtype);
+        for (const char *e : sums) EXPECT_EQ(dtype_of(e, dtype), "i64") << e << own;
+        for (const char *e : pairs) EXPECT_EQ(dtype_of(e, dtype), "i64") << e << own;
+        for (const char *e : kept) EXPECT_EQ(dtype_of(e, dtype), own) << e;
+        if (tn_dtype_is(dtype, TN_BOOL)) continue;
+        for (const char *e : products) EXPECT_EQ(dtype_of(e, dtype), own) << e;
+    }
+    tn_tensor *x = full({200}, 1, TN_I8), *y = full({1}, 1, TN_I8);
+    EXPECT_EQ(numbers(tn_to(tn_einsum("i->", tensors({x})), TN_F64)), (Numbers{200}));
+    EXPECT_EQ(numbers(tn_to(tn_einsum("i,i->", tensors({x, y})), TN_F64)), (Numbers{200}));
+    EXPECT_EQ(numbers(tn_to(tn_einsum("i,i->", tensors({x, x})), TN_F64)), (Numbers{-56}));
+    tn_tensordot_opts one = {};
+    one.dims = {1, true};
+    EXPECT_TRUE(tn_dtype_is(tn_dtype_of(tn_tensordot(x, y, &one)), TN_I8)); // PyTorch's does so
+    tn_tensor *yes = full({2}, 1, TN_BOOL);
+    EXPECT_EQ(tn_einsum("i,i->", tensors({yes, yes})), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_DTYPE, {"einsum", "bool"}));
 }
 
 TEST_F(Products, BooleansAreRefusedAsFactors) {

@@ -44,6 +44,15 @@ tn_status math_compose_round(const tn_value *args, uint32_t n_args, tn_value *ou
     return give(outs, tn_where(between, shifted(tn_round_(units), decimals, most, true), x));
 }
 
+/* (a, b, c, value) */
+tn_status math_compose_addcmul(const tn_value *args, uint32_t n_args, tn_value *outs,
+                               uint32_t n_outs) {
+    tn_tensor *product = tn_mul(math_arg(args, n_args, 1), math_arg(args, n_args, 2));
+
+    (void)n_outs;
+    return give(outs, tn_add(math_arg(args, n_args, 0), math_times(product, args[3])));
+}
+
 /* ---- Gelu --------------------------------------------------------------------------------- */
 
 static bool is_tanh(const tn_value *approximate) {

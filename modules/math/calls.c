@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/calls.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -23,9 +24,28 @@ tn_tensor *math_wide(tn_tensor *t) {
     return is_half ? tn_to(t, TN_F32) : t;
 }
 
+/* What a factor is in t's dtype: of integers its integer part, and without sign what is left of it
+ * by wrapping. Shape rules have refused what is further away. */
+static tn_value factor_of(tn_tensor *t, tn_value number) {
+    const double x = number.tag == TN_TAG_FLOAT ? number.f : (double)number.i;
+    tn_meta m;
+
+    if (!math_meta(t, &m)) return number;
+    if (tn_dtype_is(m.dtype, TN_BOOL)) return tn_bool(x != 0);
+    const int index = tn_dtype_index(m.dtype);
+    if (index < 0 || !(TN_MASK_INT >> index & 1)) return number;
+    if (number.tag == TN_TAG_FLOAT && fabs(x) < 0x1p63) number = tn_int((int64_t)x);
+    return m.dtype.code == 1 && x < 0 ? tn_int(number.i & UINT8_MAX) : number;
+}
+
+static bool is_one(tn_value number) {
+    return number.tag == TN_TAG_FLOAT ? number.f == 1 : number.i == 1;
+}
+
 tn_tensor *math_times(tn_tensor *t, tn_value number) {
-    const double factor = number.tag == TN_TAG_FLOAT ? number.f : (double)number.i;
-    return factor == 1 ? t : tn_mul(t, tn_plugin_ops->scalar(number));
+    if (is_one(number)) return t;
+    const tn_value k = factor_of(t, number);
+    return is_one(k) ? t : tn_mul(t, tn_plugin_ops->scalar(k));
 }
 
 tn_status math_fail(tn_status code, const char *format, ...) {

@@ -24,9 +24,10 @@ static inline tn_status give(tn_value *outs, tn_tensor *y) {
 }
 static inline tn_status pending(void) { return tn_plugin_ops->error(); }
 
-tn_tensor *math_number(double);                      /* 0-dim; gives way in promotion */
-tn_tensor *math_wide(tn_tensor *);                   /* f32 of 16-bit floats, others as they are */
-tn_tensor *math_times(tn_tensor *, tn_value number); /* the tensor itself where number is 1 */
+tn_tensor *math_number(double);    /* 0-dim; gives way in promotion */
+tn_tensor *math_wide(tn_tensor *); /* f32 of 16-bit floats, others as they are */
+/* The tensor itself where number is 1. Integers stay what they are: the number is truncated. */
+tn_tensor *math_times(tn_tensor *, tn_value number);
 /* Makes a formatted text the pending error; returns code. */
 tn_status math_fail(tn_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A new tensor of `value`, with sizes and dtype of a meta, where `where` lives. */

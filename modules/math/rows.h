@@ -39,9 +39,9 @@ math_shape_rule math_shape_loss, math_shape_bce, math_shape_nll, math_shape_mult
 /* shapes_ewise.c, activations.c */
 math_shape_rule math_shape_addcmul, math_shape_gelu, math_shape_celu, math_shape_prelu,
     math_shape_glu, math_shape_glu_bwd;
-math_decomposition math_compose_round, math_compose_gelu, math_compose_gelu_bwd,
-    math_compose_softplus, math_compose_mish_bwd, math_compose_prelu, math_compose_glu,
-    math_compose_glu_bwd;
+math_decomposition math_compose_round, math_compose_addcmul, math_compose_gelu,
+    math_compose_gelu_bwd, math_compose_softplus, math_compose_mish_bwd, math_compose_prelu,
+    math_compose_glu, math_compose_glu_bwd;
 /* shapes_view.c */
 math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math_shape_select,
     math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,
@@ -151,7 +151,7 @@ tn_status math_set_sizes(tn_infer *, tn_meta *out, const int64_t *sizes, int64_t
 /* Rank, sizes and strides of a view; offset 0. */
 void math_view_meta(const tn_view *, tn_meta *out);
 int64_t math_meta_numel(const tn_meta *); /* of a tensor that exists: cannot overflow */
-/* DTYPE if argument i is a fraction and result 0 is not floating. */
+/* OVERFLOW if result 0 is one of integers and argument i, truncated, is not among them. */
 tn_status math_check_factor(tn_infer *, uint32_t i, const char *name);
 bool math_broadcast(tn_meta *into, const int64_t *sizes, int32_t rank); /* false: they do not fit */
 

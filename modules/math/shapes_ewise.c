@@ -27,24 +27,10 @@ static tn_status broadcast(tn_infer *in) {
     return TN_OK;
 }
 
-/* Does the whole number fit an integer dtype? Others take any. */
-static bool fits(int64_t number, tn_dtype d) {
-    const bool is_signed = d.code == 0;
-    if (d.code > 1 || d.bits == 64) return true;
-    const int64_t high = (INT64_C(1) << (d.bits - is_signed)) - 1;
-    return number <= high && number >= (is_signed ? -high - 1 : 0);
-}
-
 /* (a, b, c, value) */
 tn_status math_shape_addcmul(tn_infer *in) {
     const tn_status status = math_check_factor(in, 3, "value");
-
-    if (status) return status;
-    if (in->n_args > 3 && in->args[3].tag == TN_TAG_INT && !fits(in->args[3].i, in->outs[0].dtype))
-        return math_refuse(in, TN_ERR_OVERFLOW,
-                           "value is %lld, which the tensors' dtype cannot hold",
-                           (long long)in->args[3].i);
-    return broadcast(in);
+    return status ? status : broadcast(in);
 }
 
 static bool is_text(const tn_value *v, const char *text) {

@@ -112,7 +112,8 @@ tn_status math_shape_index_add(tn_infer *in) {
     if (!fits)
         return mismatch(in, "source", source, "x", x,
                         "sizes must be equal, save along dim, where source has index's length");
-    return math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
+    const tn_status scaled = math_check_factor(in, 4, "alpha");
+    return scaled ? scaled : math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
 }
 
 /* ---- Tables ------------------------------------------------------------------------------- */

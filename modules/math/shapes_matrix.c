@@ -41,14 +41,18 @@ static tn_status product_sizes(tn_infer *in, uint32_t i) {
 
 tn_status math_shape_matmul(tn_infer *in) { return product_sizes(in, 0); }
 
-/* Integers are scaled by integers: a fraction would have to change their dtype. */
+/* Integers are scaled by the integer that is left of the factor, as in PyTorch; a negative one wraps
+ * what has no sign. */
 tn_status math_check_factor(tn_infer *in, uint32_t i, const char *name) {
-    const int index = tn_dtype_index(in->outs[0].dtype);
-    const bool is_float = index >= 0 && (UINT64_C(1) << index & TN_MASK_FLOAT);
+    const tn_dtype d = in->outs[0].dtype;
 
-    if (is_float || i >= in->n_args || in->args[i].tag != TN_TAG_FLOAT) return TN_OK;
-    return math_refuse(in, TN_ERR_DTYPE, "%s is the float %g, but the tensors are integers", name,
-                       in->args[i].f);
+    if (i >= in->n_args || in->args[i].tag == TN_TAG_NONE || math_holds(d, in->args[i]))
+        return TN_OK;
+    const double x = in->args[i].tag == TN_TAG_FLOAT ? in->args[i].f : (double)in->args[i].i;
+    const bool is_float = tn_dtype_index(d) >= 0 && (TN_MASK_FLOAT >> tn_dtype_index(d) & 1);
+    if (is_float || (d.code == 1 && math_holds(d, tn_float(-x)))) return TN_OK;
+    return math_refuse(in, TN_ERR_OVERFLOW, "%s is %.17g, which the tensors' dtype cannot hold",
+                       name, x);
 }
 
 /* (c, a, b, beta, alpha): the product's sizes, which c must broadcast to */

@@ -51,7 +51,9 @@ static void read_attrs(const tn_call *c, const tni_ewise_op *op, tni_attrs *k) {
             k->f[i] = v->aux == 4 && memcmp(v->str, "tanh", 4) == 0;
         else
             k->f[i] = tni_number(v, absent);
-        k->i[i] = tni_lane_type(d) < TNI_F32 ? like_integer(d, k->f[i]) : 0;
+        const bool exact =
+            letter == '#' && v->tag == TN_TAG_INT; /* a factor wraps, as products do */
+        k->i[i] = tni_lane_type(d) >= TNI_F32 ? 0 : exact ? v->i : like_integer(d, k->f[i]);
     }
 }
 
