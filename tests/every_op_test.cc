@@ -1,6 +1,8 @@
 // every_op_test.cc - what holds for every op of the standard library: derivatives, providers that
 // agree, and layouts that do not matter.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "tests/op_walk.h"
 
 #include "modules/math/math_ops.h"
@@ -104,6 +106,54 @@ TEST_F(EveryOp, GivesTheSameWithEveryProviderAndDtype) {
                 compared++;
             }
     EXPECT_GT(compared, 1000);
+}
+
+std::vector<std::string> dtypes_of(const Outcome &o) {
+    std::vector<std::string> names;
+    for (const Contents &c : o.results) names.push_back(tn_dtype_name(c.dtype));
+    return names;
+}
+
+// The type variables of an op's f16 tensors, one by one; 0: none, or it is written.
+std::string variables_of(const Op &op, const std::vector<tn_value> &values) {
+    std::string letters;
+    std::vector<std::vector<tn_tensor *>> lists;
+    with_tensors(values, &lists, [&](tn_tensor *t, uint32_t k) {
+        const bool counts = tn_dtype_is(tn_dtype_of(t), TN_F16) && !op.schema.params[k].mutated;
+        letters += counts ? op.schema.params[k].variable : '\0';
+        return t;
+    });
+    return letters;
+}
+
+// Whoever makes more of it on the way: expands it, stacks it, reshapes it.
+TEST_F(EveryOp, ANumberBesideTensorsDecidesNoDtype) {
+    int64_t compared = 0;
+    for (const Op &op : all_ops())
+        for (int64_t i = 0; !op.twin && !op.schema.mutates; i++) {
+            const Inner inner;
+            const Args args = sample(op, i, TN_F16);
+            if (args.status == TN_ERR_NOTFOUND) break;
+            if (args.status) continue;
+            const std::string letters = variables_of(op, args.values);
+            const Outcome want = outcome(op, args.values);
+            for (size_t k = 0; k < letters.size(); k++) {
+                if (!letters[k] || std::count(letters.begin(), letters.end(), letters[k]) < 2)
+                    continue; // nobody else decides
+                SCOPED_TRACE(op.name + " sample " + std::to_string(i) + " tensor " +
+                             std::to_string(k));
+                std::vector<std::vector<tn_tensor *>> lists;
+                size_t at = 0;
+                const Outcome got =
+                    outcome(op, with_tensors(args.values, &lists, [&](tn_tensor *t, uint32_t) {
+                                return at++ == k ? number(0.5) : t;
+                            }));
+                if (got.status || want.status) continue; // it takes no 0-dim tensor there
+                EXPECT_EQ(dtypes_of(got), dtypes_of(want));
+                compared++;
+            }
+        }
+    EXPECT_GT(compared, 300);
 }
 
 // Integers and booleans compute as f32 where the schema says F, whoever computes: a kernel, or

@@ -44,13 +44,12 @@ static tn_tensor *operand_copy(const tni_operand *o, tn_tensor *t) {
     return copy;
 }
 
-/* The number in the dtype the kernel wants, in an 8-byte cell. */
-static bool cast_number(const tni_frame *f, double *cell, tn_dtype to, const tn_tensor *t) {
+bool tni_cast_number(const tni_frame *f, void *cell, tn_dtype to, const tn_tensor *t) {
     const void *p = tni_tensor_data(t);
-    bool floating = tn_dtype_is(t->dtype, TN_F64);
-    tn_value number =
-        floating ? tn_float(tni_element_float(p, t->dtype)) : tn_int(tni_element_int(p, t->dtype));
-    tn_status status = tni_element_from(number, to, cell);
+    const bool whole = t->dtype.code <= 1 || tn_dtype_is(t->dtype, TN_BOOL);
+    const tn_value number =
+        whole ? tn_int(tni_element_int(p, t->dtype)) : tn_float(tni_element_float(p, t->dtype));
+    const tn_status status = tni_element_from(number, to, cell);
     if (status == TN_OK) return true;
     tn_raise(status, "%s: the number %g does not fit into %s", f->v.op->schema.name,
              tni_element_float(p, t->dtype), tn_dtype_name(to));
@@ -72,7 +71,7 @@ static bool operands_prepare(tni_frame *f) {
                 return tn_raise(TN_ERR_INVALID, "%s: a number stands too late in a list",
                                 s->op->schema.name),
                        false;
-            if (!cast_number(f, &f->numbers[k], s->operands[k].seen.dtype, t)) return false;
+            if (!tni_cast_number(f, &f->numbers[k], s->operands[k].seen.dtype, t)) return false;
             view->data = &f->numbers[k];
             break;
         case TNI_COPY:

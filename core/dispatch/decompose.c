@@ -1,7 +1,7 @@
 /* decompose.c - a call that no kernel takes, or none may: the op in terms of others.
  *
- * Invariant: a decomposition sees what a kernel would see: tensors in the dtype the call computes
- * in, arguments as the contract normalised them. 16-bit floats of pointwise and of wide rows come as
+ * Invariant: a decomposition sees what a kernel would see: tensors and numbers in the dtype the call
+ * computes in, arguments as the contract normalised them. 16-bit floats of pointwise and of wide rows come as
  * f32, and results are rounded once. An in-place twin is written when all else is done.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
@@ -91,14 +91,28 @@ static tn_tensor *to_dtype(tn_tensor *t, tn_dtype dtype) {
     return tn_op_call(&to, args, 2, &out, 1) == TN_OK ? out.tensor : NULL;
 }
 
-/* Numbers stay numbers: the inner ops promote them again. What a decomposition itself writes stays
- * what it is. */
+/* A number stays one, but in the dtype the call computes in: views and lists made of it are tensors,
+ * which no longer give way. */
+static tn_tensor *number_as(const tni_frame *f, tn_tensor *t, tn_dtype dtype) {
+    if (tn_dtype_is(t->dtype, dtype)) return t;
+    if (t->flags & TNI_REQUIRES_GRAD) return to_dtype(t, dtype);
+    tn_tensor *number = tni_tensor_new(dtype, 0, NULL, t->storage->device);
+    if (number == NULL) return NULL;
+    if (tni_cast_number(f, tni_tensor_data(number), dtype, t)) {
+        number->flags |= TNI_WRAPPED;
+        return tni_scope_own(number);
+    }
+    tni_tensor_release(number);
+    return NULL;
+}
+
+/* What a decomposition itself writes stays what it is. */
 static tn_tensor *decomposed_cast(const tni_frame *f, const tni_param *p, uint32_t k, bool wide) {
     tn_tensor *t = f->v.operands[k];
-    if (t == NULL || t->flags & TNI_WRAPPED) return t;
-    if (p->mutated && !tni_op_runs_base(f->v.op)) return t;
+    if (t == NULL || (p->mutated && !tni_op_runs_base(f->v.op))) return t;
     const tn_dtype seen = f->s->operands[k].seen.dtype;
-    return to_dtype(t, wide && tni_dtype_is_half(seen) ? TN_F32 : seen);
+    const tn_dtype dtype = wide && tni_dtype_is_half(seen) ? TN_F32 : seen;
+    return t->flags & TNI_WRAPPED ? number_as(f, t, dtype) : to_dtype(t, dtype);
 }
 
 /* Decompositions see what kernels see: tensors in the dtype the call computes in. */

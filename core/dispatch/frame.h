@@ -24,6 +24,8 @@ typedef struct tni_frame { /* one call that is under way */
 } tni_frame;
 
 bool tni_results_room(tni_frame *, uint32_t n); /* for results; false + NOMEM */
+/* The wrapped number t in the dtype the call computes in, into a cell of 8 bytes; false + error. */
+bool tni_cast_number(const tni_frame *, void *cell, tn_dtype to, const tn_tensor *t);
 /* Runs the op's decomposition in a scope of its own; its results are the call's. */
 tn_status tni_call_decomposed(tni_frame *);
 
