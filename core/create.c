@@ -189,3 +189,5 @@ tn_tensor *tn_scalar_of(tn_value number) {
 }
 
 tn_tensor *tn_scalar(double number) { return tn_scalar_of(tn_float(number)); }
+
+tn_tensor *tn_scalar_int(int64_t number) { return tn_scalar_of(tn_int(number)); }

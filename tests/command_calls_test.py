@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 
+NAME = re.compile(r"(tn_\w+)\(")
 FIELD = re.compile(r"^    (\w+ \*?)(\w+);$", re.M)
 
 
@@ -47,7 +48,8 @@ def main():
         lines = ["#include <tenon/tenon.h>", "#include <%s>" % ops[0]["c"]["header"]]
         for number, op in enumerate(ops):
             call = op["c"]
-            lines += [call["prototype"], function(number, call)]
+            prototype = NAME.sub(r"(\1)(", call["prototype"], 1)  # the function, not its macro
+            lines += [prototype, function(number, call)]
             for struct in filter(None, call["types"].split("\n\n")):
                 if struct not in header:
                     print("FAILED: %s: the header has no\n%s" % (op["name"], struct))

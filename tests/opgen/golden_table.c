@@ -24,3 +24,20 @@ const char *golden_note(uint64_t *bytes) {
 void golden_host(const tn_ops *ops) { tn_plugin_ops = ops; }
 
 tn_tensor *golden_add_in_c(tn_tensor *a, tn_tensor *b) { return tn_add(a, b); }
+
+/* A number of every type in the place of a tensor. */
+void golden_numbers_in_c(tn_tensor *a, tn_tensor *out[GOLDEN_NUMBERS]) {
+    tn_tensor *(*const function)(tn_tensor *, tn_tensor *) = tn_add;
+    const short little = -3;
+    void *const any = a;
+    const tn_pick_opts opts = {.weight = TN_SET(2)};
+
+    out[0] = tn_add(a, 3), out[1] = tn_add(1, a), out[2] = tn_add(a, 1.5);
+    out[3] = tn_add(a, 0.5f), out[4] = tn_add(a, (bool)true), out[5] = tn_add(a, little);
+    out[6] = tn_add(a, sizeof(char)), out[7] = tn_add(a, UINT64_MAX), out[8] = tn_add(a, 'A');
+    out[9] = tn_add(any, INT64_MIN), out[10] = tn_add_(a, 3u), out[11] = function(a, a);
+    out[12] = tn_add(tn_mul(2, tn_sub(a, 1)), -4LL);
+    out[13] = tn_pick(a, 0, tn_add(a, 1), 5, &opts);
+    out[14] = tn_pick(a, a, 7, 5, &(tn_pick_opts){.weight = TN_SET(3)});
+    out[15] = (tn_add)(a, a);
+}

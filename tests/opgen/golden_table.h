@@ -12,6 +12,8 @@ const tn_op *golden_rows(uint32_t *count);
 const char *golden_note(uint64_t *bytes);
 void golden_host(const tn_ops *); /* what the generated code calls */
 tn_tensor *golden_add_in_c(tn_tensor *a, tn_tensor *b);
+enum { GOLDEN_NUMBERS = 16 };
+void golden_numbers_in_c(tn_tensor *a, tn_tensor *out[GOLDEN_NUMBERS]);
 tn_status golden_shape(tn_infer *);
 void golden_derivative(tn_grad_ctx *);
 #ifdef __cplusplus

@@ -16,7 +16,9 @@
 #include "tests/opgen/golden_table.h"
 
 static tn_status record(tn_op_ref *, const tn_value *, uint32_t, tn_value *, uint32_t);
+static tn_tensor *wrapped(tn_value);
 #define TN_CALL(op, args, n_args, outs, n_outs) record(op, args, n_args, outs, n_outs)
+#define TN_NUMBER(value)                        wrapped(value)
 #include "tests/opgen/golden_ops.h"
 
 extern "C" {
@@ -66,6 +68,8 @@ static std::string text(const tn_value &v) {
     }
     return s.str();
 }
+
+static tn_tensor *wrapped(tn_value v) { return tensor("<" + text(v) + ">"); }
 
 static std::string last_call;
 static tn_status next_status = TN_OK;
@@ -131,6 +135,23 @@ TEST_F(Generated, SeveralResultsComeAsAStruct) {
     EXPECT_EQ(text(tn_value_tensor(r.indices)), "sort(x,-1,false)#1");
 }
 
+TEST_F(Generated, NumbersOfAnyTypeStandForTensors) {
+    const auto is = [](tn_tensor *t) { return text(tn_value_tensor(t)); };
+    tn_tensor *(*const function)(tn_tensor *, tn_tensor *) = tn_add;
+    const enum { SEVEN = 7 } seven = SEVEN;
+    EXPECT_EQ(is(tn_add(a, 3)), "add(a,<3>)");
+    EXPECT_EQ(is(tn_add(int8_t{1}, a)), "add(<1>,a)");
+    EXPECT_EQ(is(tn_add(a, 1.5)), "add(a,<1.5f>)");
+    EXPECT_EQ(is(tn_add(a, true)), "add(a,<true>)");
+    EXPECT_EQ(is(tn_add(a, seven)), "add(a,<7>)");
+    EXPECT_EQ(is(tn_add(a, UINT64_MAX)), "add(a,<1.84467e+19f>)");
+    EXPECT_EQ(is(tn_add_(a, 3u)), "add_(a,<3>)");
+    EXPECT_EQ(is(tn_add(a, nullptr)), "add(a,NULL)");
+    EXPECT_EQ(is(tn_add(tn_mul(2, tn_sub(a, 1)), -4)), "add(mul(<2>,sub(a,<1>)),<-4>)");
+    EXPECT_EQ(is(tn_pick(a, 0, b, 5, nullptr)), "pick(a,<0>,b,5,1f)");
+    EXPECT_EQ(is(function(a, b)), "add(a,b)");
+}
+
 TEST_F(Generated, ErrorsGiveNull) {
     next_status = TN_ERR_SHAPE;
     EXPECT_EQ(tn_add(a, b), nullptr);
@@ -145,7 +166,6 @@ std::map<std::string, std::string> gradients;
 bool nobody_needs_a = false;
 
 tn_status pending_error() { return next_status; }
-tn_tensor *wrapped(tn_value v) { return tensor("<" + text(v) + ">"); }
 tn_tensor *grad_out(tn_grad_ctx *, uint32_t i) { return tensor("g" + std::to_string(i)); }
 tn_tensor *saved(tn_grad_ctx *, const char *name) { return tensor(std::string("saved ") + name); }
 tn_value arg(tn_grad_ctx *, const char *name) { return tn_value_str(name, (uint32_t)strlen(name)); }
@@ -238,6 +258,28 @@ TEST_F(Table, ErrorsFlowThrough) {
 
 TEST_F(Table, TheHeaderCompilesInC) {
     EXPECT_EQ(text(tn_value_tensor(golden_add_in_c(a, b))), "add(a,b)");
+}
+
+TEST_F(Table, NumbersOfAnyTypeStandForTensorsInC) {
+    const char *const want[GOLDEN_NUMBERS] = {"add(a,<3>)",
+                                              "add(<1>,a)",
+                                              "add(a,<1.5f>)",
+                                              "add(a,<0.5f>)",
+                                              "add(a,<true>)",
+                                              "add(a,<-3>)",
+                                              "add(a,<1>)",
+                                              "add(a,<1.84467e+19f>)",
+                                              "add(a,<65>)",
+                                              "add(a,<-9223372036854775808>)",
+                                              "add_(a,<3>)",
+                                              "add(a,a)",
+                                              "add(mul(<2>,sub(a,<1>)),<-4>)",
+                                              "pick(a,<0>,add(a,<1>),5,2f)",
+                                              "pick(a,a,<7>,5,3f)",
+                                              "add(a,a)"};
+    tn_tensor *got[GOLDEN_NUMBERS];
+    golden_numbers_in_c(a, got);
+    for (int i = 0; i < GOLDEN_NUMBERS; i++) EXPECT_EQ(text(tn_value_tensor(got[i])), want[i]) << i;
 }
 
 // ---- Files ----

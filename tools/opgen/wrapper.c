@@ -3,7 +3,8 @@
  *
  * Arguments without default are parameters, in schema order; those with one are fields of
  * tn_NAME_opts. A zeroed field means its default: where 0 is itself a value (numbers whose default
- * is not 0, `int?`), the field is a tn_maybe_*. Invariant: the wrapper always passes every argument
+ * is not 0, `int?`), the field is a tn_maybe_*. Where tensors are promoted together, a macro over the
+ * function lets numbers stand for them. Invariant: the wrapper always passes every argument
  * of the schema it was made from.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/opgen/wrapper.h"
@@ -233,6 +234,41 @@ static void write_function(FILE *f, const tni_schema *s, const char *suffix) {
     fputs("}\n\n", f);
 }
 
+/* ---- Numbers for tensors --------------------------------------------------------------------- */
+
+/* The tensors an op begins with; what stands behind them may hold commas of its own. */
+static uint32_t leading_tensors(const tni_schema *s) {
+    uint32_t n = 0;
+    while (n < s->n_required && s->params[n].type == TNI_TENSOR) n++;
+    return n;
+}
+
+/* Tensor i is read, and promoted together with another: a number may stand in its place. */
+static bool takes_number(const tni_schema *s, uint32_t i, bool twin) {
+    const tni_param *p = &s->params[i];
+    if (!p->variable || p->optional || p->mutated || (twin && i == 0)) return false;
+    for (uint32_t k = leading_tensors(s); k-- > 0;)
+        if (k != i && s->params[k].variable == p->variable) return true;
+    return false;
+}
+
+/* "#define tn_mul(a, b) tn_mul(TN_OPERAND(a), TN_OPERAND(b))" */
+static void write_number_form(FILE *f, const tni_schema *s, const char *suffix) {
+    const uint32_t n = leading_tensors(s);
+    char name[CNAME_BYTES], op[CNAME_BYTES];
+    bool any = false;
+    for (uint32_t i = 0; i < n; i++) any = any || takes_number(s, i, suffix[0] == '_');
+    if (!any) return;
+    fprintf(f, "#define tn_%s%s(", tni_cname_op(s->name, op), suffix);
+    for (uint32_t i = 0; i < n; i++)
+        fprintf(f, "%s%s", i ? ", " : "", tni_cname(s->params[i].name, name));
+    fprintf(f, "%s) tn_%s%s(", n < s->n_params ? ", ..." : "", op, suffix);
+    for (uint32_t i = 0; i < n; i++)
+        fprintf(f, takes_number(s, i, suffix[0] == '_') ? "%sTN_OPERAND(%s)" : "%s%s",
+                i ? ", " : "", tni_cname(s->params[i].name, name));
+    fprintf(f, "%s)\n\n", n < s->n_params ? ", __VA_ARGS__" : "");
+}
+
 bool tni_same_opts(const tni_schema *a, const tni_schema *b) {
     const uint32_t n = a->n_params - a->n_required;
     if (n != b->n_params - b->n_required) return false;
@@ -252,10 +288,12 @@ void tni_write_wrapper(FILE *f, const tni_header_op *op, const tni_schema *s, bo
     tni_write_comment(f, op->schema);
     fputs(" */\n", f);
     write_function(f, s, "");
+    write_number_form(f, s, "");
     if (!op->inplace) return;
     fprintf(f, "/* tn_%s, written into %s, which is returned. */\n", tni_cname_op(s->name, name),
             s->params[0].name);
     write_function(f, s, "_");
+    write_number_form(f, s, "_");
 }
 
 /* ---- One call, for people -------------------------------------------------------------------- */

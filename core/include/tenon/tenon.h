@@ -83,6 +83,7 @@ TN_API tn_tensor *tn_full(tn_ints sizes, tn_value number, tn_dtype);
 TN_API tn_tensor *tn_from(const void *data, tn_ints sizes, tn_dtype); /* copies row-major data */
 TN_API tn_tensor *
 tn_scalar(double); /* 0-dim; gives way to other dtypes in promotion, as a Python number */
+TN_API tn_tensor *tn_scalar_int(int64_t);        /* the same; leaves integers what they are */
 TN_API tn_tensor *tn_scalar_of(tn_value number); /* the same for bool, int or float */
 
 /* ---- Asking tensors -------------------------------------------------------------------------- */
@@ -119,6 +120,7 @@ TN_API const tn_ops *
 tn_ops_table(void); /* the tn.ops/0 interface, for derivatives written in programs */
 
 #define TN_CALL(op, args, n_args, outs, n_outs) tn_op_call(op, args, n_args, outs, n_outs)
+#define TN_NUMBER(value)                        tn_scalar_of(value)
 
 typedef struct tn_op_info { /* one registered op; strings live for ever */
     uint32_t size;
