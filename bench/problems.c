@@ -71,7 +71,7 @@ static void make_mlp(bench_work *w, const int64_t *widths, int layers, int64_t b
     for (int64_t i = 0; target && i < batch; i++) target[i] = i % widths[layers];
     for (int k = 0; k < layers; k++) {
         tn_tensor *weight = given(TN_INTS(widths[k + 1], widths[k]), (uint64_t)(2 + k));
-        w->params[2 * k] = tn_mul(weight, tn_scalar(1 / sqrt((double)widths[k])));
+        w->params[2 * k] = tn_mul(weight, 1 / sqrt((double)widths[k]));
         w->params[2 * k + 1] = tn_zeros(TN_INTS(widths[k + 1]), TN_F32);
     }
     w->n_params = 2 * layers;

@@ -140,6 +140,32 @@ TEST_F(Math, MeanOfHalvesDoesNotOverflow) {
     EXPECT_NEAR(tn_item(mean), 60000, 32);
 }
 
+// ---- Numbers ----------------------------------------------------------------------------------
+
+TEST_F(Math, NumbersStandForTensorsAndGiveWay) {
+    auto is = [](tn_tensor *t, tn_dtype dtype, const Numbers &want) {
+        EXPECT_TRUE(tn_dtype_is(tn_dtype_of(t), dtype)) << tn_dtype_name(tn_dtype_of(t));
+        EXPECT_EQ(numbers(tn_to(t, TN_F64)), want);
+    };
+    tn_tensor *i = tn_to(from({1, 2}), TN_I64), *u = tn_to(from({1, 2}), TN_U8),
+              *h = tn_to(from({1, 2}), TN_F16);
+    is(tn_mul(i, 3), TN_I64, {3, 6});
+    is(tn_mul(i, tn_scalar_int(3)), TN_I64, {3, 6});
+    is(tn_mul(i, 1.5), TN_F32, {1.5, 3});
+    is(tn_sub(10, u), TN_U8, {9, 8});
+    is(tn_add(h, 0.5), TN_F16, {1.5, 2.5});
+    is(tn_where(tn_gt(h, 1), h, 0), TN_F16, {0, 2});
+    is(tn_pow(2, h), TN_F16, {2, 4});
+    is(tn_lerp(h, 0, 0.5), TN_F16, {0.5, 1});
+    is(tn_mul_(h, 2), TN_F16, {2, 4});
+    is(tn_mse_loss(h, 2, nullptr), TN_F16, {2});
+    tn_add(u, 300);
+    EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"add", "300", "u8"}));
+    tn_tensor *x = param(from({1, 2}));
+    ASSERT_EQ(tn_backward(tn_sum(tn_mul(3, tn_sub(1, x)))), TN_OK);
+    EXPECT_EQ(grad(x), (Numbers{-3, -3}));
+}
+
 // ---- Random -----------------------------------------------------------------------------------
 
 TEST_F(Math, DropoutKeepsAllAtZeroAndNothingAtOne) {
