@@ -86,6 +86,20 @@ tn_tensor *math_mean_keep(tn_tensor *t, const int64_t *dims, int64_t n) {
     return MATH_CALL(&op, tn_value_tensor(t), tn_value_ints((tn_ints){dims, n}), tn_bool(true));
 }
 
+tn_tensor *math_as(tn_tensor *t, tn_dtype dtype) {
+    tn_meta m;
+    return !math_meta(t, &m) ? NULL : tn_dtype_is(m.dtype, dtype) ? t : tn_to(t, dtype);
+}
+
+tn_tensor *math_centred(tn_tensor *x, tn_tensor *mean) {
+    tn_meta m, of_mean;
+
+    if (!math_meta(x, &m) || !math_meta(mean, &of_mean)) return NULL;
+    if (tn_dtype_is(m.dtype, of_mean.dtype)) return tn_sub(x, mean);
+    tn_tensor *near = tn_to(mean, m.dtype);
+    return tn_sub(tn_sub(x, near), tn_to(tn_sub(mean, near), m.dtype));
+}
+
 tn_tensor *math_narrow(tn_tensor *t, int64_t dim, int64_t start, int64_t n) {
     static tn_op_ref op = {"slice", 0, 0};
     return MATH_CALL(&op, tn_value_tensor(t), tn_int(dim), tn_int(start), tn_int(start + n));

@@ -38,6 +38,10 @@ tn_tensor *math_reshape(tn_tensor *, const int64_t *sizes, int32_t rank);
 /* Sum and mean over dims, which stay with size 1. */
 tn_tensor *math_sum_keep(tn_tensor *, const int64_t *dims, int64_t n);
 tn_tensor *math_mean_keep(tn_tensor *, const int64_t *dims, int64_t n);
+/* x - mean, in x's dtype: what a mean of f64 loses when rounded to that is taken off as well. */
+tn_tensor *math_centred(tn_tensor *x, tn_tensor *mean);
+/* t as dtype; itself if it is that. */
+tn_tensor *math_as(tn_tensor *t, tn_dtype dtype);
 /* Both in the sizes that they broadcast to, which come into m. False: an error is pending. */
 bool math_broadcast_pair(tn_tensor **a, tn_tensor **b, tn_meta *m);
 /* The diagonal of the last two dims, of equal size, as the last dim. */

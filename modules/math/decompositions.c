@@ -131,13 +131,15 @@ tn_status math_compose_layer_norm(const tn_value *args, uint32_t n_args, tn_valu
     dims t;
 
     if (!math_meta(x, &m) || !last_dims(&m, args[1].aux, &t)) return pending();
-    tn_tensor *mean = math_mean_keep(x, t.dims, t.n), *centred = tn_sub(x, mean);
+    tn_tensor *near = math_mean_keep(x, t.dims, t.n), *centred = tn_sub(x, near);
+    tn_tensor *rest = math_mean_keep(centred, t.dims, t.n); /* what rounding the mean has left */
+    centred = tn_sub(centred, rest);
     tn_tensor *variance = math_mean_keep(tn_mul(centred, centred), t.dims, t.n);
     tn_tensor *rstd = tn_rsqrt(tn_add(variance, math_number(args[4].f)));
     tn_tensor *y = tn_mul(centred, rstd);
     if (w) y = tn_mul(y, w);
-    if (n_outs > 1) outs[1] = tn_value_tensor(mean);
-    if (n_outs > 2) outs[2] = tn_value_tensor(rstd);
+    if (n_outs > 1) outs[1] = tn_value_tensor(tn_add(math_as(near, TN_F64), rest));
+    if (n_outs > 2) outs[2] = tn_value_tensor(math_as(rstd, TN_F64));
     return give(outs, b ? tn_add(y, b) : y);
 }
 
@@ -146,17 +148,18 @@ tn_status math_compose_layer_norm(const tn_value *args, uint32_t n_args, tn_valu
 tn_status math_compose_layer_norm_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
                                       uint32_t n_outs) {
     tn_tensor *grad = math_arg(args, n_args, 0), *w = math_arg(args, n_args, 2);
-    tn_tensor *x = math_arg(args, n_args, 1), *rstd = math_arg(args, n_args, 4);
+    tn_tensor *x = math_arg(args, n_args, 1);
     const tn_ints shape = {args[5].ints, args[5].aux};
     tn_meta kept;
     dims t;
 
     (void)n_outs;
     if (!math_meta(x, &kept) || !last_dims(&kept, args[5].aux, &t)) return pending();
+    tn_tensor *rstd = math_as(math_arg(args, n_args, 4), kept.dtype);
     for (int64_t i = 0; i < t.n; i++) kept.sizes[t.dims[i]] = 1;
     tn_tensor *mean = math_reshape(math_arg(args, n_args, 3), kept.sizes, kept.rank);
     rstd = math_reshape(rstd, kept.sizes, kept.rank);
-    tn_tensor *normal = tn_mul(tn_sub(x, mean), rstd), *d = w ? tn_mul(grad, w) : grad;
+    tn_tensor *normal = tn_mul(math_centred(x, mean), rstd), *d = w ? tn_mul(grad, w) : grad;
     tn_tensor *along = tn_mul(normal, math_mean_keep(tn_mul(d, normal), t.dims, t.n));
     tn_tensor *across = tn_sub(tn_sub(d, math_mean_keep(d, t.dims, t.n)), along);
     outs[1] = tn_value_tensor(tn_sum_to(tn_mul(grad, normal), shape));

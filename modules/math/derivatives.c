@@ -31,14 +31,18 @@ static tn_tensor *norm_statistics(tn_grad_ctx *c, tn_tensor *dx) {
     const tn_value shape = arg(c, "shape");
     tn_tensor *rstd = saved(c, "rstd");
     double n = 1;
+    tn_meta m;
 
+    if (!math_meta(dx, &m)) return NULL;
     for (uint32_t i = 0; i < shape.aux; i++) n *= (double)shape.ints[i];
-    if (tn_plugin_ops->grad_out_defined(c, 1))
-        dx = tn_add(dx, tn_mul(tn_plugin_ops->grad_out(c, 1), math_number(1 / n)));
+    if (tn_plugin_ops->grad_out_defined(c, 1)) {
+        tn_tensor *share = tn_mul(tn_plugin_ops->grad_out(c, 1), math_number(1 / n));
+        dx = tn_add(dx, math_as(share, m.dtype));
+    }
     if (!tn_plugin_ops->grad_out_defined(c, 2)) return dx;
     tn_tensor *scale = tn_mul(tn_mul(rstd, tn_mul(rstd, rstd)), math_number(1 / n));
-    tn_tensor *centred = tn_sub(saved(c, "x"), saved(c, "mean"));
-    return tn_sub(dx, tn_mul(tn_mul(tn_plugin_ops->grad_out(c, 2), scale), centred));
+    scale = math_as(tn_mul(tn_plugin_ops->grad_out(c, 2), scale), m.dtype);
+    return tn_sub(dx, tn_mul(scale, math_centred(saved(c, "x"), saved(c, "mean"))));
 }
 
 void math_grad_layer_norm(tn_grad_ctx *c) {

@@ -138,7 +138,7 @@ static tn_status check_norm(tn_infer *in, const char *name, const tn_view *v, co
                        name, math_shape_text(v->sizes, v->rank, have), want);
 }
 
-/* y as x; mean and rstd with size 1 in the dims that are normalised. */
+/* y as x; mean and rstd, f64 so that backward loses nothing, with size 1 in the dims normalised. */
 tn_status math_shape_layer_norm(tn_infer *in) {
     const tn_view *x = view_of(in, 0);
     tn_status status;
@@ -151,7 +151,9 @@ tn_status math_shape_layer_norm(tn_infer *in) {
     if ((status = check_norm(in, "b", view_of(in, 3), &in->args[1], true))) return status;
     for (uint32_t o = 0; o < in->n_outs; o++) {
         if ((status = math_set_sizes(in, &in->outs[o], x->sizes, x->rank, "x"))) return status;
-        for (uint32_t i = 0; o > 0 && i < in->args[1].aux; i++)
+        if (o == 0) continue;
+        in->outs[o].dtype = TN_F64;
+        for (uint32_t i = 0; i < in->args[1].aux; i++)
             in->outs[o].sizes[x->rank - 1 - (int32_t)i] = 1;
     }
     return TN_OK;

@@ -76,7 +76,7 @@ typedef struct tni_norm_row { /* one row of layer_norm and of its backward */
     int64_t n;
     const void *x, *w, *b, *grad; /* w, b: NULL if absent */
     void *y;
-    double eps, mean, rstd;
+    double eps, mean, rest, rstd; /* rest: what rounding the mean has lost, if that is known */
 } tni_norm_row;
 
 typedef struct tni_spread { /* where random numbers lie: low, high of uniform; mean, deviation */
@@ -110,7 +110,7 @@ typedef struct tni_vec_table {
     double (*logsumexp[2])(const void *x, int64_t n, double *max); /* log(sum(exp(x - max))) */
     void (*cross_entropy_bwd[2])(void *dx, const void *x, int64_t n, double max, double logsum,
                                  double scale); /* dx = scale * exp(x - max - logsum) */
-    void (*layer_norm[2])(tni_norm_row *);      /* fills mean, rstd, y */
+    void (*layer_norm[2])(tni_norm_row *);      /* fills mean, rest, rstd, y */
     void (*layer_norm_bwd[2])(const tni_norm_row *);
     /* dw[j] += grad[j] * (x[j] - mean) * rstd, db[j] += grad[j] for j in [0, n) */
     void (*layer_norm_wb[2])(const tni_norm_row *, double *dw, double *db);

@@ -37,14 +37,14 @@ void tni_layer_norm_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v,
 
 static double get(const tn_view *v, int64_t at) {
     double x;
-    if (tn_dtype_is(v->dtype, TN_F32)) return (double)((const float *)v->data)[at];
+    if (tn_dtype_is(v->dtype, TN_F64)) return ((const double *)v->data)[at];
     tni_convert(1, TN_F64, &x, v->dtype, tni_at(v, at));
     return x;
 }
 
 static void set(const tn_view *v, int64_t at, double x) {
-    if (tn_dtype_is(v->dtype, TN_F32))
-        ((float *)v->data)[at] = (float)x;
+    if (tn_dtype_is(v->dtype, TN_F64))
+        ((double *)v->data)[at] = x;
     else
         tni_convert(1, v->dtype, tni_at(v, at), TN_F64, &x);
 }
@@ -170,7 +170,8 @@ static void wb_range(void *arg, int64_t begin, int64_t end) {
                                     .rstd = get(j->rstd, i)};
             tni_vec->layer_norm_wb[j->f64](&r, dw, db);
         }
-        for (int64_t i = 0; i < n; i++) set(j->dw, first + i, dw[i]), set(j->db, first + i, db[i]);
+        tni_convert(n, j->dw->dtype, tni_at(j->dw, first), TN_F64, dw);
+        tni_convert(n, j->db->dtype, tni_at(j->db, first), TN_F64, db);
     }
 }
 

@@ -135,35 +135,39 @@ static void load_or(const tn_view *v, double absent, int64_t first, int64_t n, d
     if (v) tni_load_flat_f64(v, first, n, out);
 }
 
-/* Mean and 1 / sqrt(variance + eps) of a row, the variance around the mean. */
-static void moments(const norm_job *j, int64_t row, double *mean, double *rstd) {
-    double x[TNI_BLOCK], sum = 0, squares = 0;
+/* Mean and 1 / sqrt(variance + eps) of a row, the variance around the mean; long double, for sums of
+ * f64 lose digits, and their squares leave its range. */
+static void moments(const norm_job *j, int64_t row, long double *mean, long double *rstd) {
+    double x[TNI_BLOCK];
+    long double sum = 0, squares = 0;
     for (int64_t k = 0, n; k < j->n; k += n) {
         tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
         for (int64_t i = 0; i < n; i++) sum += x[i];
     }
-    *mean = sum / (double)j->n;
+    *mean = sum / (long double)j->n;
     for (int64_t k = 0, n; k < j->n; k += n) {
         tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
         for (int64_t i = 0; i < n; i++) squares += (x[i] - *mean) * (x[i] - *mean);
     }
-    *rstd = 1 / sqrt(squares / (double)j->n + j->eps);
+    *rstd = 1 / sqrtl(squares / (long double)j->n + (long double)j->eps);
 }
 
 static void norm_rows(void *arg, int64_t begin, int64_t end) {
     const norm_job *j = arg;
-    double x[TNI_BLOCK], w[TNI_BLOCK], b[TNI_BLOCK], mean, rstd;
+    double x[TNI_BLOCK], w[TNI_BLOCK], b[TNI_BLOCK];
+    long double mean, rstd;
     for (int64_t row = begin; row < end; row++) {
         moments(j, row, &mean, &rstd);
         for (int64_t k = 0, n; k < j->n; k += n) {
             tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
             load_or(j->w, 1, k, n, w);
             load_or(j->b, 0, k, n, b);
-            for (int64_t i = 0; i < n; i++) x[i] = (x[i] - mean) * rstd * w[i] + b[i];
+            for (int64_t i = 0; i < n; i++) x[i] = (double)((x[i] - mean) * rstd * w[i]) + b[i];
             tni_store_flat_f64(j->y, row * j->n + k, n, x);
         }
-        tni_store_flat_f64(j->mean, row, 1, &mean);
-        tni_store_flat_f64(j->rstd, row, 1, &rstd);
+        const double near = (double)mean, scale = (double)rstd;
+        tni_store_flat_f64(j->mean, row, 1, &near);
+        tni_store_flat_f64(j->rstd, row, 1, &scale);
     }
 }
 
