@@ -48,6 +48,7 @@
 static const tn_kernel kernels[] = {
     TNI_EWISE_LIST(EWISE_ALL, EWISE_FLOAT, EWISE_INT)
     REDUCE("sum.dim", sum),
+    {SIZES, .op = "mean.dim", .dtypes = TN_MASK_FLOAT, .user = &tni_reduce_mean, .run = tni_reduce_run},
     REDUCE("prod.dim", prod),
     REDUCE("amax", amax),
     REDUCE("amin", amin),
@@ -55,7 +56,10 @@ static const tn_kernel kernels[] = {
     REDUCE("argmin", argmin),
     REDUCE("any", any),
     REDUCE("all", all),
-    ROW("moments", TN_MASK_FLOAT, tni_moments_run),
+    {SIZES, .op = "moments", .dtypes = TN_MASK_FLOAT, .user = &tni_moments, .run = tni_moments_run},
+    {SIZES, .op = "std", .dtypes = TN_MASK_FLOAT, .user = &tni_std, .run = tni_moments_run},
+    {SIZES, .op = "norm", .dtypes = TN_MASK_FLOAT, .user = &tni_norm,
+     .supports = tni_norm_supports, .run = tni_moments_run},
     LINES("softmax", SOFTMAX, TN_MASK_FLOAT),
     LINES("log_softmax", LOG_SOFTMAX, TN_MASK_FLOAT),
     LINES("softmax_bwd", SOFTMAX_BWD, TN_MASK_FLOAT),

@@ -91,13 +91,14 @@ tn_tensor *math_as(tn_tensor *t, tn_dtype dtype) {
     return !math_meta(t, &m) ? NULL : tn_dtype_is(m.dtype, dtype) ? t : tn_to(t, dtype);
 }
 
-tn_tensor *math_centred(tn_tensor *x, tn_tensor *mean) {
-    tn_meta m, of_mean;
+tn_tensor *math_like(tn_tensor *t, tn_tensor *x) {
+    tn_meta m;
+    return math_meta(x, &m) ? math_as(t, m.dtype) : NULL;
+}
 
-    if (!math_meta(x, &m) || !math_meta(mean, &of_mean)) return NULL;
-    if (tn_dtype_is(m.dtype, of_mean.dtype)) return tn_sub(x, mean);
-    tn_tensor *near = tn_to(mean, m.dtype);
-    return tn_sub(tn_sub(x, near), tn_to(tn_sub(mean, near), m.dtype));
+tn_tensor *math_centred(tn_tensor *x, tn_tensor *mean) {
+    tn_tensor *near = math_like(mean, x), *centred = tn_sub(x, near);
+    return near == mean ? centred : tn_sub(centred, math_like(tn_sub(mean, near), x));
 }
 
 tn_tensor *math_narrow(tn_tensor *t, int64_t dim, int64_t start, int64_t n) {

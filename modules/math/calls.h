@@ -42,6 +42,7 @@ tn_tensor *math_mean_keep(tn_tensor *, const int64_t *dims, int64_t n);
 tn_tensor *math_centred(tn_tensor *x, tn_tensor *mean);
 /* t as dtype; itself if it is that. */
 tn_tensor *math_as(tn_tensor *t, tn_dtype dtype);
+tn_tensor *math_like(tn_tensor *t, tn_tensor *x); /* t as x's dtype */
 /* Both in the sizes that they broadcast to, which come into m. False: an error is pending. */
 bool math_broadcast_pair(tn_tensor **a, tn_tensor **b, tn_meta *m);
 /* The diagonal of the last two dims, of equal size, as the last dim. */

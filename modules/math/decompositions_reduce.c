@@ -38,9 +38,11 @@ static tn_tensor *sum(const reduction *r, tn_tensor *t) {
     return over(r, &op, t);
 }
 
+static tn_tensor *in_dtype_of_x(const reduction *r, tn_tensor *y) { return math_as(y, r->m.dtype); }
+
 /* ---- Means and variances ------------------------------------------------------------------ */
 
-/* sum / n */
+/* sum / n. A kernel adds up in a type that holds every sum; this overflows where the sum does. */
 tn_status math_compose_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
                             uint32_t n_outs) {
     reduction r;
@@ -53,12 +55,15 @@ tn_status math_compose_mean(const tn_value *args, uint32_t n_args, tn_value *out
 /* Of what is not NaN. */
 tn_status math_compose_nanmean(const tn_value *args, uint32_t n_args, tn_value *outs,
                                uint32_t n_outs) {
+    static tn_op_ref mean = {"mean.dim", 0, 0};
     reduction r;
 
     (void)n_outs;
     if (!reduction_of(args, n_args, 1, 2, &r)) return pending();
     tn_tensor *nan = tn_isnan(r.x), *rest = tn_where(nan, math_number(0), r.x);
-    return give(outs, tn_div(sum(&r, rest), sum(&r, tn_logical_not(nan))));
+    tn_tensor *share = tn_to(sum(&r, tn_logical_not(nan)), r.m.dtype);
+    share = tn_div(math_number(r.n), share); /* the sum itself may leave the range */
+    return give(outs, tn_mul(over(&r, &mean, rest), share));
 }
 
 /* m2 / max(0, n - correction), and the mean: (x, dim, correction, keepdim) */
@@ -81,7 +86,7 @@ tn_status math_compose_var(const tn_value *args, uint32_t n_args, tn_value *outs
 
     (void)n_outs;
     if (!variance(args, n_args, &r, &var, &mean)) return pending();
-    return give(outs, var);
+    return give(outs, in_dtype_of_x(&r, var));
 }
 
 tn_status math_compose_std(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
@@ -90,7 +95,7 @@ tn_status math_compose_std(const tn_value *args, uint32_t n_args, tn_value *outs
 
     (void)n_outs;
     if (!variance(args, n_args, &r, &var, &mean)) return pending();
-    return give(outs, tn_sqrt(var));
+    return give(outs, in_dtype_of_x(&r, tn_sqrt(var)));
 }
 
 tn_status math_compose_var_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -100,8 +105,8 @@ tn_status math_compose_var_mean(const tn_value *args, uint32_t n_args, tn_value 
 
     (void)n_outs;
     if (!variance(args, n_args, &r, &var, &mean)) return pending();
-    outs[1] = tn_value_tensor(mean);
-    return give(outs, var);
+    outs[1] = tn_value_tensor(in_dtype_of_x(&r, mean));
+    return give(outs, in_dtype_of_x(&r, var));
 }
 
 /* Through std, whose derivative is 0 where the square root's is not finite. */
@@ -115,6 +120,33 @@ tn_status math_compose_std_mean(const tn_value *args, uint32_t n_args, tn_value 
 }
 
 /* ---- Norms -------------------------------------------------------------------------------- */
+
+/* The power of 2 below the largest |x|, or below the smallest for negative p: with its elements
+ * divided by that, no power that matters leaves the range. 1 where there is no such number. */
+static tn_tensor *unit_of(const reduction *r, tn_tensor *magnitude, double p) {
+    static tn_op_ref amax = {"amax", 0, 0}, amin = {"amin", 0, 0};
+    tn_tensor *one = math_number(1);
+
+    if (math_meta_numel(&r->m) == 0) return one;
+    tn_tensor *top =
+        MATH_CALL(p > 0 ? &amax : &amin, tn_value_tensor(magnitude), r->dim, tn_bool(true));
+    tn_tensor *good = tn_logical_and(tn_gt(top, math_number(0)), tn_lt(top, math_number(INFINITY)));
+    return tn_where(good, tn_exp2(tn_floor(tn_log2(tn_where(good, top, one)))), one);
+}
+
+/* sum(|x|^p)^(1/p) */
+static tn_tensor *norm_of_powers(const reduction *r, double p) {
+    tn_tensor *magnitude = tn_abs(r->x), *unit = unit_of(r, magnitude, p), *y;
+    tn_meta m;
+
+    magnitude = tn_div(magnitude, unit);
+    if (p == 2)
+        y = tn_sqrt(sum(r, tn_mul(magnitude, magnitude)));
+    else
+        y = tn_pow(sum(r, tn_pow(magnitude, math_number(p))), math_number(1 / p));
+    if (!math_meta(y, &m)) return NULL;
+    return math_meta_numel(&r->m) == 0 ? y : tn_mul(y, math_reshape(unit, m.sizes, m.rank));
+}
 
 /* (x, p, dim, keepdim) */
 tn_status math_compose_norm(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -130,32 +162,34 @@ tn_status math_compose_norm(const tn_value *args, uint32_t n_args, tn_value *out
         y = tn_to(sum(&r, tn_ne(r.x, math_number(0))), r.m.dtype);
     else if (p == 1)
         y = sum(&r, tn_abs(r.x));
-    else if (p == 2)
-        y = tn_sqrt(sum(&r, tn_mul(r.x, r.x)));
     else if (isinf(p))
         y = over(&r, p > 0 ? &amax : &amin, tn_abs(r.x));
     else
-        y = tn_pow(sum(&r, tn_pow(tn_abs(r.x), math_number(p))), math_number(1 / p));
+        y = norm_of_powers(&r, p);
     return give(outs, y);
 }
 
-/* Slices of x along dim scaled down to norm maxnorm, those above it: (x, p, dim, maxnorm) */
+/* Slices of x along dim scaled down to norm maxnorm, those above it: (x, p, dim, maxnorm). Norms are
+ * f64, for those of slices to be scaled down may be beyond what x's dtype holds. */
 tn_status math_compose_renorm(const tn_value *args, uint32_t n_args, tn_value *outs,
                               uint32_t n_outs) {
     static tn_op_ref op = {"norm", 0, 0};
-    tn_tensor *x = math_arg(args, n_args, 0), *limit = math_number(args[3].f);
+    tn_tensor *limit = math_number(args[3].f);
     int64_t dims[TN_MAX_RANK], n = 0;
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!math_meta(math_arg(args, n_args, 0), &m)) return pending();
+    tn_tensor *x = math_as(math_arg(args, n_args, 0), TN_F64);
     for (int32_t i = 0; i < m.rank; i++)
         if (i != math_from_end(args[2].i, m.rank)) dims[n++] = i;
     tn_tensor *norm = tn_abs(x); /* of slices of one element */
     if (n > 0)
-        norm = MATH_CALL(&op, args[0], args[1], tn_value_ints((tn_ints){dims, n}), tn_bool(true));
+        norm = MATH_CALL(&op, tn_value_tensor(x), args[1], tn_value_ints((tn_ints){dims, n}),
+                         tn_bool(true));
     tn_tensor *scale = tn_div(limit, tn_add(norm, math_number(1e-7)));
-    return give(outs, tn_mul(x, tn_where(tn_gt(norm, limit), scale, math_number(1))));
+    tn_tensor *y = tn_mul(x, tn_where(tn_gt(norm, limit), scale, math_number(1)));
+    return give(outs, math_as(y, m.dtype));
 }
 
 /* The norm of all gradients as if they were one vector; empty ones add nothing. */

@@ -41,19 +41,32 @@ void math_grad_sum(tn_grad_ctx *c) {
     set(c, "x", tn_expand(as_kept(&r, grad_of(c)), (tn_ints){r.x.sizes, r.x.rank}));
 }
 
+/* g / n for each element that went into the mean. */
+void math_grad_mean(tn_grad_ctx *c) {
+    reduction r;
+
+    if (!reduction_of(c, arg(c, "dim"), &r)) return;
+    set(c, "x",
+        tn_expand(tn_div(as_kept(&r, grad_of(c)), math_number(r.n)),
+                  (tn_ints){r.x.sizes, r.x.rank}));
+}
+
 /* mean: g / n; m2 = sum((x - mean)^2): 2 g1 (x - mean), for what mean adds cancels. */
 void math_grad_moments(tn_grad_ctx *c) {
     reduction r;
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
-    tn_tensor *d = tn_expand(tn_div(as_kept(&r, grad_of(c)), math_number(r.n)),
-                             (tn_ints){r.x.sizes, r.x.rank});
-    if (tn_plugin_ops->grad_out_defined(c, 1)) {
-        tn_tensor *centred = tn_sub(saved(c, "x"), as_kept(&r, saved(c, "mean")));
-        tn_tensor *g1 = as_kept(&r, tn_plugin_ops->grad_out(c, 1));
-        d = tn_add(d, tn_mul(tn_mul(g1, math_number(2)), centred));
+    tn_tensor *d = tn_div(as_kept(&r, grad_of(c)), math_number(r.n));
+    if (tn_plugin_ops->grad_out_defined(c, 1)) { /* what rounding the mean loses is added at last */
+        tn_tensor *x = math_wide(saved(c, "x")), *mean = as_kept(&r, saved(c, "mean"));
+        tn_tensor *slope = tn_mul(as_kept(&r, tn_plugin_ops->grad_out(c, 1)), math_number(2));
+        tn_tensor *near = math_like(mean, x);
+        d = tn_sub(d, tn_mul(slope, tn_sub(mean, near)));
+        d = tn_add(tn_mul(math_like(slope, x), tn_sub(x, near)), math_like(d, x));
+    } else {
+        d = tn_expand(d, (tn_ints){r.x.sizes, r.x.rank});
     }
-    set(c, "x", d);
+    set(c, "x", math_as(d, r.x.dtype));
 }
 
 /* t, with `other` where it is 0: what is divided by, or raised to a power. */
@@ -67,16 +80,22 @@ static tn_tensor *over_result(tn_tensor *g, tn_tensor *y) {
     return tn_where(tn_eq(y, zero), zero, tn_div(g, nonzero_or(y, 1)));
 }
 
-/* g (x - mean) / (y (n - correction)) */
+static tn_tensor *mean_of(const reduction *r, tn_tensor *x) {
+    return r->n_dims ? math_mean_keep(x, r->dims, r->n_dims) : x;
+}
+
+/* g (x - mean) / (y (n - correction)), where the mean of what x has left without its rounded mean is
+ * taken off as well. */
 void math_grad_std(tn_grad_ctx *c) {
     reduction r;
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
     const double freedom = fmax(0, r.n - arg(c, "correction").f);
-    tn_tensor *x = saved(c, "x"), *slope = over_result(grad_of(c), saved(c, "y"));
-    tn_tensor *mean = r.n_dims ? math_mean_keep(x, r.dims, r.n_dims) : x;
+    tn_tensor *x = math_wide(saved(c, "x")), *y = math_wide(saved(c, "y"));
+    tn_tensor *slope = over_result(math_wide(grad_of(c)), y), *d = tn_sub(x, mean_of(&r, x));
     slope = as_kept(&r, tn_div(slope, math_number(freedom)));
-    set(c, "x", tn_mul(tn_sub(x, mean), slope));
+    d = tn_sub(tn_mul(d, slope), tn_mul(mean_of(&r, d), slope));
+    set(c, "x", math_as(d, r.x.dtype));
 }
 
 /* softmax of x, times g */
@@ -139,20 +158,23 @@ void math_grad_norm(tn_grad_ctx *c) {
     reduction r;
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
-    tn_tensor *x = saved(c, "x"), *y = as_kept(&r, saved(c, "y")), *g = as_kept(&r, grad_of(c));
+    tn_tensor *x = saved(c, "x"), *y = math_wide(as_kept(&r, saved(c, "y")));
+    tn_tensor *g = as_kept(&r, grad_of(c)); /* 1 / y leaves the range of f16 */
     if (p == 0) {
         set(c, "x", tn_zeros_like(x));
     } else if (p == 1) {
         set(c, "x", tn_mul(tn_sign(x), g));
     } else if (p == 2) {
-        set(c, "x", tn_mul(x, over_result(g, y)));
+        tn_tensor *dx = tn_mul(math_wide(x), over_result(math_wide(g), y));
+        set(c, "x", math_as(dx, r.x.dtype));
     } else if (isinf(p)) {
-        share(c, &r, tn_eq(tn_abs(x), y), tn_sign(x));
+        share(c, &r, tn_eq(tn_abs(x), as_kept(&r, saved(c, "y"))), tn_sign(x));
     } else {
-        tn_tensor *zero = math_number(0), *ratio = tn_div(tn_abs(x), nonzero_or(y, 1));
+        tn_tensor *zero = math_number(0);
+        tn_tensor *ratio = tn_div(tn_abs(math_wide(x)), nonzero_or(y, 1));
         tn_tensor *power = tn_pow(nonzero_or(ratio, 1), math_number(p - 1));
         tn_tensor *slope = tn_where(tn_eq(y, zero), zero, g);
-        set(c, "x", tn_mul(tn_mul(tn_sign(x), power), slope));
+        set(c, "x", math_as(tn_mul(tn_mul(tn_sign(x), power), slope), r.x.dtype));
     }
 }
 

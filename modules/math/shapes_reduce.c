@@ -75,13 +75,13 @@ tn_status math_shape_cumsum(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
 }
 
-/* Sums of squares of 16-bit floats leave their range: both results are f32 then. */
+/* Sums of squares leave the range of narrower floats, and a mean that is to be subtracted must not be
+ * rounded to them: both results are f64. */
 tn_status math_shape_moments(tn_infer *in) {
     const tn_view *x = x_of(in);
 
     if (!x) return TN_ERR_INVALID;
-    if (x->dtype.bits == 16)
-        for (uint32_t k = 0; k < in->n_outs; k++) in->outs[k].dtype = TN_F32;
+    for (uint32_t k = 0; k < in->n_outs; k++) in->outs[k].dtype = TN_F64;
     return reduce(in, x, reduced_dims(in, x->rank));
 }
 

@@ -1,16 +1,24 @@
-/* moments.c - mean and sum((x - mean)^2) over [outer, n, inner]: two passes, in double.
+/* moments.c - over [outer, n, inner], in double: mean and sum((x - mean)^2), in two passes; std, which is
+ * made of them; and norm of order 2, which is sum(x^2) and one pass.
  *
  * Invariant: as in reduce.c, where n is cut, and in what order partial sums meet, follows from the
  * shape alone.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/reduce.h"
 
+#include <math.h>
 #include <string.h>
+
+enum { MOMENTS, STD, NORM };
+const uint8_t tni_moments = MOMENTS, tni_std = STD, tni_norm = NORM;
 
 enum { WIDE_TILE = 256, NARROW_TILE = 32, LONG_COLUMN = 4096, BLOCK = 2048 };
 
 typedef struct job {
-    const tn_view *x, *mean, *m2;
+    int kind;
+    const tn_view *x, *mean,
+        *spread;          /* mean: NULL if not wanted. spread: sum of squares, std, norm */
+    double divisor;       /* of squares, under the root */
     int wide;             /* f64 lanes, else f32 */
     tni_convert_fn widen; /* NULL: elements are lanes */
     int64_t n, inner, tiles;
@@ -41,12 +49,38 @@ static void add_rows(const job *j, const char *at, int64_t rows, int64_t cols, c
     }
 }
 
-static void put(const job *j, const tn_view *v, int64_t at, const double *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++)
-        if (j->wide)
-            ((double *)v->data)[at + i] = x[i];
+/* ---- Results --------------------------------------------------------------------------------- */
+
+static long double root(const job *j, long double squares) {
+    return j->kind == MOMENTS ? squares : sqrtl(squares / (long double)j->divisor);
+}
+
+/* Of f64: squares beyond the range of doubles, or so small beside the mean that rounding it shows. */
+static bool is_lost(const job *j, double mean, double squares) {
+    return j->wide && (!(squares < 0x1p1000) || squares < 0x1p-900 ||
+                       mean * 0x1p-26 * mean * 0x1p-26 > squares / (double)j->n);
+}
+
+/* Result number `at` again, in a type of more range and digits. */
+static void take_wide(const job *j, int64_t at, double *mean, double *spread) {
+    const double *x = tni_at(j->x, at / j->inner * j->n * j->inner + at % j->inner);
+    long double sum = 0, squares = 0;
+    for (int64_t i = 0; j->kind != NORM && i < j->n; i++) sum += (long double)x[i * j->inner];
+    const long double centre = j->kind == NORM ? 0 : sum / (long double)j->n;
+    for (int64_t i = 0; i < j->n; i++)
+        squares += (x[i * j->inner] - centre) * (x[i * j->inner] - centre);
+    *mean = (double)centre, *spread = (double)root(j, squares);
+}
+
+static void put(const job *j, int64_t at, double *mean, double *squares, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        if (is_lost(j, mean[i], squares[i]))
+            take_wide(j, at + i, &mean[i], &squares[i]);
         else
-            ((float *)v->data)[at + i] = (float)x[i];
+            squares[i] = (double)root(j, (long double)squares[i]);
+    }
+    if (j->mean) memcpy(tni_at(j->mean, at), mean, (size_t)n * sizeof *mean);
+    tni_store_acc(j->spread, at, (const tni_acc *)(const void *)squares, n, true);
 }
 
 static void tiles_range(void *arg, int64_t begin, int64_t end) {
@@ -55,12 +89,11 @@ static void tiles_range(void *arg, int64_t begin, int64_t end) {
         const int64_t o = t / j->tiles, first = t % j->tiles * WIDE_TILE;
         const int64_t cols = tni_min(WIDE_TILE, j->inner - first);
         const char *x = tni_at(j->x, o * j->n * j->inner + first);
-        double mean[WIDE_TILE] = {0}, m2[WIDE_TILE] = {0};
-        add_rows(j, x, j->n, cols, NULL, mean);
-        for (int64_t i = 0; i < cols; i++) mean[i] /= (double)j->n;
-        add_rows(j, x, j->n, cols, mean, m2);
-        put(j, j->mean, o * j->inner + first, mean, cols);
-        put(j, j->m2, o * j->inner + first, m2, cols);
+        double mean[WIDE_TILE] = {0}, squares[WIDE_TILE] = {0};
+        if (j->kind != NORM) add_rows(j, x, j->n, cols, NULL, mean);
+        for (int64_t i = 0; j->kind != NORM && i < cols; i++) mean[i] /= (double)j->n;
+        add_rows(j, x, j->n, cols, mean, squares);
+        put(j, o * j->inner + first, mean, squares, cols);
     }
 }
 
@@ -86,26 +119,34 @@ static tn_status sum_pieces(const tn_call *c, job *j, const double *centre, doub
 }
 
 static tn_status run_cut(const tn_call *c, job *j, int64_t outer) {
-    double mean[NARROW_TILE], m2[NARROW_TILE];
+    double mean[NARROW_TILE] = {0}, squares[NARROW_TILE];
     for (int64_t o = 0; o < outer; o++)
         for (int64_t first = 0; first < j->inner; first += NARROW_TILE) {
             j->cols = tni_min(NARROW_TILE, j->inner - first);
             j->element = o * j->n * j->inner + first;
-            tn_status s = sum_pieces(c, j, NULL, mean);
-            for (int64_t i = 0; i < j->cols; i++) mean[i] /= (double)j->n;
-            if (s == TN_OK) s = sum_pieces(c, j, mean, m2);
+            tn_status s = j->kind == NORM ? TN_OK : sum_pieces(c, j, NULL, mean);
+            for (int64_t i = 0; j->kind != NORM && i < j->cols; i++) mean[i] /= (double)j->n;
+            if (s == TN_OK) s = sum_pieces(c, j, mean, squares);
             if (s != TN_OK) return s;
-            put(j, j->mean, o * j->inner + first, mean, j->cols);
-            put(j, j->m2, o * j->inner + first, m2, j->cols);
+            put(j, o * j->inner + first, mean, squares, j->cols);
         }
     return TN_OK;
+}
+
+/* Other orders are powers: decomposed. */
+void tni_norm_supports(const tn_call *c, tn_verdict *v) {
+    const bool two = c->args[1].f == 2;
+    tni_answer(v, two ? TN_YES : TN_NO, two ? TN_REASON_NONE : TN_REASON_ATTRIBUTE);
 }
 
 tn_status tni_moments_run(const void *plan, tn_call *c) {
     (void)plan;
     const tn_view *x = tni_arg(c, 0);
     const int64_t outer = x->sizes[0], n = x->sizes[1], inner = x->sizes[2];
-    job j = {.x = x, .mean = tni_out(c, 0), .m2 = tni_out(c, 1), .n = n, .inner = inner};
+    job j = {.kind = *(const uint8_t *)c->user, .x = x, .n = n, .inner = inner, .divisor = 1};
+    if (j.kind == MOMENTS) j.mean = tni_out(c, 0);
+    j.spread = tni_out(c, j.kind == MOMENTS);
+    if (j.kind == STD) j.divisor = fmax(0, (double)n - c->args[2].f);
     j.wide = tni_is_f64(x), j.widen = tni_vec->ewise->widen[tn_dtype_index(x->dtype)];
     if (outer == 0 || inner == 0) return TN_OK;
     if (inner == 1 ? n > TNI_GRAIN : n >= LONG_COLUMN && inner <= WIDE_TILE)

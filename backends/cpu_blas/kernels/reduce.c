@@ -1,4 +1,4 @@
-/* reduce.c - sums, products, largest, smallest, any, all, argmax, argmin over [outer, n, inner].
+/* reduce.c - sums, means, products, largest, smallest, any, all, argmax, argmin over [outer, n, inner].
  *
  * Invariant: where n is cut, and in what order partial results meet, follows from the shape alone.
  * A row longer than TNI_GRAIN, or few columns under many rows, are cut along n; all else is not.
@@ -17,7 +17,8 @@ enum {
 };
 
 #define REDUCTION(name, op, kind, of_none, position)                                               \
-    const tni_reduction tni_reduce_##name = {op, TNI_##kind, TNI_OF_NONE_##of_none, position}
+    const tni_reduction tni_reduce_##name = {op, TNI_##kind, TNI_OF_NONE_##of_none, position, false}
+const tni_reduction tni_reduce_mean = {"mean.dim", TNI_SUM, TNI_OF_NONE_0, false, true};
 REDUCTION(sum, "sum.dim", SUM, 0, false);
 REDUCTION(prod, "prod.dim", PROD, 1, false);
 REDUCTION(amax, "amax", MAX, FAILS, false);
@@ -154,7 +155,28 @@ void tni_store_acc(const tn_view *v, int64_t at, const tni_acc *x, int64_t n, bo
     }
 }
 
-static void put(const job *j, int64_t at, const tni_acc *best, const int64_t *where, int64_t n) {
+/* Sum or mean number `at` of f64, added up in a type of more range. */
+static double wide_sum(const job *j, int64_t at) {
+    const int64_t first = at / j->inner * j->n * j->inner + at % j->inner;
+    const double *x = tni_at(j->x, first);
+    long double sum = 0;
+    for (int64_t i = 0; i < j->n; i++) sum += (long double)x[i * j->inner];
+    return (double)(j->how->mean ? sum / (long double)j->n : sum);
+}
+
+/* Doubles hold every sum of narrower elements. One of f64 may leave their range on its way to what
+ * they can hold: then it is taken again. */
+static void finish_sums(const job *j, int64_t at, tni_acc *sum, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        if (j->type == TNI_F64 && !isfinite(sum[i].f))
+            sum[i].f = wide_sum(j, at + i);
+        else if (j->how->mean)
+            sum[i].f /= (double)j->n;
+    }
+}
+
+static void put(const job *j, int64_t at, tni_acc *best, const int64_t *where, int64_t n) {
+    if (j->how->kind == TNI_SUM && j->is_float) finish_sums(j, at, best, n);
     if (j->how->position)
         memcpy(tni_at(j->y, at), where, (size_t)n * sizeof *where);
     else
@@ -237,8 +259,10 @@ static tn_status fail_empty(tn_call *c, const char *op) {
 
 static void fill_none(const job *j, int64_t n) {
     const int64_t none = j->how->of_none == TNI_OF_NONE_1;
-    const tni_acc x = j->is_float ? (tni_acc){.f = (double)none} : (tni_acc){.i = none};
-    for (int64_t i = 0; i < n; i++) put(j, i, &x, NULL, 1);
+    for (int64_t i = 0; i < n; i++) {
+        tni_acc x = j->is_float ? (tni_acc){.f = (double)none} : (tni_acc){.i = none};
+        put(j, i, &x, NULL, 1);
+    }
 }
 
 tn_status tni_reduce_run(const void *plan, tn_call *c) {

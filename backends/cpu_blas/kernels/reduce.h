@@ -12,12 +12,15 @@ typedef struct tni_reduction { /* tn_kernel.user of the rows */
     uint8_t kind;    /* TNI_SUM ... */
     uint8_t of_none; /* the result for no elements */
     bool position;   /* the result is where the element is */
+    bool mean;       /* the result is divided by how many elements there are */
 } tni_reduction;
 
-extern const tni_reduction tni_reduce_sum, tni_reduce_prod, tni_reduce_amax, tni_reduce_amin,
-    tni_reduce_argmax, tni_reduce_argmin, tni_reduce_any, tni_reduce_all;
+extern const tni_reduction tni_reduce_sum, tni_reduce_mean, tni_reduce_prod, tni_reduce_amax,
+    tni_reduce_amin, tni_reduce_argmax, tni_reduce_argmin, tni_reduce_any, tni_reduce_all;
 
 tn_status tni_reduce_run(const void *, tn_call *);
+extern const uint8_t tni_moments, tni_std, tni_norm; /* tn_kernel.user of these rows */
+void tni_norm_supports(const tn_call *, tn_verdict *);
 tn_status tni_moments_run(const void *, tn_call *);
 
 /* n numbers, doubles if is_float, to elements at .. at + n - 1 of v, converted and rounded once. */

@@ -1,5 +1,5 @@
-/* reduce.c - sum, prod, largest, smallest, any, all, moments of x (outer, n, inner), contiguous, into
- * (outer, inner).
+/* reduce.c - sum, mean, prod, largest, smallest, any, all, moments, std of x (outer, n, inner),
+ * contiguous, into (outer, inner).
  *
  * Invariant: every result is made from chunks of TNI_GRAIN elements, each taken from first to last,
  * combined in the host's fixed tree; which thread did what cannot change a bit.
@@ -7,51 +7,56 @@
 #include "backends/cpu_ref/kernels.h"
 #include "backends/cpu_ref/walk.h"
 
-/* One result under way. All zero bits: nothing seen yet. */
+/* One result under way; long double, for doubles would add up to more than a double. All zero bits:
+ * nothing seen yet. */
 typedef struct state {
     union {
-        double f;
+        long double f;
         int64_t i;
     };
     int64_t next; /* 1 + index of the element taken; 0: none */
 } state;
 
-enum { WIDTH = 16 }; /* neighbouring results worked on together; a partial has 256 bytes */
+enum { WIDTH = 8 }; /* neighbouring results worked on together; a partial has 256 bytes */
 
 typedef union block {
-    double f[TNI_BLOCK];
+    long double f[TNI_BLOCK];
     int64_t i[TNI_BLOCK];
 } block;
 
 /* ---- What is done with one element, and with two partials ------------------------------------ */
 
-static inline void take_f(state *s, double x, int64_t at) { s->f = x, s->next = at + 1; }
+static inline void take_f(state *s, long double x, int64_t at) { s->f = x, s->next = at + 1; }
 static inline void take_i(state *s, int64_t x, int64_t at) { s->i = x, s->next = at + 1; }
 
-static inline void sum_f(state *s, double x, int64_t at) { take_f(s, s->f + x, at); }
+static inline void sum_f(state *s, long double x, int64_t at) { take_f(s, s->f + x, at); }
 static inline void sum_i(state *s, int64_t x, int64_t at) {
     take_i(s, (int64_t)((uint64_t)s->i + (uint64_t)x), at);
 }
-static inline void prod_f(state *s, double x, int64_t at) { take_f(s, s->next ? s->f * x : x, at); }
+static inline void prod_f(state *s, long double x, int64_t at) {
+    take_f(s, s->next ? s->f * x : x, at);
+}
 static inline void prod_i(state *s, int64_t x, int64_t at) {
     take_i(s, s->next ? (int64_t)((uint64_t)s->i * (uint64_t)x) : x, at);
 }
-static inline void any_f(state *s, double x, int64_t at) { take_f(s, s->f != 0 || x != 0, at); }
+static inline void any_f(state *s, long double x, int64_t at) {
+    take_f(s, s->f != 0 || x != 0, at);
+}
 static inline void any_i(state *s, int64_t x, int64_t at) { take_i(s, s->i != 0 || x != 0, at); }
-static inline void all_f(state *s, double x, int64_t at) {
+static inline void all_f(state *s, long double x, int64_t at) {
     take_f(s, (s->next == 0 || s->f != 0) && x != 0, at);
 }
 static inline void all_i(state *s, int64_t x, int64_t at) {
     take_i(s, (s->next == 0 || s->i != 0) && x != 0, at);
 }
 /* The first of equals stays; the first NaN stays whatever follows. */
-static inline void max_f(state *s, double x, int64_t at) {
+static inline void max_f(state *s, long double x, int64_t at) {
     if (s->next == 0 || x > s->f || (x != x && s->f == s->f)) take_f(s, x, at);
 }
 static inline void max_i(state *s, int64_t x, int64_t at) {
     if (s->next == 0 || x > s->i) take_i(s, x, at);
 }
-static inline void min_f(state *s, double x, int64_t at) {
+static inline void min_f(state *s, long double x, int64_t at) {
     if (s->next == 0 || x < s->f || (x != x && s->f == s->f)) take_f(s, x, at);
 }
 static inline void min_i(state *s, int64_t x, int64_t at) {
@@ -86,12 +91,15 @@ typedef struct reduction {
     tn_combine_fn join[2];
     int of_none;   /* the result for n == 0, NOTHING if there is none */
     bool position; /* the result is where the element was, not the element */
+    uint8_t then;  /* what is made of a sum */
 } reduction;
 
 enum { NOTHING = -1 };
+enum { ITSELF, MEAN, MOMENTS, STD };
 
-#define REDUCTION(op, how, of_none, position)                                                      \
-    { op, {how##_i_rows, how##_f_rows}, {how##_i_join, how##_f_join}, of_none, position }
+#define REDUCTION_THEN(op, how, of_none, position, then)                                           \
+    { op, {how##_i_rows, how##_f_rows}, {how##_i_join, how##_f_join}, of_none, position, then }
+#define REDUCTION(op, how, of_none, position) REDUCTION_THEN(op, how, of_none, position, ITSELF)
 static const reduction sum_reduction = REDUCTION("sum.dim", sum, 0, false);
 static const reduction prod_reduction = REDUCTION("prod.dim", prod, 1, false);
 static const reduction any_reduction = REDUCTION("any", any, 0, false);
@@ -100,13 +108,16 @@ static const reduction amax_reduction = REDUCTION("amax", max, NOTHING, false);
 static const reduction amin_reduction = REDUCTION("amin", min, NOTHING, false);
 static const reduction argmax_reduction = REDUCTION("argmax", max, NOTHING, true);
 static const reduction argmin_reduction = REDUCTION("argmin", min, NOTHING, true);
-static const reduction moments_reduction = REDUCTION("moments", sum, 0, false);
+static const reduction mean_reduction = REDUCTION_THEN("mean.dim", sum, 0, false, MEAN);
+static const reduction moments_reduction = REDUCTION_THEN("moments", sum, 0, false, MOMENTS);
+static const reduction std_reduction = REDUCTION_THEN("std", sum, 0, false, STD);
 
 /* ---- The driver ------------------------------------------------------------------------------ */
 
 typedef struct job {
     const reduction *how;
-    const tn_view *x, *y, *m2; /* m2: NULL but in moments, where y is the mean */
+    const tn_view *x, *y, *m2; /* m2: of moments alone, where y is the mean */
+    double freedom;            /* of std: n - correction */
     int32_t max_threads;
     bool is_float;
     int64_t n, inner,
@@ -115,9 +126,9 @@ typedef struct job {
 
 typedef struct strip_job {
     const job *j;
-    int64_t first, width; /* of its results, counted in y */
-    int64_t base;         /* of its first element, in x */
-    const double *centre; /* NULL, or per result: (x - centre)^2 is reduced instead of x */
+    int64_t first, width;      /* of its results, counted in y */
+    int64_t base;              /* of its first element, in x */
+    const long double *centre; /* NULL, or per result: (x - centre)^2 is reduced instead of x */
 } strip_job;
 
 static strip_job strip_of(const job *j, int64_t strip) {
@@ -130,16 +141,17 @@ static strip_job strip_of(const job *j, int64_t strip) {
 static void load_rows(const strip_job *s, int64_t row, int64_t rows, block *out) {
     const job *j = s->j;
     const int64_t run = j->inner == 1 ? rows : s->width, runs = j->inner == 1 ? 1 : rows;
+    double x[TNI_BLOCK];
     for (int64_t r = 0; r < runs; r++) {
         const void *at = tni_view_at(j->x, s->base + (row + r) * j->inner);
         if (j->is_float)
-            tni_load_f64(tni_ix(j->x), at, 1, run, out->f + r * run);
+            tni_load_f64(tni_ix(j->x), at, 1, run, x + r * run);
         else
             tni_load_i64(tni_ix(j->x), at, 1, run, out->i + r * run);
     }
-    for (int64_t i = 0; s->centre && i < rows * s->width; i++) {
-        const double d = out->f[i] - s->centre[i % s->width];
-        out->f[i] = d * d;
+    for (int64_t i = 0; j->is_float && i < rows * s->width; i++) {
+        const long double d = x[i] - (s->centre ? s->centre[i % s->width] : 0);
+        out->f[i] = s->centre ? d * d : d;
     }
 }
 
@@ -165,6 +177,11 @@ static tn_status reduce_strip(strip_job *s, state result[WIDTH]) {
     return TN_OK;
 }
 
+static void store_float(const tn_view *y, int64_t at, long double x) {
+    const double rounded = (double)x;
+    tni_store_f64(tni_ix(y), tni_view_at(y, at), 1, 1, &rounded);
+}
+
 static void store_strip(const strip_job *s, const state *result) {
     const job *j = s->j;
     const int ix = tni_ix(j->y);
@@ -173,10 +190,12 @@ static void store_strip(const strip_job *s, const state *result) {
         void *at = tni_view_at(j->y, s->first + k);
         if (j->how->position)
             tni_store_i64(ix, at, 1, 1, &position);
+        else if (j->how->then == MEAN)
+            store_float(j->y, s->first + k, result[k].f / (long double)j->n);
         else if (result[k].next == 0)
             tni_store_i64(ix, at, 1, 1, &none);
         else if (j->is_float)
-            tni_store_f64(ix, at, 1, 1, &result[k].f);
+            store_float(j->y, s->first + k, result[k].f);
         else
             tni_store_i64(ix, at, 1, 1, &result[k].i);
     }
@@ -185,13 +204,15 @@ static void store_strip(const strip_job *s, const state *result) {
 /* The sum has been taken; the squares of what is left without the mean follow. */
 static tn_status store_moments(strip_job *s, state result[WIDTH]) {
     const job *j = s->j;
-    double mean[WIDTH] = {0};
-    for (int64_t k = 0; k < s->width; k++) mean[k] = result[k].f / (double)j->n;
-    tni_store_f64(tni_ix(j->y), tni_view_at(j->y, s->first), 1, s->width, mean);
+    long double mean[WIDTH] = {0};
+    for (int64_t k = 0; k < s->width; k++) mean[k] = result[k].f / (long double)j->n;
     s->centre = mean;
     const tn_status status = reduce_strip(s, result);
-    for (int64_t k = 0; k < s->width; k++)
-        tni_store_f64(tni_ix(j->m2), tni_view_at(j->m2, s->first + k), 1, 1, &result[k].f);
+    for (int64_t k = 0; k < s->width; k++) {
+        const long double squares = result[k].f;
+        if (j->m2) store_float(j->m2, s->first + k, squares);
+        store_float(j->y, s->first + k, j->m2 ? mean[k] : sqrtl(squares / (long double)j->freedom));
+    }
     return status;
 }
 
@@ -200,7 +221,7 @@ static tn_status run_strip(const job *j, int64_t strip) {
     strip_job s = strip_of(j, strip);
     const tn_status status = reduce_strip(&s, result);
     if (status != TN_OK) return status;
-    if (j->m2) return store_moments(&s, result);
+    if (j->how->then >= MOMENTS) return store_moments(&s, result);
     store_strip(&s, result);
     return TN_OK;
 }
@@ -219,6 +240,7 @@ static tn_status run_reduction(tn_call *c, const reduction *how) {
              .is_float = tni_is_float(tni_ix(x)),
              .n = x->sizes[1],
              .inner = x->sizes[2]};
+    if (how->then == STD) j.freedom = fmax(0, (double)j.n - c->args[2].f);
     j.strips = (j.inner + WIDTH - 1) / WIDTH;
     const int64_t strips = x->sizes[0] * j.strips;
     if (j.n == 0 && strips > 0 && how->of_none == NOTHING)
@@ -249,3 +271,5 @@ REDUCE(argmin, argmin)
 REDUCE(any, any)
 REDUCE(all, all)
 REDUCE(moments, moments)
+REDUCE(mean_dim, mean)
+REDUCE(std, std)
