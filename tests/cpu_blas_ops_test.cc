@@ -37,7 +37,8 @@ bool answer(const char *op, int64_t i, tn_dtype dtype, const char *provider, uin
     tn_use_provider(NULL);
     for (uint32_t k = 0; k < n_outs && !tn_error(); k++) {
         tn_tensor *t = outs[k].tensor;
-        const bool floating = tn_dtype_is(tn_dtype_of(t), dtype);
+        const tn_dtype have = tn_dtype_of(t);
+        const bool floating = tn_dtype_is(have, dtype) || tn_dtype_is(have, TN_F64);
         out->floats.push_back(floating ? numbers(t) : Numbers());
         const int64_t bytes = tn_numel(t) * tn_dtype_bytes(tn_dtype_of(t));
         std::string raw(static_cast<size_t>(bytes), 0);

@@ -1,0 +1,377 @@
+// math_extremes_test.cc - sums, means, norms and masks at the ends of what a dtype holds, on every
+// provider, with the vector code that TENON_CPU_BLAS_VECTORS names.
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support.h"
+
+#include "modules/math/math_ops.h"
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+namespace {
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+struct Type {
+    const char *name;
+    tn_dtype dtype;
+    double eps, max;
+};
+
+const Type kTypes[] = {{"f16", TN_F16, 0x1p-11, 65504},
+                       {"bf16", TN_BF16, 0x1p-8, 0x1.fep127},
+                       {"f32", TN_F32, 0x1p-24, 0x1.fffffep127},
+                       {"f64", TN_F64, 0x1p-53, std::numeric_limits<double>::max()}};
+
+class Extremes : public Tenon {
+  protected:
+    void TearDown() override {
+        tn_use_provider(nullptr);
+        Tenon::TearDown();
+    }
+    static void on_every_provider(const std::function<void()> &body) {
+        for (const char *provider : {"cpu_ref", "cpu_blas"}) {
+            SCOPED_TRACE(provider);
+            ASSERT_EQ(tn_use_provider(provider), TN_OK) << tn_error_message();
+            body();
+        }
+    }
+    static void for_every_type(const std::function<void(const Type &)> &body) {
+        on_every_provider([&] {
+            for (const Type &t : kTypes) {
+                SCOPED_TRACE(t.name);
+                body(t);
+            }
+        });
+    }
+};
+
+tn_tensor *of(const Type &t, const Numbers &list, const Shape &sizes = {}) {
+    tn_tensor *wide = sizes.empty() ? from(list) : from(list, sizes);
+    return tn_to(wide, t.dtype);
+}
+
+Numbers read(tn_tensor *t) { return numbers(tn_to(t, TN_F64)); }
+
+Numbers scaled(Numbers list, double scale) {
+    for (double &x : list) x *= scale;
+    return list;
+}
+
+void expect_close(const Numbers &have, const Numbers &want, double tolerance) {
+    ASSERT_EQ(have.size(), want.size());
+    for (size_t i = 0; i < want.size(); i++) {
+        if (have[i] == want[i] || (std::isnan(have[i]) && std::isnan(want[i]))) continue;
+        EXPECT_LE(std::fabs(have[i] - want[i]), tolerance * std::fabs(want[i]))
+            << "at " << i << ": " << have[i] << ", not " << want[i];
+    }
+}
+
+// What the dtype makes of x.
+double rounded(const Type &t, double x) { return read(of(t, {x}))[0]; }
+
+// ---- Squares and powers beyond the range ------------------------------------------------------
+
+std::vector<double> scales_of(const Type &t) {
+    switch (t.dtype.bits) {
+    case 64:
+        return {1e200, 1e-200, 1e300, 1e-300};
+    case 32:
+        return {1e30, 1e-30, 1e37, 1e-36, 1e20, 1e-20};
+    default:
+        return t.max < 1e5 ? Numbers{5e3, 1e-3, 6e-5} : Numbers{1e30, 1e-30, 1e20};
+    }
+}
+
+void check_norm(const Type &t, const Numbers &list, double p) {
+    tn_norm_opts opts = {};
+    opts.p = {p, true};
+    tn_tensor *x = param(of(t, list));
+    const Numbers have = read(x);
+    long double sum = 0;
+    for (double v : have) sum += std::pow(std::fabs(static_cast<long double>(v)), p);
+    const double want = static_cast<double>(std::pow(sum, 1 / static_cast<long double>(p)));
+    if (want > t.max) return;
+    SCOPED_TRACE(testing::Message() << "p " << p << " of " << have[0]);
+    tn_tensor *y = tn_norm(x, &opts);
+    expect_close(read(y), {want}, 6 * t.eps);
+    ASSERT_EQ(tn_backward(y), TN_OK) << tn_error_message();
+    Numbers slope;
+    for (double v : have) slope.push_back(std::copysign(std::pow(std::fabs(v) / want, p - 1), v));
+    expect_close(read(tn_grad_of(x)), slope, (8 + std::fabs(p)) * t.eps);
+}
+
+TEST_F(Extremes, NormsOfLargeAndTinyNumbersAreRightWithTheirGradients) {
+    for_every_type([](const Type &t) {
+        for (const double scale : scales_of(t))
+            for (const double p : {2.0, 3.0, 1.0, 0.5, -1.5, 2.5, 10.0})
+                check_norm(t, scaled({1, -3, 4}, scale), p);
+    });
+}
+
+TEST_F(Extremes, NormsOfZerosAndInfinitiesStayWhatTheyAre) {
+    for_every_type([](const Type &t) {
+        EXPECT_EQ(read(tn_norm(of(t, {0, 0}), nullptr)), Numbers{0});
+        EXPECT_EQ(read(tn_norm(of(t, {1, -kInf}), nullptr)), Numbers{kInf});
+        EXPECT_TRUE(std::isnan(read(tn_norm(of(t, {1, NAN}), nullptr))[0]));
+        EXPECT_EQ(read(tn_norm(of(t, {3, 4}), nullptr)), Numbers{5});
+    });
+}
+
+TEST_F(Extremes, NormsAlongEachDimOfManyRowsAreRight) {
+    for_every_type([](const Type &t) {
+        const double scale = scales_of(t)[0];
+        tn_tensor *x = tn_mul(of(t, {1, 2, 2, 4}, {2, 2}), of(t, {scale}));
+        tn_norm_opts opts = {};
+        const int64_t first = 0, last = 1;
+        opts.dim = {&first, 1};
+        expect_close(read(tn_norm(x, &opts)), scaled({std::sqrt(5.), std::sqrt(20.)}, scale),
+                     6 * t.eps);
+        opts.dim = {&last, 1};
+        expect_close(read(tn_norm(x, &opts)), scaled({std::sqrt(5.), std::sqrt(20.)}, scale),
+                     6 * t.eps);
+    });
+}
+
+TEST_F(Extremes, SlicesAndGradientsWithANormBeyondTheirDtypeAreScaledDown) {
+    for_every_type([](const Type &t) {
+        const double big = t.max * 0.9;
+        tn_tensor *x = of(t, {big, big, big, big}, {1, 4});
+        if (t.dtype.bits < 64)
+            expect_close(read(tn_renorm(x, 2, 0, 1)), {0.5, 0.5, 0.5, 0.5}, 4 * t.eps);
+        if (t.dtype.bits > 16 && t.dtype.bits < 64) return;
+        tn_tensor *g = of(t, scaled({1, 3, 4}, scales_of(t)[0]));
+        tn_tensor *const list[] = {g};
+        ASSERT_NE(tn_clip_grad_norm_({list, 1}, 1, nullptr), nullptr) << tn_error_message();
+        const double norm = std::sqrt(26.);
+        expect_close(read(g), {1 / norm, 3 / norm, 4 / norm}, 8 * t.eps);
+    });
+}
+
+// ---- Sums beyond the range --------------------------------------------------------------------
+
+TEST_F(Extremes, MeansOfTheLargestNumbersAreThoseNumbers) {
+    for_every_type([](const Type &t) {
+        const double x = rounded(t, t.max * 0.9);
+        EXPECT_EQ(read(tn_mean(of(t, {x, x, x}))), Numbers{x});
+        EXPECT_EQ(read(tn_mean_dim(of(t, {x, x, x, x}, {2, 2}), ints({0}), nullptr)),
+                  (Numbers{x, x}));
+        EXPECT_EQ(read(tn_mean(of(t, {x, -x, x, -x}))), Numbers{0});
+        expect_close(read(tn_nanmean(of(t, {x, NAN, x, x}), nullptr)), {x}, 2 * t.eps);
+        EXPECT_EQ(read(tn_sum(of(t, {x, x, -x}))), Numbers{x});
+        EXPECT_EQ(read(tn_mean(of(t, {x, kInf}))), Numbers{kInf});
+        EXPECT_TRUE(std::isnan(read(tn_mean(of(t, {kInf, -kInf})))[0]));
+    });
+}
+
+TEST_F(Extremes, MeansOfManyRowsOfTheLargestNumbersAreThoseNumbers) {
+    on_every_provider([] {
+        for (const Shape &sizes : {Shape{3, 70000}, Shape{70000, 3}, Shape{40, 300}})
+            for (const int64_t dim : {0, 1}) {
+                tn_tensor *y = tn_mean_dim(full(sizes, 1e308), ints({dim}), nullptr);
+                for (double v : numbers(y)) ASSERT_NEAR(v, 1e308, 1e294);
+            }
+    });
+}
+
+TEST_F(Extremes, MeansHaveTheGradientOfTheirShare) {
+    for_every_type([](const Type &t) {
+        tn_tensor *x = param(of(t, {1, 2, 3, 4}, {2, 2}));
+        ASSERT_EQ(tn_backward(tn_sum(tn_mean_dim(x, ints({1}), nullptr))), TN_OK);
+        EXPECT_EQ(read(tn_grad_of(x)), (Numbers{0.5, 0.5, 0.5, 0.5}));
+    });
+}
+
+// ---- Spread -----------------------------------------------------------------------------------
+
+TEST_F(Extremes, DeviationsOfLargeAndTinyNumbersAreRightWithTheirGradients) {
+    for_every_type([](const Type &t) {
+        for (const double scale : scales_of(t)) {
+            tn_tensor *x = param(of(t, scaled({1, 2, 3}, scale)));
+            const Numbers v = read(x);
+            SCOPED_TRACE(scale);
+            tn_tensor *y = tn_std(x, nullptr);
+            expect_close(read(y), {(v[2] - v[0]) / 2}, 64 * t.eps);
+            ASSERT_EQ(tn_backward(y), TN_OK);
+            const Numbers g = read(tn_grad_of(x));
+            EXPECT_NEAR(g[0], -0.5, 64 * t.eps);
+            EXPECT_NEAR(g[1], 0, 64 * t.eps);
+            EXPECT_NEAR(g[2], 0.5, 64 * t.eps);
+        }
+    });
+}
+
+// Numbers m, m + step ... whose mean the dtype cannot hold.
+struct Far {
+    const Type &t;
+    double m, step;
+};
+
+const Far kFar[] = {{kTypes[0], 2048, 2},
+                    {kTypes[1], 256, 2},
+                    {kTypes[2], 1e7, 1},
+                    {kTypes[2], 1e6, 1},
+                    {kTypes[3], 1e15, 1}};
+
+void for_every_far(const std::function<void(const Far &)> &body) {
+    for (const Far &f : kFar) {
+        SCOPED_TRACE(testing::Message() << f.t.name << " at " << f.m);
+        body(f);
+    }
+}
+
+tn_tensor *far_row(const Far &f, int64_t rows = 1) {
+    Numbers list;
+    for (int64_t i = 0; i < 4 * rows; i++)
+        list.push_back(f.m + static_cast<double>(i % 4) * f.step);
+    return of(f.t, list, {rows, 4});
+}
+
+TEST_F(Extremes, VariancesFarFromZeroAreRightWithTheirGradients) {
+    on_every_provider([] {
+        for_every_far([](const Far &f) {
+            tn_tensor *x = param(far_row(f));
+            tn_tensor *y = tn_var(x, nullptr);
+            const double want = 5.0 / 3 * f.step * f.step;
+            expect_close(read(y), {want}, 2 * f.t.eps);
+            ASSERT_EQ(tn_backward(y), TN_OK);
+            expect_close(read(tn_grad_of(x)), scaled({-1, -1. / 3, 1. / 3, 1}, f.step),
+                         8 * f.t.eps);
+            tn_tensor *z = param(far_row(f));
+            ASSERT_EQ(tn_backward(tn_std(z, nullptr)), TN_OK);
+            const double slope = 1 / (3 * std::sqrt(5. / 3));
+            expect_close(read(tn_grad_of(z)), scaled({-1.5, -0.5, 0.5, 1.5}, slope), 8 * f.t.eps);
+        });
+    });
+}
+
+const double kStep = std::sqrt(1 / 1.25);
+const Numbers kNormal = {-1.5 * kStep, -0.5 * kStep, 0.5 * kStep, 1.5 * kStep};
+
+tn_tensor *normalise(tn_tensor *x, tn_tensor *w = nullptr, double eps = 1e-5) {
+    tn_layer_norm_opts opts = {};
+    opts.w = w, opts.eps = {eps, true};
+    return tn_layer_norm(x, ints({4}), &opts);
+}
+
+TEST_F(Extremes, LayerNormFarFromZeroKeepsItsMean) {
+    on_every_provider([] {
+        for_every_far([](const Far &f) {
+            for (const int64_t rows : {1, 5}) {
+                Numbers want;
+                for (int64_t r = 0; r < rows; r++)
+                    want.insert(want.end(), kNormal.begin(), kNormal.end());
+                expect_close(read(normalise(far_row(f, rows))), want, 1e-5 + 4 * f.t.eps);
+            }
+        });
+    });
+}
+
+// What layer_norm's backward gives for numbers close to 0, it gives for the same ones far away.
+TEST_F(Extremes, LayerNormsGradientsFarFromZeroAreThoseNearIt) {
+    on_every_provider([] {
+        for_every_far([](const Far &f) {
+            Numbers grads[2][2];
+            for (int far = 0; far < 2; far++) {
+                const Far here = {far ? f.t : kTypes[3], far ? f.m : 0, f.step};
+                tn_tensor *x = param(far_row(here, 3));
+                tn_tensor *w = param(of(here.t, {1, 2, -1, 0.5}));
+                tn_tensor *up = of(here.t, {1, 2, 4, 8, 0, 1, 0, 0, -1, 1, 2, 1}, {3, 4});
+                ASSERT_EQ(tn_backward(tn_sum(tn_mul(normalise(x, w), up))), TN_OK);
+                grads[far][0] = read(tn_grad_of(x)), grads[far][1] = read(tn_grad_of(w));
+            }
+            // A mean of f64 is kept as f64: at 1e15 to 1/16.
+            const double tolerance = f.t.dtype.bits == 64 ? 1e-6 : 8 * f.t.eps;
+            for (int k = 0; k < 2; k++)
+                for (size_t i = 0; i < grads[0][k].size(); i++)
+                    EXPECT_NEAR(grads[1][k][i], grads[0][k][i],
+                                tolerance * (4 + std::fabs(grads[0][k][i])))
+                        << k << " at " << i;
+        });
+    });
+}
+
+TEST_F(Extremes, LayerNormOfLargeAndTinyNumbersIsRight) {
+    for_every_type([](const Type &t) {
+        for (double scale : scales_of(t)) {
+            if (scale > t.max / 4) continue;
+            SCOPED_TRACE(scale);
+            tn_tensor *x = of(t, scaled({0, 1, 2, 3}, scale), {1, 4});
+            const Numbers v = read(x);
+            long double mean = 0, squares = 0;
+            for (double a : v) mean += a / 4.0L;
+            for (double a : v) squares += (a - mean) * (a - mean);
+            for (const double eps : {1e-5, 0.0}) {
+                Numbers want;
+                for (double a : v)
+                    want.push_back(static_cast<double>((a - mean) / std::sqrt(squares / 4 + eps)));
+                expect_close(read(normalise(x, nullptr, eps)), want, 6 * t.eps);
+            }
+        }
+    });
+}
+
+// ---- Sums of very many ------------------------------------------------------------------------
+
+constexpr int64_t kMany = 20000000;
+
+// `list` as many times as there are numbers, without memory.
+tn_tensor *repeated(tn_tensor *x, int64_t n) { return tn_expand(x, ints({n})); }
+
+TEST_F(Extremes, VeryManyAddedAtOnePlaceAreAllCounted) {
+    const int64_t zero = 0;
+    on_every_provider([&] {
+        for (const Type &t : {kTypes[1], kTypes[2]}) {
+            SCOPED_TRACE(t.name);
+            const double want = rounded(t, kMany);
+            tn_tensor *ones = repeated(of(t, {1}), kMany);
+            tn_tensor *at = repeated(tn_from(&zero, ints({1}), TN_I64), kMany);
+            EXPECT_EQ(read(tn_index_add(of(t, {0, 7}), 0, at, ones, nullptr)), (Numbers{want, 7}));
+            EXPECT_EQ(read(tn_sum(ones)), Numbers{want});
+            EXPECT_EQ(read(tn_mean(ones)), Numbers{1});
+        }
+    });
+}
+
+TEST_F(Extremes, ScatteredSumsAreRoundedOnceWhateverTheShape) {
+    on_every_provider([] {
+        for (const Type &t : {kTypes[0], kTypes[1], kTypes[2]})
+            for (const int64_t places : {2, 5000}) { // fewer, and more, than there are to add
+                const double one = 1 / t.eps;
+                const int64_t where[] = {1, 1, 1, 1};
+                tn_tensor *at = tn_from(where, ints({4}), TN_I64);
+                tn_tensor *x = tn_zeros(ints({places, 3}), t.dtype);
+                tn_tensor *rows = of(t, {one, 1, 0, 1, 1, 0, 1, 1, 0, 1 - one / 2, 1, 0}, {4, 3});
+                tn_tensor *each = tn_expand(tn_unsqueeze(at, 1), ints({4, 3}));
+                for (tn_tensor *y :
+                     {tn_index_add(x, 0, at, rows, nullptr), tn_scatter_add(x, 0, each, rows),
+                      tn_scatter_add(x, 0, tn_clone(each), rows)}) {
+                    const Numbers have = read(tn_narrow(y, 0, 0, 2));
+                    expect_close(have, {0, 0, 0, rounded(t, one / 2 + 3), 4, 0}, 0);
+                }
+                tn_tensor *in_place = tn_clone(tn_transpose(x, 0, 1));
+                tn_tensor *turned = tn_transpose(in_place, 0, 1);
+                ASSERT_NE(tn_scatter_add_(turned, 0, each, rows), nullptr) << tn_error_message();
+                expect_close(read(tn_narrow(turned, 0, 0, 2)),
+                             {0, 0, 0, rounded(t, one / 2 + 3), 4, 0}, 0);
+            }
+    });
+}
+
+// ---- Masks ------------------------------------------------------------------------------------
+
+TEST_F(Extremes, DropoutOfAnythingIsItsMultipleOrZero) {
+    for_every_type([](const Type &t) {
+        for (const double p : {0.0, 0.1, 0.25, 0.3, 0.5, 0.9, 1.0})
+            for (const double x : {kInf, -kInf, double(NAN), t.max, 0.0, 1.0}) {
+                SCOPED_TRACE(testing::Message() << "p " << p << " of " << x);
+                tn_tensor *y = tn_dropout(tn_expand(of(t, {x}), ints({1000})), p, nullptr);
+                const double want = rounded(t, rounded(t, x) / (1 - p));
+                for (const double v : read(tn_clone(y)))
+                    ASSERT_TRUE(v == 0 || (std::isnan(x) ? std::isnan(v) : v == want)) << v;
+            }
+    });
+}
+
+} // namespace
