@@ -366,11 +366,32 @@ TEST_F(Extremes, DropoutOfAnythingIsItsMultipleOrZero) {
         for (const double p : {0.0, 0.1, 0.25, 0.3, 0.5, 0.9, 1.0})
             for (const double x : {kInf, -kInf, double(NAN), t.max, 0.0, 1.0}) {
                 SCOPED_TRACE(testing::Message() << "p " << p << " of " << x);
-                tn_tensor *y = tn_dropout(tn_expand(of(t, {x}), ints({1000})), p, nullptr);
+                tn_tensor *y =
+                    tn_dropout(tn_clone(tn_expand(of(t, {x}), ints({1000}))), p, nullptr);
                 const double want = rounded(t, rounded(t, x) / (1 - p));
-                for (const double v : read(tn_clone(y)))
+                for (const double v : read(y))
                     ASSERT_TRUE(v == 0 || (std::isnan(x) ? std::isnan(v) : v == want)) << v;
             }
+    });
+}
+
+TEST_F(Extremes, WhatWasNotChosenHasGradientZeroWhateverComesBack) {
+    for_every_type([](const Type &t) {
+        for (const double up : {kInf, double(NAN)}) {
+            tn_norm_opts largest = {};
+            largest.p = {kInf, true};
+            tn_tensor *a = param(of(t, {1, 3, 2})), *b = param(of(t, {1, 3, 2})),
+                      *c = param(of(t, {1, -3, 2}));
+            ASSERT_EQ(tn_backward(tn_mul(tn_max(a), of(t, {up}, {1}))), TN_OK);
+            ASSERT_EQ(tn_backward(tn_mul(tn_amax(b, nullptr), of(t, {up}, {1}))), TN_OK);
+            ASSERT_EQ(tn_backward(tn_mul(tn_norm(c, &largest), of(t, {up}, {1}))), TN_OK);
+            for (tn_tensor *x : {a, b, c}) {
+                const Numbers g = read(tn_grad_of(x));
+                EXPECT_EQ(g[0], 0);
+                EXPECT_FALSE(std::isfinite(g[1]));
+                EXPECT_EQ(g[2], 0);
+            }
+        }
     });
 }
 

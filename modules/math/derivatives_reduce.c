@@ -109,15 +109,17 @@ void math_grad_logsumexp(tn_grad_ctx *c) {
 
 /* ---- Largest and smallest ----------------------------------------------------------------- */
 
-/* g shared evenly among the elements of x where `chosen` holds, times sign if that is given. */
+/* g shared evenly among the elements of x where `chosen` holds, times sign if that is given. The others
+ * get 0, whatever g is. */
 static void share(tn_grad_ctx *c, const reduction *r, tn_tensor *chosen, tn_tensor *sign) {
     tn_tensor *g = as_kept(r, grad_of(c));
     tn_meta y;
 
     if (!math_meta(g, &y)) return;
-    chosen = tn_to(chosen, y.dtype.bits == 16 ? TN_F32 : y.dtype); /* to be counted */
-    tn_tensor *ties = r->n_dims ? math_sum_keep(chosen, r->dims, r->n_dims) : chosen;
-    set(c, "x", tn_mul(sign ? tn_mul(chosen, sign) : chosen, tn_div(g, ties)));
+    tn_tensor *ties = math_wide(tn_to(chosen, y.dtype)); /* to be counted */
+    if (r->n_dims) ties = math_sum_keep(ties, r->dims, r->n_dims);
+    g = math_as(tn_div(g, ties), y.dtype);
+    set(c, "x", tn_where(chosen, sign ? tn_mul(g, sign) : g, math_number(0)));
 }
 
 void math_grad_amax(tn_grad_ctx *c) {
