@@ -113,4 +113,68 @@ TEST_F(CpuBlasOps, DeterministicMatmulHasTheSameBitsForOneToSevenThreads) {
     tn_set_deterministic(before);
 }
 
+// ---- Products of 16-bit floats, and what is added to them ---------------------------------------
+
+// Whole numbers from -8 to 8: f32 holds every sum of their products, so that one rounding is left.
+tn_tensor *whole(const Shape &sizes, tn_dtype dtype) {
+    tn_tensor *x = tn_randint(-8, 9, ints(sizes), nullptr);
+    return tn_to(x, dtype);
+}
+
+// y, made by cpu_blas, is what the same call with f32 gives, rounded.
+void expect_rounded(tn_tensor *y, tn_tensor *wide) {
+    EXPECT_EQ(numbers(tn_to(y, TN_F32)), numbers(tn_to(tn_to(wide, tn_dtype_of(y)), TN_F32)));
+}
+
+tn_tensor *f32(tn_tensor *t) { return t ? tn_to(t, TN_F32) : nullptr; }
+
+void check_linear(tn_dtype dtype, int64_t m, int64_t n, int64_t k) {
+    tn_tensor *x = whole({2, m, k}, dtype), *w = whole({n, k}, dtype), *b = whole({n}, dtype);
+    for (tn_tensor *bias : {b, static_cast<tn_tensor *>(nullptr)}) {
+        tn_linear_opts opts = {}, wide = {};
+        opts.b = bias, wide.b = f32(bias);
+        tn_tensor *y = tn_linear(x, w, &opts);
+        EXPECT_STREQ(tn_last_provider(), "cpu_blas");
+        expect_rounded(y, tn_linear(f32(x), f32(w), &wide));
+    }
+    tn_tensor *g = whole({2, m, n}, dtype);
+    const tn_linear_bwd_result d = tn_linear_bwd(g, x);
+    EXPECT_STREQ(tn_last_provider(), "cpu_blas");
+    const tn_linear_bwd_result wide = tn_linear_bwd(f32(g), f32(x));
+    expect_rounded(d.dw, wide.dw), expect_rounded(d.db, wide.db);
+}
+
+void check_added(tn_dtype dtype, int64_t m, int64_t n, int64_t k) {
+    tn_tensor *a = whole({m, k}, dtype), *b = tn_transpose(whole({n, k}, dtype), 0, 1);
+    for (tn_tensor *c : {whole({m, n}, dtype), whole({n}, dtype), whole({1, n}, dtype)}) {
+        tn_tensor *y = tn_addmm(c, a, b, nullptr);
+        EXPECT_STREQ(tn_last_provider(), "cpu_blas");
+        expect_rounded(y, tn_addmm(f32(c), f32(a), f32(b), nullptr));
+    }
+    tn_tensor *as = whole({3, m, k}, dtype), *bs = whole({3, k, n}, dtype);
+    for (tn_tensor *c : {whole({3, m, n}, dtype), whole({m, n}, dtype), whole({3, 1, n}, dtype)}) {
+        tn_tensor *y = tn_baddbmm(c, as, bs, nullptr);
+        EXPECT_STREQ(tn_last_provider(), "cpu_blas");
+        expect_rounded(y, tn_baddbmm(f32(c), f32(as), f32(bs), nullptr));
+    }
+}
+
+TEST_F(CpuBlasOps, ProductsOf16BitFloatsAreRoundedOnceWithWhatIsAdded) {
+    for (tn_dtype dtype : {TN_F16, TN_BF16})
+        for (const int64_t k : {0, 1, 50, 1000})
+            for (const int64_t n : {1, 7, 300}) {
+                check_linear(dtype, 5, n, k), check_linear(dtype, 150, n, k);
+                check_added(dtype, 3, n, k), check_added(dtype, 130, n, k);
+            }
+}
+
+TEST_F(CpuBlasOps, What16BitFloatsDoNotHoldCancelsInWhatIsAdded) {
+    for (tn_dtype dtype : {TN_F16, TN_BF16}) {
+        tn_linear_opts opts = {};
+        opts.b = tn_to(from({-4096}), dtype);
+        tn_tensor *x = tn_to(from({64, 1}, {1, 2}), dtype);
+        EXPECT_EQ(numbers(tn_to(tn_linear(x, x, &opts), TN_F64)), Numbers{1});
+    }
+}
+
 } // namespace

@@ -96,10 +96,10 @@ static const tn_kernel kernels[] = {
     GEMM("matmul"),
     GEMM("bmm"),
     GEMM("mm"),
-    PLANNED("linear", F, tni_linear, tni_linear_supports),
-    PLANNED("addmm", F, tni_addmm, tni_addmm_supports),
-    PLANNED("baddbmm", F, tni_addmm, tni_addmm_supports),
-    PLANNED("linear_bwd", F, tni_linear_bwd, tni_linear_bwd_supports),
+    PLANNED("linear", TN_MASK_FLOAT, tni_linear, tni_linear_supports),
+    PLANNED("addmm", TN_MASK_FLOAT, tni_addmm, tni_addmm_supports),
+    PLANNED("baddbmm", TN_MASK_FLOAT, tni_addmm, tni_addmm_supports),
+    PLANNED("linear_bwd", TN_MASK_FLOAT, tni_linear_bwd, tni_linear_bwd_supports),
 };
 /* clang-format on */
 

@@ -129,11 +129,23 @@ TILES static void multiply(float *c, int64_t steps, const char *a, const char *b
     _tile_stored(3, parts[3], LD);
 }
 
-AVX512 static void round_tile(uint16_t *c, int64_t ldc, int64_t m, int64_t n, const float *from) {
+AVX512 static __m512 wide_half(__m512i items, int half) {
+    const __m256i h = half ? _mm512_extracti64x4_epi64(items, 1) : _mm512_castsi512_si256(items);
+    return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
+}
+
+/* The tile of C at row i, column j, whose sums are in `from`. */
+AVX512 static void round_tile(const tni_amx_block *g, int64_t i, int64_t j, const float *from) {
+    const int64_t m = tni_min(TNI_PANEL, g->m - i), n = tni_min(TNI_PANEL, g->n - j);
     const __mmask32 mask = (__mmask32)((UINT64_C(1) << n) - 1);
-    for (int64_t i = 0; i < m; i++, from += TNI_PANEL) {
-        const __m512 low = _mm512_loadu_ps(from), high = _mm512_loadu_ps(from + 16);
-        _mm512_mask_storeu_epi16(c + i * ldc, mask, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    for (int64_t r = i; r < i + m; r++, from += TNI_PANEL) {
+        __m512 low = _mm512_loadu_ps(from), high = _mm512_loadu_ps(from + 16);
+        if (g->bias) {
+            const __m512i b = _mm512_maskz_loadu_epi16(mask, g->bias + r * g->bias_row + j);
+            low += wide_half(b, 0), high += wide_half(b, 1);
+        }
+        _mm512_mask_storeu_epi16(g->c + r * g->ldc + j, mask,
+                                 (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
 }
 
@@ -150,9 +162,7 @@ TILES void tni_amx_run(const tni_amx_block *g) {
             for (int64_t i = 0; i < g->m; i += TNI_PANEL) {
                 multiply(c, depth, g->a + i / TNI_PANEL * panel + at,
                          g->b + j / TNI_PANEL * panel + at, s > 0);
-                if (s + depth == g->steps)
-                    round_tile(g->c + i * g->ldc + j, g->ldc, tni_min(TNI_PANEL, g->m - i),
-                               tni_min(TNI_PANEL, g->n - j), c);
+                if (s + depth == g->steps) round_tile(g, i, j, c);
                 if (g->sums) c += TILE;
             }
     }

@@ -30,10 +30,12 @@ typedef struct tni_lanes { /* lanes are rows of A or columns of B; strides in el
 
 void tni_amx_pack(void *panels, const tni_lanes *);
 
-typedef struct tni_amx_block { /* C[m,n] = A B, rounded to bf16 */
+typedef struct tni_amx_block { /* C[m,n] = A B + bias, rounded to bf16 once */
     int64_t m, n, steps;
-    const char *a, *b; /* panels one after the other */
-    float *sums;       /* of m and n filled up to whole panels; NULL if steps <= TNI_DEPTH */
+    const char *a, *b;    /* panels one after the other */
+    float *sums;          /* of m and n filled up to whole panels; NULL if steps <= TNI_DEPTH */
+    const uint16_t *bias; /* rows of n, or NULL */
+    int64_t bias_row;     /* 0: the same for all */
     uint16_t *c;
     int64_t ldc;
 } tni_amx_block;

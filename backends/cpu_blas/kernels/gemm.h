@@ -30,8 +30,19 @@ typedef struct tni_gemm_data { /* row-major C without gaps; workspace of plan.wo
     const void *a, *b;
     const void *bias;             /* rows of n numbers that are added to C, or NULL */
     int64_t bias_row, bias_batch; /* elements from one to the next; 0: always the same */
+    bool biased;                  /* for plans of tni_half, which are made before there is memory */
     void *y, *workspace;
 } tni_gemm_data;
+
+typedef struct tni_half { /* the plan of a product of 16-bit floats */
+    tni_gemm_shape s;     /* of what is given */
+    tn_dtype dtype;
+    tni_product wide;    /* f32: of tight copies of a and b; not for AMX */
+    int64_t edge, steps; /* AMX: of a block of C, of k */
+    int64_t a_bytes, b_bytes, y_bytes, bias_bytes; /* of their place in the workspace */
+    uint64_t workspace_bytes;
+    bool amx;
+} tni_half;
 
 /* 0 if views can be had, else the reason; *layout: contiguous copies would help. */
 int32_t tni_gemm_read(const tn_call *, tni_gemm_shape *, bool *layout);
@@ -41,5 +52,10 @@ bool tni_gemm_fits(tni_gemm_shape *);
 void tni_gemm_choose(tni_product *, int32_t max_threads);
 /* `fixed`: the same bits for any number of threads, by BLAS too. */
 void tni_gemm_product(const tni_product *, const tn_call *, const tni_gemm_data *, bool fixed);
+
+/* How a product of p->s and p->dtype goes: fills the rest of p. Of bias, strides are read, and whether there is one. */
+void tni_half_choose(tni_half *, int32_t max_threads, const tni_gemm_data *bias);
+/* All of d in 16 bits. */
+void tni_half_product(const tni_half *, const tn_call *, const tni_gemm_data *d);
 
 #endif

@@ -1,7 +1,7 @@
 /* gemm_half.c - matrix products of f16 and bf16: bf16 on AMX tiles where there are any, else as an
  * f32 product between a conversion of a and b and one of the result.
  *
- * Invariant: sums are f32, rounded once; the bits are the same for any number of threads.
+ * Invariant: sums are f32, and so is what is added to them; they are rounded once. The bits are the same for any number of threads.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/amx.h"
 #include "backends/cpu_blas/kernels/gemm.h"
@@ -11,14 +11,6 @@
 
 bool tni_gemm_amx = false;
 
-typedef struct plan {
-    tni_gemm_shape s;                  /* of what is given */
-    tni_product wide;                  /* f32: of tight copies of a and b; not for AMX */
-    int64_t edge, steps;               /* AMX: of a block of C, of k */
-    int64_t a_bytes, b_bytes, y_bytes; /* of their place in the workspace */
-    bool amx;
-} plan;
-
 enum { AMX_LEAST = 16 * 16 * 32 };
 
 static int64_t rounded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -26,12 +18,12 @@ static int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 /* ---- AMX: panels of all of a and b, then blocks of C ------------------------------------------ */
 
-static int64_t amx_blocks(const plan *p) {
+static int64_t amx_blocks(const tni_half *p) {
     return p->s.batch * pieces(p->s.m, p->edge) * pieces(p->s.n, p->edge);
 }
 
 /* Blocks as large as a 2 MiB cache has room for, and enough of them to share. */
-static void cut_amx(plan *p) {
+static void cut_amx(tni_half *p) {
     const tni_gemm_shape *s = &p->s;
     p->steps = pieces(s->k, TNI_STEP);
     p->edge = 256;
@@ -43,14 +35,14 @@ static void cut_amx(plan *p) {
 }
 
 typedef struct amx_job {
-    const plan *p;
+    const tni_half *p;
     const uint16_t *from; /* packing: a or b */
     tni_lanes lanes;      /* of the first item */
     int64_t batch;        /* stride */
     char *to;
     const char *a, *b;
     float *sums; /* NULL if none are needed */
-    uint16_t *y;
+    const tni_gemm_data *d;
 } amx_job;
 
 /* Lanes side by side in memory are read a cache line each per step: several panels at a time. */
@@ -79,7 +71,7 @@ static void pack(const tn_call *c, amx_job *j, int64_t bytes) {
 
 static void blocks_range(void *arg, int64_t begin, int64_t end) {
     const amx_job *j = arg;
-    const plan *p = j->p;
+    const tni_half *p = j->p;
     const tni_gemm_shape *s = &p->s;
     const int64_t rows = pieces(s->m, p->edge), cols = pieces(s->n, p->edge);
     const int64_t panel = p->steps * TNI_STEP_BYTES;
@@ -87,6 +79,8 @@ static void blocks_range(void *arg, int64_t begin, int64_t end) {
         const int64_t item = u / (rows * cols), row = u / cols % rows * p->edge,
                       col = u % cols * p->edge;
         const int64_t a = (s->a.batch ? item : 0) * pieces(s->m, TNI_PANEL) + row / TNI_PANEL;
+        const uint16_t *bias = j->d->bias;
+        if (j->d->biased) bias += item * j->d->bias_batch + row * j->d->bias_row + col;
         const int64_t b = (s->b.batch ? item : 0) * pieces(s->n, TNI_PANEL) + col / TNI_PANEL;
         const tni_amx_block g = {.m = tni_min(p->edge, s->m - row),
                                  .n = tni_min(p->edge, s->n - col),
@@ -94,22 +88,23 @@ static void blocks_range(void *arg, int64_t begin, int64_t end) {
                                  .a = j->a + a * panel,
                                  .b = j->b + b * panel,
                                  .sums = j->sums ? j->sums + u * p->edge * p->edge : NULL,
-                                 .c = j->y + (item * s->m + row) * s->n + col,
+                                 .bias = bias,
+                                 .bias_row = j->d->bias_row,
+                                 .c = (uint16_t *)j->d->y + (item * s->m + row) * s->n + col,
                                  .ldc = s->n};
         tni_amx_run(&g);
     }
 }
 
-static void run_amx(const plan *p, const tn_call *c) {
+static void run_amx(const tni_half *p, const tn_call *c, const tni_gemm_data *d) {
     const tni_gemm_shape *s = &p->s;
-    char *space = c->workspace;
-    amx_job a = {.p = p, .from = tni_arg(c, 0)->data, .batch = s->a.batch, .to = space};
-    amx_job b = {
-        .p = p, .from = tni_arg(c, 1)->data, .batch = s->b.batch, .to = space + p->a_bytes};
+    char *space = d->workspace;
+    amx_job a = {.p = p, .from = d->a, .batch = s->a.batch, .to = space};
+    amx_job b = {.p = p, .from = d->b, .batch = s->b.batch, .to = space + p->a_bytes};
     a.lanes = (tni_lanes){.lane = s->a.row, .step = s->a.col, .n = s->m, .k = s->k};
     b.lanes = (tni_lanes){.lane = s->b.col, .step = s->b.row, .n = s->n, .k = s->k, .pairs = true};
     pack(c, &a, p->a_bytes), pack(c, &b, p->b_bytes);
-    amx_job y = {.p = p, .a = a.to, .b = b.to, .y = tni_out(c, 0)->data};
+    amx_job y = {.p = p, .a = a.to, .b = b.to, .d = d};
     if (p->y_bytes) y.sums = (float *)(void *)(b.to + p->b_bytes);
     const int64_t work = tni_min(p->edge, s->m) * tni_min(p->edge, s->n) * s->k;
     tni_parallel(c, amx_blocks(p), work / 128, blocks_range, &y);
@@ -141,14 +136,25 @@ static tni_matrix tight(const tni_matrix *x, const lines *l) {
     return x->col == 1 ? (tni_matrix){l->length, 1, item} : (tni_matrix){1, l->length, item};
 }
 
-static void choose_wide(plan *p, int32_t max_threads) {
+/* The bias as lines of n; .n of a batch. */
+static lines bias_lines(const tni_gemm_shape *s, const tni_gemm_data *d) {
+    return (lines){.n = d->bias_row ? s->m : 1,
+                   .length = s->n,
+                   .stride = d->bias_row,
+                   .items = d->bias_batch ? s->batch : 1,
+                   .item = d->bias_batch};
+}
+
+static void choose_wide(tni_half *p, int32_t max_threads, const tni_gemm_data *bias) {
     const tni_gemm_shape *s = &p->s;
     const lines a = lines_of(&s->a, s->m, s->k, s->batch),
                 b = lines_of(&s->b, s->k, s->n, s->batch);
     p->wide.s = *s;
     p->wide.s.a = tight(&s->a, &a), p->wide.s.b = tight(&s->b, &b);
     tni_gemm_fits(&p->wide.s); /* they do: for the strides of single rows and columns */
+    const lines added = bias_lines(s, bias);
     p->a_bytes = lines_bytes(&a), p->b_bytes = lines_bytes(&b);
+    p->bias_bytes = bias->biased ? lines_bytes(&added) : 0;
     p->y_bytes = rounded(s->batch * s->m * s->n * (int64_t)sizeof(float), 64);
     tni_gemm_choose(&p->wide, max_threads);
 }
@@ -170,52 +176,73 @@ static void convert_range(void *arg, int64_t begin, int64_t end) {
     }
 }
 
-static void widen(const tn_call *c, const tn_view *x, lines l, void *to) {
-    convert_job j = {tni_vec->ewise->widen[tn_dtype_index(x->dtype)], l, 2, 4, x->data, to};
+static void widen(const tni_half *p, const tn_call *c, const void *from, lines l, void *to) {
+    convert_job j = {tni_vec->ewise->widen[tn_dtype_index(p->dtype)], l, 2, 4, from, to};
     if (l.length > 0) tni_parallel(c, l.items * l.n, l.length, convert_range, &j);
 }
 
-static void run_wide(const plan *p, const tn_call *c) {
+static void run_wide(const tni_half *p, const tn_call *c, const tni_gemm_data *d) {
     const tni_gemm_shape *s = &p->s;
-    const tn_view *y = tni_out(c, 0);
-    char *a = c->workspace, *b = a + p->a_bytes, *wide = b + p->b_bytes;
-    widen(c, tni_arg(c, 0), lines_of(&s->a, s->m, s->k, s->batch), a);
-    widen(c, tni_arg(c, 1), lines_of(&s->b, s->k, s->n, s->batch), b);
-    const tni_gemm_data d = {.a = a, .b = b, .y = wide, .workspace = wide + p->y_bytes};
-    tni_gemm_product(&p->wide, c, &d, true);
+    const lines added = bias_lines(s, d);
+    char *a = d->workspace, *b = a + p->a_bytes, *bias = b + p->b_bytes,
+         *wide = bias + p->bias_bytes;
+    widen(p, c, d->a, lines_of(&s->a, s->m, s->k, s->batch), a);
+    widen(p, c, d->b, lines_of(&s->b, s->k, s->n, s->batch), b);
+    tni_gemm_data f32 = {.a = a, .b = b, .y = wide, .workspace = wide + p->y_bytes};
+    if (d->biased) {
+        widen(p, c, d->bias, added, bias);
+        f32.bias = bias, f32.bias_row = d->bias_row ? s->n : 0;
+        f32.bias_batch = d->bias_batch ? added.n * s->n : 0;
+    }
+    tni_gemm_product(&p->wide, c, &f32, true);
     const lines all = {.n = s->batch * s->m, .length = s->n, .stride = s->n, .items = 1};
-    convert_job j = {tni_vec->ewise->narrow[tn_dtype_index(y->dtype)], all, 4, 2, wide, y->data};
+    convert_job j = {tni_vec->ewise->narrow[tn_dtype_index(p->dtype)], all, 4, 2, wide, d->y};
     if (s->n > 0) tni_parallel(c, all.n, all.length, convert_range, &j);
 }
 
-/* ---- The rows --------------------------------------------------------------------------------- */
+/* ---- Either ----------------------------------------------------------------------------------- */
+
+void tni_half_choose(tni_half *p, int32_t max_threads, const tni_gemm_data *bias) {
+    const bool bf16 = tn_dtype_is(p->dtype, TN_BF16);
+    p->amx = tni_gemm_amx && bf16 && p->s.m * p->s.n * p->s.k >= AMX_LEAST;
+    if (p->amx)
+        cut_amx(p);
+    else
+        choose_wide(p, max_threads, bias);
+    p->workspace_bytes =
+        (uint64_t)(p->a_bytes + p->b_bytes + p->bias_bytes + p->y_bytes) + p->wide.workspace_bytes;
+}
+
+void tni_half_product(const tni_half *p, const tn_call *c, const tni_gemm_data *d) {
+    if (p->s.batch == 0 || p->s.m == 0 || p->s.n == 0) return;
+    if (p->amx)
+        run_amx(p, c, d);
+    else
+        run_wide(p, c, d);
+}
+
+/* ---- gemm, matmul, bmm, mm -------------------------------------------------------------------- */
 
 tn_status tni_gemm_half_plan(tn_call *c, tn_plan *out) {
-    plan p = {0};
+    const tni_gemm_data no_bias = {0};
+    tni_half p = {.dtype = tni_arg(c, 0)->dtype};
     bool layout;
     if (tni_gemm_read(c, &p.s, &layout) || layout)
         return tn_fail(c, TN_ERR_UNSUPPORTED,
                        "gemm: the layout of a or b changed after it was accepted");
-    const bool bf16 = tn_dtype_is(tni_arg(c, 0)->dtype, TN_BF16);
-    p.amx = tni_gemm_amx && bf16 && p.s.m * p.s.n * p.s.k >= AMX_LEAST;
-    if (p.amx)
-        cut_amx(&p);
-    else
-        choose_wide(&p, c->max_threads);
-    out->workspace_bytes = (uint64_t)(p.a_bytes + p.b_bytes + p.y_bytes) + p.wide.workspace_bytes;
-    plan *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
+    tni_half_choose(&p, c->max_threads, &no_bias);
+    tni_half *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
     if (!kept) return tn_fail(c, TN_ERR_NOMEM, "gemm: no memory for the plan");
     *kept = p;
-    out->data = kept;
+    out->data = kept, out->workspace_bytes = p.workspace_bytes;
     return TN_OK;
 }
 
-tn_status tni_gemm_half_run(const void *data, tn_call *c) {
-    const plan *p = data;
-    if (p->s.batch == 0 || p->s.m == 0 || p->s.n == 0) return TN_OK;
-    if (p->amx)
-        run_amx(p, c);
-    else
-        run_wide(p, c);
+tn_status tni_gemm_half_run(const void *plan, tn_call *c) {
+    const tni_gemm_data d = {.a = tni_arg(c, 0)->data,
+                             .b = tni_arg(c, 1)->data,
+                             .y = tni_out(c, 0)->data,
+                             .workspace = c->workspace};
+    tni_half_product(plan, c, &d);
     return TN_OK;
 }
