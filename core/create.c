@@ -121,6 +121,8 @@ static bool element_of(const char *where, tn_value number, tn_dtype dtype, uint6
     *element = 0;
     if (tn_dtype_index(dtype) < 0) return true;
     tn_status status = tni_element_from(number, dtype, element);
+    const bool wraps = dtype.code == 1 && number.tag == TN_TAG_INT && number.i < 0;
+    if (wraps) status = TN_ERR_OVERFLOW;
     if (status == TN_ERR_OVERFLOW && number.tag == TN_TAG_FLOAT) {
         (void)tn_raise(status, "%s: %g is no number that %s can hold", where, number.f,
                        tn_dtype_name(dtype));

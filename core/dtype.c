@@ -127,14 +127,13 @@ double tni_element_float(const void *p, tn_dtype d) {
         memcpy(out, &value, sizeof value);                                                         \
     } while (0)
 
-/* An integer of `bits` bits. */
+/* An integer of `bits` bits; in u8 the negative ones of its magnitudes wrap, as in PyTorch. */
 static bool fits(int64_t i, tn_dtype d) {
-    if (d.code == 1) return i >= 0 && i <= UINT8_MAX;
+    if (d.code == 1) return i >= -UINT8_MAX && i <= UINT8_MAX;
     return d.bits == 64 || (i >= -(INT64_C(1) << (d.bits - 1)) && i < INT64_C(1) << (d.bits - 1));
 }
 
 static tn_status put_int(int64_t i, tn_dtype d, void *out) {
-    if (!fits(i, d)) return TN_ERR_OVERFLOW;
     switch (d.bits) {
     case 8:
         STORE(uint8_t, i);
@@ -171,6 +170,32 @@ static tn_status put_float(tn_value v, tn_dtype d, void *out) {
     return TN_OK;
 }
 
+/* The least magnitude that rounds to infinity. */
+static double beyond(tn_dtype d) {
+    switch (tn_dtype_index(d)) {
+    case TN_IX_F16:
+        return 65520;
+    case TN_IX_BF16:
+        return 0x1.ffp127;
+    case TN_IX_F32:
+        return 0x1.ffffffp127;
+    default:
+        return INFINITY;
+    }
+}
+
+bool tni_dtype_holds(tn_dtype d, tn_value v) {
+    const bool is_float = v.tag == TN_TAG_FLOAT;
+    if (d.code == 6) return true;
+    if (d.code == 2 || d.code == 4) {
+        const double x = is_float ? v.f : (double)v.i;
+        return !isfinite(x) || fabs(x) < beyond(d);
+    }
+    if (!is_float) return fits(v.i, d);
+    if (!(v.f >= -0x1p63 && v.f < 0x1p63)) return false; /* also NaN */
+    return fits((int64_t)v.f, d) && (d.code == 0 || v.f > -1);
+}
+
 tn_status tni_element_from(tn_value v, tn_dtype d, void *out) {
     const bool is_float = v.tag == TN_TAG_FLOAT;
     if (!is_float && v.tag != TN_TAG_INT && v.tag != TN_TAG_BOOL) return TN_ERR_DTYPE;
@@ -184,7 +209,6 @@ tn_status tni_element_from(tn_value v, tn_dtype d, void *out) {
     default:
         break;
     }
-    if (!is_float) return put_int(v.i, d, out);
-    if (!(v.f >= -0x1p63 && v.f < 0x1p63)) return TN_ERR_OVERFLOW; /* also NaN */
-    return put_int((int64_t)v.f, d, out);
+    if (!tni_dtype_holds(d, v)) return TN_ERR_OVERFLOW;
+    return put_int(is_float ? (int64_t)v.f : v.i, d, out);
 }

@@ -196,10 +196,13 @@ TEST_F(Contract, ChecksRanks) {
 }
 
 TEST_F(Contract, RefusesTextThatDoesNotFitTheSchema) {
-    const char *schema_text = "f(Tensor x, Tensor y, int n, float p, str s) -> Tensor";
+    const char *schema_text = "f(Tensor x, Tensor y, int n, float p, str s, Scalar v) -> Tensor";
     const struct {
         const char *text, *why;
     } cases[] = {
+        {"n:in(x)", "column 5: expected a Scalar before in(...), found n"},
+        {"v:in(p)", "column 6: expected a tensor argument, found 'p'"},
+        {"v:in x", "column 6: expected '(', found 'x'"},
         {"z:[N]", "column 1: expected an argument of f, found 'z'"},
         {"x[N]", "column 2: expected ':', found '['"},
         {"x:[N", "column 5: expected ',' or ']', found the end"},

@@ -249,4 +249,18 @@ TEST(Schema, ReadsNumbersAlikeInEveryLocale) {
     setlocale(LC_NUMERIC, "C");
 }
 
+TEST(Schema, ReadsNumbersThatArePromotedAndIndicesThatAreWidened) {
+    const tni_schema &s =
+        parse("f(Tensor<A> x, Tensor<index> at, Scalar<A>? a=None, Scalar~ b=1) -> Tensor");
+    EXPECT_EQ(s.params[0].variable, 'A');
+    EXPECT_TRUE(s.params[1].index && s.params[1].fixed && tn_dtype_is(s.params[1].dtype, TN_I64));
+    EXPECT_TRUE(s.params[2].variable == 'A' && s.params[2].optional && !s.params[0].index);
+    EXPECT_TRUE(s.params[3].variable == 0 && s.params[3].runtime);
+    EXPECT_NE(refusal("f(Tensor<N> x, Scalar<i64> a) -> ()").find("no dtype of its own"),
+              std::string::npos);
+    EXPECT_NE(refusal("f(Tensor<N> x, Scalar<N>~ a) -> ()").find("found '~'"), std::string::npos);
+    EXPECT_NE(refusal("f(Tensor<N> x) -> Tensor<index>").find("<i64>"), std::string::npos);
+    EXPECT_NE(refusal("f(Tensor<N> x, int<N> a) -> ()").find("found '<'"), std::string::npos);
+}
+
 } // namespace

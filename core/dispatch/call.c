@@ -396,6 +396,8 @@ static void args_normalise(tni_frame *f) {
 /* What comes before and after a call of any kind. */
 static tn_status call_found(tni_frame *f, tn_value *outs) {
     if (f->v.recording || f->s->kind != TNI_SIG_KERNEL) args_normalise(f);
+    const uint32_t open = f->v.op->held_args & f->v.op->runtime_args;
+    if (open && !tni_held_check(f->s, &f->v, open)) return tn_error();
     if (!rng_reserve(f) || !record_begin(f)) return tn_error();
     tn_status status = call_kind(f);
     if (status == TN_OK) status = record_finish(f);

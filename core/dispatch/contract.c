@@ -288,6 +288,7 @@ tn_status tni_contract_check(const tni_contract *contract, const tni_schema *sch
         const tn_status status = it->kind == TNI_ITEM_SHAPE  ? check_shape(&c, it)
                                  : it->kind == TNI_ITEM_DIM  ? check_dim(&c, it)
                                  : it->kind == TNI_ITEM_RANK ? check_rank(&c, it)
+                                 : it->kind == TNI_ITEM_HELD ? TN_OK /* held.c */
                                                              : check_range(&c, it);
         if (status) return status;
     }

@@ -16,12 +16,12 @@ typedef struct tni_dim_spec { /* one entry between [ and ] */
 } tni_dim_spec;
 
 typedef struct tni_contract_item {
-    enum { TNI_ITEM_SHAPE, TNI_ITEM_DIM, TNI_ITEM_RANGE, TNI_ITEM_RANK } kind;
+    enum { TNI_ITEM_SHAPE, TNI_ITEM_DIM, TNI_ITEM_RANGE, TNI_ITEM_RANK, TNI_ITEM_HELD } kind;
     uint32_t param;
     tni_dim_spec dims[TN_MAX_RANK]; /* shape */
     uint32_t n_dims;
     int32_t rest;       /* shape: position of '*', or -1 */
-    uint32_t of, extra; /* dim: dim(of+extra) */
+    uint32_t of, extra; /* dim: dim(of+extra); held: in(of) */
     tn_value lo, hi;    /* range: NONE = open; rank: INT or NONE */
 } tni_contract_item;
 

@@ -136,6 +136,18 @@ static bool parse_dim_of(tni_lex *l, const tni_schema *s, const tni_contract *c,
     return tni_lex_need(l, ")");
 }
 
+static bool parse_held(tni_lex *l, const tni_schema *s, tni_contract_item *it) {
+    it->kind = TNI_ITEM_HELD;
+    if (s->params[it->param].type != TNI_SCALAR)
+        return tni_lex_failf(l, l->p, "expected a Scalar before in(...), found %s",
+                             s->params[it->param].name);
+    if (!tni_lex_need(l, "(")) return false;
+    const char *at = l->p;
+    if (!parse_param_name(l, s, &it->of)) return false;
+    if (s->params[it->of].type != TNI_TENSOR) return tni_lex_fail(l, at, "a tensor argument");
+    return tni_lex_need(l, ")");
+}
+
 static bool parse_rank(tni_lex *l, const tni_schema *s, tni_contract_item *it) {
     it->kind = TNI_ITEM_RANK;
     if (!is_tensor(&s->params[it->param]))
@@ -178,6 +190,7 @@ static bool parse_item(tni_lex *l, const tni_schema *s, tni_contract *c) {
     const bool ok = tni_lex_take(l, "[")      ? parse_shape(l, s, c, it)
                     : tni_lex_word(l, "dim")  ? parse_dim_of(l, s, c, it)
                     : tni_lex_word(l, "rank") ? parse_rank(l, s, it)
+                    : tni_lex_word(l, "in")   ? parse_held(l, s, it)
                                               : parse_range(l, s, it);
     c->n_items += ok;
     return ok;

@@ -25,7 +25,8 @@ static bool take_list(const tni_op *op, const tni_param *p, const tn_value *v) {
 
 /* Everything but tensors. May change a value into the schema's type (an int given for a float). */
 static bool take_plain(const tni_op *op, const tni_param *p, tn_value *v) {
-    if (v->tag == TN_TAG_NONE && (p->optional || p->type == TNI_GENERATOR)) return true;
+    if (v->tag == TN_TAG_NONE && v->aux == 0 && (p->optional || p->type == TNI_GENERATOR))
+        return true;
     switch (p->type) {
     case TNI_INT:
         return v->tag == TN_TAG_INT || wrong_type(op, p, "an int");
@@ -44,8 +45,9 @@ static bool take_plain(const tni_op *op, const tni_param *p, tn_value *v) {
         return v->tag == TN_TAG_FLOATS ? take_list(op, p, v)
                                        : wrong_type(op, p, "a list of floats");
     case TNI_SCALAR:
-        return v->tag == TN_TAG_INT || v->tag == TN_TAG_FLOAT || v->tag == TN_TAG_BOOL ||
-               wrong_type(op, p, "a number");
+        return (v->aux == 0 && /* {5, true} is no tn_value, but C++ takes it for one */
+                (v->tag == TN_TAG_INT || v->tag == TN_TAG_FLOAT || v->tag == TN_TAG_BOOL)) ||
+               wrong_type(op, p, "a number: tn_int(..) or tn_float(..)");
     case TNI_GENERATOR:
         return v->tag == TN_TAG_GENERATOR || v->tag == TN_TAG_RNG ||
                wrong_type(op, p, "a generator");

@@ -40,9 +40,7 @@ typedef struct tiers {
     bool seen[3];
 } tiers;
 
-static bool tiers_add(tiers *t, const tn_tensor *x) {
-    int k = tier_of(x);
-    tn_dtype d = x->dtype;
+static bool tiers_add(tiers *t, int k, tn_dtype d) {
     if (k == 0 && category(d) == FLOATING) d = TN_F32; /* a number means the default float */
     if (!t->seen[k]) {
         t->seen[k] = true;
@@ -50,6 +48,15 @@ static bool tiers_add(tiers *t, const tn_tensor *x) {
         return tn_dtype_index(d) >= 0;
     }
     return tni_dtype_promote(t->dtype[k], d, &t->dtype[k]);
+}
+
+/* A plain argument that is promoted, as Scalar<N>; an absent one says nothing. */
+static bool tiers_add_number(tiers *t, const tn_value *v) {
+    if (v->tag == TN_TAG_NONE) return true;
+    return tiers_add(t, 0,
+                     v->tag == TN_TAG_BOOL  ? TN_BOOL
+                     : v->tag == TN_TAG_INT ? TN_I64
+                                            : TN_F64);
 }
 
 static tn_dtype tiers_result(const tiers *t) {
@@ -65,11 +72,11 @@ static tn_dtype tiers_result(const tiers *t) {
 static bool admit(char variable, tn_dtype *d, const char **wanted) {
     int c = category(*d);
     if (variable == 'F' && c != FLOATING) *d = TN_F32;
-    *wanted = variable == 'N'   ? "integers and floats"
-              : variable == 'B' ? "booleans and integers"
-                                : "integers";
-    return !((variable == 'N' && c == BOOLEAN) || (variable == 'I' && c != INTEGER) ||
-             (variable == 'B' && c == FLOATING));
+    *wanted = variable == 'N' || variable == 'A' ? "integers and floats"
+              : variable == 'B'                  ? "booleans and integers"
+                                                 : "integers";
+    return !(((variable == 'N' || variable == 'A') && c == BOOLEAN) ||
+             (variable == 'I' && c != INTEGER) || (variable == 'B' && c == FLOATING));
 }
 
 /* An in-place op computes in its target's dtype, which must be able to hold the result. */
@@ -106,12 +113,19 @@ static bool promote_variable(const tni_invocation *v, char variable, tn_dtype *o
         for (uint32_t j = 0; j < n; j++, k++) {
             if (p->variable != variable || v->operands[k] == NULL) continue;
             *any = true;
-            if (!tiers_add(&t, v->operands[k])) {
+            if (variable == 'A' && category(v->operands[k]->dtype) == BOOLEAN) {
+                tn_raise(TN_ERR_DTYPE,
+                         "%s: '%s' is bool, and takes integers and floats; convert it",
+                         v->op->schema.name, p->name);
+                return false;
+            }
+            if (!tiers_add(&t, tier_of(v->operands[k]), v->operands[k]->dtype)) {
                 tn_raise(TN_ERR_DTYPE, "%s: '%s' has a dtype that cannot be promoted",
                          v->op->schema.name, p->name);
                 return false;
             }
         }
+        if (p->type == TNI_SCALAR && p->variable == variable) tiers_add_number(&t, &v->args[i]);
     }
     *out = tiers_result(&t);
     const char *wanted = "";

@@ -30,7 +30,7 @@ static bool no_memory(const tni_resolution *r) {
  * beside 16-bit floats: rounded to those, a loss scale of 65536 would be infinite. */
 static tn_dtype seen_dtype(const tni_resolution *r, const tn_tensor *t, const tni_param *p) {
     const tni_op *op = r->s->op;
-    if (!p->variable) return t->dtype;
+    if (!p->variable) return p->fixed ? p->dtype : t->dtype;
     const tn_dtype computed = tni_promotion_of(&r->types, p->variable);
     const bool gives_way = t->rank == 0 && !tn_dtype_is(t->dtype, computed);
     const bool rounds = op->form == TNI_POINTWISE && !op->schema.results[0].fixed;
@@ -61,9 +61,10 @@ static bool overlaps_itself(const tn_tensor *t) {
 static bool operand_check(const tni_resolution *r, uint32_t k, const tni_param *p) {
     const tn_tensor *t = r->v->operands[k];
     char text[160];
-    if (p->fixed && !tn_dtype_is(p->dtype, t->dtype)) {
-        snprintf(text, sizeof(text), "argument '%s' must be %s, not %s", p->name,
-                 tn_dtype_name(p->dtype), tn_dtype_name(t->dtype));
+    const bool widens = p->index && tn_dtype_is(t->dtype, TN_I32);
+    if (p->fixed && !widens && !tn_dtype_is(p->dtype, t->dtype)) {
+        snprintf(text, sizeof(text), "argument '%s' must be %s%s, not %s", p->name,
+                 tn_dtype_name(p->dtype), p->index ? " or i32" : "", tn_dtype_name(t->dtype));
         return tni_resolve_refuse(r, TN_ERR_DTYPE, text);
     }
     if (p->mutated && overlaps_itself(t)) {
@@ -136,7 +137,7 @@ static bool contract_check(tni_resolution *r) {
     if (status != TN_OK) return tni_resolve_refuse(r, status, why);
     for (uint32_t i = 0; i < s->op->schema.n_params; i++)
         if (s->op->schema.params[i].type > TNI_TENSORS) s->args[i] = r->image.args[i] = args[i];
-    return true;
+    return tni_held_check(s, r->v, s->op->held_args & ~s->op->runtime_args);
 }
 
 /* Lists and strings move into the signature's own memory. */
@@ -262,7 +263,11 @@ static bool output_in_place(tni_resolution *r, tni_output *out) {
     if (!same)
         return tni_resolve_refuse(
             r, TN_ERR_SHAPE, "the result does not have the shape of the tensor it is written into");
-    out->meta.dtype = t->dtype;
+    if (!tn_dtype_is(out->meta.dtype, t->dtype))
+        return tni_resolve_refuse(
+            r, TN_ERR_DTYPE,
+            "the result has another dtype than the tensor it is written into; use the form "
+            "without '_'");
     memcpy(out->meta.strides, t->strides, (size_t)t->rank * sizeof(int64_t));
     return true;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/device.h"
+#include "core/dispatch/contract.h"
 #include "core/dispatch/signature.h"
 #include "core/memory.h"
 
@@ -147,6 +148,12 @@ static void args_summarise(tni_op *op) {
     }
 }
 
+static void held_summarise(tni_op *op) {
+    for (uint32_t i = 0; op->contract && i < op->contract->n_items; i++)
+        if (op->contract->items[i].kind == TNI_ITEM_HELD)
+            op->held_args |= 1u << op->contract->items[i].param;
+}
+
 tn_status tni_op_parse(tni_op *op, const tn_op *row, const tni_problem *p) {
     char detail[256] = "";
     op->row = *row;
@@ -162,6 +169,7 @@ tn_status tni_op_parse(tni_op *op, const tn_op *row, const tni_problem *p) {
             return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "contract", detail);
     }
     args_summarise(op);
+    held_summarise(op);
     op->base = op;
     tn_status s = keep_parse(op, p);
     if (s == TN_OK) s = form_check(op, p);

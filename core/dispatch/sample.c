@@ -97,7 +97,7 @@ static void fill(filler *f, const tni_sample_tensor *t, tn_dtype dtype, void *da
 static bool variable_takes(char variable, tn_dtype d) {
     const int index = tn_dtype_index(d);
     if (index < 0) return false;
-    if (variable == 'N') return index != TN_IX_BOOL;
+    if (variable == 'N' || variable == 'A') return index != TN_IX_BOOL;
     if (variable == 'I') return (TN_MASK_INT >> index & 1) != 0;
     if (variable == 'B') return (TN_MASK_FLOAT >> index & 1) == 0;
     return true; /* T; F: integers are promoted; none: any dtype as it is */

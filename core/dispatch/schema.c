@@ -66,25 +66,35 @@ static bool parse_new_name(tni_lex *l, const tni_schema *s, char *out, const cha
 
 typedef struct annotation {
     char variable, alias;
-    bool mutated, fixed;
+    bool mutated, fixed, index;
     tn_dtype dtype;
 } annotation;
 
 static bool parse_class(tni_lex *l, annotation *a) {
     char name[TNI_NAME_BYTES];
     const char *expected =
-        "T, N, F, I, B or a dtype (bool, u8, i8, i16, i32, i64, f16, bf16, f32, f64)";
+        "T, N, F, I, B or a dtype (bool, u8, i8, i16, i32, i64, f16, bf16, f32, f64), A or index";
     if (!tni_lex_take(l, "<")) return true;
     tni_lex_skip(l);
     const char *at = l->p;
     if (!tni_lex_name(l, name, sizeof name, false, expected)) return false;
-    if (name[1] == 0 && strchr("TNFIB", name[0])) {
+    if (name[1] == 0 && strchr("TNAFIB", name[0])) {
         a->variable = name[0];
+    } else if (strcmp(name, "index") == 0) {
+        a->index = a->fixed = true, a->dtype = TN_I64;
     } else {
         a->fixed = tni_dtype_by_name(name, &a->dtype);
         if (!a->fixed) return tni_lex_fail(l, at, expected);
     }
     return tni_lex_need(l, ">");
+}
+
+/* Of a number: the letter alone. */
+static bool parse_number_class(tni_lex *l, const tni_param *p, annotation *a) {
+    const char *at = l->p;
+    if (p->type != TNI_SCALAR) return true;
+    if (!parse_class(l, a)) return false;
+    return !a->fixed || tni_lex_fail(l, at, "T, N, A, F, I or B: a number has no dtype of its own");
 }
 
 static bool parse_alias(tni_lex *l, annotation *a) {
@@ -146,7 +156,8 @@ static bool parse_type(tni_lex *l, const tni_schema *s, tni_param *p) {
     if (!w) return false;
     p->type = w->type;
     if (w->type == TNI_TENSOR && (!parse_class(l, &a) || !parse_alias(l, &a))) return false;
-    p->variable = a.variable, p->fixed = a.fixed, p->dtype = a.dtype;
+    if (!parse_number_class(l, p, &a)) return false;
+    p->variable = a.variable, p->fixed = a.fixed, p->index = a.index, p->dtype = a.dtype;
     p->alias = a.alias, p->mutated = a.mutated;
     for (uint32_t i = 0; a.alias && i < s->n_params; i++)
         if (s->params[i].alias == a.alias)
@@ -160,6 +171,10 @@ static bool parse_type(tni_lex *l, const tni_schema *s, tni_param *p) {
         return tni_lex_failf(l, l->p - 1,
                              "expected a name, found '~': tensors are never part of the "
                              "signature by value");
+    if (p->runtime && a.variable)
+        return tni_lex_failf(l, l->p - 1,
+                             "expected a name, found '~': a number that is promoted decides what "
+                             "the signature is");
     return true;
 }
 
@@ -283,6 +298,7 @@ static bool check_result(tni_lex *l, const char *at, const tni_schema *s, const 
         alias |= s->params[i].alias == a->alias && is_one_tensor(&s->params[i]);
         variable |= s->params[i].variable == a->variable;
     }
+    if (a->index) return tni_lex_failf(l, at, "expected <i64> on a result, found <index>");
     if (a->mutated)
         return tni_lex_failf(l, at, "expected (%c) on a result, found (%c!)", a->alias, a->alias);
     if (!alias)

@@ -7,11 +7,12 @@
  *   layer_norm(Tensor<F> x, Tensor<F>? w=None, Tensor<F>? b=None, float eps=1e-5) -> (Tensor y,
  * saved Tensor mean, saved Tensor rstd)
  *
- * In <>: a class letter (T any, N not bool, F floating: integers are promoted to f32, I integer) is
+ * In <>: a class letter (T any, N not bool, A no argument bool, F floating: integers are promoted to
+ * f32, I integer, B bool or integer) is
  * a type variable, promoted together over all arguments that carry the same letter; a dtype name is
- * required exactly; no <> on an argument takes any dtype as it is. A result without <> has the
- * dtype of the first type variable (or of the first tensor, if there is none). Depends on libc
- * only.
+ * required exactly; index is i64, or i32 that is widened; no <> on an argument takes any dtype as it is. Scalar<N> is a number that takes
+ * part in the promotion, as it would beside the tensors. A result without <> has the dtype of the
+ * first type variable (or of the first tensor, if there is none). Depends on libc only.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_DISPATCH_SCHEMA_H
 #define TENON_DISPATCH_SCHEMA_H
@@ -43,8 +44,9 @@ typedef struct tni_param {
     bool mutated;  /* '!' */
     bool has_default;
     char alias;    /* 'a' of (a) or (a!), or 0 */
-    char variable; /* 'T' 'N' 'F' 'I' 'B', or 0 */
+    char variable; /* 'T' 'N' 'A' 'F' 'I' 'B', or 0 */
     bool fixed;    /* `dtype` is required */
+    bool index;    /* <index>: i64, and i32 is widened to it */
     tn_dtype dtype;
     int32_t count; /* int[2]: 2; else -1 */
     tn_value def;  /* default; INTS point into def_ints, STR into the schema text */
@@ -90,6 +92,8 @@ int tni_schema_result(const tni_schema *, const char *name); /* index, or -1 */
  *   dim:dim(x)     an int, or int[] without repeats, in -rank..rank-1 of x (rank 0 counts as 1),
  *                  made non-negative in place; dim(x+1): one position more (unsqueeze)
  *   p:0..1  n:1..  an inclusive range of a number or of each number of a list
+ *   value:in(x)    a Scalar that the dtype in which x is computed can hold; a run-time one is looked
+ *                  at in every call
  * Absent optional arguments are skipped. For a list of tensors, shapes and ranks hold for each;
  * dim(list) speaks of the first. */
 typedef struct tni_contract tni_contract;

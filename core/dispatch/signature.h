@@ -128,6 +128,10 @@ tn_dtype tni_promotion_of(const tni_promotion *, char variable); /* lanes 0 if u
 bool tni_dtype_promote(tn_dtype a, tn_dtype b,
                        tn_dtype *out); /* PyTorch's lattice; false for unknown dtypes */
 
+/* held.c: do the numbers that the contract says `in(x)` of fit, those of the arguments whose bits are
+ * set? Raises OVERFLOW. */
+bool tni_held_check(const tni_signature *, const tni_invocation *, uint32_t args);
+
 /* shape_rules.c: same, broadcast, reduce; NULL if there is no rule of this name */
 tn_shape_fn tni_shape_rule(const char *name);
 

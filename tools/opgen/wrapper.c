@@ -54,6 +54,7 @@ static const char *set_suffix(const tni_param *p) {
     if (is_maybe(p)) return ".set";
     if (is_list(p) && p->has_default && p->def.tag != TN_TAG_NONE) return p->def.aux ? ".n" : NULL;
     if (!p->has_default && !p->optional) return NULL;
+    if (p->type == TNI_SCALAR && p->def.tag == TN_TAG_NONE) return NULL; /* a zeroed one is none */
     return types[p->type].set;
 }
 
