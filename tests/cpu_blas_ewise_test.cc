@@ -30,10 +30,11 @@ struct Op {
     uint64_t dtypes;
 };
 
-#define ALL(op, kind, attributes)   {#op, TN_MASK_ALL},
-#define FLOAT(op, kind, attributes) {#op, TN_MASK_FLOAT},
-#define INT(op, kind, attributes)   {#op, TN_MASK_INT | TN_MASK(BOOL)},
-const Op ops[] = {TNI_EWISE_LIST(ALL, FLOAT, INT)};
+#define ALL(op, kind, attributes)    {#op, TN_MASK_ALL},
+#define NUMBER(op, kind, attributes) {#op, TN_MASK_ALL & ~TN_MASK(BOOL)},
+#define FLOAT(op, kind, attributes)  {#op, TN_MASK_FLOAT},
+#define INT(op, kind, attributes)    {#op, TN_MASK_INT | TN_MASK(BOOL)},
+const Op ops[] = {TNI_EWISE_LIST(ALL, NUMBER, FLOAT, INT)};
 
 tn_dtype dtype_at(int ix) {
 #define DTYPE(index, NAME, name, ctype, class_) TN_##NAME,

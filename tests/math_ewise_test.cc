@@ -270,7 +270,7 @@ TEST_F(Elementwise, NanGoesThroughLimitsAndActivations) {
         EXPECT_TRUE(std::isnan(numbers(tn_hardtanh(x, nullptr))[0]));
         EXPECT_TRUE(std::isnan(numbers(tn_softshrink(x, nullptr))[0]));
         EXPECT_TRUE(std::isnan(numbers(tn_hardshrink(x, nullptr))[0]));
-        EXPECT_TRUE(std::isnan(numbers(tn_threshold(x, 0, 1))[0]));
+        EXPECT_TRUE(std::isnan(numbers(tn_threshold(x, tn_int(0), tn_int(1)))[0]));
         EXPECT_TRUE(std::isnan(numbers(tn_maximum(x, full({1}, 1)))[0]));
         EXPECT_TRUE(std::isnan(numbers(tn_minimum(full({1}, 1), x))[0]));
     });

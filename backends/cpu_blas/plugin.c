@@ -19,9 +19,10 @@
 #define EWISE(op_, kind, attrs_, mask)                                                             \
     {SIZES,          .n_args = TNI_IN_##kind + sizeof attrs_ - 1, .op = #op_,                      \
      .dtypes = mask, .user = &tni_ewise_ops[TNI_EW_##op_],        .run = tni_ewise_run},
-#define EWISE_ALL(op_, kind, attrs_)   EWISE(op_, kind, attrs_, TN_MASK_ALL)
-#define EWISE_FLOAT(op_, kind, attrs_) EWISE(op_, kind, attrs_, TN_MASK_FLOAT)
-#define EWISE_INT(op_, kind, attrs_)   EWISE(op_, kind, attrs_, TN_MASK_INT | TN_MASK(BOOL))
+#define EWISE_ALL(op_, kind, attrs_)    EWISE(op_, kind, attrs_, TN_MASK_ALL)
+#define EWISE_NUMBER(op_, kind, attrs_) EWISE(op_, kind, attrs_, TN_MASK_ALL & ~TN_MASK(BOOL))
+#define EWISE_FLOAT(op_, kind, attrs_)  EWISE(op_, kind, attrs_, TN_MASK_FLOAT)
+#define EWISE_INT(op_, kind, attrs_)    EWISE(op_, kind, attrs_, TN_MASK_INT | TN_MASK(BOOL))
 #define REDUCE(op_, name_)                                                                         \
     { SIZES, .op = op_, .dtypes = TN_MASK_ALL, .user = &tni_reduce_##name_, .run = tni_reduce_run }
 #define LINES(op_, name_, mask_)                                                                   \
@@ -46,7 +47,7 @@
 
 /* clang-format off */
 static const tn_kernel kernels[] = {
-    TNI_EWISE_LIST(EWISE_ALL, EWISE_FLOAT, EWISE_INT)
+    TNI_EWISE_LIST(EWISE_ALL, EWISE_NUMBER, EWISE_FLOAT, EWISE_INT)
     REDUCE("sum.dim", sum),
     {SIZES, .op = "mean.dim", .dtypes = TN_MASK_FLOAT, .user = &tni_reduce_mean, .run = tni_reduce_run},
     REDUCE("prod.dim", prod),

@@ -12,7 +12,7 @@
 /* [hook.begin] */
 static tn_tensor *clip(void *limit, tn_tensor *grad) {
     const double most = *(const double *)limit;
-    return tn_clamp(grad, &(tn_clamp_opts){.min = TN_SET(-most), .max = TN_SET(most)});
+    return tn_clamp(grad, &(tn_clamp_opts){.min = tn_float(-most), .max = tn_float(most)});
 }
 
 static void clipped_backward(tn_tensor *w) {

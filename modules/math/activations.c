@@ -1,8 +1,8 @@
 /* activations.c - activations and their gradients in other ops, where a formula reads a value twice
  * or an argument chooses it.
  *
- * Invariant: every form is stable: nothing overflows on the way to a finite result, and nothing
- * small is a difference of large numbers.
+ * Invariant: every form is stable: nothing overflows on the way to a finite result, nothing small is
+ * a difference of large numbers, and at infinity stands the limit.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/calls.h"
 
@@ -53,6 +53,66 @@ tn_status math_compose_addcmul(const tn_value *args, uint32_t n_args, tn_value *
     return give(outs, tn_add(math_arg(args, n_args, 0), math_times(product, args[3])));
 }
 
+tn_status math_compose_square(const tn_value *args, uint32_t n_args, tn_value *outs,
+                              uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_meta(x, &m)) return pending();
+    if (tn_dtype_is(m.dtype, TN_BOOL)) x = tn_to(x, TN_I64);
+    return give(outs, tn_mul(x, x));
+}
+
+/* (x, min_val, max_val): clamp, but of integers the bounds are cut rather than x made floating */
+tn_status math_compose_hardtanh(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    static tn_op_ref op = {"clamp", 0, 0};
+    tn_value bound[2] = {args[1], args[2]};
+    tn_meta m;
+
+    (void)n_outs;
+    if (!math_meta(math_arg(args, n_args, 0), &m)) return pending();
+    for (int i = 0; i < 2 && m.dtype.code <= 1; i++)
+        if (bound[i].tag == TN_TAG_FLOAT)
+            bound[i] = tn_int(bound[i].f >= 0x1p63 ? INT64_MAX : (int64_t)bound[i].f);
+    return give(outs, MATH_CALL(&op, args[0], bound[0], bound[1]));
+}
+
+/* x no further out than `end`, from where on what is made of it does not change: no 0 meets an
+ * infinity, and the slope is 0 there. */
+static tn_tensor *within(tn_tensor *x, double end) {
+    return tn_clamp(x, &(tn_clamp_opts){.min = tn_float(-end), .max = tn_float(end)});
+}
+
+/* (x, negative_slope): a slope of 0 makes 0 of -inf too */
+tn_status math_compose_leaky_relu(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                  uint32_t n_outs) {
+    tn_tensor *x = math_arg(args, n_args, 0);
+
+    (void)n_outs;
+    if (args[1].f == 0) return give(outs, tn_relu(x));
+    return give(outs, tn_where(tn_gt(x, math_number(0)), x, times(x, args[1].f)));
+}
+
+tn_status math_compose_softsign(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    tn_tensor *x = within(math_arg(args, n_args, 0), 1e30);
+
+    (void)n_outs;
+    return give(outs, tn_div(x, plus(tn_abs(x), 1)));
+}
+
+/* (grad, x): grad s (1 + x (1 - s)), s = sigmoid(x) */
+tn_status math_compose_silu_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
+                                uint32_t n_outs) {
+    tn_tensor *x = within(math_arg(args, n_args, 1), 1000);
+
+    (void)n_outs;
+    tn_tensor *slope = tn_mul(tn_sigmoid(x), plus(tn_mul(x, tn_sigmoid(tn_neg(x))), 1));
+    return give(outs, tn_mul(math_arg(args, n_args, 0), slope));
+}
+
 /* ---- Gelu --------------------------------------------------------------------------------- */
 
 static bool is_tanh(const tn_value *approximate) {
@@ -73,17 +133,17 @@ static tn_tensor *normal_cdf(tn_tensor *x) { return times(tn_erfc(times(x, -root
 tn_status math_compose_gelu(const tn_value *args, uint32_t n_args, tn_value *outs,
                             uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0);
+    tn_tensor *v = tn_clamp(x, &(tn_clamp_opts){.min = tn_float(-1000)}); /* for -inf */
 
     (void)n_outs;
-    return give(outs, tn_mul(x, is_tanh(&args[1]) ? tn_sigmoid(two_k(x)) : normal_cdf(x)));
+    return give(outs, tn_mul(v, is_tanh(&args[1]) ? tn_sigmoid(two_k(x)) : normal_cdf(x)));
 }
 
 /* (grad, x, approximate): cdf + x pdf, or s + x s (1 - s) (2 k)' with s = sigmoid(2 k) */
 tn_status math_compose_gelu_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
                                 uint32_t n_outs) {
-    tn_tensor *grad = math_arg(args, n_args, 0), *x = math_arg(args, n_args, 1),
-              *square = tn_mul(x, x);
-    tn_tensor *slope;
+    tn_tensor *grad = math_arg(args, n_args, 0), *x = within(math_arg(args, n_args, 1), 40);
+    tn_tensor *square = tn_mul(x, x), *slope;
 
     (void)n_outs;
     if (is_tanh(&args[2])) {
@@ -113,7 +173,7 @@ tn_status math_compose_softplus(const tn_value *args, uint32_t n_args, tn_value 
 /* (grad, x): with t = tanh(softplus(x)), grad (t + x (1 - t^2) sigmoid(x)) */
 tn_status math_compose_mish_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
                                 uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 1), *t = tn_tanh(tn_softplus(x, NULL));
+    tn_tensor *x = within(math_arg(args, n_args, 1), 1000), *t = tn_tanh(tn_softplus(x, NULL));
     tn_tensor *rest = tn_mul(x, tn_mul(tn_sub(math_number(1), tn_mul(t, t)), tn_sigmoid(x)));
 
     (void)n_outs;

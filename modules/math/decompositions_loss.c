@@ -11,7 +11,7 @@ static tn_tensor *one_minus(tn_tensor *x) { return tn_sub(math_number(1), x); }
 
 /* max(x, 0) with gradient 1 at 0, as PyTorch's clamp_min has it. */
 static tn_tensor *positive_part(tn_tensor *x) {
-    return tn_clamp(x, &(tn_clamp_opts){.min = TN_SET(0)});
+    return tn_clamp(x, &(tn_clamp_opts){.min = tn_float(0)});
 }
 
 tn_tensor *math_reduced(tn_tensor *x, const tn_value *reduction) {
@@ -49,7 +49,7 @@ tn_status math_compose_l1_loss(const tn_value *args, uint32_t n_args, tn_value *
 
 /* m (d - m / 2) with m = min(d, delta) is d^2 / 2 below delta, and the line that goes on above. */
 static tn_tensor *huber(tn_tensor *x, double delta) {
-    tn_tensor *d = tn_abs(x), *m = tn_clamp(d, &(tn_clamp_opts){.max = TN_SET(delta)});
+    tn_tensor *d = tn_abs(x), *m = tn_clamp(d, &(tn_clamp_opts){.max = tn_float(delta)});
     return tn_mul(m, tn_sub(d, times(m, 0.5)));
 }
 
@@ -75,7 +75,7 @@ tn_status math_compose_smooth_l1_loss(const tn_value *args, uint32_t n_args, tn_
 /* ---- Probabilities ------------------------------------------------------------------------ */
 
 tn_tensor *math_bce(tn_tensor *x, tn_tensor *target, tn_tensor *weight) {
-    const tn_clamp_opts floor = {.min = TN_SET(-100)};
+    const tn_clamp_opts floor = {.min = tn_float(-100)};
     tn_tensor *yes = tn_clamp(tn_log(x), &floor), *no = tn_clamp(tn_log(one_minus(x)), &floor);
     tn_tensor *loss = tn_neg(tn_add(tn_mul(target, yes), tn_mul(one_minus(target), no)));
     return weight ? tn_mul(loss, weight) : loss;
@@ -197,7 +197,7 @@ tn_status math_compose_gaussian_nll_loss(const tn_value *args, uint32_t n_args, 
     (void)n_outs;
     if (has_negative(var))
         return math_fail(TN_ERR_INVALID, "var has a negative element: a variance has none");
-    var = tn_clamp(var, &(tn_clamp_opts){.min = TN_SET(eps)});
+    var = tn_clamp(var, &(tn_clamp_opts){.min = tn_float(eps)});
     tn_tensor *d = square(difference(args, n_args));
     tn_tensor *loss = times(tn_add(tn_log(var), tn_div(d, var)), 0.5);
     if (args[3].i) loss = plus(loss, MATH_LOG_2PI / 2);
@@ -272,7 +272,7 @@ tn_status math_compose_triplet_margin_loss(const tn_value *args, uint32_t n_args
 /* a / its norm over dim, which is the root of at least `least`. */
 static tn_tensor *unit(tn_tensor *a, int64_t dim, double least) {
     tn_tensor *sum = math_sum_keep(square(a), &dim, 1);
-    return tn_div(a, tn_sqrt(tn_clamp(sum, &(tn_clamp_opts){.min = TN_SET(least)})));
+    return tn_div(a, tn_sqrt(tn_clamp(sum, &(tn_clamp_opts){.min = tn_float(least)})));
 }
 
 tn_status math_compose_cosine_similarity(const tn_value *args, uint32_t n_args, tn_value *outs,

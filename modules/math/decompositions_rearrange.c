@@ -305,7 +305,7 @@ static tn_tensor *source_of(tn_tensor *x, const tn_value *mode, int64_t n, int64
     }
     if (math_says(mode, "reflect"))
         return tn_sub(whole(n - 1), tn_abs(tn_sub(whole(n - 1), tn_abs(at))));
-    return MATH_CALL(&clamp, tn_value_tensor(at), tn_float(0), tn_float((double)(n - 1)));
+    return MATH_CALL(&clamp, tn_value_tensor(at), tn_int(0), tn_int(n - 1));
 }
 
 tn_status math_compose_pad(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {

@@ -258,7 +258,7 @@ tn_status math_compose_histc(const tn_value *args, uint32_t n_args, tn_value *ou
     tn_tensor *inside = tn_mul(tn_ge(x, least), tn_le(x, most));
     tn_tensor *share = tn_div(tn_sub(x, least), math_number(high - low));
     tn_tensor *bin = tn_to(tn_floor(tn_mul(share, math_number((double)bins))), TN_I64);
-    bin = MATH_CALL(&clamp, tn_value_tensor(bin), tn_float(0), tn_float((double)(bins - 1)));
+    bin = MATH_CALL(&clamp, tn_value_tensor(bin), tn_int(0), tn_int(bins - 1));
     tn_tensor *counts = all_of(x, bins, TN_I64, 0);
     return give(outs, tn_to(tn_scatter_add(counts, 0, bin, tn_to(inside, TN_I64)), m.dtype));
 }

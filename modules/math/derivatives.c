@@ -13,8 +13,8 @@ void math_grad_clamp(tn_grad_ctx *c) {
     tn_tensor *g = grad_of(c), *x = saved(c, "x"), *zero = math_number(0);
     const tn_value min = arg(c, "min"), max = arg(c, "max");
 
-    if (min.tag == TN_TAG_FLOAT) g = tn_where(tn_ge(x, math_number(min.f)), g, zero);
-    if (max.tag == TN_TAG_FLOAT) g = tn_where(tn_le(x, math_number(max.f)), g, zero);
+    if (min.tag != TN_TAG_NONE) g = tn_where(tn_ge(x, tn_plugin_ops->scalar(min)), g, zero);
+    if (max.tag != TN_TAG_NONE) g = tn_where(tn_le(x, tn_plugin_ops->scalar(max)), g, zero);
     set(c, "x", g);
 }
 

@@ -38,11 +38,11 @@ void math_grad_bce(tn_grad_ctx *c) {
     if (!math_meta(x, &m)) return;
     tn_tensor *g = each(c, math_meta_numel(&m)), *weighted = weight ? tn_mul(g, weight) : g;
     if (needs(c, "x")) { /* PyTorch's bound is a float */
-        tn_tensor *room = tn_clamp(tn_mul(x, other), &(tn_clamp_opts){.min = TN_SET(1e-12f)});
+        tn_tensor *room = tn_clamp(tn_mul(x, other), &(tn_clamp_opts){.min = tn_float(1e-12f)});
         set(c, "x", tn_mul(weighted, tn_div(tn_sub(x, target), room)));
     }
     if (needs(c, "target")) {
-        const tn_clamp_opts floor = {.min = TN_SET(-100)};
+        const tn_clamp_opts floor = {.min = tn_float(-100)};
         tn_tensor *slope = tn_sub(tn_clamp(tn_log(other), &floor), tn_clamp(tn_log(x), &floor));
         set(c, "target", tn_mul(weighted, slope));
     }

@@ -26,8 +26,8 @@ math_shape_rule math_shape_gemm, math_shape_matmul, math_shape_linear, math_shap
     math_shape_addmm, math_shape_linear_bwd, math_shape_bilinear;
 /* shapes_index.c, derivatives_index.c, decompositions_index.c */
 math_shape_rule math_shape_gather, math_shape_scatter, math_shape_scatter_reduce,
-    math_shape_scatter_value, math_shape_index_select, math_shape_index_add, math_shape_index_fill,
-    math_shape_embedding, math_shape_embedding_bwd, math_shape_fold;
+    math_shape_scatter_value, math_shape_index_select, math_shape_index_add, math_shape_index_copy,
+    math_shape_index_fill, math_shape_embedding, math_shape_embedding_bwd, math_shape_fold;
 math_derivative math_grad_gather, math_grad_scatter, math_grad_scatter_add,
     math_grad_scatter_reduce, math_grad_index_add, math_grad_embedding, math_grad_unfold;
 math_decomposition math_compose_scatter_value, math_compose_index_select, math_compose_index_add,
@@ -38,9 +38,10 @@ math_shape_rule math_shape_loss, math_shape_bce, math_shape_nll, math_shape_mult
     math_shape_cross_entropy_bwd, math_shape_probs, math_shape_multilabel;
 /* shapes_ewise.c, activations.c */
 math_shape_rule math_shape_addcmul, math_shape_gelu, math_shape_celu, math_shape_prelu,
-    math_shape_glu, math_shape_glu_bwd;
-math_decomposition math_compose_round, math_compose_addcmul, math_compose_gelu,
-    math_compose_gelu_bwd, math_compose_softplus, math_compose_mish_bwd, math_compose_prelu,
+    math_shape_glu, math_shape_glu_bwd, math_shape_clamp, math_shape_hardtanh, math_shape_square;
+math_decomposition math_compose_round, math_compose_addcmul, math_compose_gelu, math_compose_gelu_bwd,
+    math_compose_hardtanh, math_compose_square, math_compose_leaky_relu, math_compose_silu_bwd,
+    math_compose_softsign, math_compose_softplus, math_compose_mish_bwd, math_compose_prelu,
     math_compose_glu, math_compose_glu_bwd;
 /* shapes_view.c */
 math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math_shape_select,
@@ -66,6 +67,7 @@ math_decomposition math_compose_argsort, math_compose_topk, math_compose_kthvalu
     math_compose_histc;
 
 /* derivatives.c */
+math_derivative math_grad_atan, math_grad_asinh, math_grad_atan2;
 math_derivative math_grad_clamp, math_grad_to, math_grad_layer_norm, math_grad_permute,
     math_grad_slice, math_grad_select, math_grad_reshaped, math_grad_split, math_grad_split_sizes,
     math_grad_unbind, math_grad_diagonal, math_grad_as_strided, math_grad_cat;

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/rows.h"
 
+#include <math.h>
 #include <string.h>
 
 static const tn_view *view_of(const tn_infer *in, uint32_t i) {
@@ -27,10 +28,77 @@ static tn_status broadcast(tn_infer *in) {
     return TN_OK;
 }
 
+static bool is_integer(tn_dtype d) { return d.code <= 1; }
+
+/* The ends of an integer dtype. */
+static int64_t highest(tn_dtype d) {
+    return d.bits == 64 ? INT64_MAX : (INT64_C(1) << (d.bits - (d.code == 0))) - 1;
+}
+static int64_t lowest(tn_dtype d) { return d.code == 0 ? -highest(d) - 1 : 0; }
+
 /* (a, b, c, value) */
 tn_status math_shape_addcmul(tn_infer *in) {
     const tn_status status = math_check_factor(in, 3, "value");
     return status ? status : broadcast(in);
+}
+
+/* ---- Bounds ------------------------------------------------------------------------------- */
+
+static bool is_given(const tn_infer *in, uint32_t i) {
+    return i < in->n_args && in->args[i].tag != TN_TAG_NONE;
+}
+
+static double as_float(const tn_value *v) { return v->tag == TN_TAG_FLOAT ? v->f : (double)v->i; }
+
+/* A number cut to an integer, at the ends of i64 where it lies beyond them. */
+static int64_t as_int(const tn_value *v) {
+    if (v->tag != TN_TAG_FLOAT) return v->i;
+    return v->f >= 0x1p63 ? INT64_MAX : v->f >= -0x1p63 ? (int64_t)v->f : INT64_MIN;
+}
+
+/* Bounds of an integer beyond its dtype do not limit, unless nothing lies within them. */
+static tn_status check_bounds(tn_infer *in) {
+    const tn_dtype d = in->outs[0].dtype;
+
+    if (!is_integer(d)) return TN_OK;
+    if (is_given(in, 1) && as_int(&in->args[1]) > highest(d))
+        return math_refuse(in, TN_ERR_OVERFLOW, "the lower bound is %lld, above all that x can be",
+                           (long long)as_int(&in->args[1]));
+    if (is_given(in, 2) && as_int(&in->args[2]) < lowest(d))
+        return math_refuse(in, TN_ERR_OVERFLOW, "the upper bound is %lld, below all that x can be",
+                           (long long)as_int(&in->args[2]));
+    return TN_OK;
+}
+
+/* (x, min, max) */
+tn_status math_shape_clamp(tn_infer *in) {
+    if (!is_given(in, 1) && !is_given(in, 2))
+        return math_refuse(in, TN_ERR_INVALID, "neither min nor max is given; give one of them");
+    const tn_status status = check_bounds(in);
+    return status ? status : broadcast(in);
+}
+
+/* (x, min_val, max_val): of integers the bounds are cut, for which they must be finite */
+tn_status math_shape_hardtanh(tn_infer *in) {
+    const double low = as_float(&in->args[1]), high = as_float(&in->args[2]);
+    const bool whole = in->args[1].tag != TN_TAG_FLOAT && in->args[2].tag != TN_TAG_FLOAT;
+
+    if (whole ? in->args[1].i > in->args[2].i : low > high)
+        return math_refuse(in, TN_ERR_INVALID, "min_val is %g, above max_val, which is %g", low,
+                           high);
+    if (is_integer(in->outs[0].dtype) && !(fabs(low) <= 0x1p63 && fabs(high) <= 0x1p63))
+        return math_refuse(in, TN_ERR_OVERFLOW,
+                           "min_val is %g and max_val %g, but no integer is that", low, high);
+    const tn_status status = check_bounds(in);
+    return status ? status : broadcast(in);
+}
+
+/* ---- Activations -------------------------------------------------------------------------- */
+
+/* A square of booleans counts. */
+tn_status math_shape_square(tn_infer *in) {
+    if (tn_dtype_is(in->outs[0].dtype, TN_BOOL)) in->outs[0].dtype = TN_I64;
+    return broadcast(in);
 }
 
 static bool is_text(const tn_value *v, const char *text) {

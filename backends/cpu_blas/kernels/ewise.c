@@ -24,21 +24,26 @@ enum { BLOCK = 512 };
 #define B2                           2, 0, 1, TNI_FINE
 #define WHERE                        3, 1, 0, TNI_FINE
 #define OP_ROW(op, kind, attributes) [TNI_EW_##op] = {TNI_EW_##op, kind, attributes, #op},
-const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT] = {TNI_EWISE_LIST(OP_ROW, OP_ROW, OP_ROW)};
+const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT] = {
+    TNI_EWISE_LIST(OP_ROW, OP_ROW, OP_ROW, OP_ROW)};
 #undef OP_ROW
 
 const tni_attrs tni_no_attrs;
 
 /* ---- Plain arguments ------------------------------------------------------------------------- */
 
-/* x truncated and limited to dtype d; NaN gives 0. */
-static int64_t like_integer(tn_dtype d, double x) {
-    const bool is_signed = d.code == 0;
-    const double high = ldexp(1, d.bits - is_signed); /* bits: 8 to 64; u8 is the only unsigned */
-    if (d.code == 6) return x != 0;
+/* A plain argument for integers of dtype d, with no detour through a double: cut to a whole number,
+ * and a bound limited to d. Of what is no bound the contract has seen to it that it fits, or wraps. */
+static int64_t like_integer(tn_dtype d, const tn_value *v, double absent, bool bound) {
+    const bool is_signed = d.code == 0, whole = v->tag == TN_TAG_INT || v->tag == TN_TAG_BOOL;
+    const int64_t high = is_signed ? INT64_MAX >> (64 - d.bits) : UINT8_MAX;
+    const int64_t low = is_signed ? -high - 1 : 0;
+    if (d.code == 6) return tni_number(v, absent) != 0;
+    if (whole && !bound) return is_signed ? v->i : (uint8_t)v->i;
+    if (whole) return tni_min(tni_max(v->i, low), high);
+    const double x = tni_number(v, absent);
     if (isnan(x)) return 0;
-    if (x >= high) return d.bits == 64 ? INT64_MAX : (int64_t)high - 1;
-    return (int64_t)fmax(x, is_signed ? -high : 0);
+    return x >= (double)high ? high : x <= (double)low ? low : (int64_t)x;
 }
 
 static void read_attrs(const tn_call *c, const tni_ewise_op *op, tni_attrs *k) {
@@ -46,14 +51,13 @@ static void read_attrs(const tn_call *c, const tni_ewise_op *op, tni_attrs *k) {
     for (uint32_t i = 0; op->attrs[i]; i++) {
         const char letter = op->attrs[i];
         const tn_value *v = &c->args[op->n_in + i];
+        const bool bound = letter == '<' || letter == '>';
         const double absent = letter == '<' ? -INFINITY : letter == '>' ? INFINITY : 0;
         if (letter == 't')
             k->f[i] = v->aux == 4 && memcmp(v->str, "tanh", 4) == 0;
         else
             k->f[i] = tni_number(v, absent);
-        const bool exact =
-            letter == '#' && v->tag == TN_TAG_INT; /* a factor wraps, as products do */
-        k->i[i] = tni_lane_type(d) >= TNI_F32 ? 0 : exact ? v->i : like_integer(d, k->f[i]);
+        if (tni_lane_type(d) < TNI_F32) k->i[i] = like_integer(d, v, absent, bound);
     }
 }
 
@@ -265,9 +269,6 @@ tn_status tni_ewise_run(const void *plan, tn_call *c) {
     /* A number beside 16-bit floats is f32: the result says what is computed, if it is no bool. */
     const tn_dtype dtype = op->out_byte ? tni_arg(c, op->first)->dtype : out->dtype;
     const int lanes = tni_lane_type(dtype);
-    if (op->index == TNI_EW_bitwise_not && dtype.code == 6) op = &tni_ewise_ops[TNI_EW_logical_not];
-    const tni_ewise_fn fn = tni_vec->ewise->fn[op->index][lanes];
-    const bool checked = op->check && lanes < TNI_F32;
     tni_attrs attrs = tni_no_attrs;
     if (*op->attrs) read_attrs(c, op, &attrs);
     if (c->flags & TN_CALL_FLAT && out->sizes[0] <= TNI_GRAIN && dtype.bits >= 32 && !checked) {

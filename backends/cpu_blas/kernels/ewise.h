@@ -12,22 +12,22 @@
 /* What the vector code computes with. */
 enum { TNI_I32, TNI_I64, TNI_F32, TNI_F64, TNI_LANE_TYPES };
 
-/* ALL(op, kind, attributes), FLOAT, INT: for which dtypes. A kind is V, or B if the result is bool,
- * and the number of operands; Z: as V, integers may not be divided by zero; N: as V, integers have
- * no negative power. Attributes are the plain arguments behind the operands, one letter
+/* ALL(op, kind, attributes), NUMBER (not bool), FLOAT, INT: for which dtypes. A kind is V, or B if
+ * the result is bool, and the number of operands; Z: as V, integers may not be divided by zero; N:
+ * as V, integers have no negative power. Attributes are the plain arguments behind the operands, one letter
  * each: # a number, < and > one that may be absent, which is -inf or inf; t 1 for "tanh". */
 /* clang-format off */
-#define TNI_EWISE_LIST(ALL, FLOAT, INT)                                                            \
+#define TNI_EWISE_LIST(ALL, NUMBER, FLOAT, INT)                                                    \
     ALL(neg, V1, "") ALL(abs, V1, "") ALL(sign, V1, "") ALL(relu, V1, "") ALL(relu6, V1, "")       \
     ALL(floor, V1, "") ALL(ceil, V1, "") ALL(round, V1, "") ALL(trunc, V1, "")                     \
-    ALL(square, V1, "") FLOAT(frac, V1, "") FLOAT(reciprocal, V1, "") FLOAT(sqrt, V1, "")          \
+    NUMBER(square, V1, "") FLOAT(frac, V1, "") FLOAT(reciprocal, V1, "") FLOAT(sqrt, V1, "")       \
     FLOAT(rsqrt, V1, "") FLOAT(exp, V1, "") FLOAT(exp2, V1, "") FLOAT(expm1, V1, "")               \
     FLOAT(log, V1, "") FLOAT(log2, V1, "") FLOAT(log10, V1, "") FLOAT(log1p, V1, "")               \
     FLOAT(sin, V1, "") FLOAT(cos, V1, "") FLOAT(tan, V1, "") FLOAT(asin, V1, "")                   \
     FLOAT(acos, V1, "") FLOAT(atan, V1, "") FLOAT(sinh, V1, "") FLOAT(cosh, V1, "")                \
     FLOAT(tanh, V1, "") FLOAT(asinh, V1, "") FLOAT(acosh, V1, "") FLOAT(atanh, V1, "")             \
     FLOAT(erf, V1, "") FLOAT(erfc, V1, "") FLOAT(sigmoid, V1, "") INT(bitwise_not, V1, "")         \
-    ALL(clamp, V1, "<>") ALL(hardtanh, V1, "##") ALL(threshold, V1, "##")                          \
+    ALL(clamp, V1, "<>") ALL(hardtanh, V1, "<>") ALL(threshold, V1, "##")                          \
     ALL(logical_not, B1, "") ALL(isnan, B1, "") ALL(isinf, B1, "") ALL(isfinite, B1, "")           \
     ALL(add, V2, "") ALL(sub, V2, "") ALL(mul, V2, "") ALL(maximum, V2, "") ALL(minimum, V2, "")   \
     FLOAT(div, V2, "") FLOAT(atan2, V2, "") ALL(pow, N2, "") ALL(floor_divide, Z2, "")             \
@@ -47,7 +47,9 @@ enum { TNI_I32, TNI_I64, TNI_F32, TNI_F64, TNI_LANE_TYPES };
 /* clang-format on */
 
 #define TNI_EWISE_ENUM(op, kind, attributes) TNI_EW_##op,
-enum { TNI_EWISE_LIST(TNI_EWISE_ENUM, TNI_EWISE_ENUM, TNI_EWISE_ENUM) TNI_EWISE_COUNT };
+enum {
+    TNI_EWISE_LIST(TNI_EWISE_ENUM, TNI_EWISE_ENUM, TNI_EWISE_ENUM, TNI_EWISE_ENUM) TNI_EWISE_COUNT
+};
 #undef TNI_EWISE_ENUM
 
 enum { TNI_IN_V1 = 1, TNI_IN_V2, TNI_IN_V3, TNI_IN_Z2 = 2, TNI_IN_N2 = 2 };

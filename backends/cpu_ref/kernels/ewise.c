@@ -257,19 +257,25 @@ static void clamp_i_loop(const job *j, int64_t n, const block *in, block *out) {
     }
 }
 
-/* Bounds of an integer tensor are truncated and saturated to its dtype, like copy_. */
-static int64_t bound_like(const tn_view *x, double bound) {
-    int64_t cell = 0, wide;
-    tni_store_f64(tni_ix(x), &cell, 1, 1, &bound);
-    tni_load_i64(tni_ix(x), &cell, 1, 1, &wide);
-    return wide;
+/* A bound of an integer tensor, cut to a whole number and saturated to the tensor's dtype. */
+static int64_t bound_like(const tn_view *x, const tn_value *bound, double absent) {
+    const bool is_signed = x->dtype.code == 0;
+    const int64_t high = is_signed ? INT64_MAX >> (64 - x->dtype.bits) : UINT8_MAX;
+    const int64_t low = is_signed ? -high - 1 : 0;
+    if (x->dtype.code == 6) return tni_number(bound, absent) != 0;
+    if (bound->tag == TN_TAG_INT || bound->tag == TN_TAG_BOOL)
+        return tni_min(tni_max(bound->i, low), high);
+    return tni_f64_to_int(tni_number(bound, absent), low, high);
 }
 
 tn_status tni_ref_clamp(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c, 1);
-    j.f[0] = tni_number(&c->args[1], -INFINITY), j.f[1] = tni_number(&c->args[2], INFINITY);
-    for (int k = 0; k < 2; k++) j.i[k] = bound_like(j.views[1], j.f[k]);
+    const double absent[2] = {-INFINITY, INFINITY};
+    for (int k = 0; k < 2; k++) {
+        j.f[k] = tni_number(&c->args[k + 1], absent[k]);
+        j.i[k] = bound_like(j.views[1], &c->args[k + 1], absent[k]);
+    }
     return run_job(c, &j, j.wide_f[1] ? clamp_f_loop : clamp_i_loop);
 }
 
