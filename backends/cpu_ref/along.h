@@ -14,13 +14,21 @@ typedef struct tni_along {
     int64_t limit, stride; /* size and stride of x along dim */
 } tni_along;
 
+/* v, or, if it is 0-dim, a view of it with one dim of size 1, in room. */
+static inline const tn_view *tni_with_dims(const tn_view *v, tn_view *room) {
+    static const int64_t one = 1, zero = 0;
+    if (v->rank > 0) return v;
+    *room = *v;
+    room->rank = 1, room->sizes = &one, room->strides = &zero;
+    return room;
+}
+
 static inline void tni_along_dim(const tn_view *x, int64_t dim, tni_along *out) {
-    const bool scalar = x->rank == 0; /* counts as one dim of size 1 */
-    out->x = *x;
+    x = tni_with_dims(x, &out->x);
+    out->limit = x->sizes[dim], out->stride = x->strides[dim];
     for (int32_t d = 0; d < x->rank; d++) out->strides[d] = d == dim ? 0 : x->strides[d];
+    out->x = *x;
     out->x.strides = out->strides;
-    out->limit = scalar ? 1 : x->sizes[dim];
-    out->stride = scalar ? 0 : x->strides[dim];
 }
 
 #endif

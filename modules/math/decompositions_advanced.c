@@ -47,9 +47,10 @@ static bool take_entry(plan *p, tn_tensor *t, uint32_t entry, int32_t *dim) {
     if (!math_meta(t, &m)) return false;
     const int index = tn_dtype_index(m.dtype);
     if (index == TN_IX_BOOL && m.rank > 0) return take_mask(p, t, &m, entry, dim);
-    if (index < 0 || index == TN_IX_BOOL || !(UINT64_C(1) << index & TN_MASK_INT)) {
+    if (index != TN_IX_I64 && index != TN_IX_I32) {
         math_fail(TN_ERR_DTYPE,
-                  "%s: indices[%u] must be of integers, or a mask of rank 1 or more; convert it",
+                  "%s: indices[%u] must be integers, i64 or i32, or a mask of rank 1 or more; "
+                  "convert it",
                   p->op, (unsigned)entry);
         return false;
     }
@@ -232,7 +233,8 @@ tn_status math_compose_put(const tn_value *args, uint32_t n_args, tn_value *outs
     return give(outs, math_reshape(y, m.sizes, m.rank));
 }
 
-/* gather, with x and index broadcast in all dims but dim; without dim both as if flat. */
+/* gather, with x and index broadcast in all dims but dim; without dim both as if flat. Negative indices
+ * count from the end. */
 tn_status math_compose_take_along_dim(const tn_value *args, uint32_t n_args, tn_value *outs,
                                       uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0), *index = math_arg(args, n_args, 1);
@@ -240,9 +242,11 @@ tn_status math_compose_take_along_dim(const tn_value *args, uint32_t n_args, tn_
     tn_meta m, n;
 
     (void)n_outs;
-    if (args[2].tag != TN_TAG_INT) return give(outs, tn_gather(flat(x), 0, flat(index)));
+    if (args[2].tag != TN_TAG_INT)
+        return flat_index(&x, &index) ? give(outs, tn_gather(x, 0, index)) : pending();
     if (!math_meta(x, &m) || !math_meta(index, &n)) return pending();
     const int64_t dim = args[2].i;
+    index = tn_wrap_index(index, m.rank ? m.sizes[dim] : 1);
     tn_meta both = m;
     if (n.rank == m.rank && m.rank) both.sizes[dim] = 1;
     const int64_t along = n.rank == m.rank && m.rank ? n.sizes[dim] : 1;

@@ -22,6 +22,10 @@ static void set_src(tn_grad_ctx *c, tn_tensor *d) {
     tn_meta src, have;
 
     if (!meta_of(c, "src", &src) || !math_meta(d, &have)) return;
+    if (have.rank != src.rank) { /* one of them is 0-dim */
+        have.rank = src.rank, have.sizes[0] = math_meta_numel(&have);
+        d = math_reshape(d, have.sizes, src.rank);
+    }
     for (int32_t i = 0; i < src.rank; i++) {
         const int64_t n = have.sizes[i];
         if (n == src.sizes[i]) continue;
@@ -132,10 +136,12 @@ void math_grad_scatter_reduce(tn_grad_ctx *c) {
                  .y = saved(c, "y"),
                  .dim = arg(c, "dim").i,
                  .include_self = arg(c, "include_self").i != 0};
-    tn_meta m;
+    tn_meta m, src;
 
     if (!math_meta(r.index, &m)) return;
     r.src = saved(c, "src");
+    if (!math_meta(r.src, &src)) return;
+    if (src.rank != m.rank) r.src = math_reshape(r.src, m.sizes, m.rank); /* one of them is 0-dim */
     for (int32_t i = 0; i < m.rank; i++) r.src = math_narrow(r.src, i, 0, m.sizes[i]);
     if (math_says(&word, "mean"))
         grad_mean(&r);

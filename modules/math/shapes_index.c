@@ -8,11 +8,15 @@
 
 /* ---- An index for every element ----------------------------------------------------------- */
 
+/* What is 0-dim counts as one dim of size 1. */
+static int32_t rank_of(const tn_view *v) { return v->rank ? v->rank : 1; }
+static int64_t size_of(const tn_view *v, int32_t dim) { return v->rank ? v->sizes[dim] : 1; }
+
 /* index must not reach outside v, save along dim (-1: along none), where the values decide. */
 static bool index_inside(const tn_view *index, const tn_view *v, int64_t dim) {
-    if (index->rank != v->rank) return false;
-    for (int32_t i = 0; i < v->rank; i++)
-        if (i != dim && index->sizes[i] > v->sizes[i]) return false;
+    if (rank_of(index) != rank_of(v)) return false;
+    for (int32_t i = 0; i < rank_of(v); i++)
+        if (i != dim && size_of(index, i) > size_of(v, i)) return false;
     return true;
 }
 
@@ -98,7 +102,7 @@ tn_status math_shape_index_fill(tn_infer *in) {
 }
 
 /* (x, dim, index, source): source is what index_select would give */
-tn_status math_shape_index_add(tn_infer *in) {
+static tn_status index_source(tn_infer *in, bool ranks_alike) {
     const tn_view *x = view_of(in, 0), *source = view_of(in, 3);
     int64_t n = 0;
 
@@ -106,15 +110,18 @@ tn_status math_shape_index_add(tn_infer *in) {
     const tn_status status = row_index(in, view_of(in, 2), &n);
     if (status) return status;
     const int64_t dim = in->args[1].i;
-    bool fits = source->rank == x->rank && (x->rank || n == 1);
-    for (int32_t i = 0; fits && i < x->rank; i++)
-        fits = source->sizes[i] == (i == dim ? n : x->sizes[i]);
+    bool fits = ranks_alike ? source->rank == x->rank : rank_of(source) == rank_of(x);
+    for (int32_t i = 0; fits && i < rank_of(x); i++)
+        fits = size_of(source, i) == (i == dim ? n : size_of(x, i));
     if (!fits)
         return mismatch(in, "source", source, "x", x,
                         "sizes must be equal, save along dim, where source has index's length");
     const tn_status scaled = math_check_factor(in, 4, "alpha");
     return scaled ? scaled : math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
 }
+
+tn_status math_shape_index_add(tn_infer *in) { return index_source(in, true); }
+tn_status math_shape_index_copy(tn_infer *in) { return index_source(in, false); }
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 

@@ -108,10 +108,11 @@ static void gather_range(void *arg, int64_t begin, int64_t end) {
 
 tn_status tni_ref_gather(const void *plan, tn_call *c) {
     (void)plan;
-    const tn_view *index = tni_arg(c, 2);
-    gather_job j = {.views = {index, tni_out(c, 0), &j.from.x}};
+    tn_view room[2];
+    const tn_view *index = tni_with_dims(tni_arg(c, 2), &room[0]);
+    gather_job j = {.views = {index, tni_with_dims(tni_out(c, 0), &room[1]), &j.from.x}};
     tni_along_dim(tni_arg(c, 0), c->args[1].i, &j.from);
-    const tn_status status = tni_ref_check_index(c, "gather", "index", index, j.from.limit);
+    const tn_status status = tni_ref_check_index(c, "gather", "index", tni_arg(c, 2), j.from.limit);
     if (status == TN_OK) tni_parallel(c, tn_view_numel(index), 1, gather_range, &j);
     return status;
 }

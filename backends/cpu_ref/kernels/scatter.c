@@ -19,11 +19,13 @@ static void copy_elements(const tn_view *from, const tn_view *to) {
 
 tn_status tni_ref_scatter(const void *plan, tn_call *c) {
     (void)plan;
-    const tn_view *index = tni_arg(c, 2), *src = tni_arg(c, 3);
+    tn_view room[2];
+    const tn_view *index = tni_with_dims(tni_arg(c, 2), &room[0]);
+    const tn_view *src = tni_with_dims(tni_arg(c, 3), &room[1]);
     const int64_t numel = tn_view_numel(index);
     tni_along to;
     tni_along_dim(tni_out(c, 0), c->args[1].i, &to);
-    const tn_status status = tni_ref_check_index(c, "scatter", "index", index, to.limit);
+    const tn_status status = tni_ref_check_index(c, "scatter", "index", tni_arg(c, 2), to.limit);
     if (status != TN_OK) return status;
     copy_elements(tni_arg(c, 0), tni_out(c, 0)); /* onto itself, in place */
 
@@ -150,6 +152,9 @@ static void divide_cells(cell *cells, const tn_view *y) {
 
 static tn_status reduce_into(tn_call *c, const char *op, kind k, bool include_self) {
     int64_t strides[TN_MAX_RANK], step = 1;
+    tn_view room[2];
+    const tn_view *index = tni_with_dims(tni_arg(c, 2), &room[0]);
+    const tn_view *src = tni_with_dims(tni_arg(c, 3), &room[1]);
     tn_view cells = *tni_arg(c, 0); /* contiguous, of x's sizes, in the workspace */
     for (int32_t d = cells.rank - 1; d >= 0; step *= cells.sizes[d--]) strides[d] = step;
     cells.data = c->workspace, cells.byte_offset = 0, cells.strides = strides;
@@ -162,7 +167,7 @@ static tn_status reduce_into(tn_call *c, const char *op, kind k, bool include_se
     const int64_t numel = tn_view_numel(&cells);
     for (int64_t i = 0; i < numel; i++) all[i].count = include_self;
     move_cells(all, tni_arg(c, 0), false);
-    join_cells(k, &to, tni_arg(c, 2), tni_arg(c, 3));
+    join_cells(k, &to, index, src);
     if (k == MEAN) divide_cells(all, tni_out(c, 0));
     move_cells(all, tni_out(c, 0), true);
     return TN_OK;
