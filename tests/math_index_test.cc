@@ -1,7 +1,7 @@
 // math_index_test.cc - indexing, views and padding beyond what PyTorch's numbers show: errors that
 // name the cause, targets that overlap themselves, twins that write through views.
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/support.h"
+#include "tests/op_walk.h"
 
 #include "modules/math/math_ops.h"
 
@@ -247,6 +247,147 @@ TEST_F(MathIndex, IndexAddOfIntegersKeepsTheirDtype) {
     tn_tensor *x = full({2}, 1, TN_I8);
     EXPECT_EQ(tn_index_add(x, 0, index, x, &opts), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"index_add", "alpha", "300"}));
+}
+
+// ---- What else is an index
+// ------------------------------------------------------------------------------------
+
+class EveryIndex : public Tenon {};
+
+// Over all rows: an index of i32 is one, with the same results and gradients; no other dtype is.
+TEST_F(EveryIndex, MayBeI32EverywhereAndNothingElse) {
+    int64_t seen = 0;
+    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
+        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+        for (const Op &op : all_ops())
+            for (uint32_t i = 0; i < op.schema.n_params; i++) {
+                if (!op.schema.params[i].index) continue;
+                SCOPED_TRACE(op.name);
+                const tn_scope scope = tn_scope_push();
+                Args args = sample(op, 0, TN_F64);
+                ASSERT_EQ(args.status, TN_OK);
+                tn_tensor *index = args.values[i].tensor;
+                std::vector<std::vector<tn_tensor *>> lists;
+                const auto again = with_tensors(args.values, &lists,
+                                                [](tn_tensor *t, uint32_t) { return fresh(t); });
+                const Outcome wide = outcome(op, again);
+                args.values[i].tensor = tn_to(index, TN_I32);
+                EXPECT_TRUE(same(wide, outcome(op, args.values)));
+                for (const tn_dtype dtype : {TN_U8, TN_I8, TN_I16, TN_BOOL, TN_F32}) {
+                    args.values[i].tensor = tn_to(index, dtype);
+                    const Outcome o = outcome(op, args.values);
+                    EXPECT_EQ(o.status, TN_ERR_DTYPE);
+                    EXPECT_NE(o.text.find("i64 or i32"), std::string::npos) << o.text;
+                }
+                seen++;
+                tn_scope_pop(scope);
+            }
+    }
+    tn_use_provider(nullptr);
+    EXPECT_GE(seen, 40);
+}
+
+TEST_F(EveryIndex, OfI32LeadsGradientsBack) {
+    tn_tensor *x = param(counted({2, 3})),
+              *index = tn_to(tn_reshape(whole({2, 0}), ints({2, 1})), TN_I32);
+    ASSERT_EQ(tn_backward(tn_sum(tn_gather(x, 1, index))), TN_OK) << tn_error_message();
+    EXPECT_EQ(grad(x), (Numbers{0, 0, 1, 1, 0, 0}));
+    tn_tensor *src = param(counted({2, 1}));
+    ASSERT_EQ(tn_backward(tn_sum(tn_scatter(counted({2, 3}), 1, index, src))), TN_OK);
+    EXPECT_EQ(grad(src), (Numbers{1, 1}));
+    tn_tensor *w = param(counted({3, 2}));
+    ASSERT_EQ(tn_backward(tn_sum(tn_embedding(w, tn_to(whole({1, 1}), TN_I32), nullptr))), TN_OK);
+    EXPECT_EQ(grad(w), (Numbers{0, 0, 2, 2, 0, 0}));
+}
+
+TEST_F(EveryIndex, OfATensorListIsI64OrI32OrAMask) {
+    tn_tensor *x = counted({3});
+    EXPECT_EQ(numbers(at(x, {tn_to(whole({2, -1}), TN_I32)})), (Numbers{2, 2}));
+    for (const tn_dtype dtype : {TN_U8, TN_I8, TN_I16}) {
+        EXPECT_EQ(at(x, {tn_to(whole({1, 0, 1}), dtype)}), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_DTYPE, {"index", "i64 or i32", "mask"}));
+    }
+}
+
+TEST_F(EveryIndex, TakesANumberForATensorOfOne) {
+    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
+        SCOPED_TRACE(provider);
+        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+        tn_tensor *x = param(full({}, 5));
+        EXPECT_EQ(numbers(tn_gather(x, 0, whole({0, 0}))), (Numbers{5, 5}));
+        EXPECT_EQ(shape(tn_gather(x, 0, whole({0}))), (Shape{1}));
+        EXPECT_EQ(shape(tn_gather(counted({2}), 0, tn_squeeze(whole({1}), nullptr))), (Shape{}));
+        ASSERT_EQ(tn_backward(tn_sum(tn_gather(x, 0, whole({0, 0})))), TN_OK);
+        EXPECT_EQ(grad(x), (Numbers{2}));
+        for (const Shape &sizes : {Shape{1}, Shape{}}) {
+            tn_tensor *src = param(full(sizes, 2)), *y = tn_scatter(x, 0, whole({0}), src);
+            EXPECT_EQ(shape(y), (Shape{}));
+            EXPECT_EQ(numbers(y), (Numbers{2}));
+            ASSERT_EQ(tn_backward(tn_sum(y)), TN_OK) << tn_error_message();
+            EXPECT_EQ(grad(src), (Numbers{1}));
+            EXPECT_EQ(shape(tn_grad_of(src)), sizes);
+            EXPECT_EQ(numbers(tn_scatter_add(x, 0, whole({0}), full(sizes, 2))), (Numbers{7}));
+            tn_zero_grad(src);
+            y = tn_scatter_reduce(x, 0, whole({0}), src, "prod", nullptr);
+            EXPECT_EQ(numbers(y), (Numbers{10}));
+            ASSERT_EQ(tn_backward(tn_sum(y)), TN_OK) << tn_error_message();
+            EXPECT_EQ(grad(src), (Numbers{5}));
+        }
+        EXPECT_EQ(numbers(tn_index_copy(full({}, 5), 0, whole({0}), full({1}, 2))), (Numbers{2}));
+        EXPECT_EQ(tn_gather(counted({2, 2}), 0, whole({0})), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"gather", "index[1]", "x[2,2]"}));
+    }
+    tn_use_provider(nullptr);
+}
+
+TEST_F(EveryIndex, AlongADimCountsFromTheEndToo) {
+    tn_take_along_dim_opts opts = {};
+    opts.dim = {1, true};
+    tn_tensor *index = tn_reshape(whole({-1}), ints({1, 1}));
+    EXPECT_EQ(numbers(tn_take_along_dim(counted({2, 3}), index, &opts)), (Numbers{2, 5}));
+}
+
+// ---- What PyTorch takes, or refuses
+// ------------------------------------------------------------------------------------
+
+TEST_F(MathIndex, JoiningPassesOverWhatHasNothing) {
+    tn_tensor *x = param(counted({2, 3})), *nothing = param(full({0}, 1));
+    tn_cat_opts last = {};
+    last.dim = -1;
+    for (tn_tensor *y : {tn_cat(tensors({nothing, x}), nullptr),
+                         tn_cat(tensors({x, nothing}), &last), tn_hstack(tensors({nothing, x}))}) {
+        EXPECT_EQ(shape(y), (Shape{2, 3}));
+        EXPECT_EQ(numbers(y), numbers(x));
+    }
+    EXPECT_EQ(shape(tn_cat(tensors({nothing, nothing}), nullptr)), (Shape{0}));
+    EXPECT_TRUE(
+        tn_dtype_is(tn_dtype_of(tn_cat(tensors({full({0}, 1), whole({1})}), nullptr)), TN_F64));
+    ASSERT_EQ(tn_backward(tn_sum(tn_cat(tensors({x, nothing, x}), nullptr))), TN_OK);
+    EXPECT_EQ(grad(x), Numbers(6, 2));
+    EXPECT_EQ(tn_cat(tensors({full({0, 3}, 1), full({3}, 1)}), nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"cat", "[0,3]", "[3]"}));
+}
+
+TEST_F(MathIndex, ANumberHasOneWindow) {
+    tn_tensor *x = param(full({}, 5));
+    EXPECT_EQ(shape(tn_unfold(x, 0, 1, 3)), (Shape{1}));
+    EXPECT_EQ(shape(tn_unfold(x, -1, 0, 1)), (Shape{0}));
+    ASSERT_EQ(tn_backward(tn_sum(tn_unfold(x, 0, 1, 1))), TN_OK) << tn_error_message();
+    EXPECT_EQ(grad(x), (Numbers{1}));
+    EXPECT_EQ(tn_unfold(x, 0, 2, 1), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"unfold", "size is 2", "only 1"}));
+}
+
+TEST_F(MathIndex, RollingNeedsADimThatIsThere) {
+    const int64_t shift = 1, dim = 0;
+    tn_roll_opts opts = {};
+    opts.dims = {&dim, 1};
+    EXPECT_EQ(tn_roll(full({}, 1), {&shift, 1}, &opts), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INDEX, {"roll", "dims[0] is 0", "0 dims"}));
+    EXPECT_EQ(numbers(tn_roll(full({}, 1), {&shift, 1}, nullptr)), (Numbers{1}));
+    const int64_t twice[] = {0, 0}, shifts[] = {1, 1};
+    opts.dims = {twice, 2};
+    EXPECT_EQ(numbers(tn_roll(counted({4}), {shifts, 2}, &opts)), (Numbers{2, 3, 0, 1}));
 }
 
 } // namespace

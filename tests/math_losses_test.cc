@@ -139,4 +139,60 @@ TEST_F(Losses, ThePlainCrossEntropyIsOneKernel) {
     EXPECT_EQ(std::string(tn_op_providers("cross_entropy", "cpu")), "cpu_blas");
 }
 
+TEST_F(Losses, ATripletNeedsAMargin) {
+    tn_tensor *x = full({2, 3}, 1);
+    tn_triplet_margin_loss_opts opts = {};
+    for (const double margin : {-1.0, 0.0}) {
+        opts.margin = {margin, true};
+        EXPECT_EQ(tn_triplet_margin_loss(x, x, x, &opts), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_INVALID, {"triplet_margin_loss", "margin", "above 0"}));
+    }
+}
+
+// One row may be written with or without its dim; what PyTorch gives is numbers of its own.
+TEST_F(Losses, OneRowOfClassesMayLackItsDims) {
+    tn_tensor *x = param(from({0, 1, 2}, {3})), *one = targets({1}, {1}), *none = targets({1}, {});
+    tn_multi_margin_loss_opts each = {};
+    each.reduction = "none";
+    EXPECT_NEAR(tn_item(tn_multi_margin_loss(x, one, nullptr)), 2 / 3.0, 1e-15);
+    EXPECT_EQ(shape(tn_multi_margin_loss(x, one, &each)), (Shape{1}));
+    EXPECT_EQ(shape(tn_multi_margin_loss(x, none, &each)), (Shape{}));
+    EXPECT_EQ(shape(tn_multi_margin_loss(full({1, 3}, 1), none, &each)), (Shape{}));
+    for (tn_tensor *target : {targets({0}, {1}), targets({0}, {})})
+        EXPECT_EQ(tn_item(tn_multi_margin_loss(full({}, 5), target, nullptr)), 0);
+    ASSERT_EQ(tn_backward(tn_multi_margin_loss(x, one, nullptr)), TN_OK) << tn_error_message();
+    EXPECT_EQ(shape(tn_grad_of(x)), (Shape{3}));
+
+    EXPECT_EQ(tn_item(tn_nll_loss(x, one, nullptr)), -1);
+    EXPECT_NEAR(tn_item(tn_cross_entropy(x, one, nullptr)), 1.4076059644443804, 1e-15);
+    tn_zero_grad(x);
+    ASSERT_EQ(tn_backward(tn_cross_entropy(x, one, nullptr)), TN_OK) << tn_error_message();
+    EXPECT_NEAR(grad(x)[1], 0.24472847105479764 - 1, 1e-15);
+    tn_nll_loss_opts bare = {};
+    bare.reduction = "none";
+    EXPECT_EQ(shape(tn_nll_loss(x, one, &bare)), (Shape{}));
+    EXPECT_EQ(tn_nll_loss(x, targets({1, 1}, {2}), nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"nll_loss", "x[3]", "target[2]"}));
+}
+
+TEST_F(Losses, ListsOfLabelsMayBeOneNumber) {
+    for (tn_tensor *target : {targets({0}, {}), targets({-1}, {}), targets({0}, {1})})
+        EXPECT_EQ(tn_item(tn_multilabel_margin_loss(full({}, 5), target, nullptr)), 0);
+    EXPECT_EQ(tn_item(tn_multilabel_margin_loss(full({1}, 5), targets({0}, {}), nullptr)), 0);
+    tn_multilabel_margin_loss_opts each = {};
+    each.reduction = "none";
+    EXPECT_EQ(shape(tn_multilabel_margin_loss(full({}, 5), targets({0}, {}), &each)), (Shape{}));
+    EXPECT_EQ(shape(tn_multilabel_margin_loss(full({2, 1}, 5), targets({0, 0}, {2, 1}), &each)),
+              (Shape{2}));
+}
+
+TEST_F(Losses, DistancesHaveNegativeOrdersToo) {
+    tn_tensor *x = from({0, 1, 2}, {1, 3}), *y = from({1, 3, 5}, {1, 3});
+    tn_pairwise_distance_opts opts = {};
+    opts.p = {-1, true};
+    EXPECT_NEAR(numbers(tn_pairwise_distance(x, y, &opts))[0], 1 / (1 + 1 / 2.0 + 1 / 3.0), 1e-5);
+    opts.p = {-INFINITY, true};
+    EXPECT_NEAR(numbers(tn_pairwise_distance(x, y, &opts))[0], 1, 1e-5);
+}
+
 } // namespace

@@ -276,4 +276,42 @@ TEST_F(Products, ALayerIsOneKernelForwardAndOneForItsParameters) {
     EXPECT_EQ(std::string(tn_op_providers("baddbmm", "cpu")), "cpu_blas");
 }
 
+TEST_F(Products, CrossIsOfTwoVectorsOfThree) {
+    tn_cross_opts opts = {};
+    opts.dim = {1, true};
+    tn_tensor *three = from({1, 2, 3}, {1, 3});
+    for (tn_tensor *other : {full({1, 1}, 1), full({3}, 1)}) {
+        EXPECT_EQ(tn_cross(three, other, &opts), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"cross", "a[1,3]", "one rank", "size 3"}));
+        EXPECT_EQ(tn_cross(other, three, nullptr), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"cross", "b[1,3]"}));
+    }
+    EXPECT_EQ(numbers(tn_cross(three, from({1, 2, 3, 2, 3, 1}, {2, 3}), &opts)),
+              (Numbers{0, 0, 0, -7, 5, -1}));
+}
+
+TEST_F(Products, LinearTakesAWeightOfOneRow) {
+    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
+        SCOPED_TRACE(provider);
+        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+        tn_tensor *x = param(from({0, 1, 2, 3, 4, 5}, {2, 3})), *w = param(from({1, 2, 3}));
+        tn_tensor *b = param(full({}, 1));
+        tn_linear_opts opts = {};
+        opts.b = b;
+        tn_tensor *y = tn_linear(x, w, &opts);
+        EXPECT_EQ(shape(y), (Shape{2}));
+        EXPECT_EQ(numbers(y), (Numbers{9, 27}));
+        ASSERT_EQ(tn_backward(tn_sum(y)), TN_OK) << tn_error_message();
+        EXPECT_EQ(grad(x), (Numbers{1, 2, 3, 1, 2, 3}));
+        EXPECT_EQ(grad(w), (Numbers{3, 5, 7}));
+        EXPECT_EQ(grad(b), (Numbers{2}));
+        EXPECT_EQ(shape(tn_linear(from({1, 2, 3}), w, &opts)), (Shape{}));
+        EXPECT_EQ(shape(tn_linear(full({2, 2, 3}, 1), w, nullptr)), (Shape{2, 2}));
+        opts.b = full({1}, 1);
+        EXPECT_EQ(tn_linear(x, w, &opts), nullptr);
+        EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"linear", "b[1]", "w[3]"}));
+    }
+    tn_use_provider(nullptr);
+}
+
 } // namespace

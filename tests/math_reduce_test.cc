@@ -71,14 +71,12 @@ TEST_F(Reduce, SaysWhichKAreAllowed) {
     EXPECT_TRUE(error_is(TN_ERR_INDEX, {"kthvalue", "0 elements"}));
 }
 
-TEST_F(Reduce, RefusesNegativeCorrectionsLimitsAndOrders) {
+TEST_F(Reduce, RefusesNegativeLimitsAndOrders) {
     tn_tensor *x = full({3, 4}, 1);
-    tn_var_opts negative = {};
-    negative.correction = {-1, true};
-    EXPECT_EQ(tn_var(x, &negative), nullptr);
-    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"var", "correction"}));
     EXPECT_EQ(tn_renorm(x, 2, 0, -1), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"renorm", "maxnorm"}));
+    EXPECT_EQ(tn_renorm(x, -1, 0, 1), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"renorm", "p is -1", "above 0"}));
     tn_diff_opts less = {};
     less.n = TN_SET(-1);
     EXPECT_EQ(tn_diff(x, &less), nullptr);
@@ -304,6 +302,23 @@ TEST_F(Reduce, UniqueOrdersSlicesByTheirElementsInRowMajorOrder) {
 TEST_F(Reduce, TopkTakesTheFirstOfEqualsAndSortsNanAsLargest) {
     const tn_topk_result top = tn_topk(from({1, 3, NAN, 3, 2}), 3, nullptr);
     EXPECT_EQ(read_i64s(top.indices), (std::vector<int64_t>{2, 1, 3}));
+}
+
+TEST_F(Reduce, VariancesTakeAnyCorrection) {
+    tn_tensor *x = param(from({0, 1, 2}));
+    tn_var_opts opts = {};
+    tn_std_opts root = {};
+    const struct {
+        double correction, variance;
+    } cases[] = {{-1, 0.5}, {-2.5, 2 / 5.5}, {3, INFINITY}, {5, INFINITY}, {NAN, INFINITY}};
+    for (const auto &c : cases) {
+        opts.correction = root.correction = {c.correction, true};
+        EXPECT_DOUBLE_EQ(tn_item(tn_var(x, &opts)), c.variance);
+        EXPECT_DOUBLE_EQ(tn_item(tn_std(x, &root)), std::sqrt(c.variance));
+    }
+    opts.correction = {-1, true};
+    ASSERT_EQ(tn_backward(tn_var(x, &opts)), TN_OK) << tn_error_message();
+    EXPECT_EQ(grad(x), (Numbers{-0.5, 0, 0.5}));
 }
 
 } // namespace

@@ -130,6 +130,8 @@ tn_meta math_kept(const tn_meta *x, uint32_t mask) {
     return kept;
 }
 
+bool math_is_nothing(const tn_meta *m) { return m->rank == 1 && m->sizes[0] == 0; }
+
 int64_t math_rows(const tn_meta *m) {
     int64_t n = 1;
     for (int32_t i = 0; i < m->rank - 1; i++) n *= m->sizes[i];

@@ -56,7 +56,8 @@ uint32_t math_dim_mask(tn_value dim, int32_t rank);
 tn_meta math_kept(const tn_meta *x, uint32_t mask);
 /* A dim in -rank..rank-1 made non-negative; rank 0 counts as 1. */
 int64_t math_from_end(int64_t dim, int64_t rank);
-int64_t math_rows(const tn_meta *); /* product of all sizes but the last */
+bool math_is_nothing(const tn_meta *); /* [0], which cat passes over whatever the others are */
+int64_t math_rows(const tn_meta *);    /* product of all sizes but the last */
 /* t, of rank 1 or more, as a matrix with all leading dims in the rows. */
 tn_tensor *math_as_matrix(tn_tensor *t, const tn_meta *m);
 

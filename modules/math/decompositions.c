@@ -266,16 +266,21 @@ tn_status math_compose_cat(const tn_value *args, uint32_t n_args, tn_value *outs
     (void)n_args, (void)n_outs;
     if (!common_dtype(xs, &dtype) || !math_meta(xs->tensors[0], &y)) return pending();
     if (tn_plugin_ops->device(xs->tensors[0], &device) != TN_OK) return pending();
-    const int64_t dim = math_from_end(args[1].i, y.rank);
-    for (uint32_t i = 1; i < xs->aux; i++) {
+    for (uint32_t i = 1; math_is_nothing(&y) && i < xs->aux; i++)
+        if (!math_meta(xs->tensors[i], &y)) return pending();
+    const int64_t dim = math_is_nothing(&y) ? 0 : math_from_end(args[1].i, y.rank);
+    y.sizes[dim] = 0;
+    for (uint32_t i = 0; i < xs->aux; i++) {
         if (!math_meta(xs->tensors[i], &x)) return pending();
-        y.sizes[dim] += x.sizes[dim]; /* the shape rule has checked the total */
+        if (!math_is_nothing(&x)) y.sizes[dim] += x.sizes[dim]; /* checked by the shape rule */
     }
     tn_tensor *whole = tn_plugin_ops->empty((tn_ints){y.sizes, y.rank}, dtype, device);
-    for (int64_t i = 0, start = 0; i < (int64_t)xs->aux; i++, start += x.sizes[dim]) {
+    for (int64_t i = 0, start = 0; i < (int64_t)xs->aux; i++) {
         if (!math_meta(xs->tensors[i], &x)) return pending();
+        if (math_is_nothing(&x)) continue;
         if (!tn_copy_(math_narrow(whole, dim, start, x.sizes[dim]), xs->tensors[i]))
             return pending();
+        start += x.sizes[dim];
     }
     return give(outs, whole);
 }

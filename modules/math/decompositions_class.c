@@ -12,6 +12,9 @@ bool math_classes_of(tn_tensor *x, tn_tensor *target, tn_tensor *weight, tn_valu
     tn_meta t, along = {0};
 
     if (!math_meta(x, &out->x) || !math_meta(target, &t)) return false;
+    if (out->x.rank == 1 && t.rank == 1) { /* one row, written with its dim */
+        target = math_reshape(target, NULL, 0), t.rank = 0;
+    }
     out->dim = out->x.rank > 1, out->n = out->x.sizes[out->dim];
     out->counts = tn_ne(target, tn_plugin_ops->scalar(ignore_index));
     out->at = tn_where(out->counts, target, whole(0));
@@ -148,27 +151,34 @@ static tn_tensor *numbers_below(int64_t n, tn_tensor *x) {
     return tn_arange(tn_int(0), tn_int(n), &(tn_arange_opts){.dtype = TN_I64, .device = device});
 }
 
+/* x as [N,C]: what has no rows is one, what has no classes is of one. */
+static bool as_rows(tn_tensor **x, tn_meta *m) {
+    if (!math_meta(*x, m)) return false;
+    if (m->rank == 2) return true;
+    m->sizes[1] = m->rank ? m->sizes[0] : 1, m->sizes[0] = 1, m->rank = 2;
+    return (*x = math_reshape(*x, m->sizes, 2)) != NULL;
+}
+
 /* (x, target, p, margin, weight, reduction) */
 tn_status math_compose_multi_margin_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
                                          uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1);
-    tn_tensor *weight = math_arg(args, n_args, 4), *at = tn_unsqueeze(target, -1);
+    tn_tensor *weight = math_arg(args, n_args, 4);
     const int64_t last = -1;
-    tn_meta m;
+    tn_meta m, y;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!math_meta(target, &y) || !as_rows(&x, &m)) return pending();
+    tn_tensor *at = math_reshape(target, (int64_t[]){m.sizes[0], 1}, 2);
     tn_tensor *own = tn_gather(x, -1, at);
     tn_tensor *over = tn_relu(tn_add(tn_sub(x, own), math_number(args[3].f)));
     if (args[2].i == 2) over = tn_mul(over, over);
-    if (weight) { /* of the target's class */
-        const int64_t n = math_rows(&m);
-        tn_tensor *w = tn_gather(weight, 0, math_reshape(target, &n, 1));
-        over = tn_mul(over, m.rank > 1 ? tn_unsqueeze(w, -1) : w);
-    }
-    tn_tensor *is_own = tn_eq(numbers_below(m.sizes[m.rank - 1], x), at);
+    if (weight) /* of the target's class */
+        over = tn_mul(over, tn_unsqueeze(tn_gather(weight, 0, math_reshape(at, m.sizes, 1)), -1));
+    tn_tensor *is_own = tn_eq(numbers_below(m.sizes[1], x), at);
     over = tn_where(is_own, math_number(0), over);
-    return give(outs, math_reduced(tn_mean_dim(over, (tn_ints){&last, 1}, NULL), &args[5]));
+    tn_tensor *loss = math_reshape(tn_mean_dim(over, (tn_ints){&last, 1}, NULL), y.sizes, y.rank);
+    return give(outs, math_reduced(loss, &args[5]));
 }
 
 /* (x, target, reduction): target lists classes up to a -1 */
@@ -177,13 +187,17 @@ tn_status math_compose_multilabel_margin_loss(const tn_value *args, uint32_t n_a
     tn_tensor *x = math_arg(args, n_args, 0), *zero = math_number(0);
     tn_tensor *target = tn_to(math_arg(args, n_args, 1), TN_I64);
     const int64_t last = -1, last_two[2] = {-2, -1};
-    tn_meta m;
+    tn_meta y, m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
-    const int64_t n = m.sizes[m.rank - 1];
-    if (n == 0)
-        return give(outs, math_reduced(tn_mean_dim(x, (tn_ints){&last, 1}, NULL), &args[2]));
+    if (!math_meta(x, &y) || !as_rows(&x, &m)) return pending();
+    const int64_t n = m.sizes[1];
+    y.rank = y.rank > 1; /* [N] or a number */
+    target = math_reshape(target, m.sizes, 2);
+    if (n == 0) {
+        x = math_reshape(tn_mean_dim(x, (tn_ints){&last, 1}, NULL), y.sizes, y.rank);
+        return give(outs, math_reduced(x, &args[2]));
+    }
     tn_tensor *positions = numbers_below(n, x);
     tn_tensor *ends = tn_where(tn_eq(target, whole(-1)), positions, whole(n));
     tn_tensor *listed =
@@ -196,5 +210,5 @@ tn_status math_compose_multilabel_margin_loss(const tn_value *args, uint32_t n_a
     over = tn_where(tn_unsqueeze(listed, -1), over, zero); /* [.., listed, others] */
     tn_tensor *loss =
         tn_div(tn_sum_dim(over, (tn_ints){last_two, 2}, NULL), math_number((double)n));
-    return give(outs, math_reduced(loss, &args[2]));
+    return give(outs, math_reduced(math_reshape(loss, y.sizes, y.rank), &args[2]));
 }

@@ -262,6 +262,9 @@ tn_status math_compose_triplet_margin_loss(const tn_value *args, uint32_t n_args
     const double p = args[4].f, eps = args[5].f;
 
     (void)n_outs;
+    if (args[3].f <= 0)
+        return math_fail(TN_ERR_INVALID, "triplet_margin_loss: margin is %g; it must be above 0",
+                         args[3].f);
     tn_tensor *near = distance(anchor, positive, p, eps, false);
     tn_tensor *far = distance(anchor, negative, p, eps, false);
     if (args[6].i) far = tn_minimum(far, distance(positive, negative, p, eps, false));

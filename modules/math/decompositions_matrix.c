@@ -54,9 +54,11 @@ tn_status math_compose_matmul(const tn_value *args, uint32_t n_args, tn_value *o
 
 tn_status math_compose_linear(const tn_value *args, uint32_t n_args, tn_value *outs,
                               uint32_t n_outs) {
-    tn_tensor *b = math_arg(args, n_args, 2);
-    tn_tensor *y =
-        tn_matmul(math_arg(args, n_args, 0), tn_transpose(math_arg(args, n_args, 1), 0, 1));
+    tn_tensor *w = math_arg(args, n_args, 1), *b = math_arg(args, n_args, 2);
+    tn_meta m;
+
+    if (!math_meta(w, &m)) return pending();
+    tn_tensor *y = tn_matmul(math_arg(args, n_args, 0), m.rank == 1 ? w : tn_transpose(w, 0, 1));
 
     (void)n_outs;
     return give(outs, b ? tn_add(y, b) : y);
@@ -131,10 +133,11 @@ static tn_tensor *turned(tn_tensor *x, int64_t dim) {
     return math_cat(parts, 2, dim);
 }
 
-static tn_status no_three(const tn_meta *m) {
-    char text[MATH_TEXT];
-    return math_fail(TN_ERR_SHAPE, "a and b broadcast to %s, which must have size 3 in dim",
-                     math_shape_text(m->sizes, m->rank, text));
+static tn_status no_three(const tn_meta *a, const tn_meta *b) {
+    char a_text[MATH_TEXT], b_text[MATH_TEXT];
+    return math_fail(TN_ERR_SHAPE, "a%s and b%s must have one rank, and both size 3 in dim",
+                     math_shape_text(a->sizes, a->rank, a_text),
+                     math_shape_text(b->sizes, b->rank, b_text));
 }
 
 /* a x b = turn(a turn(b) - turn(a) b) */
@@ -142,9 +145,11 @@ tn_status math_compose_cross(const tn_value *args, uint32_t n_args, tn_value *ou
                              uint32_t n_outs) {
     tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
     int64_t dim = 0;
-    tn_meta m;
+    tn_meta m, a_meta, b_meta;
 
     (void)n_outs;
+    if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return pending();
+    if (a_meta.rank != b_meta.rank) return no_three(&a_meta, &b_meta);
     if (!math_broadcast_pair(&a, &b, &m)) return pending();
     if (args[2].tag == TN_TAG_INT) {
         dim = math_from_end(args[2].i, m.rank);
@@ -154,7 +159,8 @@ tn_status math_compose_cross(const tn_value *args, uint32_t n_args, tn_value *ou
     } else {
         while (dim < m.rank && m.sizes[dim] != 3) dim++;
     }
-    if (dim >= m.rank || m.sizes[dim] != 3) return no_three(&m);
+    if (dim >= m.rank || a_meta.sizes[dim] != 3 || b_meta.sizes[dim] != 3)
+        return no_three(&a_meta, &b_meta);
     return give(outs, turned(tn_sub(tn_mul(a, turned(b, dim)), tn_mul(turned(a, dim), b)), dim));
 }
 

@@ -99,7 +99,13 @@ tn_status math_compose_roll(const tn_value *args, uint32_t n_args, tn_value *out
         y = math_reshape(
             rolled(math_reshape(x, (int64_t[]){math_meta_numel(&m)}, 1), shifts->ints[0], 0),
             m.sizes, m.rank);
-    for (uint32_t i = 0; i < dims->aux; i++) y = rolled(y, shifts->ints[i], dims->ints[i]);
+    for (uint32_t i = 0; i < dims->aux; i++) { /* a dim may be rolled twice */
+        const int64_t dim = math_from_end(dims->ints[i], m.rank);
+        if (dim < 0 || dim >= m.rank)
+            return math_fail(TN_ERR_INDEX, "roll: dims[%u] is %lld, but x has %d dims", (unsigned)i,
+                             (long long)dims->ints[i], (int)m.rank);
+        y = rolled(y, shifts->ints[i], dim);
+    }
     return give(outs, y);
 }
 

@@ -180,6 +180,8 @@ tn_status math_compose_renorm(const tn_value *args, uint32_t n_args, tn_value *o
 
     (void)n_outs;
     if (!math_meta(math_arg(args, n_args, 0), &m)) return pending();
+    if (!(args[1].f > 0))
+        return math_fail(TN_ERR_INVALID, "p is %g; it must be above 0", args[1].f);
     tn_tensor *x = math_as(math_arg(args, n_args, 0), TN_F64);
     for (int32_t i = 0; i < m.rank; i++)
         if (i != math_from_end(args[2].i, m.rank)) dims[n++] = i;

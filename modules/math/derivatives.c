@@ -227,3 +227,4 @@ void math_grad_cat(tn_grad_ctx *c) {
     if (tn_plugin_ops->error() == TN_OK) tn_plugin_ops->grad_set_list(c, "xs", (tn_tensors){gs, n});
     tn_plugin_host->free(tn_plugin_self, gs);
 }
+        if (math_is_nothing(&x)) continue;                      /* and has no gradient */

@@ -183,6 +183,10 @@ void math_grad_unfold(tn_grad_ctx *c) {
     tn_meta x;
 
     if (!meta_of(c, "x", &x)) return;
+    if (x.rank == 0) { /* of nothing the sum is 0 */
+        set(c, "x", tn_sum(grad_of(c)));
+        return;
+    }
     set(c, "x",
         tn_fold(grad_of(c), (tn_ints){x.sizes, x.rank}, math_from_end(arg(c, "dim").i, x.rank),
                 arg(c, "size").i, arg(c, "step").i));

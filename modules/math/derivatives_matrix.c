@@ -48,16 +48,19 @@ void math_grad_addmm(tn_grad_ctx *c) {
     if (needs(c, "b")) set(c, "b", tn_matmul(last_two_exchanged(saved(c, "a")), g));
 }
 
-/* One kernel for w and b together, where a provider has it. */
+/* One kernel for w and b together, where a provider has it. A w of rank 1 is one row. */
 void math_grad_linear(tn_grad_ctx *c) {
     tn_tensor *g = grad_of(c);
+    tn_meta w;
 
-    if (needs(c, "x")) set(c, "x", tn_matmul(g, saved(c, "w")));
-    if (!needs(c, "w")) {
-        if (needs(c, "b")) set(c, "b", g);
-        return;
-    }
+    if (!meta_of(c, "w", &w)) return;
+    const bool row = w.rank == 1;
+    if (needs(c, "b") && !needs(c, "w")) set(c, "b", g);
+    if (row) g = tn_unsqueeze(g, -1);
+    if (needs(c, "x"))
+        set(c, "x", tn_matmul(g, row ? tn_unsqueeze(saved(c, "w"), 0) : saved(c, "w")));
+    if (!needs(c, "w")) return;
     const tn_linear_bwd_result d = tn_linear_bwd(g, saved(c, "x"));
-    set(c, "w", d.dw);
-    if (needs(c, "b")) set(c, "b", d.db);
+    set(c, "w", row ? tn_select(d.dw, 0, 0) : d.dw);
+    if (needs(c, "b")) set(c, "b", row ? tn_select(d.db, 0, 0) : d.db);
 }

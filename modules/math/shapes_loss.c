@@ -102,6 +102,11 @@ static tn_status without_classes(tn_infer *in, const tn_view *x, int32_t dim,
     return TN_OK;
 }
 
+/* A single row may be written with or without its dim of size 1: as PyTorch has it. */
+static bool one_row(const tn_view *x, const tn_view *target) {
+    return x->rank == 1 && target->rank == 1 && target->sizes[0] == 1;
+}
+
 /* Arguments i and i + 1: x[C], x[N,C] or x[N,C,*], and target, which is without C. Its sizes, or none,
  * come into outs[0]. */
 static tn_status classes(tn_infer *in, uint32_t i, const tn_view *weight) {
@@ -111,13 +116,27 @@ static tn_status classes(tn_infer *in, uint32_t i, const tn_view *weight) {
     if (x->rank == 0) return tn_fail(in, TN_ERR_SHAPE, "x must have a dim of classes");
     const tn_status status = without_classes(in, x, x->rank > 1, weight);
     if (status) return status;
-    if (!has_sizes(target, &in->outs[0]))
+    if (!has_sizes(target, &in->outs[0]) && !one_row(x, target))
         return differ(in, x, "target", target, "target must have x's sizes without the classes");
     return reduced(in);
 }
 
 tn_status math_shape_nll(tn_infer *in) { return classes(in, 0, view_of(in, 2)); }
-tn_status math_shape_multi_margin(tn_infer *in) { return classes(in, 0, view_of(in, 4)); }
+
+/* x[N,C] and target[N]; of one row x may also be [C], or [] of one class, and target [] or [1], which
+ * is what the loss is then. */
+tn_status math_shape_multi_margin(tn_infer *in) {
+    const tn_view *x = view_of(in, 0), *target = view_of(in, 1), *weight = view_of(in, 4);
+
+    if (!x || !target) return tn_fail(in, TN_ERR_INVALID, "x or target is missing");
+    const int64_t n = x->rank == 2 ? x->sizes[0] : 1, kinds = x->rank ? x->sizes[x->rank - 1] : 1;
+    if (target->rank > 1 || (target->rank ? target->sizes[0] : 1) != n)
+        return differ(in, x, "target", target, "target must have x's sizes without the classes");
+    if (weight && (weight->rank != 1 || weight->sizes[0] != kinds))
+        return differ(in, x, "weight", weight, "there must be one weight for each class");
+    in->outs[0].rank = target->rank, in->outs[0].sizes[0] = n;
+    return reduced(in);
+}
 
 /* (grad, x, target, weight, ...): grad has the loss's sizes, dx those of x. */
 tn_status math_shape_cross_entropy_bwd(tn_infer *in) {
@@ -141,13 +160,20 @@ tn_status math_shape_probs(tn_infer *in) {
     return status ? status : reduced(in);
 }
 
-/* multilabel_margin_loss: x and target alike; the last dim goes */
+static int64_t numel(const tn_view *v) {
+    tn_meta m;
+    math_view_meta(v, &m);
+    return math_meta_numel(&m);
+}
+
+/* multilabel_margin_loss: x and target alike, [N,C], [C], or [] for one class; the last dim goes */
 tn_status math_shape_multilabel(tn_infer *in) {
     const tn_view *x = view_of(in, 0), *target = view_of(in, 1);
 
     if (!x || !target) return tn_fail(in, TN_ERR_INVALID, "x or target is missing");
-    if (x->rank == 0) return tn_fail(in, TN_ERR_SHAPE, "x must have a dim of classes");
-    if (!same_sizes(x, target)) return differ(in, x, "target", target, "sizes must be equal");
-    const tn_status status = without_classes(in, x, x->rank - 1, NULL);
-    return status ? status : reduced(in);
+    const bool one = numel(x) == 1 && numel(target) == 1 && x->rank < 2;
+    if (!same_sizes(x, target) && !(one && target->rank < 2))
+        return differ(in, x, "target", target, "sizes must be equal");
+    in->outs[0].rank = x->rank > 1, in->outs[0].sizes[0] = x->rank ? x->sizes[0] : 1;
+    return reduced(in);
 }

@@ -74,12 +74,17 @@ tn_status math_shape_addmm(tn_infer *in) {
                        math_shape_text(in->outs[0].sizes, in->outs[0].rank, want));
 }
 
-/* [*,I] [O,I] -> [*,O]; the contract has compared them */
+/* [*,I] [O,I] and [O] -> [*,O]; [*,I] [I] and [] -> [*] */
 tn_status math_shape_linear(tn_infer *in) {
-    const tn_view *x = view_of(in, 0), *w = view_of(in, 1);
+    const tn_view *x = view_of(in, 0), *w = view_of(in, 1), *b = view_of(in, 2);
     int64_t sizes[TN_MAX_RANK];
 
     if (!x || !w) return missing(in);
+    if (x->sizes[x->rank - 1] != w->sizes[w->rank - 1])
+        return mismatch(in, "x", x, "w", w, "their last dims must be equal");
+    if (b && (b->rank != w->rank - 1 || (b->rank && b->sizes[0] != w->sizes[0])))
+        return mismatch(in, "b", b, "w", w, "b must have one number for each row of w");
+    if (w->rank == 1) return math_set_sizes(in, &in->outs[0], x->sizes, x->rank - 1, "result");
     for (int32_t i = 0; i < x->rank - 1; i++) sizes[i] = x->sizes[i];
     sizes[x->rank - 1] = w->sizes[0];
     return math_set_sizes(in, &in->outs[0], sizes, x->rank, "result");
@@ -193,14 +198,17 @@ static bool same_but(const tn_view *a, const tn_view *b, int64_t dim) {
     return true;
 }
 
-/* Checks that there is a list, and dim, which is one of rank + extra, made non-negative. */
-static tn_status join(tn_infer *in, int32_t extra, int64_t *dim) {
-    const tn_value *xs = &in->args[0];
+static tn_status no_list(tn_infer *in) {
+    return tn_fail(in, TN_ERR_INVALID, "xs is empty: there must be at least one tensor to join");
+}
 
-    if (in->n_args < 2 || xs->tag != TN_TAG_VIEWS || xs->aux == 0)
-        return tn_fail(in, TN_ERR_INVALID,
-                       "xs is empty: there must be at least one tensor to join");
-    const int64_t rank = (int64_t)xs->views[0]->rank + extra;
+static bool has_list(const tn_infer *in) {
+    return in->n_args >= 2 && in->args[0].tag == TN_TAG_VIEWS && in->args[0].aux > 0;
+}
+
+/* dim, which is one of first's rank + extra, made non-negative. */
+static tn_status join(tn_infer *in, const tn_view *first, int32_t extra, int64_t *dim) {
+    const int64_t rank = (int64_t)first->rank + extra;
     if (rank == 0) return tn_fail(in, TN_ERR_SHAPE, "xs are 0-dim tensors: join those with stack");
     *dim = in->args[1].i;
     if (*dim < -rank || *dim >= rank)
@@ -210,13 +218,20 @@ static tn_status join(tn_infer *in, int32_t extra, int64_t *dim) {
     return TN_OK;
 }
 
+/* [0] joins with anything, as in PyTorch. */
+static bool is_nothing(const tn_view *x) { return x->rank == 1 && x->sizes[0] == 0; }
+
 tn_status math_shape_cat(tn_infer *in) {
     int64_t sizes[TN_MAX_RANK], dim, total = 0;
 
-    const tn_status status = join(in, 0, &dim);
-    if (status) return status;
+    if (!has_list(in)) return no_list(in);
     const tn_view *const *xs = in->args[0].views, *first = xs[0];
+    for (uint32_t i = 1; is_nothing(first) && i < in->args[0].aux; i++) first = xs[i];
+    if (is_nothing(first)) return math_set_sizes(in, &in->outs[0], first->sizes, 1, "result");
+    const tn_status status = join(in, first, 0, &dim);
+    if (status) return status;
     for (uint32_t i = 0; i < in->args[0].aux; i++) {
+        if (is_nothing(xs[i])) continue;
         if (!same_but(first, xs[i], dim))
             return mismatch(in, "the first of xs", first, "another", xs[i],
                             "sizes must be equal in every dim but dim");
@@ -231,9 +246,10 @@ tn_status math_shape_cat(tn_infer *in) {
 tn_status math_shape_stack(tn_infer *in) {
     int64_t sizes[TN_MAX_RANK + 1], dim;
 
-    const tn_status status = join(in, 1, &dim);
-    if (status) return status;
+    if (!has_list(in)) return no_list(in);
     const tn_view *const *xs = in->args[0].views, *first = xs[0];
+    const tn_status status = join(in, first, 1, &dim);
+    if (status) return status;
     for (uint32_t i = 1; i < in->args[0].aux; i++)
         if (!same_sizes(first, xs[i]))
             return mismatch(in, "the first of xs", first, "another", xs[i], "sizes must be equal");

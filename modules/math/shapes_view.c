@@ -230,12 +230,16 @@ tn_status math_shape_unfold(tn_infer *in) {
 
     if (!start(in, &y)) return TN_ERR_INVALID;
     const int64_t dim = in->args[1].i, size = in->args[2].i, step = in->args[3].i;
-    const int64_t whole = y.sizes[dim], stride = y.strides[dim];
+    const int64_t whole = y.rank ? y.sizes[dim] : 1, stride = y.rank ? y.strides[dim] : 1;
     if (y.rank == TN_MAX_RANK)
         return math_set_sizes(in, &in->outs[0], y.sizes, (int64_t)y.rank + 1, "result");
     if (size > whole)
         return math_refuse(in, TN_ERR_SHAPE, "size is %lld, but x has only %lld along dim %lld",
                            (long long)size, (long long)whole, (long long)dim);
+    if (y.rank == 0) { /* one window, which needs no dim to be counted in */
+        y.rank = 1, y.sizes[0] = size, y.strides[0] = 1;
+        return finish(in, &y);
+    }
     const int64_t windows = (whole - size) / step + 1;
     y.sizes[dim] = windows;
     /* a single window's stride is never used, and a huge step must not overflow it */

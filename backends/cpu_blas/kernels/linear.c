@@ -101,7 +101,12 @@ static void linear_data(const tn_call *c, tni_gemm_data *d) {
 
 static const reading of_linear = {linear_shape, linear_data};
 
-void tni_linear_supports(const tn_call *c, tn_verdict *v) { answer(c, v, &of_linear); }
+void tni_linear_supports(const tn_call *c, tn_verdict *v) {
+    if (tni_arg(c, 1)->rank == 2)
+        answer(c, v, &of_linear);
+    else /* one row is matmul's, in the decomposition */
+        tni_answer(v, TN_NO, TN_REASON_RANK);
+}
 
 tn_status tni_linear_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_linear); }
 
