@@ -18,6 +18,48 @@ void math_grad_clamp(tn_grad_ctx *c) {
     set(c, "x", g);
 }
 
+/* 1 + x^2 = m^2 (near^2 + far^2), where m = max(|x|, 1), near = min(|x|, 1), far = 1 / m: nothing
+ * overflows, and at infinity far is 0. */
+typedef struct hypotenuse {
+    tn_tensor *far, *sum; /* sum: near^2 + far^2, in 1..2 */
+} hypotenuse;
+
+static hypotenuse hypotenuse_of(tn_tensor *x) {
+    tn_tensor *size = tn_abs(x), *one = math_number(1);
+    tn_tensor *far = tn_reciprocal(tn_maximum(size, one)), *near = tn_minimum(size, one);
+
+    return (hypotenuse){far, tn_add(tn_mul(near, near), tn_mul(far, far))};
+}
+
+/* g / (1 + x^2) */
+void math_grad_atan(tn_grad_ctx *c) {
+    const hypotenuse h = hypotenuse_of(math_wide(saved(c, "x")));
+    set(c, "x", tn_mul(tn_div(tn_mul(grad_of(c), h.far), h.sum), h.far));
+}
+
+/* g / sqrt(1 + x^2) */
+void math_grad_asinh(tn_grad_ctx *c) {
+    const hypotenuse h = hypotenuse_of(math_wide(saved(c, "x")));
+    set(c, "x", tn_mul(tn_mul(grad_of(c), h.far), tn_rsqrt(h.sum)));
+}
+
+/* g b / (a^2 + b^2) and -g a / (a^2 + b^2), with a and b divided by the larger of them; 0 at the
+ * origin, as in PyTorch, and at infinity. */
+void math_grad_atan2(tn_grad_ctx *c) {
+    tn_tensor *a = math_wide(saved(c, "a")), *b = math_wide(saved(c, "b"));
+    tn_tensor *zero = math_number(0), *one = math_number(1);
+    tn_tensor *size = tn_maximum(tn_abs(a), tn_abs(b));
+    tn_tensor *flat = tn_logical_or(tn_eq(size, zero), tn_isinf(size));
+
+    size = tn_where(flat, one, size);
+    a = tn_div(tn_where(flat, zero, a), size);
+    b = tn_div(tn_where(flat, zero, b), size);
+    tn_tensor *sum = tn_where(flat, one, tn_add(tn_mul(a, a), tn_mul(b, b))); /* in 1..2 */
+    tn_tensor *slope = tn_div(tn_div(grad_of(c), size), sum);
+    if (needs(c, "a")) set(c, "a", tn_mul(slope, b));
+    if (needs(c, "b")) set(c, "b", tn_neg(tn_mul(slope, a)));
+}
+
 void math_grad_to(tn_grad_ctx *c) {
     tn_meta x;
     if (meta_of(c, "x", &x)) set(c, "x", tn_to(grad_of(c), x.dtype));
@@ -221,10 +263,10 @@ void math_grad_cat(tn_grad_ctx *c) {
     for (uint32_t i = 0; i < n; i++) {
         gs[i] = NULL;
         if (tn_plugin_ops->grad_meta_at(c, "xs", i, &x)) break; /* an error is pending */
+        if (math_is_nothing(&x)) continue;                      /* and has no gradient */
         gs[i] = math_narrow(g, dim, start, x.sizes[dim]);
         start += x.sizes[dim];
     }
     if (tn_plugin_ops->error() == TN_OK) tn_plugin_ops->grad_set_list(c, "xs", (tn_tensors){gs, n});
     tn_plugin_host->free(tn_plugin_self, gs);
 }
-        if (math_is_nothing(&x)) continue;                      /* and has no gradient */

@@ -84,26 +84,33 @@ static tn_tensor *mean_of(const reduction *r, tn_tensor *x) {
     return r->n_dims ? math_mean_keep(x, r->dims, r->n_dims) : x;
 }
 
-/* g (x - mean) / (y (n - correction)), where the mean of what x has left without its rounded mean is
- * taken off as well. */
+/* g (x - mean) / y / (n - correction), 0 where y is 0, as in PyTorch; the mean of what x has left
+ * without its rounded mean is taken off as well. */
 void math_grad_std(tn_grad_ctx *c) {
     reduction r;
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
     const double freedom = fmax(0, r.n - arg(c, "correction").f);
-    tn_tensor *x = math_wide(saved(c, "x")), *y = math_wide(saved(c, "y"));
-    tn_tensor *slope = over_result(math_wide(grad_of(c)), y), *d = tn_sub(x, mean_of(&r, x));
-    slope = as_kept(&r, tn_div(slope, math_number(freedom)));
-    d = tn_sub(tn_mul(d, slope), tn_mul(mean_of(&r, d), slope));
-    set(c, "x", math_as(d, r.x.dtype));
+    tn_tensor *x = math_wide(saved(c, "x")), *y = as_kept(&r, math_wide(saved(c, "y")));
+    tn_tensor *d = tn_sub(x, mean_of(&r, x)), *zero = math_number(0);
+    d = tn_sub(d, mean_of(&r, d));
+    tn_tensor *unit = tn_div(d, nonzero_or(y, 1)); /* of no size that overflows */
+    tn_tensor *g = tn_div(as_kept(&r, math_wide(grad_of(c))), math_number(freedom));
+    set(c, "x", tn_mul(unit, tn_where(tn_eq(y, zero), zero, g)));
 }
 
-/* softmax of x, times g */
+/* t, with 0 for -inf, which is the logarithm of nothing. */
+static tn_tensor *finite_or_0(tn_tensor *t) {
+    return tn_where(tn_eq(t, math_number(-INFINITY)), math_number(0), t);
+}
+
+/* softmax of x, times g; of nothing but -inf it is 0 */
 void math_grad_logsumexp(tn_grad_ctx *c) {
     reduction r;
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
-    tn_tensor *share = tn_exp(tn_sub(saved(c, "x"), as_kept(&r, saved(c, "y"))));
+    tn_tensor *y = finite_or_0(as_kept(&r, saved(c, "y")));
+    tn_tensor *share = tn_exp(tn_sub(saved(c, "x"), y));
     set(c, "x", tn_mul(as_kept(&r, grad_of(c)), share));
 }
 
@@ -248,7 +255,7 @@ void math_grad_logcumsumexp(tn_grad_ctx *c) {
     tn_tensor *g = grad_of(c), *y = saved(c, "y");
 
     if (dim >= 0) {
-        tn_tensor *finite = tn_where(tn_eq(y, math_number(-INFINITY)), math_number(0), y);
+        tn_tensor *finite = finite_or_0(y);
         tn_tensor *factors = tn_exp(tn_sub(shifted(y, dim, -INFINITY), finite));
         g = tn_mul(tn_exp(tn_sub(saved(c, "x"), finite)), scan_back(g, factors, dim));
     }

@@ -262,6 +262,14 @@ static void run_small(const tn_call *c, const tni_ewise_op *op, tni_ewise_fn fn,
     if (n > 0) fn(n, tni_out(c, 0)->data, data, splat, attrs);
 }
 
+/* Another op where that is what this one does; a slope of 0 makes 0 of -inf too. */
+static const tni_ewise_op *plainer(const tni_ewise_op *op, tn_dtype dtype, const tni_attrs *k) {
+    if (op->index == TNI_EW_bitwise_not && dtype.code == 6)
+        return &tni_ewise_ops[TNI_EW_logical_not];
+    if (op->index == TNI_EW_leaky_relu && k->f[0] == 0) return &tni_ewise_ops[TNI_EW_relu];
+    return op;
+}
+
 tn_status tni_ewise_run(const void *plan, tn_call *c) {
     (void)plan;
     const tni_ewise_op *op = c->user;
@@ -271,6 +279,9 @@ tn_status tni_ewise_run(const void *plan, tn_call *c) {
     const int lanes = tni_lane_type(dtype);
     tni_attrs attrs = tni_no_attrs;
     if (*op->attrs) read_attrs(c, op, &attrs);
+    op = plainer(op, dtype, &attrs);
+    const tni_ewise_fn fn = tni_vec->ewise->fn[op->index][lanes];
+    const bool checked = op->check && lanes < TNI_F32;
     if (c->flags & TN_CALL_FLAT && out->sizes[0] <= TNI_GRAIN && dtype.bits >= 32 && !checked) {
         run_small(c, op, fn, out->sizes[0], &attrs);
         return TN_OK;
