@@ -75,13 +75,6 @@ tn_status math_compose_addmm(const tn_value *args, uint32_t n_args, tn_value *ou
     return give(outs, beta == 0 ? y : tn_add(y, math_times(math_arg(args, n_args, 0), args[3])));
 }
 
-/* The three in-place forms. */
-tn_status math_compose_addmm_(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    const tn_status status = math_compose_addmm(args, n_args, outs, n_outs);
-    return status ? status : give(outs, tn_copy_(math_arg(args, n_args, 0), outs[0].tensor));
-}
-
 /* (grad, x) -> dw, db */
 tn_status math_compose_linear_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
                                   uint32_t n_outs) {

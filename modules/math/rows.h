@@ -118,9 +118,9 @@ math_decomposition math_compose_nll_loss, math_compose_cross_entropy,
     math_compose_cross_entropy_bwd, math_compose_cross_entropy_probs,
     math_compose_multi_margin_loss, math_compose_multilabel_margin_loss;
 /* decompositions_matrix.c */
-math_decomposition math_compose_matmul, math_compose_addmm, math_compose_addmm_,
-    math_compose_linear, math_compose_linear_bwd, math_compose_bilinear, math_compose_cross,
-    math_compose_trace, math_compose_kron;
+math_decomposition math_compose_matmul, math_compose_addmm, math_compose_linear,
+    math_compose_linear_bwd, math_compose_bilinear, math_compose_cross, math_compose_trace,
+    math_compose_kron;
 /* einsum.c */
 math_decomposition math_compose_einsum, math_compose_tensordot, math_compose_tensordot_dims;
 
