@@ -272,10 +272,16 @@ tn_status math_compose_triplet_margin_loss(const tn_value *args, uint32_t n_args
     return give(outs, math_reduced(loss, &args[7]));
 }
 
-/* a / its norm over dim, which is the root of at least `least`. */
-static tn_tensor *unit(tn_tensor *a, int64_t dim, double least) {
-    tn_tensor *sum = math_sum_keep(square(a), &dim, 1);
-    return tn_div(a, tn_sqrt(tn_clamp(sum, &(tn_clamp_opts){.min = tn_float(least)})));
+/* The norm over dim, which stays with size 1; its squares stay in range. */
+static tn_tensor *length(tn_tensor *a, int64_t dim) {
+    static tn_op_ref norm = {"norm", 0, 0};
+    return MATH_CALL(&norm, tn_value_tensor(a), tn_float(2), tn_value_ints((tn_ints){&dim, 1}),
+                     tn_bool(true));
+}
+
+/* a / its norm over dim, or eps if that is more. */
+static tn_tensor *unit(tn_tensor *a, int64_t dim, double eps) {
+    return tn_div(a, tn_clamp(length(a, dim), &(tn_clamp_opts){.min = tn_float(eps)}));
 }
 
 tn_status math_compose_cosine_similarity(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -287,8 +293,14 @@ tn_status math_compose_cosine_similarity(const tn_value *args, uint32_t n_args, 
     (void)n_outs;
     if (!math_broadcast_pair(&a, &b, &m)) return pending(); /* dim counts in what comes out */
     const int64_t dim = args[2].i;
-    tn_tensor *products = tn_mul(unit(a, dim, eps * eps), unit(b, dim, eps * eps));
+    tn_tensor *products = tn_mul(unit(a, dim, eps), unit(b, dim, eps));
     return give(outs, tn_sum_dim(products, (tn_ints){&dim, 1}, NULL));
+}
+
+/* a / sqrt(|a|^2 + 1e-12) over the last dim: the norm of a with one more element, 1e-6. */
+static tn_tensor *softened_unit(tn_tensor *a) {
+    static const int64_t one_behind[2] = {0, 1};
+    return tn_div(a, length(tn_constant_pad(a, (tn_ints){one_behind, 2}, tn_float(1e-6)), -1));
 }
 
 tn_status math_compose_cosine_embedding_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -299,9 +311,7 @@ tn_status math_compose_cosine_embedding_loss(const tn_value *args, uint32_t n_ar
 
     (void)n_outs;
     if (!math_broadcast_pair(&a, &b, &m)) return pending();
-    tn_tensor *aa = plus(sum_last(square(a)), 1e-12);
-    tn_tensor *bb = plus(sum_last(square(b)), 1e-12);
-    tn_tensor *cos = tn_div(sum_last(tn_mul(a, b)), tn_sqrt(tn_mul(aa, bb)));
+    tn_tensor *cos = sum_last(tn_mul(softened_unit(a), softened_unit(b)));
     tn_tensor *apart = positive_part(plus(cos, -args[3].f));
     tn_tensor *loss =
         tn_where(tn_gt(target, zero), one_minus(cos), tn_where(tn_lt(target, zero), apart, zero));
