@@ -269,7 +269,6 @@ static bool sum_unused(const spec *s, term *x, const term *other) {
     int32_t n = 0, kept = 0;
     tn_meta before, after;
 
-    if (!math_meta(x->t, &before)) return false;
     for (int32_t i = 0; i < x->n; i++) {
         const int32_t label = x->labels[i];
         if (s->uses[label] == 0 && (!other || dim_of(other, label) < 0))
@@ -279,6 +278,8 @@ static bool sum_unused(const spec *s, term *x, const term *other) {
     }
     x->n = kept;
     if (n == 0) return true;
+    x->t = math_wide(x->t);
+    if (!math_meta(x->t, &before)) return false;
     x->t = tn_sum_dim(x->t, (tn_ints){dims, n}, NULL);
     if (!math_meta(x->t, &after)) return false;
     if (s->own_dtype && !tn_dtype_is(before.dtype, after.dtype)) x->t = tn_to(x->t, before.dtype);
@@ -329,7 +330,7 @@ static bool multiply(spec *s, term *a, term *b) {
     }
     tn_tensor *x = grouped(s, a, (const labels *const[]){&batch, &left, &inner});
     tn_tensor *y = grouped(s, b, (const labels *const[]){&batch, &inner, &right});
-    x = inner.n ? tn_gemm(x, y) : tn_mul(x, y);
+    x = inner.n ? tn_gemm(x, y) : tn_mul(math_wide(x), math_wide(y));
     a->n = 0;
     for (int32_t i = 0; i < batch.n; i++) a->labels[a->n++] = batch.labels[i];
     for (int32_t i = 0; i < left.n; i++) a->labels[a->n++] = left.labels[i];
@@ -379,6 +380,19 @@ static bool parse(spec *s, term *terms, uint32_t n, term *y) {
     return false;
 }
 
+/* 16-bit floats are rounded once, at the end: what is multiplied or summed again is f32. One product
+ * of two operands is a matrix product in 16 bits. */
+static tn_tensor *operand(const tn_value *list, uint32_t i) {
+    return list->aux > 2 ? math_wide(list->tensors[i]) : list->tensors[i];
+}
+
+static tn_tensor *in_dtype_of(tn_tensor *like, tn_tensor *t) {
+    tn_meta m, have;
+
+    if (!math_meta(like, &m) || !math_meta(t, &have)) return NULL;
+    return have.dtype.bits == 32 && m.dtype.bits == 16 ? tn_to(t, m.dtype) : t;
+}
+
 tn_status math_compose_einsum(const tn_value *args, uint32_t n_args, tn_value *outs,
                               uint32_t n_outs) {
     const uint32_t n = args[1].aux;
@@ -389,11 +403,11 @@ tn_status math_compose_einsum(const tn_value *args, uint32_t n_args, tn_value *o
     if (n == 0) return math_fail(TN_ERR_INVALID, "operands is empty: there must be at least one");
     term *terms = tn_plugin_host->alloc(tn_plugin_self, n * sizeof *terms);
     if (!terms) return math_fail(TN_ERR_NOMEM, "no memory for %u operands", (unsigned)n);
-    for (uint32_t i = 0; i < n; i++) terms[i] = (term){.t = args[1].tensors[i]};
+    for (uint32_t i = 0; i < n; i++) terms[i] = (term){.t = operand(&args[1], i)};
     s.at = args[0].str, s.end = s.at + args[0].aux;
     tn_tensor *result = parse(&s, terms, n, &y) ? product_of(&s, terms, n, &y) : NULL;
     tn_plugin_host->free(tn_plugin_self, terms);
-    return give(outs, result);
+    return give(outs, result ? in_dtype_of(args[1].tensors[0], result) : NULL);
 }
 
 /* Dim i of a has label i, dim i of b has label TN_MAX_RANK + i, or that of its partner in a. */
