@@ -1,7 +1,8 @@
 /* derivatives_index.c - derivatives of what picks and spreads elements by index.
  *
  * Invariant: of elements that meet in one place, each gets the part of the gradient that it had in
- * the result; all sums run in one order, so gradients are the same bits every time.
+ * the result; all sums run in one order, so gradients are the same bits every time. Where several
+ * steps lead to a gradient, 16-bit floats are computed as f32.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/grads.h"
 
@@ -113,6 +114,7 @@ static void grad_prod(reduced *r) {
     const tn_value dim = tn_int(r->dim), index = tn_value_tensor(r->index),
                    prod = tn_value_str("prod", 4), self = tn_bool(r->include_self);
     tn_tensor *one = math_number(1), *zero = math_number(0);
+    r->y = MATH_CALL(&op, tn_value_tensor(r->x), dim, index, tn_value_tensor(r->src), prod, self);
     tn_tensor *x = tn_where(tn_eq(r->x, zero), one, r->x), *none = tn_eq(r->src, zero);
     tn_tensor *without =
         MATH_CALL(&op, tn_value_tensor(x), dim, index, tn_value_tensor(r->src), prod, self);
@@ -130,16 +132,16 @@ static void grad_prod(reduced *r) {
 
 void math_grad_scatter_reduce(tn_grad_ctx *c) {
     const tn_value word = arg(c, "reduce");
-    reduced r = {.g = grad_of(c),
-                 .x = saved(c, "x"),
+    reduced r = {.g = math_wide(grad_of(c)),
+                 .x = math_wide(saved(c, "x")),
                  .index = saved(c, "index"),
-                 .y = saved(c, "y"),
+                 .y = math_wide(saved(c, "y")),
                  .dim = arg(c, "dim").i,
                  .include_self = arg(c, "include_self").i != 0};
     tn_meta m, src;
 
     if (!math_meta(r.index, &m)) return;
-    r.src = saved(c, "src");
+    r.src = math_wide(saved(c, "src"));
     if (!math_meta(r.src, &src)) return;
     if (src.rank != m.rank) r.src = math_reshape(r.src, m.sizes, m.rank); /* one of them is 0-dim */
     for (int32_t i = 0; i < m.rank; i++) r.src = math_narrow(r.src, i, 0, m.sizes[i]);

@@ -43,7 +43,9 @@ void math_grad_addmm(tn_grad_ctx *c) {
 
     if (needs(c, "c")) set(c, "c", math_times(g, arg(c, "beta")));
     if (!needs(c, "a") && !needs(c, "b")) return;
-    g = math_times(g, arg(c, "alpha"));
+    const tn_value alpha = arg(c, "alpha");
+    if (alpha.tag == TN_TAG_FLOAT ? alpha.f != 1 : alpha.i != 1) /* g alpha is no result yet */
+        g = math_times(math_wide(g), alpha);
     if (needs(c, "a")) set(c, "a", tn_matmul(g, last_two_exchanged(saved(c, "b"))));
     if (needs(c, "b")) set(c, "b", tn_matmul(last_two_exchanged(saved(c, "a")), g));
 }

@@ -230,9 +230,9 @@ void math_grad_cumsum(tn_grad_ctx *c) {
 
 void math_grad_linear_scan(tn_grad_ctx *c) {
     const int64_t dim = scanned_dim(c);
-    tn_tensor *g = grad_of(c);
+    tn_tensor *g = math_wide(grad_of(c));
 
-    if (dim >= 0) g = scan_back(g, saved(c, "a"), dim);
+    if (dim >= 0) g = scan_back(g, math_wide(saved(c, "a")), dim);
     if (needs(c, "x")) set(c, "x", g);
     if (!needs(c, "a")) return;
     set(c, "a", dim < 0 ? tn_zeros_like(g) : tn_mul(g, shifted(saved(c, "y"), dim, 0)));
@@ -242,9 +242,13 @@ void math_grad_linear_scan(tn_grad_ctx *c) {
  * a linear scan from the end. */
 void math_grad_cumprod(tn_grad_ctx *c) {
     const int64_t dim = scanned_dim(c);
-    tn_tensor *g = grad_of(c);
+    tn_tensor *g = math_wide(grad_of(c)), *x = math_wide(saved(c, "x"));
 
-    if (dim >= 0) g = tn_mul(shifted(saved(c, "y"), dim, 1), scan_back(g, saved(c, "x"), dim));
+    if (dim >=
+        0) { /* a 16-bit y may be 0 or infinite where what it is multiplied with mends that */
+        tn_tensor *before = x == saved(c, "x") ? saved(c, "y") : tn_cumprod(x, dim);
+        g = tn_mul(shifted(before, dim, 1), scan_back(g, x, dim));
+    }
     set(c, "x", g);
 }
 
@@ -291,9 +295,9 @@ void math_grad_prod(tn_grad_ctx *c) {
     tn_meta wide;
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
-    g = as_kept(&r, g);
+    g = math_wide(as_kept(&r, g));
     if (r.n_dims > 0 && math_meta_numel(&r.x) > 0) {
-        tn_tensor *x = gathered(&r, saved(c, "x"), back, &wide);
+        tn_tensor *x = gathered(&r, math_wide(saved(c, "x")), back, &wide);
         const int64_t last = r.x.rank - r.n_dims;
         tn_tensor *before = shifted(tn_cumprod(x, last), last, 1);
         tn_tensor *behind = shifted(tn_cumprod(reversed(x, last), last), last, 1);
