@@ -80,7 +80,7 @@ static tn_tensor *weight_slope(tn_grad_ctx *ctx, const math_classes *c, const tn
 
 void math_grad_cross_entropy(tn_grad_ctx *c) {
     static tn_op_ref op = {"cross_entropy_bwd", 0, 0};
-    const tn_value args[] = {
+    tn_value args[] = {
         tn_value_tensor(saved(c, "x")),
         tn_value_tensor(saved(c, "target")),
         tn_value_tensor(saved(c, "weight")),
@@ -95,6 +95,7 @@ void math_grad_cross_entropy(tn_grad_ctx *c) {
             MATH_CALL(&op, tn_value_tensor(grad_of(c)), args[0], args[1], args[2], args[3], args[4],
                       args[5]));
     if (!needs(c, "weight")) return;
+    args[0].tensor = math_wide(args[0].tensor), args[2].tensor = math_wide(args[2].tensor);
     if (math_classes_of(args[0].tensor, args[1].tensor, args[2].tensor, args[3], &classes))
         set(c, "weight", weight_slope(c, &classes, args));
 }
