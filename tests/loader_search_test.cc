@@ -291,17 +291,18 @@ TEST_F(Loader, AsksAgainWhenTheCacheIsDamagedForeignOrUnwritable) {
 TEST_F(Loader, RemembersNothingInAPlaceThatIsNoRegularFile) {
     struct stat now = {}, st = {};
     ASSERT_EQ(stat(folder.copy("good").c_str(), &now), 0);
+    const tni_subject of = {&now, "id", "good", 0};
     const string file = folder / "tenon/verdicts", elsewhere = folder / "elsewhere";
     const tni_verdict bad = {};
-    tni_verdict_put(&now, "id", &bad);
+    tni_verdict_put(&of, &bad, "");
     ASSERT_EQ(unlink(file.c_str()), 0);
     ASSERT_EQ(mkfifo(file.c_str(), 0600), 0);
-    tni_verdict_put(&now, "id", &bad);
+    tni_verdict_put(&of, &bad, "");
     ASSERT_EQ(lstat(file.c_str(), &st), 0);
     EXPECT_TRUE(S_ISFIFO(st.st_mode));
     ASSERT_EQ(unlink(file.c_str()), 0);
     ASSERT_EQ(symlink(elsewhere.c_str(), file.c_str()), 0);
-    tni_verdict_put(&now, "id", &bad);
+    tni_verdict_put(&of, &bad, "");
     ASSERT_EQ(lstat(file.c_str(), &st), 0);
     EXPECT_TRUE(S_ISLNK(st.st_mode));
 }

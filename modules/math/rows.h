@@ -39,10 +39,10 @@ math_shape_rule math_shape_loss, math_shape_bce, math_shape_nll, math_shape_mult
 /* shapes_ewise.c, activations.c */
 math_shape_rule math_shape_addcmul, math_shape_gelu, math_shape_celu, math_shape_prelu,
     math_shape_glu, math_shape_glu_bwd, math_shape_clamp, math_shape_hardtanh, math_shape_square;
-math_decomposition math_compose_round, math_compose_addcmul, math_compose_gelu, math_compose_gelu_bwd,
-    math_compose_hardtanh, math_compose_square, math_compose_leaky_relu, math_compose_silu_bwd,
-    math_compose_softsign, math_compose_softplus, math_compose_mish_bwd, math_compose_prelu,
-    math_compose_glu, math_compose_glu_bwd;
+math_decomposition math_compose_round, math_compose_addcmul, math_compose_gelu,
+    math_compose_gelu_bwd, math_compose_hardtanh, math_compose_square, math_compose_leaky_relu,
+    math_compose_silu_bwd, math_compose_softsign, math_compose_softplus, math_compose_mish_bwd,
+    math_compose_prelu, math_compose_glu, math_compose_glu_bwd;
 /* shapes_view.c */
 math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math_shape_select,
     math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,
