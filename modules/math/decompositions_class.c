@@ -186,7 +186,7 @@ tn_status math_compose_multilabel_margin_loss(const tn_value *args, uint32_t n_a
                                               uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0), *zero = math_number(0);
     tn_tensor *target = tn_to(math_arg(args, n_args, 1), TN_I64);
-    const int64_t last = -1, last_two[2] = {-2, -1};
+    const int64_t last = -1;
     tn_meta y, m;
 
     (void)n_outs;
@@ -208,7 +208,7 @@ tn_status math_compose_multilabel_margin_loss(const tn_value *args, uint32_t n_a
     tn_tensor *over = tn_relu(tn_add(tn_sub(tn_unsqueeze(x, -2), own), math_number(1)));
     over = tn_where(tn_unsqueeze(tn_eq(counts, whole(0)), -2), over, zero);
     over = tn_where(tn_unsqueeze(listed, -1), over, zero); /* [.., listed, others] */
-    tn_tensor *loss =
-        tn_div(tn_sum_dim(over, (tn_ints){last_two, 2}, NULL), math_number((double)n));
+    tn_tensor *loss = tn_mean_dim(over, (tn_ints){&last, 1}, NULL);
+    loss = tn_sum_dim(loss, (tn_ints){&last, 1}, NULL);
     return give(outs, math_reduced(math_reshape(loss, y.sizes, y.rank), &args[2]));
 }
