@@ -2,7 +2,6 @@
 // shows, and what the verdicts of tenon-probe are worth.
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
-#include <regex>
 
 #include "tests/loader_test.h"
 
@@ -229,18 +228,27 @@ TEST_F(Loader, DoesNotTakeASilentProgramForAProbe) {
     EXPECT_EQ(load(folder.copy("vendor_missing")).stage(), "vendor");
 }
 
-// Without the seconds in which they were found, and the files, which come in any order.
+// Key, state and number of each, then its text: without the seconds in which it was found, and the
+// files, which come in any order.
 string verdicts(const Folder &folder) {
-    return std::regex_replace(slurp(folder / "tenon/verdicts"),
-                              std::regex(" [0-9]+ (ok|bad|late) ([0-9a-f]+) [^ ]+"), " $1 $2");
+    std::istringstream lines(slurp(folder / "tenon/verdicts"));
+    string out;
+    for (string line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        string word;
+        for (int i = 0; words >> word; i++)
+            if (i != 9 && i != 12) out += word + " ";
+        out += "\n";
+    }
+    return out;
 }
 
 TEST_F(Loader, RemembersAPluginThatKilledTheProbeUntilTheFileChanges) {
     const string path = folder.copy("ctor_crash");
     EXPECT_FALSE(load(path).says("remembered"));
     EXPECT_TRUE(load(path).says("SIGSEGV, in dlopen (remembered)"));
-    EXPECT_TRUE(std::regex_search(verdicts(folder), std::regex(" bad .* crashed the probe")))
-        << verdicts(folder);
+    EXPECT_NE(verdicts(folder).find(" bad "), string::npos) << verdicts(folder);
+    EXPECT_NE(verdicts(folder).find(" crashed the probe"), string::npos) << verdicts(folder);
     Setting search("TENON_PLUGIN_PATH", folder.path());
     const auto all = scan();
     ASSERT_NE(find(all, "ctor_crash"), nullptr);

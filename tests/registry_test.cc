@@ -2,9 +2,11 @@
 // cost. SPDX-License-Identifier: Apache-2.0
 #include <malloc.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "tests/support.h"
@@ -205,6 +207,35 @@ TEST_F(Registry, TakesManyRowsOfOnePluginInShortTime) {
     EXPECT_LT(seconds_of([&] { ASSERT_EQ(add_plugin(std::move(rows)), TN_OK); }), 5);
     EXPECT_EQ(call("test_bulk_19999"), TN_OK) << tn_error_message();
     EXPECT_STREQ(tn_last_provider(), "test_bulk");
+}
+
+TEST_F(Registry, IsReadWhileItGrows) {
+    constexpr int n = 400;
+    std::atomic<int> added{0};
+    std::atomic<bool> wrong{false};
+    const auto read = [&] {
+        while (added < n) {
+            const int known = added;
+            tn_op_info info = {};
+            info.size = sizeof info;
+            const std::string last = "test_grown_" + std::to_string(known - 1);
+            if (known > 0 && tn_op_find(last.c_str(), &info) != TN_OK) wrong = true;
+            tn_clear_error();
+            const tn_scope scope = tn_scope_push();
+            if (tn_add(full({2}, 1), full({2}, 1)) == nullptr) wrong = true;
+            if (tn_op_count() < known) wrong = true;
+            tn_scope_pop(scope);
+        }
+    };
+    std::vector<std::thread> readers;
+    for (int i = 0; i < 3; i++) readers.emplace_back(read);
+    for (int i = 0; i < n; i++) {
+        tn_op row = op_row("test_grown_" + std::to_string(i) + "(Tensor<T> x) -> Tensor y");
+        EXPECT_EQ(tn_op_add(&row), TN_OK) << tn_error_message();
+        added = i + 1;
+    }
+    for (std::thread &t : readers) t.join();
+    EXPECT_FALSE(wrong);
 }
 
 // ---- Kernels that cannot run -------------------------------------------------------------------
