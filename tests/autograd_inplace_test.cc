@@ -208,7 +208,11 @@ TEST_F(InPlace, RefusesAHiddenViewWhateverElseTheCallIsGiven) {
             tn_copy_(v, from({5, 5}));
         },
         [](tn_tensor *v) { tn_relu_(v); },
-        [](tn_tensor *v) { tn_clamp_(v, nullptr); },
+        [](tn_tensor *v) {
+            tn_clamp_opts opts = {};
+            opts.min = tn_int(0);
+            tn_clamp_(v, &opts);
+        },
         [](tn_tensor *v) {
             tn_gt_(v, from({0, 0}));
         },

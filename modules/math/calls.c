@@ -17,6 +17,8 @@ tn_tensor *math_call(tn_op_ref *op, const tn_value *args, size_t n_args) {
 
 tn_tensor *math_number(double x) { return tn_plugin_ops->scalar(tn_float(x)); }
 
+tn_tensor *math_whole(int64_t i) { return tn_plugin_ops->scalar(tn_int(i)); }
+
 tn_tensor *math_wide(tn_tensor *t) {
     tn_meta m;
     const bool is_half =

@@ -25,6 +25,7 @@ static inline tn_status give(tn_value *outs, tn_tensor *y) {
 static inline tn_status pending(void) { return tn_plugin_ops->error(); }
 
 tn_tensor *math_number(double);    /* 0-dim; gives way in promotion */
+tn_tensor *math_whole(int64_t);    /* an integer, which gives way likewise */
 tn_tensor *math_wide(tn_tensor *); /* f32 of 16-bit floats, others as they are */
 /* The tensor itself where number is 1. Integers stay what they are: the number is truncated. */
 tn_tensor *math_times(tn_tensor *, tn_value number);

@@ -5,8 +5,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/losses.h"
 
-static tn_tensor *whole(int64_t number) { return tn_plugin_ops->scalar(tn_int(number)); }
-
 bool math_classes_of(tn_tensor *x, tn_tensor *target, tn_tensor *weight, tn_value ignore_index,
                      math_classes *out) {
     tn_meta t, along = {0};
@@ -17,7 +15,7 @@ bool math_classes_of(tn_tensor *x, tn_tensor *target, tn_tensor *weight, tn_valu
     }
     out->dim = out->x.rank > 1, out->n = out->x.sizes[out->dim];
     out->counts = tn_ne(target, tn_plugin_ops->scalar(ignore_index));
-    out->at = tn_where(out->counts, target, whole(0));
+    out->at = tn_where(out->counts, target, math_whole(0));
     out->along = NULL;
     if (!weight) {
         out->weight = tn_to(out->counts, out->x.dtype);
@@ -199,14 +197,14 @@ tn_status math_compose_multilabel_margin_loss(const tn_value *args, uint32_t n_a
         return give(outs, math_reduced(x, &args[2]));
     }
     tn_tensor *positions = numbers_below(n, x);
-    tn_tensor *ends = tn_where(tn_eq(target, whole(-1)), positions, whole(n));
+    tn_tensor *ends = tn_where(tn_eq(target, math_whole(-1)), positions, math_whole(n));
     tn_tensor *listed =
         tn_lt(positions, tn_amin(ends, &(tn_amin_opts){.dim = {&last, 1}, .keepdim = true}));
-    tn_tensor *at = tn_where(listed, target, whole(0));
+    tn_tensor *at = tn_where(listed, target, math_whole(0));
     tn_tensor *own = tn_unsqueeze(tn_gather(x, -1, at), -1); /* [.., listed, 1] */
     tn_tensor *counts = tn_scatter_add(tn_zeros_like(target), -1, at, tn_to(listed, TN_I64));
     tn_tensor *over = tn_relu(tn_add(tn_sub(tn_unsqueeze(x, -2), own), math_number(1)));
-    over = tn_where(tn_unsqueeze(tn_eq(counts, whole(0)), -2), over, zero);
+    over = tn_where(tn_unsqueeze(tn_eq(counts, math_whole(0)), -2), over, zero);
     over = tn_where(tn_unsqueeze(listed, -1), over, zero); /* [.., listed, others] */
     tn_tensor *loss = tn_mean_dim(over, (tn_ints){&last, 1}, NULL);
     loss = tn_sum_dim(loss, (tn_ints){&last, 1}, NULL);

@@ -98,8 +98,8 @@ tn_status math_compose_embedding_bwd(const tn_value *args, uint32_t n_args, tn_v
     index = flat(index);
     tn_tensor *rows = math_reshape(grad, (int64_t[]){math_meta_numel(&n), row}, 2);
     if (args[3].tag == TN_TAG_INT)
-        rows = tn_where(tn_unsqueeze(tn_eq(index, math_number((double)args[3].i)), 1),
-                        math_number(0), rows);
+        rows =
+            tn_masked_fill(rows, tn_unsqueeze(tn_eq(index, math_whole(args[3].i)), 1), tn_int(0));
     m.rank = 2, m.sizes[0] = args[2].i, m.sizes[1] = row;
     static tn_op_ref op = {"index_add", 0, 0};
     return give(outs, MATH_CALL(&op, tn_value_tensor(math_full(&m, 0, grad)), tn_int(0),

@@ -15,8 +15,6 @@ static tn_tensor *count_from(int64_t first, int64_t n, tn_tensor *x) {
                      tn_value_device(device));
 }
 
-static tn_tensor *whole(int64_t i) { return tn_plugin_ops->scalar(tn_int(i)); }
-
 /* value as a 0-dim tensor of x's dtype */
 static tn_tensor *of_dtype(tn_tensor *x, tn_value value) {
     tn_meta m;
@@ -307,10 +305,11 @@ static tn_tensor *source_of(tn_tensor *x, const tn_value *mode, int64_t n, int64
 
     if (math_says(mode, "circular")) {
         const int64_t first = left < 0 ? -left : 0, kept = n - first + (right < 0 ? right : 0);
-        return tn_add(tn_remainder(tn_sub(at, whole(first)), whole(kept ? kept : 1)), whole(first));
+        return tn_add(tn_remainder(tn_sub(at, math_whole(first)), math_whole(kept ? kept : 1)),
+                      math_whole(first));
     }
     if (math_says(mode, "reflect"))
-        return tn_sub(whole(n - 1), tn_abs(tn_sub(whole(n - 1), tn_abs(at))));
+        return tn_sub(math_whole(n - 1), tn_abs(tn_sub(math_whole(n - 1), tn_abs(at))));
     return MATH_CALL(&clamp, tn_value_tensor(at), tn_int(0), tn_int(n - 1));
 }
 
@@ -389,8 +388,8 @@ tn_status math_compose_masked_scatter(const tn_value *args, uint32_t n_args, tn_
 
     (void)n_outs;
     if (!broadcast_both(&x, &mask, &m)) return pending();
-    tn_tensor *seen = tn_sub(tn_cumsum(tn_to(flat(mask), TN_I64), 0), whole(1));
-    tn_tensor *place = tn_where(flat(mask), seen, whole(0));
+    tn_tensor *seen = tn_sub(tn_cumsum(tn_to(flat(mask), TN_I64), 0), math_whole(1));
+    tn_tensor *place = tn_where(flat(mask), seen, math_whole(0));
     tn_tensor *picked = tn_index_select(flat(math_arg(args, n_args, 2)), 0, place);
     return give(outs, tn_where(mask, math_reshape(picked, m.sizes, m.rank), x));
 }

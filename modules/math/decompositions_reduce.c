@@ -280,7 +280,7 @@ tn_status math_compose_sum_to(const tn_value *args, uint32_t n_args, tn_value *o
     const int32_t rank = (int32_t)args[1].aux, more = m.rank - rank;
     for (int32_t i = 0; i < m.rank; i++)
         if (i < more || (args[1].ints[i - more] == 1 && m.sizes[i] != 1)) dims[n++] = i;
-    if (n > 0) x = math_sum_keep(x, dims, n);
+    if (n > 0) x = math_as(math_sum_keep(x, dims, n), m.dtype);
     return give(outs, more > 0 ? math_reshape(x, args[1].ints, rank) : x);
 }
 

@@ -14,8 +14,6 @@ typedef struct ends {
     int64_t steps;
 } ends;
 
-static tn_tensor *integer(int64_t i) { return tn_plugin_ops->scalar(tn_int(i)); }
-
 /* Of integer dtypes ends are truncated first, as in PyTorch. */
 static bool find_ends(const tn_value *args, tn_dtype dtype, ends *e) {
     static const char *const names[] = {"start", "end"};
@@ -46,7 +44,7 @@ static tn_tensor *spaced(const ends *e, tn_tensor *at) {
     tn_tensor *step = math_number(last > 0 ? (b - a) / last : 0), *i = tn_to(at, TN_F64);
     tn_tensor *up = tn_add(math_number(a), tn_mul(step, i));
     tn_tensor *down = tn_sub(math_number(b), tn_mul(step, tn_sub(math_number(last), i)));
-    tn_tensor *y = last > 0 ? tn_where(tn_lt(at, integer(e->steps / 2)), up, down) : up;
+    tn_tensor *y = last > 0 ? tn_where(tn_lt(at, math_whole(e->steps / 2)), up, down) : up;
     return whole ? y : tn_div(y, math_number(scale));
 }
 
@@ -63,13 +61,14 @@ static tn_tensor *spaced_whole(const ends *e, tn_tensor *at) {
                   (long long)e->steps);
         return NULL;
     }
-    tn_tensor *more = tn_mul(at, integer((int64_t)r));
-    tn_tensor *far = tn_add(tn_mul(at, integer((int64_t)q)), tn_floor_divide(more, integer(last)));
-    tn_tensor *from = integer(e->i[0]), *zero = integer(0);
+    tn_tensor *more = tn_mul(at, math_whole((int64_t)r));
+    tn_tensor *far =
+        tn_add(tn_mul(at, math_whole((int64_t)q)), tn_floor_divide(more, math_whole(last)));
+    tn_tensor *from = math_whole(e->i[0]), *zero = math_whole(0);
     tn_tensor *y = up ? tn_add(far, from) : tn_sub(from, far);
-    tn_tensor *beyond = tn_logical_and(tn_ne(tn_remainder(more, integer(last)), zero),
+    tn_tensor *beyond = tn_logical_and(tn_ne(tn_remainder(more, math_whole(last)), zero),
                                        up ? tn_lt(y, zero) : tn_gt(y, zero));
-    return tn_add(y, tn_mul(tn_to(beyond, TN_I64), integer(up ? 1 : -1)));
+    return tn_add(y, tn_mul(tn_to(beyond, TN_I64), math_whole(up ? 1 : -1)));
 }
 
 static tn_tensor *steps_of(int64_t steps, tn_value device) {

@@ -27,8 +27,6 @@ static tn_tensor *joined(tn_tensor *a, tn_tensor *b) {
     return math_cat((tn_tensor *[]){a, b}, 2, 0);
 }
 
-static tn_tensor *whole(int64_t n) { return tn_plugin_ops->scalar(tn_int(n)); }
-
 static void sort(tn_tensor *line, tn_value outs[2]) {
     static tn_op_ref op = {"sort", 0, 0};
     const tn_value args[] = {tn_value_tensor(line), tn_int(0)};
@@ -57,7 +55,7 @@ static void find_runs(runs *r) {
 
 /* For each element of x the number of its run, in x's shape. */
 static tn_tensor *run_numbers(const runs *r, const tn_meta *x) {
-    tn_tensor *numbers = tn_sub(tn_cumsum(r->first, 0), whole(1));
+    tn_tensor *numbers = tn_sub(tn_cumsum(r->first, 0), math_whole(1));
     if (r->order) numbers = tn_scatter_add(tn_zeros_like(r->order), 0, r->order, numbers);
     return math_reshape(numbers, x->sizes, x->rank);
 }
@@ -144,7 +142,7 @@ static tn_tensor *row_ranks(tn_tensor *rows, int64_t n, int64_t columns) {
         for (int64_t k = 0; k < 2; k++)
             pair[k] = MATH_CALL(&slice, tn_value_tensor(keys), tn_int(1), tn_int(k),
                                 tn_value_none(), tn_int(2));
-        keys = ranks(tn_add(tn_mul(pair[0], whole(n)), pair[1]), n);
+        keys = ranks(tn_add(tn_mul(pair[0], math_whole(n)), pair[1]), n);
     }
     return math_reshape(keys, &n, 1);
 }

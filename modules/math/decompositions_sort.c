@@ -5,8 +5,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/calls.h"
 
-static tn_tensor *whole(int64_t n) { return tn_plugin_ops->scalar(tn_int(n)); }
-
 typedef struct sorted {
     tn_tensor *values, *indices;
     tn_meta x;
@@ -82,9 +80,10 @@ tn_status math_compose_kthvalue(const tn_value *args, uint32_t n_args, tn_value 
 static tn_tensor *median_position(const sorted *s, bool ignore_nan) {
     tn_tensor *nans = tn_to(tn_isnan(s->values), TN_I64);
     if (s->x.rank) nans = math_sum_keep(nans, &s->dim, 1);
-    tn_tensor *valid = tn_sub(whole(s->n), nans);
-    if (!ignore_nan) return tn_where(tn_gt(nans, whole(0)), valid, whole((s->n - 1) / 2));
-    tn_tensor *middle = tn_floor(tn_mul(tn_to(tn_sub(valid, whole(1)), TN_F64), math_number(0.5)));
+    tn_tensor *valid = tn_sub(math_whole(s->n), nans);
+    if (!ignore_nan) return tn_where(tn_gt(nans, math_whole(0)), valid, math_whole((s->n - 1) / 2));
+    tn_tensor *middle =
+        tn_floor(tn_mul(tn_to(tn_sub(valid, math_whole(1)), TN_F64), math_number(0.5)));
     return tn_to(tn_maximum(middle, math_number(0)), TN_I64);
 }
 
