@@ -65,7 +65,7 @@ static bool reserve_frames(tni_state *st) {
     return true;
 }
 
-static void release_item(void *item) {
+static inline void release_item(void *item) {
     if ((uintptr_t)item & TAG_MEMORY) {
         tni_free((char *)item - TAG_MEMORY);
     } else {
@@ -75,7 +75,7 @@ static void release_item(void *item) {
 
 /* From the top down to `first`, but for the n_kept on top, which move down. What is let go may call
  * the program (to drop saved values), which uses the stack above meanwhile. */
-static void release_items(tni_state *st, uint64_t first, uint64_t n_kept) {
+static inline void release_items(tni_state *st, uint64_t first, uint64_t n_kept) {
     const uint64_t end = st->scope_n - n_kept;
     for (uint64_t i = end; i > first; i--) release_item(st->scope_items[i - 1]);
     const uint64_t left = st->scope_n - end;
@@ -112,8 +112,8 @@ static struct tni_scope_frame *reachable(tni_state *st, uint64_t i, const char *
     return NULL;
 }
 
-/* The scope's frame, or NULL + SCOPE. */
-static struct tni_scope_frame *find(tni_state *st, tn_scope scope, const char *where) {
+/* The scope's frame, wherever it is, or NULL + SCOPE. */
+static struct tni_scope_frame *search(tni_state *st, tn_scope scope, const char *where) {
     if (scope.thread != st->thread) {
         (void)tn_raise(TN_ERR_SCOPE,
                        "%s: the scope was opened by thread %llu, this is thread %llu; pop a scope "
@@ -122,7 +122,6 @@ static struct tni_scope_frame *find(tni_state *st, tn_scope scope, const char *w
         return NULL;
     }
     uint64_t low = 0, high = st->scope_depth; /* serials grow along the stack */
-    if (high && st->scope_frames[high - 1].serial == scope.mark) low = high - 1;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
         if (st->scope_frames[middle].serial == scope.mark) return reachable(st, middle, where);
@@ -139,8 +138,18 @@ static struct tni_scope_frame *find(tni_state *st, tn_scope scope, const char *w
     return NULL;
 }
 
+/* Nearly always it is the innermost. */
+static inline struct tni_scope_frame *find(tni_state *st, tn_scope scope, const char *where) {
+    const uint64_t depth = st->scope_depth;
+    struct tni_scope_frame *innermost = st->scope_frames + depth - 1;
+    const bool is_it =
+        depth > st->scope_floor && scope.thread == st->thread && innermost->serial == scope.mark;
+    return is_it ? innermost : search(st, scope, where);
+}
+
 /* The n_kept items on top move to the scope outside. */
-static void close_frame(tni_state *st, const struct tni_scope_frame *frame, uint64_t n_kept) {
+static inline void close_frame(tni_state *st, const struct tni_scope_frame *frame,
+                               uint64_t n_kept) {
     st->scope_depth = (uint64_t)(frame - st->scope_frames);
     release_items(st, frame->first, n_kept);
 }

@@ -10,11 +10,7 @@ enum { FIRST_CAPACITY = 64, MOST_ENTRIES = 1 << 28 };
 
 static _Atomic int32_t no_index[1];
 static tni_directory g_empty = {.index = no_index};
-static _Atomic(tni_directory *) g_current = &g_empty;
-
-tni_directory *tni_directory_current(void) {
-    return atomic_load_explicit(&g_current, memory_order_acquire);
-}
+_Atomic(tni_directory *) tni_directory_published = &g_empty;
 
 static uint64_t hash_of(const char *name) {
     uint64_t h = 1469598103934665603u; /* FNV-1a */
@@ -96,5 +92,6 @@ int32_t tni_directory_put(tni_directory *d, int32_t n, const char *name, const t
 
 void tni_directory_publish(tni_directory *d, int32_t n) {
     atomic_store_explicit(&d->n, n, memory_order_release);
-    if (d != tni_directory_current()) atomic_store_explicit(&g_current, d, memory_order_release);
+    if (d != tni_directory_current())
+        atomic_store_explicit(&tni_directory_published, d, memory_order_release);
 }

@@ -32,7 +32,10 @@ typedef struct tni_directory {
     const struct tni_directory *older; /* which this one replaced */
 } tni_directory;
 
-tni_directory *tni_directory_current(void);
+extern _Atomic(tni_directory *) tni_directory_published;
+static inline tni_directory *tni_directory_current(void) {
+    return atomic_load_explicit(&tni_directory_published, memory_order_acquire);
+}
 /* The id of a name among the first n entries, or 0. A name waits (op NULL), or is an op. */
 int32_t tni_directory_find(const tni_directory *, int32_t n, const char *name);
 
