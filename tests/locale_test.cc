@@ -50,6 +50,8 @@ TEST_F(Locale, ErrorsOfTheCoreHaveAPoint) {
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {".1.5"}));
     EXPECT_EQ(tn_dropout(full({2}, 1), 1.5, nullptr), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"p: is 1.5"}));
+    EXPECT_EQ(tn_fill_(full({2}, 1, TN_I8), tn_float(300.5)), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"value: is 300.5"}));
     EXPECT_EQ(tn_full(ints({1}), tn_float(300.5), TN_U8), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"300.5"}));
     tn_tensor *wide = tn_expand(tn_ones(ints({1}), TN_F32), ints({INT64_C(3) << 39}));

@@ -3,7 +3,7 @@
  * Invariant: a number is looked at before anything is written: when its signature is made, or, if
  * it is a run-time one, in every call.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
+#include <tenon/abi_text.h>
 
 #include "core/dispatch/contract.h"
 #include "core/dispatch/signature.h"
@@ -21,9 +21,9 @@ static bool refuse(const tni_invocation *v, const tni_contract_item *it, tn_dtyp
     const tni_schema *schema = &v->op->schema;
     char is[40], shapes[600];
     if (number.tag == TN_TAG_FLOAT)
-        snprintf(is, sizeof is, "%.9g", number.f);
+        (void)tn_text(is, sizeof is, "%.9g", number.f);
     else
-        snprintf(is, sizeof is, "%lld", (long long)number.i);
+        (void)tn_text(is, sizeof is, "%lld", (long long)number.i);
     tni_invocation_text(v, shapes, sizeof shapes);
     tn_raise(TN_ERR_OVERFLOW,
              "%s: %s: is %s, which %s, the dtype of %s, cannot hold\n"
