@@ -50,19 +50,24 @@ void math_grad_addmm(tn_grad_ctx *c) {
     if (needs(c, "b")) set(c, "b", tn_matmul(last_two_exchanged(saved(c, "a")), g));
 }
 
+static int32_t rank_of(tn_tensor *t) {
+    tn_meta m;
+    return math_meta(t, &m) ? m.rank : 0;
+}
+
 /* One kernel for w and b together, where a provider has it. A w of rank 1 is one row. */
 void math_grad_linear(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c);
-    tn_meta w;
+    tn_tensor *grad = grad_of(c), *w = needs(c, "x") ? saved(c, "w") : NULL;
+    tn_tensor *x = needs(c, "w") ? saved(c, "x") : NULL;
+    const bool row = w ? rank_of(w) == 1 : x && rank_of(grad) < rank_of(x);
+    tn_tensor *g = row ? tn_unsqueeze(grad, -1) : grad;
 
-    if (!meta_of(c, "w", &w)) return;
-    const bool row = w.rank == 1;
-    if (needs(c, "b") && !needs(c, "w")) set(c, "b", g);
-    if (row) g = tn_unsqueeze(g, -1);
-    if (needs(c, "x"))
-        set(c, "x", tn_matmul(g, row ? tn_unsqueeze(saved(c, "w"), 0) : saved(c, "w")));
-    if (!needs(c, "w")) return;
-    const tn_linear_bwd_result d = tn_linear_bwd(g, saved(c, "x"));
+    if (w) set(c, "x", tn_matmul(g, row ? tn_unsqueeze(w, 0) : w));
+    if (!x) {
+        if (needs(c, "b")) set(c, "b", grad);
+        return;
+    }
+    const tn_linear_bwd_result d = tn_linear_bwd(g, x);
     set(c, "w", row ? tn_select(d.dw, 0, 0) : d.dw);
     if (needs(c, "b")) set(c, "b", row ? tn_select(d.db, 0, 0) : d.db);
 }
