@@ -36,12 +36,27 @@ static void limits_of(tn_dtype dst, double *low, double *high) {
     *high = is_signed ? half - 1 : 2 * half - 1; /* of 64 bits: 2^63, see to_i64 */
 }
 
+/* The same where items of both dtypes are lanes; convert: NULL if they are of one type. */
+static void convert_lanes(int64_t n, tn_dtype dst, void *to, const void *from,
+                          tni_lanes_fn convert) {
+    double low, high;
+    limits_of(dst, &low, &high);
+    if (convert)
+        convert(n, to, from, low, high);
+    else if (to != from)
+        memcpy(to, from, (size_t)(n * (dst.bits / 8)));
+}
+
 /* n items of dtype src side by side to items of dtype dst. */
 void tni_convert(int64_t n, tn_dtype dst, void *to, tn_dtype src, const void *from) {
     const int dst_ix = tn_dtype_index(dst), src_ix = tn_dtype_index(src);
     const tni_convert_fn widen = tni_vec->ewise->widen[src_ix];
     const tni_convert_fn narrow = tni_vec->ewise->narrow[dst_ix];
     const tni_lanes_fn convert = between(dst_ix, dst, src);
+    if (!widen && !narrow) {
+        convert_lanes(n, dst, to, from, convert);
+        return;
+    }
     double wide[BLOCK], lanes[BLOCK], low, high;
     limits_of(dst, &low, &high);
     for (int64_t i = 0, m; i < n; i += m) {
