@@ -38,7 +38,7 @@ static bool find_ends(const tn_value *args, tn_dtype dtype, ends *e) {
 /* The ends, and steps - 2 numbers between them, counted from the nearer end: f64. Where the way is
  * longer than a number can be, all is done with halves, which changes no other bit. */
 static tn_tensor *spaced(const ends *e, tn_tensor *at) {
-    const double whole = isfinite(e->f[1] - e->f[0]) || !isfinite(e->f[0]) || !isfinite(e->f[1]);
+    const bool whole = isfinite(e->f[1] - e->f[0]) || !isfinite(e->f[0]) || !isfinite(e->f[1]);
     const double scale = whole ? 1 : 0.5, a = e->f[0] * scale, b = e->f[1] * scale;
     const double last = (double)e->steps - 1;
     tn_tensor *step = math_number(last > 0 ? (b - a) / last : 0), *i = tn_to(at, TN_F64);
