@@ -193,6 +193,22 @@ TEST_F(Leaf, MayBeLetGoByManyThreadsAtOnce) {
     expect_only(before);
 }
 
+TEST_F(Leaf, LosesNothingWhenThreadsAddToItsGradientAtOnce) {
+    tn_tensor *x = param(from({1, 2}));
+    const int rounds = 10000, n_threads = 4;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < n_threads; t++)
+        threads.emplace_back([x] {
+            for (int i = 0; i < rounds; i++) {
+                const tn_scope scope = tn_scope_push();
+                EXPECT_EQ(tn_backward(tn_sum(x)), TN_OK) << tn_error_message();
+                tn_scope_pop(scope);
+            }
+        });
+    for (std::thread &t : threads) t.join();
+    EXPECT_EQ(grad(x), (Numbers{rounds * n_threads, rounds * n_threads}));
+}
+
 // ---- Hooks and threads ----
 
 tn_tensor *look(void *user, tn_tensor *) {

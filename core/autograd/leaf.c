@@ -50,16 +50,36 @@ void tni_leaf_free(tni_leaf *l) { /* nothing waits: what waits holds the leaf */
     tni_block_put(l, sizeof *l);
 }
 
-bool tni_leaf_retain_first(tn_tensor *t) { return tni_leaf_of(t) && tni_leaf_retain(t); }
-
-void tni_leaf_release(tn_tensor *t) {
-    if (atomic_fetch_sub_explicit(&t->as_leaf->edges, 1, memory_order_acq_rel) == 1)
-        tni_tensor_release(t);
+/* The reference comes before the edges count and goes after, so where there are edges theirs is
+ * among t's references. */
+bool tni_leaf_retain_first(tn_tensor *t) {
+    const uint64_t first = (UINT64_C(1) << 32) + 1;
+    tni_leaf *l = tni_leaf_of(t);
+    if (!l) return false;
+    uint64_t edges = atomic_load_explicit(&l->edges, memory_order_relaxed);
+    tni_tensor_retain(t);
+    while (!atomic_compare_exchange_weak_explicit(&l->edges, &edges,
+                                                  edges + ((uint32_t)edges ? 1 : first),
+                                                  memory_order_acq_rel, memory_order_relaxed)) {
+    }
+    if ((uint32_t)edges != 0) tni_tensor_release(t); /* another thread's was the first */
+    return true;
 }
 
-static bool has_edges(const tn_tensor *t) {
+void tni_leaf_release(tn_tensor *t) {
+    const uint64_t edges = atomic_fetch_sub_explicit(&t->as_leaf->edges, 1, memory_order_acq_rel);
+    if ((uint32_t)edges == 1) tni_tensor_release(t);
+}
+
+/* Is there one reference beside that of the edges? Other threads come and go: the references are
+ * read between two looks at the edges, which must not have been gone meanwhile. */
+static bool held_by_edges_and_one(const tn_tensor *t) {
     const tni_leaf *l = __atomic_load_n(&t->as_leaf, __ATOMIC_ACQUIRE);
-    return l && atomic_load_explicit(&l->edges, memory_order_acquire) > 0;
+    const uint64_t before = l ? atomic_load_explicit(&l->edges, memory_order_acquire) : 0;
+    if ((uint32_t)before == 0 || atomic_load_explicit(&t->refs, memory_order_acquire) != 2)
+        return false;
+    const uint64_t after = atomic_load_explicit(&l->edges, memory_order_acquire);
+    return (uint32_t)after != 0 && after >> 32 == before >> 32;
 }
 
 static void forget_gradient(tn_tensor *t) {
@@ -70,12 +90,12 @@ static void forget_gradient(tn_tensor *t) {
     tni_tensor_release(grad);
 }
 
-/* 2 = this reference and that of the edges. The gradient goes before this reference does, while the
- * leaf cannot: what its history leads to may be the leaf itself. */
+/* The gradient goes before this reference does, while the leaf cannot: what its history leads to may
+ * be the leaf itself. */
 bool tni_leaf_drop(tn_tensor *t) {
     int32_t refs = atomic_load_explicit(&t->refs, memory_order_acquire);
     do {
-        if (refs == 2 && has_edges(t)) {
+        if (refs == 2 && held_by_edges_and_one(t)) {
             forget_gradient(t);
             refs = atomic_load_explicit(&t->refs, memory_order_acquire);
         }

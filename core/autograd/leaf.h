@@ -13,7 +13,7 @@
 struct tni_hook;
 
 typedef struct tni_leaf {
-    _Atomic int64_t edges;
+    _Atomic uint64_t edges;  /* low half: how many; high half: how often a first one came */
     struct tni_hook *hooks;  /* hooks.c */
     struct pending *waiting; /* one per pass that has reached the leaf; under the leaf's lock */
 } tni_leaf;
@@ -25,9 +25,12 @@ void tni_leaf_free(tni_leaf *);
 bool tni_leaf_retain_first(tn_tensor *t);
 static inline bool tni_leaf_retain(tn_tensor *t) {
     tni_leaf *l = __atomic_load_n(&t->as_leaf, __ATOMIC_ACQUIRE);
-    if (!l) return tni_leaf_retain_first(t);
-    if (atomic_fetch_add_explicit(&l->edges, 1, memory_order_relaxed) == 0) tni_tensor_retain(t);
-    return true;
+    uint64_t edges = l ? atomic_load_explicit(&l->edges, memory_order_relaxed) : 0;
+    while ((uint32_t)edges != 0)
+        if (atomic_compare_exchange_weak_explicit(&l->edges, &edges, edges + 1,
+                                                  memory_order_relaxed, memory_order_relaxed))
+            return true;
+    return tni_leaf_retain_first(t);
 }
 void tni_leaf_release(tn_tensor *t);
 /* Drops a reference that no edge holds; true if it was the last of all. */
