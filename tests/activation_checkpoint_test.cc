@@ -219,6 +219,9 @@ TEST_F(ActivationCheckpoint, PassesOnWhatTheFunctionFailsWith) {
     auto fails = [](void *, tn_tensor *const *in, int64_t) { return tn_reshape(in[0], ints({7})); };
     EXPECT_EQ(tn_activation_checkpoint(fails, nullptr, {&x, 1}), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"reshape"}));
+    auto nothing = [](void *, tn_tensor *const *, int64_t) -> tn_tensor * { return nullptr; };
+    EXPECT_EQ(tn_activation_checkpoint(nothing, nullptr, {&x, 1}), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_activation_checkpoint", "gave no tensor"}));
     EXPECT_EQ(tn_activation_checkpoint(nullptr, nullptr, {&x, 1}), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"the function is NULL"}));
     EXPECT_EQ(tn_activation_checkpoint(fails, nullptr, {nullptr, 1}), nullptr);

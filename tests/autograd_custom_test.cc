@@ -316,9 +316,10 @@ TEST_F(Custom, ChecksNeedF64AndSomethingToCheck) {
     EXPECT_EQ(tn_gradcheck(fn, nullptr, tensors({full({2}, 1)}), nullptr), TN_ERR_GRAD);
     EXPECT_TRUE(error_is(TN_ERR_GRAD, {"no input requires grad"}));
     auto broken = [](void *, tn_tensor *const *, int64_t) -> tn_tensor * { return nullptr; };
-    EXPECT_EQ(tn_gradcheck(broken, nullptr, tensors({param(full({2}, 1))}), nullptr),
-              TN_ERR_INVALID);
-    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"NULL"}));
+    for (auto check : {tn_gradcheck, tn_gradgradcheck}) {
+        EXPECT_EQ(check(broken, nullptr, tensors({param(full({2}, 1))}), nullptr), TN_ERR_INVALID);
+        EXPECT_TRUE(error_is(TN_ERR_INVALID, {"NULL"}));
+    }
     EXPECT_EQ(tn_op_gradcheck("argmax", 0, 1, nullptr), TN_ERR_GRAD);
     EXPECT_TRUE(error_is(TN_ERR_GRAD, {"argmax", "no derivative"}));
     EXPECT_EQ(tn_op_gradcheck("nothing_like_it", 0, 1, nullptr), TN_ERR_NOTFOUND);

@@ -118,13 +118,17 @@ static bool prepare(run *r) {
     return false;
 }
 
+/* NULL + error. */
+static tn_tensor *result_of(const tni_check *c, tn_tensor *const *inputs) {
+    tn_tensor *y = tn_call_guarded(c->fn, c->user, (tn_tensors){inputs, c->inputs.n});
+    if (!y) tn_raise(TN_ERR_INVALID, "%s: the function returned NULL without an error", c->what);
+    return y;
+}
+
 static tn_tensor *call(const run *r) {
     const tni_check *c = r->check;
-    tn_tensor *y = tn_call_guarded(c->fn, c->user, (tn_tensors){r->leaves, c->inputs.n});
-    if (!y) {
-        tn_raise(TN_ERR_INVALID, "%s: the function returned NULL without an error", c->what);
-        return NULL;
-    }
+    tn_tensor *y = result_of(c, r->leaves);
+    if (!y) return NULL;
     if (!tni_tensor_check(y, c->what, "the function's result")) return NULL;
     if (tn_dtype_is(y->dtype, TN_F64)) return y;
     tn_raise(TN_ERR_DTYPE, "%s: the function's result is %s; central differences need f64", c->what,
@@ -258,7 +262,7 @@ static tn_tensor *weighted_vjp(const vjp *u, tn_tensor *const *in, int64_t n) {
     tn_tensor **asked = room + n, **grads = asked + n, *sum = NULL;
     const int64_t n_asked = inner_leaves(u, in, n, room, asked);
     if (n_asked < 0) return NULL;
-    tn_tensor *y = tn_call_guarded(u->check->fn, u->check->user, (tn_tensors){room, n});
+    tn_tensor *y = result_of(u->check, room);
     if (!y) return NULL;
     tn_tensor *v = in[n];
     if (tn_requires_grad(y)) {
@@ -285,7 +289,7 @@ static tn_tensor *vjp_fn(void *user, tn_tensor *const *in, int64_t n) {
 /* v: as large as the result, any values. */
 static tn_tensor *make_v(const tni_check *c) {
     const bool recording = tn_set_grad_enabled(false);
-    tn_tensor *y = tn_call_guarded(c->fn, c->user, c->inputs);
+    tn_tensor *y = result_of(c, c->inputs.ptr);
     tn_tensor *v = y ? tni_check_weights(y, WEIGHT_SEED + 1) : NULL;
     tn_set_grad_enabled(recording);
     return v && tn_set_requires_grad(v, true) == TN_OK ? v : NULL;

@@ -160,6 +160,7 @@ tn_tensor *tn_activation_checkpoint(tn_check_fn f, void *user, tn_tensors inputs
     tn_tensor *y = NULL;
     if (!tn_error() && tn_saved_hooks_push(&hooks) == TN_OK) {
         y = tn_call_guarded(f, user, inputs);
+        if (!y) tn_raise(TN_ERR_INVALID, "tn_activation_checkpoint: the function gave no tensor");
         tn_saved_hooks_pop();
     }
     release(c);
