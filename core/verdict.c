@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -200,9 +201,15 @@ static bool may_replace(const char *path) {
     return lstat(path, &st) != 0 || S_ISREG(st.st_mode);
 }
 
+/* Past the limit of a file's size a write kills the program, by a signal that is the program's. */
+static bool may_grow(void) {
+    struct rlimit r;
+    return getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur >= MOST_BYTES;
+}
+
 void tni_verdict_put(const tni_subject *of, const tni_verdict *v, const char *causes) {
     char folder[PATH_MAX], path[PATH_MAX + 16], temp[PATH_MAX + 32];
-    if (!folder_path(folder, true)) return;
+    if (!may_grow() || !folder_path(folder, true)) return;
     snprintf(path, sizeof(path), "%s/verdicts", folder);
     if (!may_replace(path)) return;
     snprintf(temp, sizeof(temp), "%s/verdicts.XXXXXX", folder);

@@ -1,7 +1,10 @@
 // loader_search_test.cc - where plugins are looked for, whose files are believed, what a listing
 // shows, and what the verdicts of tenon-probe are worth.
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/resource.h>
+
 #include <chrono>
+#include <csignal>
 
 #include "tests/loader_test.h"
 
@@ -313,6 +316,23 @@ TEST_F(Loader, RemembersNothingInAPlaceThatIsNoRegularFile) {
     tni_verdict_put(&of, &bad, "");
     ASSERT_EQ(lstat(file.c_str(), &st), 0);
     EXPECT_TRUE(S_ISLNK(st.st_mode));
+}
+
+TEST_F(Loader, RemembersNothingWhereAFileMayNotGrow) {
+    static volatile sig_atomic_t signals;
+    struct stat now = {};
+    ASSERT_EQ(stat(folder.copy("good").c_str(), &now), 0);
+    const tni_subject of = {&now, "id", "good", 0};
+    const tni_verdict bad = {};
+    struct rlimit before = {};
+    ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+    const struct rlimit none = {0, before.rlim_max};
+    const auto old = signal(SIGXFSZ, [](int) { signals = signals + 1; });
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+    tni_verdict_put(&of, &bad, "");
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, old);
+    EXPECT_EQ(signals, 0) << "it would have ended the program";
 }
 
 } // namespace
