@@ -109,12 +109,12 @@ static uint64_t environment_number(void) {
 static uint64_t mix_library_folders(uint64_t h) {
     bool ignored = true;
     h = mix_number(h, file_number("/etc/ld.so.cache", &ignored));
-    for (const char *at = getenv("LD_LIBRARY_PATH"); at && *at;) {
-        char folder[PATH_MAX];
+    for (const char *at = getenv("LD_LIBRARY_PATH"); at; at = *at ? at + 1 : NULL) {
+        char folder[PATH_MAX] = "."; /* what an empty entry means */
         const size_t n = strcspn(at, ":;");
-        snprintf(folder, sizeof(folder), "%.*s", (int)n, at);
+        if (n > 0) snprintf(folder, sizeof(folder), "%.*s", (int)n, at);
         h = mix_number(h, file_number(folder, &ignored));
-        at += n + (at[n] != 0);
+        at += n;
     }
     return h;
 }
@@ -184,7 +184,7 @@ static uint64_t option_number(const char *plugin_id, const char *key, bool *sett
     const char *value = tni_host_option(plugin_id, key);
     if (value == NULL) return mix_text(start, key);
     const uint64_t h = mix_text(mix_text(start, key), value);
-    return value[0] == '/' ? mix_number(h, file_number(value, settled)) : h;
+    return strchr(value, '/') ? mix_number(h, file_number(value, settled)) : h;
 }
 
 /* In any order: files are mapped in another one each time. */

@@ -65,7 +65,6 @@ static int spawn_with(const char *program, char *const *argv, char **env, const 
     bad |= posix_spawn_file_actions_adddup2(&files, to[1], 2);
     bad |= posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     bad |= posix_spawn_file_actions_addclosefrom_np(&files, TNI_PROBE_FD + 1);
-    bad |= posix_spawn_file_actions_addchdir_np(&files, "/");
     bad |= posix_spawnattr_setsigmask(&attr, &none);
     bad |= posix_spawnattr_setsigdefault(&attr, &all);
     bad |= posix_spawnattr_setpgroup(&attr, 0); /* what the plugin starts ends with it */

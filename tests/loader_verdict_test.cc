@@ -77,6 +77,38 @@ TEST_F(Loader, AsksAgainWhenAnOptionThePluginReadsIsNotWhatItWas) {
     EXPECT_EQ(in_child(path), "");
 }
 
+// The working folder, for a while.
+struct Inside {
+    explicit Inside(const Folder &f) : before(open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+        EXPECT_EQ(chdir(f.path().c_str()), 0);
+    }
+    ~Inside() {
+        EXPECT_EQ(fchdir(before), 0);
+        close(before);
+    }
+    int before;
+};
+
+TEST_F(Loader, ProbesInTheWorkingFolderThatRelativeNamesOfLibrariesMean) {
+    const string path = folder.copy("vendor_option");
+    Folder bad, good;
+    write_file(bad / "v.library", slurp(plugin("ctor_crash")));
+    write_file(good / "v.library", slurp(plugin("good")));
+    settle(path), settle(good / "v.library");
+    for (const auto &[name, folders] :
+         {std::pair("./v.library", ""), std::pair("v.library", ":")}) {
+        Setting library("TENON_VENDOR_OPTION_LIBRARY", name), from("LD_LIBRARY_PATH", folders);
+        {
+            Inside here(good);
+            EXPECT_EQ(in_child(path), "") << name;
+            EXPECT_NE(remembered(folder, "vendor_option"), "") << name;
+        }
+        Inside here(bad);
+        EXPECT_EQ(remembered(folder, "vendor_option"), "") << name;
+        EXPECT_NE(in_child(path).find("crashed the probe"), string::npos) << name;
+    }
+}
+
 TEST_F(Loader, AsksAgainWhenTheFileThatAnOptionNamesIsAnother) {
     const string path = folder.copy("vendor_option"), library = folder / "vendor.library";
     Setting option("TENON_VENDOR_OPTION_LIBRARY", library);

@@ -71,7 +71,7 @@ __attribute__((visibility("default"))) void *dlopen(const char *name, int flags)
     static void *(*next)(const char *, int);
     void *found = next ? NULL : dlsym(RTLD_NEXT, "dlopen");
     if (next == NULL) memcpy(&next, &found, sizeof(next));
-    if (name && name[0] == '/' && g_to >= 0 && !strchr(name, '\n')) say_file(name);
+    if (name && strchr(name, '/') && g_to >= 0 && !strchr(name, '\n')) say_file(name);
     return next(name, flags);
 }
 
