@@ -17,6 +17,8 @@ static bool is_full(const char *cause) {
 bool tni_library_missing(const char *cause) { return strstr(cause, not_found) && !is_full(cause); }
 
 static const char files[] = "close files, or raise the limit of open files (ulimit -n)";
+static const char memory[] = "raise the limit (ulimit -v, ulimit -d) if that is too little; "
+                             "'tenon plugins why NAME' asks again";
 static const char alike[] =
     "build plugin and tenon alike: both with the sanitizer, or both without it";
 static const char thrown[] =
@@ -34,9 +36,11 @@ static const struct { /* the first that is in the cause counts */
              {"undefined symbol: __sanitizer_", alike},
              {"terminate called", thrown},
              {"libc++abi: terminating", thrown},
-             {"MiB of memory to map",
-              "raise the limit (ulimit -v, ulimit -d) if that is too little; "
-              "'tenon plugins why NAME' asks again"},
+             {"MiB of memory to map", memory},
+             {"Cannot allocate memory", memory},
+             {"in the start of the probe",
+              "tenon-probe itself could not start: see the limits of this process (ulimit -a)"},
+             {"did not say why", "let its start say why (host->fail), or report it to its author"},
              {"in static TLS block", "load the plugin earlier, or build what it needs without "
                                      "-ftls-model=initial-exec"},
              {"undefined symbol", "link the plugin with -Wl,-z,defs to see what it misses"},
@@ -66,7 +70,7 @@ const char *tni_advice(tni_stage stage, tn_status code, const char *cause, char 
     const char *fix = is_full(cause) ? files : NULL;
     if (tni_library_missing(cause)) {
         const char *end = strstr(cause, not_found), *name = end;
-        while (name > cause && name[-1] != ' ') name--;
+        while (name > cause && !strchr(" (", name[-1])) name--;
         tni_text_format(out, capacity, "install %.*s, or add its folder to LD_LIBRARY_PATH",
                         (int)(end - name), name);
         return out;

@@ -9,6 +9,10 @@
 
 #include "tests/loader_test.h"
 
+extern "C" {
+#include "core/advice.h"
+}
+
 namespace {
 
 // What the stage "probe" says when the plugin is examined as by a new process. Plugins that load do
@@ -259,6 +263,24 @@ TEST_F(Loader, NamesTheLibraryThatAPluginIsLinkedToAndMisses) {
     const auto all = scan();
     ASSERT_NE(find(all, "vendor_grumbles"), nullptr);
     EXPECT_EQ(find(all, "vendor_grumbles")->state, TN_PLUGIN_UNUSABLE);
+}
+
+TEST(Advice, FitsWhatIsLacking) {
+    const auto advice = [](tni_stage stage, tn_status code, const char *cause) {
+        char out[TNI_DETAIL_BYTES];
+        return string(tni_advice(stage, code, cause, out, sizeof out));
+    };
+    const char *full = "no OpenBLAS can be used (install libopenblas0): tried /l.so (failed to map "
+                       "segment from shared object: Cannot allocate memory)";
+    EXPECT_NE(advice(TNI_STAGE_VENDOR, TN_ERR_UNSUPPORTED, full).find("ulimit -v"), string::npos);
+    const char *silent = "start returned DEVICE and did not say why";
+    EXPECT_NE(advice(TNI_STAGE_VENDOR, TN_ERR_DEVICE, silent).find("host->fail"), string::npos);
+    const char *early = "crashed the probe with SIGSEGV, in the start of the probe";
+    EXPECT_NE(advice(TNI_STAGE_PROBE, TN_ERR_PLUGIN, early).find("ulimit -a"), string::npos);
+    const char *linked = "tried /l.so (libgfortran.so.5: cannot open shared object file: No such "
+                         "file or directory)";
+    EXPECT_EQ(advice(TNI_STAGE_VENDOR, TN_ERR_UNSUPPORTED, linked),
+              "install libgfortran.so.5, or add its folder to LD_LIBRARY_PATH");
 }
 
 } // namespace

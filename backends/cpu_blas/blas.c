@@ -78,10 +78,20 @@ static bool is_fit(library *l) {
     return find_openmp(l) && multiplies(l);
 }
 
+/* What the dynamic linker says, less what stands before it in the list. */
+static void explain(library *l, const char *path) {
+    const char *text = dlerror(), *const known[] = {path, ": ", "cannot open shared object file: "};
+    for (size_t i = 0; text && i < sizeof known / sizeof *known; i++) {
+        const size_t n = strlen(known[i]);
+        if (strncmp(text, known[i], n) == 0) text += n;
+    }
+    snprintf(l->reason, sizeof l->reason, "%s", text ? text : "not loadable");
+}
+
 static bool try_path(library *l, const char *path) {
     l->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!l->handle) {
-        snprintf(l->reason, sizeof l->reason, "not found or not loadable");
+        explain(l, path);
         return false;
     }
     if (is_fit(l)) return true;
@@ -106,11 +116,10 @@ static void describe(const library *l, const tn_host *host, tn_plugin *self) {
 
 static tn_status fail(const tn_host *host, tn_plugin *self, const char *tried) {
     char text[1400];
-    const int n =
-        snprintf(text, sizeof text,
-                 "OpenBLAS not found: tried %s; install libopenblas0 or set this plugin's "
-                 "option \"library\" to the path of one",
-                 tried);
+    const int n = snprintf(text, sizeof text,
+                           "no OpenBLAS can be used (install libopenblas0, or name one by this "
+                           "plugin's option \"library\"): tried %s",
+                           tried);
     const uint64_t length = n < 0 ? 0 : (uint64_t)n < sizeof text ? (uint64_t)n : sizeof text - 1;
     host->fail(self, TN_ERR_UNSUPPORTED, text, length);
     return TN_ERR_UNSUPPORTED;
