@@ -89,16 +89,19 @@ tn_status tn_op_at(int64_t i, tn_op_info *out) {
 
 void tni_op_not_found(const char *name) {
     const char *best = NULL;
-    int closest = 4;
     const size_t n = strlen(name);
+    int closest = n < 9 ? (int)n / 3 + 1 : 4; /* fewer changes than that are a slip */
     for (int32_t id = 1; id <= tni_registry_last_id(); id++) {
         const tni_op *op = tni_registry_op(id);
         if (op == NULL || labs((long)n - (long)strlen(op->schema.name)) >= closest) continue;
         int d = tni_edit_distance(name, op->schema.name);
         if (d < closest) closest = d, best = op->schema.name;
     }
+    const tn_scope scope =
+        tn_scope_push(); /* the list's: a name asked for in vain leaves nothing */
     tn_raise(TN_ERR_NOTFOUND, "there is no op '%s'%s%s%s; loaded plugins: %s", name,
              best ? "; did you mean '" : "", best ? best : "", best ? "'" : "", tni_plugin_list());
+    tn_scope_pop(scope);
 }
 
 tn_status tn_op_find(const char *name, tn_op_info *out) {
@@ -160,6 +163,13 @@ bool tn_set_deterministic(bool on) {
     return was;
 }
 
+static tn_status no_plugin(const char *id) {
+    const tn_scope scope = tn_scope_push();
+    tn_raise(TN_ERR_NOTFOUND, "no plugin '%s' is loaded; loaded: %s", id, tni_plugin_list());
+    tn_scope_pop(scope);
+    return tn_error();
+}
+
 tn_status tn_use_provider(const char *plugin_id) {
     tni_state *st = tni_state_get();
     if (plugin_id == NULL) {
@@ -168,9 +178,7 @@ tn_status tn_use_provider(const char *plugin_id) {
     }
     if (!tni_plugins_ready()) return tn_error();
     int32_t index = tni_plugin_find(plugin_id);
-    if (index < 0)
-        return tn_raise(TN_ERR_NOTFOUND, "no plugin '%s' is loaded; loaded: %s", plugin_id,
-                        tni_plugin_list());
+    if (index < 0) return no_plugin(plugin_id);
     if (tni_plugin_kernels(index) == 0)
         return tn_raise(TN_ERR_UNSUPPORTED,
                         "tn_use_provider: plugin '%s' has no kernels, so no call can run on it; "
