@@ -253,7 +253,9 @@ TEST_F(Registry, RefusesKernelsThatCouldNeverRun) {
         {"alien_dtypes", with("exp", [](tn_kernel *k) { k->dtypes = TN_MASK_INT; }), "dtypes",
          "none of them is taken"},
         {"few_args", with("add", [](tn_kernel *k) { k->n_args = 1; }), "n_args",
-         "knows 1, but 2 of the op have no default"},
+         "knows 1, but the op has 2, 2 of them required"},
+        {"many_args", with("exp", [](tn_kernel *k) { k->n_args = 2; }), "n_args",
+         "knows 2, but the op has 1"},
         {"twin", with("add_", nullptr), "kernel", "in-place form"},
         {"view", with("transpose", nullptr), "kernel", "is a view"},
         {"list", with("chunk", nullptr), "kernel", ""},
@@ -293,6 +295,30 @@ TEST_F(Registry, KeepsKernelsForAnOpThatComesLaterAndSaysThatTheyWait) {
     EXPECT_NE(std::string(info_of("test_early").why).find("1 of its kernels wait: exp, elsewhere"),
               std::string::npos)
         << info_of("test_early").why;
+}
+
+TEST_F(Registry, SaysThatAKernelOfDtypesItDoesNotKnowWaits) {
+    Rows rows;
+    rows.id = "test_newer";
+    rows.kernels = {kernel_row("exp")};
+    rows.kernels[0].dtypes = UINT64_C(1) << 60;
+    testing::internal::CaptureStderr();
+    ASSERT_EQ(add_plugin(std::move(rows)), TN_OK) << tn_error_message();
+    const std::string log = testing::internal::GetCapturedStderr();
+    EXPECT_NE(log.find("exp, dtypes: this tenon knows none of them"), std::string::npos) << log;
+}
+
+TEST_F(Registry, NamesAnOpThatIsLikeTheOneAskedForButNoOther) {
+    const auto told = [](const char *name) {
+        EXPECT_EQ(call(name), TN_ERR_NOTFOUND);
+        const std::string text = tn_error_message();
+        tn_clear_error();
+        return text;
+    };
+    EXPECT_NE(told("reluu").find("did you mean 'relu'"), std::string::npos);
+    EXPECT_NE(told("sofmtax").find("did you mean 'softmax'"), std::string::npos);
+    EXPECT_EQ(told("nope_3").find("did you mean"), std::string::npos);
+    EXPECT_EQ(told("xyz").find("did you mean"), std::string::npos);
 }
 
 TEST_F(Registry, NeverRunsAKernelThatWaitedAndDoesNotFit) {

@@ -328,6 +328,8 @@ static bool waits(const tni_entry *e, const tni_provider *k, const tni_problem *
     else if (k->device_kind == 0 && tni_device_kind_find(k->row.device) == 0)
         tni_row_refuse(p, TN_ERR_NOTFOUND, k->row.op, k->row.device,
                        "no driver of this device is loaded");
+    else if (e->op->schema.variable && !(k->row.dtypes & TN_MASK_ALL))
+        tni_row_refuse(p, TN_ERR_NOTFOUND, k->row.op, "dtypes", "this tenon knows none of them");
     else
         return false;
     return true;

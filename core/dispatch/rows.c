@@ -258,9 +258,9 @@ tn_status tni_kernel_fits(const tn_kernel *k, const tni_op *op, const tni_proble
         return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "dtypes",
                               k->dtypes ? "none of them is taken by the op"
                                         : "missing: a kernel without dtypes never runs");
-    if (k->n_args == 0 || k->n_args >= op->schema.n_required) return TN_OK;
-    snprintf(cause, sizeof(cause),
-             "the kernel knows %u, but %u of the op have no default; newer arguments have one",
-             k->n_args, op->schema.n_required);
+    if (k->n_args == 0 || (k->n_args >= op->schema.n_required && k->n_args <= op->schema.n_params))
+        return TN_OK;
+    snprintf(cause, sizeof(cause), "the kernel knows %u, but the op has %u, %u of them required",
+             k->n_args, op->schema.n_params, op->schema.n_required);
     return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "n_args", cause);
 }
