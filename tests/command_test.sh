@@ -3,12 +3,13 @@
 #
 # The command `tenon`: every subcommand, its exit codes, its JSON, its suggestions.
 #
-#   command_test.sh TENON MATH.so CPU_REF.so DIGITS.csv
+#   command_test.sh TENON MATH.so CPU_REF.so DIGITS.csv GRUMBLES.so
 set -uo pipefail
 tenon=$(realpath "$1")
 math=$(realpath "$2")
 cpu_ref=$(realpath "$3")
 digits=$(realpath "$4")
+grumbles=$(realpath "$5") # a plugin that prints when it starts
 work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/command.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 export HOME="$work" XDG_CACHE_HOME="$work/cache"
@@ -176,6 +177,8 @@ run 3 plugins why bad/broken.so
 out_has FAILED
 run 0 plugins info bad/broken.so
 out_has refused
+TENON_PROBE_POLICY=off run 3 plugins why "$grumbles"
+grep -q 'the licence server does not answer' json.err || complain "$shown --json: lost what it wrote"
 run 3 plugins why ./nowhere.so --json
 json 'not d["usable"] and not d["stages"][-1]["ok"]'
 run 0 plugins --plugin-path bad

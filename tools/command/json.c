@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int print_result(const request *r, json_t *node, table *t) {
     const bool pending = tn_error() != TN_OK;
@@ -39,6 +40,21 @@ static void print_failure(void) {
     puts("}}");
 }
 
+/* What plugins print goes to stderr meanwhile. */
+static int g_stdout = -1;
+
+void json_begin(void) {
+    g_stdout = dup(STDOUT_FILENO);
+    if (g_stdout >= 0) dup2(STDERR_FILENO, STDOUT_FILENO);
+}
+
+static void take_stdout_back(void) {
+    if (g_stdout < 0) return;
+    fflush(stdout);
+    dup2(g_stdout, STDOUT_FILENO);
+    close(g_stdout);
+}
+
 #if TENON_HAVE_JANSSON
 
 static json_t *document;
@@ -56,6 +72,7 @@ json_t *json_failure(int code, const char *text) {
 }
 
 void json_end(void) {
+    take_stdout_back();
     if (failure_text())
         json_print(json_pack("{s:s, s:o}", "schema", "tenon.error/1", "error",
                              json_failure(failure_code(), failure_text())));
@@ -92,6 +109,7 @@ int json_print(json_t *node) {
 }
 
 void json_end(void) {
+    take_stdout_back();
     if (failure_text()) print_failure();
 }
 

@@ -24,6 +24,8 @@ int print_result(const request *, json_t *, table *);
 /* Takes over the document, and keeps it for json_end; NULL says that memory ran out. Returns an exit
  * code. */
 int json_print(json_t *);
+/* From here to json_end stdout is the document's alone. */
+void json_begin(void);
 /* Prints the document, or the failure if there is one: one document, whatever happened. */
 void json_end(void);
 json_t *json_failure(int code, const char *text); /* what "error" holds; text NULL = null */

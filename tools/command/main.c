@@ -97,6 +97,7 @@ int main(int argc, char **argv) {
     setenv("OMP_WAIT_POLICY", "passive", 0);
     request r;
     int code = request_parse(argc, argv, &r);
+    if (r.json) json_begin();
     if (!code) code = run(&r);
     if (r.json) json_end();
     tell_failure();
