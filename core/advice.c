@@ -26,25 +26,28 @@ static const char thrown[] =
 
 static const struct { /* the first that is in the cause counts */
     const char *cause, *fix;
-} known[] = {{"runtime does not come first", alike},
-             {"libtsan.so", alike},
-             {"libasan.so", alike},
-             {"undefined symbol: __asan_", alike},
-             {"undefined symbol: __tsan_", alike},
-             {"undefined symbol: __msan_", alike},
-             {"undefined symbol: __ubsan_", alike},
-             {"undefined symbol: __sanitizer_", alike},
-             {"terminate called", thrown},
-             {"libc++abi: terminating", thrown},
-             {"MiB of memory to map", memory},
-             {"Cannot allocate memory", memory},
-             {"in the start of the probe",
-              "tenon-probe itself could not start: see the limits of this process (ulimit -a)"},
-             {"did not say why", "let its start say why (host->fail), or report it to its author"},
-             {"in static TLS block", "load the plugin earlier, or build what it needs without "
-                                     "-ftls-model=initial-exec"},
-             {"undefined symbol", "link the plugin with -Wl,-z,defs to see what it misses"},
-             {"version `", "build the plugin on this system"}};
+} known[] = {
+    {"runtime does not come first", alike},
+    {"libtsan.so", alike},
+    {"libasan.so", alike},
+    {"undefined symbol: __asan_", alike},
+    {"undefined symbol: __tsan_", alike},
+    {"undefined symbol: __msan_", alike},
+    {"undefined symbol: __ubsan_", alike},
+    {"undefined symbol: __sanitizer_", alike},
+    {"terminate called", thrown},
+    {"libc++abi: terminating", thrown},
+    {"MiB of memory to map", memory},
+    {"Cannot allocate memory", memory},
+    {"shared object: Operation not permitted", "its file system forbids programs (noexec)"},
+    {"failed to map segment", memory},
+    {"in the start of the probe",
+     "tenon-probe itself could not start: see the limits of this process (ulimit -a)"},
+    {"did not say why", "let its start say why (host->fail), or report it to its author"},
+    {"in static TLS block", "load the plugin earlier, or build what it needs without "
+                            "-ftls-model=initial-exec"},
+    {"undefined symbol", "link the plugin with -Wl,-z,defs to see what it misses"},
+    {"version `", "build the plugin on this system"}};
 
 static const char *of_stage(tni_stage stage, tn_status code) {
     switch (stage) {
