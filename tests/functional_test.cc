@@ -178,6 +178,16 @@ TEST_F(Functional, RefusesListsThatDoNotFitAndFunctionsThatGiveNothing) {
     tn_tensor *in[] = {from({1, 2}), nullptr}, *out[4];
     EXPECT_EQ(tn_vjp(nothing, nullptr, {in, 1}, nullptr, nullptr, out), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_vjp", "gave no tensor"}));
+    EXPECT_EQ(tn_vjp(dot, nullptr, {in, 2}, nullptr, nullptr, nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_vjp", "no room"}));
+    EXPECT_EQ(tn_jvp(dot, nullptr, {in, 2}, {in, 2}, nullptr, nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_jvp", "no room"}));
+    EXPECT_EQ(tn_hvp(dot, nullptr, {in, 2}, {in, 2}, nullptr, nullptr), nullptr);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_hvp", "no room"}));
+    EXPECT_EQ(tn_jacobian(dot, nullptr, {in, 2}, nullptr, nullptr), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_jacobian", "no room"}));
+    EXPECT_EQ(tn_hessian(dot, nullptr, {in, 2}, nullptr, nullptr), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_hessian", "no room"}));
     EXPECT_EQ(tn_jacobian(dot, nullptr, {nullptr, 0}, nullptr, out), TN_ERR_INVALID);
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_jacobian", "inputs"}));
     EXPECT_EQ(tn_hessian(dot, nullptr, {nullptr, 0}, nullptr, out), TN_ERR_INVALID);

@@ -38,6 +38,12 @@ static bool list_fits(const char *name, const char *what, tn_tensors list, int64
     return false;
 }
 
+static bool has_room(const char *name, tn_tensor *const *results) {
+    if (!results)
+        tn_raise(TN_ERR_INVALID, "%s: there is no room for its results: it is NULL", name);
+    return results != NULL;
+}
+
 /* False with the error pending; finish is due either way. */
 static bool evaluate(evaluation *e, const char *name, tn_function f, void *user, tn_tensors inputs,
                      const tn_functional_opts *opts) {
@@ -113,6 +119,7 @@ static tn_tensor *finish_with_gradients(evaluation *e, tn_tensor **out) {
 
 tn_tensor *tn_vjp(tn_function f, void *user, tn_tensors inputs, tn_tensor *v,
                   const tn_functional_opts *opts, tn_tensor **grads) {
+    if (!has_room("tn_vjp", grads)) return NULL;
     evaluation e;
     if (evaluate(&e, "tn_vjp", f, user, inputs, opts))
         gradients_of(&e, &e.y, &v, e.opts.create_graph);
@@ -121,6 +128,7 @@ tn_tensor *tn_vjp(tn_function f, void *user, tn_tensors inputs, tn_tensor *v,
 
 tn_tensor *tn_hvp(tn_function f, void *user, tn_tensors inputs, tn_tensors v,
                   const tn_functional_opts *opts, tn_tensor **products) {
+    if (!has_room("tn_hvp", products)) return NULL;
     evaluation e;
     tn_tensor *ones = NULL, **first = NULL;
     if (evaluate(&e, "tn_hvp", f, user, inputs, opts) && list_fits(e.name, "v", v, inputs.n) &&
@@ -157,6 +165,7 @@ static tn_tensor *forward_product(evaluation *e, tn_tensors tangents) {
 
 tn_tensor *tn_jvp(tn_function f, void *user, tn_tensors inputs, tn_tensors tangents,
                   const tn_functional_opts *opts, tn_tensor **product) {
+    if (!has_room("tn_jvp", product)) return NULL;
     evaluation e;
     tn_tensor *results[2] = {NULL, NULL};
     if (evaluate(&e, "tn_jvp", f, user, inputs, opts) &&
@@ -202,6 +211,7 @@ static bool jacobian_rows(evaluation *e, tn_tensor **rows, int64_t m) {
 
 tn_status tn_jacobian(tn_function f, void *user, tn_tensors inputs, const tn_functional_opts *opts,
                       tn_tensor **jacobians) {
+    if (!has_room("tn_jacobian", jacobians)) return tn_error();
     evaluation e;
     tn_tensor **rows = NULL;
     for (int64_t i = 0; i < inputs.n; i++) jacobians[i] = NULL;
@@ -238,6 +248,7 @@ static tn_tensor *partial_call(void *user, tn_tensor *const *inputs, int64_t n) 
 
 tn_status tn_hessian(tn_function f, void *user, tn_tensors inputs, const tn_functional_opts *opts,
                      tn_tensor **hessians) {
+    if (!has_room("tn_hessian", hessians)) return tn_error();
     const tn_scope scope = tn_scope_push();
     for (int64_t i = 0; i < inputs.n; i++) {
         partial p = {f, user, i};
