@@ -1,5 +1,5 @@
 // opgen_test.cc - generated wrappers and tables, run against a host that writes down what it is
-// asked; and the messages of the opgen command. SPDX-License-Identifier: Apache-2.0
+// asked. SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -7,9 +7,6 @@
 #include <sstream>
 #include <string>
 #include <vector>
-
-#include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "gtest/gtest.h"
 
@@ -365,147 +362,6 @@ TEST(Header, RefusesNotesThatMakeNoHeader) {
     }
     char why[256];
     EXPECT_EQ(tni_write_header(stderr, "no-name", nullptr, 0, why, sizeof why), TN_ERR_INVALID);
-}
-
-// ---- The command ----
-
-class Command : public testing::Test {
-  protected:
-    std::string folder = env("TEST_TMPDIR").empty() ? testing::TempDir() : env("TEST_TMPDIR") + "/";
-    std::string ops = folder + "rows.ops", header = folder + "rows_ops.h",
-                table = folder + "rows_table.inc";
-
-    void SetUp() override { remove(header.c_str()), remove(table.c_str()); }
-    // What opgen prints about a file with these rows; exit status in `rc`.
-    std::string run(const std::string &rows, int *rc) {
-        std::ofstream(ops) << rows;
-        const std::string command =
-            env("OPGEN") + " --header " + header + " --table " + table + " " + ops + " 2>&1";
-        FILE *pipe = popen(command.c_str(), "r");
-        std::string said;
-        for (int c; (c = fgetc(pipe)) != EOF;) said += (char)c;
-        *rc = WEXITSTATUS(pclose(pipe));
-        const size_t at = said.find(folder);
-        return at == std::string::npos ? said : said.substr(at + folder.size());
-    }
-    static bool exists(const std::string &path) {
-        struct stat st;
-        return stat(path.c_str(), &st) == 0;
-    }
-};
-
-TEST_F(Command, WritesBothFiles) {
-    int rc;
-    EXPECT_EQ(run("f(Tensor x) -> Tensor same none(\"no\") \"doc\"\n", &rc), "");
-    EXPECT_EQ(rc, 0);
-    EXPECT_TRUE(exists(header) && exists(table));
-    EXPECT_FALSE(exists(header + ".part") || exists(table + ".part"));
-}
-
-TEST_F(Command, NamesFileLineAndCause) {
-    const std::string f = "f(Tensor<T> x, int n=1) -> Tensor y same ";
-    const struct {
-        std::string rows, said;
-    } cases[] = {
-        {"", "rows.ops: has no rows"},
-        {"# only this\n", "rows.ops: has no rows"},
-        {"\n f() -> ()\n", "rows.ops:2: the first row must start in column 1"},
-        {"f(Tensr x) -> Tensor\n",
-         "rows.ops:1: in schema 'f(Tensr x) -> Tensor': column 3: expected a type"},
-        {"# c\n\n" + f + "\n  # c\n  keep(z)\n",
-         "rows.ops:5: op f: keep names 'z', which is no argument or result"},
-        {f + "keep(n)", "rows.ops:1: op f: keep names n, which is no tensor"},
-        {f + "keep(x,x)", "op f: keep names x twice"},
-        {f + "keep(x:n)", "op f: keep: 'n' is no tensor argument"},
-        {f + "keep(x:x+z)", "op f: keep: 'z' is no tensor argument"},
-        {f + "keep(y:x)", "op f: keep: result y is kept for all gradients"},
-        {f + "sane", "op f: 'sane' is no form, shape rule, trait or column"},
-        {f + "\"a\" \"b\"", "op f: the doc string is given twice"},
-        {f + "broadcast", "op f has two shape rules, same and broadcast"},
-        {f + "pointwise along", "op f has two forms, pointwise and along"},
-        {f + "contract(n:0..)  contract(n:0..)", "op f: contract is given twice"},
-        {f + "contract(q:[N])",
-         "in contract 'q:[N]': column 1: expected an argument of f, found 'q'"},
-        {f + "contract(x:[N]", "op f: '(' is never closed"},
-        {f + "samples(x=1)", "in samples 'x=1': column 3: expected sizes of tensor x"},
-        {f + "none(\"a\")", "op f has no doc string"},
-        {f + "\"d\"", "op f has no derivative and no decomposition; write none"},
-        {f + "\"d\" none(\"a\") d_x: g", "op f has a derivative and also none"},
-        {f + "\"d\" derivative(q) d_x: g", "op f has both d_ expressions and derivative"},
-        {f + "\"d\" is: x decompose(q)", "op f has both is: and decompose"},
-        {f + "\"d\" d_z: g", "op f has no argument 'z' for d_z"},
-        {f + "\"d\" d_n: g", "op f: d_n, but n is no tensor"},
-        {f + "\"d\" d_x: g d_x: g", "op f: d_x is given twice"},
-        {f + "\"d\" d_x: h", "op f: 'h' is no argument, result, gradient, number or dtype"},
-        {f + "\"d\" d_x: g1",
-         "op f: g1 is the gradient of Tensor result 1, which it does not have"},
-        {f + "\"d\" d_x: 1", "op f: d_x is a number"},
-        {f + "\"d\" d_x: n", "op f: d_x must be a tensor"},
-        {f + "\"d\" d_x: x", "op f: a derivative reads x, which is not kept; add keep(x)"},
-        {f + "\"d\" keep(x) d_x: g", "op f keeps x, but no d_ expression reads it"},
-        {f + "\"d\" keep(x) none(\"a\")", "op f keeps x, but has no derivative to read it"},
-        {f + "\"d\" d_x: h(g)",
-         "op f calls 'h', which is neither a row of this file nor on a use line"},
-        {f + "\"d\" d_x: f(g, 2, 3)", "op f calls f with 3 arguments, but it has 2"},
-        {f + "\"d\" d_x: f()", "op f calls f without x"},
-        {f + "\"d\" d_x: f(g, 1.5)", "op f: n is int, but a number stands here"},
-        {f + "\"d\" d_x: f(g, g)", "op f: n is int, but Tensor stands here"},
-        {f + "\"d\" d_x: f([1])", "op f: x is Tensor, but a list stands here"},
-        {f + "\"d\" d_x: f(g, 1", "op f: expected ')', found the end"},
-        {f + "\"d\" is: y", "op f: 'y' is no argument, number or dtype"},
-        {f + "\"d\" view none(\"a\")", "op f is a view, so its result needs an alias"},
-        {f + "\"d\" random none(\"a\")", "op f is random, but has no generator"},
-        {f + "\"d\" wide none(\"a\")", "op f is wide, but has no decomposition"},
-        {"f(Tensor x) -> Tensor[] wide decompose(c) \"d\"",
-         "op f is wide, but its result is a list"},
-        {f + "\"d\" none(\"a\")\nf() -> ()",
-         "rows.ops:2: op f is already defined, as f(Tensor<T> x, int n=1)"},
-        {"f(Tensor x) -> Tensor none(\"a\") \"d\"", "op f has no shape rule"},
-        {"f(int n) -> Tensor same inplace none(\"a\") \"d\"",
-         "op f cannot be inplace: its first argument"},
-        {"f(Tensor a, Tensor b) -> Tensor same d_a: g \"d\"",
-         "op f has no d_b; write d_b: none if no gradient"},
-        {"f(Tensor x, Tensor? w) -> Tensor y same keep(w) d_x: f(w) d_w: none \"d\"",
-         "op f calls f without w"},
-        {"f(Tensor x, Tensor? w=None) -> Tensor y same keep(w) d_x: f(w) d_w: none \"d\"",
-         "op f: w may be None, but x needs a value"},
-        {"use h(int n) -> Tensor y extra\n",
-         "rows.ops:1: a use line is a schema and nothing else, found 'extra'"},
-        {"f(Tensor g) -> Tensor y same d_g: g \"d\"",
-         "op f: g is an argument or result and also the name"},
-    };
-    for (const auto &c : cases) {
-        int rc;
-        const std::string said = run(c.rows, &rc);
-        EXPECT_EQ(rc, 1) << c.rows;
-        EXPECT_NE(said.find(c.said), std::string::npos) << c.rows << "\n" << said;
-        EXPECT_FALSE(exists(header) || exists(table)) << c.rows;
-    }
-}
-
-TEST_F(Command, ReplacesRegularFilesOnly) {
-    int rc;
-    struct stat st = {};
-    ASSERT_EQ(mkfifo(table.c_str(), 0600), 0);
-    const std::string said = run("f(Tensor x) -> Tensor same none(\"no\") \"doc\"\n", &rc);
-    EXPECT_EQ(said, "rows_table.inc: cannot write: it is not a regular file\n");
-    EXPECT_EQ(rc, 1);
-    ASSERT_EQ(lstat(table.c_str(), &st), 0);
-    EXPECT_TRUE(S_ISFIFO(st.st_mode));
-    EXPECT_FALSE(exists(header) || exists(header + ".part"));
-}
-
-TEST_F(Command, SaysHowItIsUsed) {
-    EXPECT_EQ(WEXITSTATUS(system((env("OPGEN") + " --header 2>/dev/null").c_str())), 1);
-    EXPECT_EQ(WEXITSTATUS(system((env("OPGEN") + " /does/not/exist.ops 2>/dev/null").c_str())), 1);
-}
-
-TEST_F(Command, LeavesNothingHalfWritten) {
-    std::ofstream(ops) << "f(Tensor x) -> Tensor same none(\"no\") \"doc\"\n";
-    const std::string command = env("OPGEN") + " --header " + header + " --table " + folder +
-                                "missing/t.inc " + ops + " 2>/dev/null";
-    EXPECT_EQ(WEXITSTATUS(system(command.c_str())), 1);
-    EXPECT_FALSE(exists(header) || exists(header + ".part"));
 }
 
 } // namespace
