@@ -103,6 +103,17 @@ tn_tensor *math_centred(tn_tensor *x, tn_tensor *mean) {
     return near == mean ? centred : tn_sub(centred, math_like(tn_sub(mean, near), x));
 }
 
+tn_tensor *math_unit(tn_tensor *t) {
+    tn_tensor *one = math_number(1), *zero = math_number(0), *infinity = math_number(INFINITY);
+    tn_meta m;
+
+    if (!math_meta(t, &m)) return NULL;
+    const double most = tn_dtype_is(m.dtype, TN_F64) ? 1023 : 127; /* log2 of max rounds up */
+    tn_tensor *good = tn_logical_and(tn_gt(t, zero), tn_lt(t, infinity));
+    tn_tensor *power = tn_floor(tn_log2(tn_where(good, t, one)));
+    return tn_where(good, tn_exp2(tn_minimum(power, math_number(most))), one);
+}
+
 tn_tensor *math_narrow(tn_tensor *t, int64_t dim, int64_t start, int64_t n) {
     static tn_op_ref op = {"slice", 0, 0};
     return MATH_CALL(&op, tn_value_tensor(t), tn_int(dim), tn_int(start), tn_int(start + n));

@@ -41,6 +41,9 @@ tn_tensor *math_sum_keep(tn_tensor *, const int64_t *dims, int64_t n);
 tn_tensor *math_mean_keep(tn_tensor *, const int64_t *dims, int64_t n);
 /* x - mean, in x's dtype: what a mean of f64 loses when rounded to that is taken off as well. */
 tn_tensor *math_centred(tn_tensor *x, tn_tensor *mean);
+/* About the largest power of 2 up to t, which divides without rounding; 1 where t is 0, infinite or
+ * NaN. */
+tn_tensor *math_unit(tn_tensor *t);
 /* t as dtype; itself if it is that. */
 tn_tensor *math_as(tn_tensor *t, tn_dtype dtype);
 tn_tensor *math_like(tn_tensor *t, tn_tensor *x); /* t as x's dtype */

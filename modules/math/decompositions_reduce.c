@@ -121,17 +121,14 @@ tn_status math_compose_std_mean(const tn_value *args, uint32_t n_args, tn_value 
 
 /* ---- Norms -------------------------------------------------------------------------------- */
 
-/* The power of 2 below the largest |x|, or below the smallest for negative p: with its elements
- * divided by that, no power that matters leaves the range. 1 where there is no such number. */
+/* What elements are divided by so that no power that matters leaves the range: the unit of the largest
+ * |x|, or of the smallest for negative p. */
 static tn_tensor *unit_of(const reduction *r, tn_tensor *magnitude, double p) {
     static tn_op_ref amax = {"amax", 0, 0}, amin = {"amin", 0, 0};
-    tn_tensor *one = math_number(1);
 
-    if (math_meta_numel(&r->m) == 0) return one;
-    tn_tensor *top =
-        MATH_CALL(p > 0 ? &amax : &amin, tn_value_tensor(magnitude), r->dim, tn_bool(true));
-    tn_tensor *good = tn_logical_and(tn_gt(top, math_number(0)), tn_lt(top, math_number(INFINITY)));
-    return tn_where(good, tn_exp2(tn_floor(tn_log2(tn_where(good, top, one)))), one);
+    if (math_meta_numel(&r->m) == 0) return math_number(1);
+    return math_unit(
+        MATH_CALL(p > 0 ? &amax : &amin, tn_value_tensor(magnitude), r->dim, tn_bool(true)));
 }
 
 /* sum(|x|^p)^(1/p) */

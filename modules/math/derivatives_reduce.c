@@ -158,6 +158,13 @@ void math_grad_pick(tn_grad_ctx *c) {
 
 /* ---- Norms -------------------------------------------------------------------------------- */
 
+/* (a / b)^e; for small e factor by factor, for the quotient may leave the range where its power does
+ * not. */
+static tn_tensor *ratio_power(tn_tensor *a, tn_tensor *b, double e) {
+    if (fabs(e) > 1) return tn_pow(tn_div(a, b), math_number(e));
+    return tn_mul(tn_pow(a, math_number(e)), tn_pow(b, math_number(-e)));
+}
+
 /* p:     0    1            2          inf, -inf                       else
  * dx:    0    g sign(x)    g x / y    g sign(x), shared among those   g sign(x) (|x| / y)^(p-1)
  *                                     with |x| = y
@@ -179,11 +186,11 @@ void math_grad_norm(tn_grad_ctx *c) {
     } else if (isinf(p)) {
         share(c, &r, tn_eq(tn_abs(x), as_kept(&r, saved(c, "y"))), tn_sign(x));
     } else {
-        tn_tensor *zero = math_number(0);
-        tn_tensor *ratio = tn_div(tn_abs(math_wide(x)), nonzero_or(y, 1));
-        tn_tensor *power = tn_pow(nonzero_or(ratio, 1), math_number(p - 1));
-        tn_tensor *slope = tn_where(tn_eq(y, zero), zero, g);
-        set(c, "x", math_as(tn_mul(tn_mul(tn_sign(x), power), slope), r.x.dtype));
+        tn_tensor *zero = math_number(0), *x_is_0 = tn_eq(x, zero), *y_is_0 = tn_eq(y, zero);
+        tn_tensor *size = tn_where(x_is_0, y, tn_abs(math_wide(x))), *slope = tn_sign(x);
+        slope = tn_mul(slope, ratio_power(nonzero_or(size, 1), nonzero_or(y, 1), p - 1));
+        tn_tensor *dx = tn_where(tn_logical_or(x_is_0, y_is_0), zero, tn_mul(slope, g));
+        set(c, "x", math_as(dx, r.x.dtype));
     }
 }
 
