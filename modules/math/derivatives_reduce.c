@@ -51,22 +51,19 @@ void math_grad_mean(tn_grad_ctx *c) {
                   (tn_ints){r.x.sizes, r.x.rank}));
 }
 
-/* mean: g / n; m2 = sum((x - mean)^2): 2 g1 (x - mean), for what mean adds cancels. */
+/* mean: g / n; m2 = sum((x - mean)^2): 2 g1 (x - mean), for what mean adds cancels. In f64, as the
+ * results are: x - mean leaves the range of x's dtype, and its digits. */
 void math_grad_moments(tn_grad_ctx *c) {
     reduction r;
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
     tn_tensor *d = tn_div(as_kept(&r, grad_of(c)), math_number(r.n));
-    if (tn_plugin_ops->grad_out_defined(c, 1)) { /* what rounding the mean loses is added at last */
-        tn_tensor *x = math_wide(saved(c, "x")), *mean = as_kept(&r, saved(c, "mean"));
+    if (tn_plugin_ops->grad_out_defined(c, 1)) {
         tn_tensor *slope = tn_mul(as_kept(&r, tn_plugin_ops->grad_out(c, 1)), math_number(2));
-        tn_tensor *near = math_like(mean, x);
-        d = tn_sub(d, tn_mul(slope, tn_sub(mean, near)));
-        d = tn_add(tn_mul(math_like(slope, x), tn_sub(x, near)), math_like(d, x));
-    } else {
-        d = tn_expand(d, (tn_ints){r.x.sizes, r.x.rank});
+        tn_tensor *x = math_as(saved(c, "x"), TN_F64), *mean = as_kept(&r, saved(c, "mean"));
+        d = tn_add(d, tn_mul(slope, tn_sub(x, mean)));
     }
-    set(c, "x", math_as(d, r.x.dtype));
+    set(c, "x", math_as(tn_expand(d, (tn_ints){r.x.sizes, r.x.rank}), r.x.dtype));
 }
 
 /* t, with `other` where it is 0: what is divided by, or raised to a power. */
@@ -84,19 +81,20 @@ static tn_tensor *mean_of(const reduction *r, tn_tensor *x) {
     return r->n_dims ? math_mean_keep(x, r->dims, r->n_dims) : x;
 }
 
-/* g (x - mean) / y / (n - correction), 0 where y is 0, as in PyTorch; the mean of what x has left
- * without its rounded mean is taken off as well. */
+/* g (x - mean) / y / (n - correction), 0 where y is 0, as in PyTorch; in units of y, for x - mean may
+ * leave the range. The mean of what x has left without its rounded mean is taken off as well. */
 void math_grad_std(tn_grad_ctx *c) {
     reduction r;
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
     const double freedom = fmax(0, r.n - arg(c, "correction").f);
     tn_tensor *x = math_wide(saved(c, "x")), *y = as_kept(&r, math_wide(saved(c, "y")));
-    tn_tensor *d = tn_sub(x, mean_of(&r, x)), *zero = math_number(0);
-    d = tn_sub(d, mean_of(&r, d));
-    tn_tensor *unit = tn_div(d, nonzero_or(y, 1)); /* of no size that overflows */
+    tn_tensor *unit = math_unit(y), *zero = math_number(0);
+    x = tn_div(x, unit), y = tn_div(y, unit);
+    tn_tensor *d = tn_sub(x, mean_of(&r, x));
+    d = tn_div(tn_sub(d, mean_of(&r, d)), nonzero_or(y, 1));
     tn_tensor *g = tn_div(as_kept(&r, math_wide(grad_of(c))), math_number(freedom));
-    set(c, "x", tn_mul(unit, tn_where(tn_eq(y, zero), zero, g)));
+    set(c, "x", tn_mul(d, tn_where(tn_eq(y, zero), zero, g)));
 }
 
 /* t, with 0 for -inf, which is the logarithm of nothing. */
