@@ -127,6 +127,14 @@ static void share(tn_grad_ctx *c, const reduction *r, tn_tensor *chosen, tn_tens
     set(c, "x", tn_where(chosen, sign ? tn_mul(g, sign) : g, math_number(0)));
 }
 
+/* nanmean: of what is not NaN, g / their count. */
+void math_grad_nanmean(tn_grad_ctx *c) {
+    reduction r;
+
+    if (!reduction_of(c, arg(c, "dim"), &r)) return;
+    share(c, &r, tn_logical_not(tn_isnan(saved(c, "x"))), NULL);
+}
+
 void math_grad_amax(tn_grad_ctx *c) {
     reduction r;
 

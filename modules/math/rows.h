@@ -54,8 +54,9 @@ math_shape_rule math_shape_sum, math_shape_cumsum, math_shape_moments, math_shap
     math_shape_amax, math_shape_norm, math_shape_topk, math_shape_kthvalue, math_shape_searchsorted,
     math_shape_sum_to;
 math_derivative math_grad_sum, math_grad_mean, math_grad_prod, math_grad_moments, math_grad_std,
-    math_grad_norm, math_grad_logsumexp, math_grad_amax, math_grad_max, math_grad_pick,
-    math_grad_cumsum, math_grad_cumprod, math_grad_logcumsumexp, math_grad_linear_scan;
+    math_grad_norm, math_grad_logsumexp, math_grad_nanmean, math_grad_amax, math_grad_max,
+    math_grad_pick, math_grad_cumsum, math_grad_cumprod, math_grad_logcumsumexp,
+    math_grad_linear_scan;
 math_decomposition math_compose_mean, math_compose_nanmean, math_compose_var, math_compose_std,
     math_compose_var_mean, math_compose_std_mean, math_compose_norm, math_compose_renorm,
     math_compose_clip_grad_norm, math_compose_logsumexp, math_compose_sum_to, math_compose_diff,
