@@ -191,7 +191,8 @@ tn_status math_compose_renorm(const tn_value *args, uint32_t n_args, tn_value *o
     return give(outs, math_as(y, m.dtype));
 }
 
-/* The norm of all gradients as if they were one vector; empty ones add nothing. */
+/* The norm of all gradients as if they were one vector, in f64, which holds it where their dtype does
+ * not; empty ones add nothing. */
 static tn_tensor *total_norm(tn_value grads, tn_value p) {
     static tn_op_ref op = {"norm", 0, 0};
     tn_tensor **norms = tn_plugin_host->alloc(tn_plugin_self, (grads.aux + 1) * sizeof *norms);
@@ -205,11 +206,12 @@ static tn_tensor *total_norm(tn_value grads, tn_value p) {
     }
     for (uint32_t i = 0; i < grads.aux && math_meta(grads.tensors[i], &m); i++)
         if (math_meta_numel(&m) > 0)
-            norms[n++] = MATH_CALL(&op, tn_value_tensor(math_wide(grads.tensors[i])), p);
+            norms[n++] =
+                tn_to(MATH_CALL(&op, tn_value_tensor(math_wide(grads.tensors[i])), p), TN_F64);
     if (n > 0)
         total = MATH_CALL(&op, tn_value_tensor(tn_stack((tn_tensors){norms, n}, NULL)), p);
     else
-        total = tn_fill_(tn_plugin_ops->empty((tn_ints){NULL, 0}, TN_F32, (tn_device){TN_CPU, 0}),
+        total = tn_fill_(tn_plugin_ops->empty((tn_ints){NULL, 0}, TN_F64, (tn_device){TN_CPU, 0}),
                          tn_float(0));
     tn_plugin_host->free(tn_plugin_self, norms);
     return total;
@@ -218,7 +220,6 @@ static tn_tensor *total_norm(tn_value grads, tn_value p) {
 static bool is_finite(tn_tensor *total, double p) {
     double norm = 0;
 
-    total = tn_to(total, TN_F64);
     if (!total || tn_plugin_ops->read(total, &norm, sizeof norm) != TN_OK) return false;
     if (isfinite(norm)) return true;
     math_fail(TN_ERR_INVALID,
@@ -226,6 +227,15 @@ static bool is_finite(tn_tensor *total, double p) {
               "error_if_nonfinite away to scale by it nevertheless",
               p, norm);
     return false;
+}
+
+/* The dtype the norm is given in: f32, f64 if that is among the gradients'. */
+static tn_dtype norm_dtype(tn_value grads) {
+    tn_meta m;
+
+    for (uint32_t i = 0; i < grads.aux && math_meta(grads.tensors[i], &m); i++)
+        if (tn_dtype_is(m.dtype, TN_F64)) return TN_F64;
+    return TN_F32;
 }
 
 /* (grads, max_norm, norm_type, error_if_nonfinite) */
@@ -240,7 +250,7 @@ tn_status math_compose_clip_grad_norm(const tn_value *args, uint32_t n_args, tn_
     scale = MATH_CALL(&clamp, tn_value_tensor(scale), tn_value_none(), tn_float(1));
     for (uint32_t i = 0; i < args[0].aux; i++)
         if (!tn_mul_(args[0].tensors[i], scale)) return pending();
-    return give(outs, total);
+    return give(outs, math_as(total, norm_dtype(args[0])));
 }
 
 /* ---- Sums of exponentials ----------------------------------------------------------------- */
