@@ -279,9 +279,13 @@ static tn_tensor *length(tn_tensor *a, int64_t dim) {
                      tn_bool(true));
 }
 
+/* What vectors are scaled by before their norm is taken, so that it stays in range. */
+static const double scale = 0x1p-24;
+
 /* a / its norm over dim, or eps if that is more. */
 static tn_tensor *unit(tn_tensor *a, int64_t dim, double eps) {
-    return tn_div(a, tn_clamp(length(a, dim), &(tn_clamp_opts){.min = tn_float(eps)}));
+    a = times(a, scale);
+    return tn_div(a, tn_clamp(length(a, dim), &(tn_clamp_opts){.min = tn_float(eps * scale)}));
 }
 
 tn_status math_compose_cosine_similarity(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -300,7 +304,9 @@ tn_status math_compose_cosine_similarity(const tn_value *args, uint32_t n_args, 
 /* a / sqrt(|a|^2 + 1e-12) over the last dim: the norm of a with one more element, 1e-6. */
 static tn_tensor *softened_unit(tn_tensor *a) {
     static const int64_t one_behind[2] = {0, 1};
-    return tn_div(a, length(tn_constant_pad(a, (tn_ints){one_behind, 2}, tn_float(1e-6)), -1));
+    const tn_value last = tn_float(1e-6 * scale);
+    a = times(a, scale);
+    return tn_div(a, length(tn_constant_pad(a, (tn_ints){one_behind, 2}, last), -1));
 }
 
 tn_status math_compose_cosine_embedding_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
