@@ -139,6 +139,17 @@ TEST_F(Losses, ThePlainCrossEntropyIsOneKernel) {
     EXPECT_EQ(std::string(tn_op_providers("cross_entropy", "cpu")), "cpu_blas");
 }
 
+// As PyTorch 2.15 has it.
+TEST_F(Losses, AHingeCountsATargetThatIsNeitherOneNorMinusOneAsBoth) {
+    tn_hinge_embedding_loss_opts opts = {};
+    opts.reduction = "none";
+    tn_tensor *x = from({0.5, 2, -1, 0.25});
+    EXPECT_EQ(numbers(tn_hinge_embedding_loss(x, from({1, -1, 0, 0.5}), &opts)),
+              (Numbers{0.5, 0, 1, 1}));
+    EXPECT_EQ(numbers(tn_hinge_embedding_loss(x, from({2, -2, 3, -1}), &opts)),
+              (Numbers{1, 2, 1, 0.75}));
+}
+
 TEST_F(Losses, ATripletNeedsAMargin) {
     tn_tensor *x = full({2, 3}, 1);
     tn_triplet_margin_loss_opts opts = {};

@@ -212,8 +212,8 @@ tn_status math_compose_hinge_embedding_loss(const tn_value *args, uint32_t n_arg
     tn_tensor *zero = math_number(0), *far = tn_sub(math_number(args[2].f), x);
 
     (void)n_outs; /* a target that is neither 1 nor -1 counts as both, as in PyTorch */
-    tn_tensor *loss = tn_add(tn_where(tn_ge(target, zero), x, zero),
-                             tn_where(tn_gt(target, zero), zero, positive_part(far)));
+    tn_tensor *loss = tn_add(tn_where(tn_eq(target, math_number(-1)), zero, x),
+                             tn_where(tn_eq(target, math_number(1)), zero, positive_part(far)));
     return give(outs, math_reduced(loss, &args[3]));
 }
 
