@@ -86,6 +86,26 @@ TEST_F(Products, AddmmInPlaceAddsToWhatItWrites) {
     tn_use_provider(nullptr);
 }
 
+TEST_F(Products, AddmmPassesOverWhatStandsBesideAFactorOfZero) {
+    const Numbers odd = {INFINITY, NAN, 1, 2};
+    for (const char *provider : {"cpu_ref", "cpu_blas"})
+        for (const tn_dtype dtype : {TN_F16, TN_BF16, TN_F32, TN_F64}) {
+            ASSERT_EQ(tn_use_provider(provider), TN_OK);
+            tn_tensor *c = tn_to(from({1, 2, 3, 4}, {2, 2}), dtype);
+            tn_tensor *a = tn_to(from(odd, {2, 2}), dtype);
+            tn_addmm_opts opts = {};
+            opts.alpha = tn_int(0), opts.beta = tn_float(2);
+            EXPECT_EQ(numbers(tn_to(tn_addmm(c, a, c, &opts), TN_F64)), (Numbers{2, 4, 6, 8}));
+            tn_tensor *row = tn_select(c, 0, 0);
+            tn_addmv_opts of_vectors = {};
+            of_vectors.alpha = tn_float(0);
+            EXPECT_EQ(numbers(tn_to(tn_addmv(row, a, row, &of_vectors), TN_F64)), (Numbers{1, 2}));
+            opts.alpha = tn_int(1), opts.beta = tn_int(0);
+            EXPECT_EQ(numbers(tn_to(tn_addmm(a, c, c, &opts), TN_F64)), (Numbers{7, 10, 15, 22}));
+        }
+    tn_use_provider(nullptr);
+}
+
 TEST_F(Products, CrossNeedsADimOfSizeThree) {
     EXPECT_EQ(tn_cross(full({2, 4}, 1), full({2, 4}, 1), nullptr), nullptr);
     EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"cross", "[2,4]", "size 3"}));

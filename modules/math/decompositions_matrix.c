@@ -64,15 +64,19 @@ tn_status math_compose_linear(const tn_value *args, uint32_t n_args, tn_value *o
     return give(outs, b ? tn_add(y, b) : y);
 }
 
-/* (c, a, b, beta, alpha) */
+static bool is_zero(tn_value number) {
+    return number.tag == TN_TAG_FLOAT ? number.f == 0 : number.i == 0;
+}
+
+/* (c, a, b, beta, alpha): what stands beside a factor of 0 does not matter, not even if it is NaN. */
 tn_status math_compose_addmm(const tn_value *args, uint32_t n_args, tn_value *outs,
                              uint32_t n_outs) {
-    tn_tensor *a = math_arg(args, n_args, 1), *b = math_arg(args, n_args, 2);
-    const double beta = args[3].tag == TN_TAG_FLOAT ? args[3].f : (double)args[3].i;
+    tn_tensor *y = tn_matmul(math_arg(args, n_args, 1), math_arg(args, n_args, 2));
 
     (void)n_outs;
-    tn_tensor *y = math_times(tn_matmul(a, b), args[4]);
-    return give(outs, beta == 0 ? y : tn_add(y, math_times(math_arg(args, n_args, 0), args[3])));
+    y = is_zero(args[4]) ? tn_zeros_like(y) : math_times(y, args[4]);
+    if (!is_zero(args[3])) y = tn_add(y, math_times(math_arg(args, n_args, 0), args[3]));
+    return give(outs, y);
 }
 
 /* (grad, x) -> dw, db */
