@@ -150,6 +150,8 @@ TEST_F(MathNumbers, FillingRefusesWhatTheDtypeCannotHold) {
             EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"masked_fill", "value"}));
             EXPECT_EQ(tn_masked_fill_(x, mask, c.number), nullptr);
             EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"masked_fill_", "value"}));
+            EXPECT_EQ(tn_masked_fill_tensor(x, mask, tn_scalar_of(c.number)), nullptr);
+            EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"masked_fill.tensor", "value"}));
             EXPECT_EQ(tn_index_fill(x, 0, at, c.number), nullptr);
             EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"index_fill", "value"}));
             EXPECT_EQ(tn_scatter_value(x, 0, at, c.number), nullptr);

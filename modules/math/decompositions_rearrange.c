@@ -340,15 +340,30 @@ tn_status math_compose_masked_fill(const tn_value *args, uint32_t n_args, tn_val
     return give(outs, tn_where(math_arg(args, n_args, 1), of_dtype(x, args[2]), x));
 }
 
+/* Refuses a 0-dim value that a dtype cannot hold, in the words of masked_fill. */
+static bool is_held(tn_tensor *value, tn_dtype dtype) {
+    static tn_op_ref masked_fill = {"masked_fill", 0, 0};
+    const tn_meta one = {.dtype = dtype};
+    tn_meta m;
+
+    if (!math_meta(value, &m)) return false;
+    const int index = tn_dtype_index(m.dtype);
+    const bool is_float = index >= 0 && (TN_MASK_FLOAT >> index & 1);
+    tn_value number = is_float ? tn_float(0) : tn_int(0);
+    value = tn_to(value, is_float ? TN_F64 : TN_I64);
+    if (!value || tn_plugin_ops->read(value, &number.i, sizeof number.i) != TN_OK) return false;
+    return MATH_CALL(&masked_fill, tn_value_tensor(math_full(&one, 0, value)),
+                     tn_value_tensor(tn_plugin_ops->scalar(tn_bool(false))), number) != NULL;
+}
+
 tn_status math_compose_masked_fill_tensor(const tn_value *args, uint32_t n_args, tn_value *outs,
                                           uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+    tn_tensor *x = math_arg(args, n_args, 0), *value = math_arg(args, n_args, 2);
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
-    return give(outs,
-                tn_where(math_arg(args, n_args, 1), tn_to(math_arg(args, n_args, 2), m.dtype), x));
+    if (!math_meta(x, &m) || !is_held(value, m.dtype)) return pending();
+    return give(outs, tn_where(math_arg(args, n_args, 1), tn_to(value, m.dtype), x));
 }
 
 /* Both as large as they are together. */
