@@ -43,8 +43,9 @@ void math_grad_asinh(tn_grad_ctx *c) {
     set(c, "x", tn_mul(tn_mul(grad_of(c), h.far), tn_rsqrt(h.sum)));
 }
 
-/* g b / (a^2 + b^2) and -g a / (a^2 + b^2), with a and b divided by the larger of them; 0 at the
- * origin, as in PyTorch, and at infinity. */
+/* g b / (a^2 + b^2) and -g a / (a^2 + b^2), with a and b divided by the larger of them, and g by that
+ * in two steps, before and after b: all in one could overflow, or underflow. 0 at the origin, as in
+ * PyTorch, and at infinity. */
 void math_grad_atan2(tn_grad_ctx *c) {
     tn_tensor *a = math_wide(saved(c, "a")), *b = math_wide(saved(c, "b"));
     tn_tensor *zero = math_number(0), *one = math_number(1);
@@ -55,9 +56,10 @@ void math_grad_atan2(tn_grad_ctx *c) {
     a = tn_div(tn_where(flat, zero, a), size);
     b = tn_div(tn_where(flat, zero, b), size);
     tn_tensor *sum = tn_where(flat, one, tn_add(tn_mul(a, a), tn_mul(b, b))); /* in 1..2 */
-    tn_tensor *slope = tn_div(tn_div(grad_of(c), size), sum);
-    if (needs(c, "a")) set(c, "a", tn_mul(slope, b));
-    if (needs(c, "b")) set(c, "b", tn_neg(tn_mul(slope, a)));
+    tn_tensor *root = tn_sqrt(size), *rest = tn_div(size, root);
+    tn_tensor *slope = tn_div(tn_div(grad_of(c), root), sum);
+    if (needs(c, "a")) set(c, "a", tn_div(tn_mul(slope, b), rest));
+    if (needs(c, "b")) set(c, "b", tn_neg(tn_div(tn_mul(slope, a), rest)));
 }
 
 void math_grad_to(tn_grad_ctx *c) {
