@@ -135,39 +135,48 @@ static void load_or(const tn_view *v, double absent, int64_t first, int64_t n, d
     if (v) tni_load_flat_f64(v, first, n, out);
 }
 
-/* Mean and 1 / sqrt(variance + eps) of a row, the variance around the mean; long double, for sums of
- * f64 lose digits, and their squares leave its range. */
-static void moments(const norm_job *j, int64_t row, long double *mean, long double *rstd) {
+/* Of a row: (x - mean - rest) rstd has mean 0 and variance 1. */
+typedef struct moments {
+    long double mean, rest, rstd; /* rest: what rounding the mean has lost */
+} moments;
+
+/* Around the mean; in long double, for sums of f64 lose digits, and their squares leave its range. */
+static moments moments_of(const norm_job *j, int64_t row) {
+    const long double count = (long double)j->n;
     double x[TNI_BLOCK];
-    long double sum = 0, squares = 0;
+    long double sum = 0, rest = 0, squares = 0;
     for (int64_t k = 0, n; k < j->n; k += n) {
         tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
         for (int64_t i = 0; i < n; i++) sum += x[i];
     }
-    *mean = sum / (long double)j->n;
+    const long double mean = sum / count;
     for (int64_t k = 0, n; k < j->n; k += n) {
         tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
-        for (int64_t i = 0; i < n; i++) squares += (x[i] - *mean) * (x[i] - *mean);
+        for (int64_t i = 0; i < n; i++) {
+            const long double d = x[i] - mean;
+            rest += d, squares += d * d;
+        }
     }
-    *rstd = 1 / sqrtl(squares / (long double)j->n + (long double)j->eps);
+    const long double variance = (squares - rest * (rest / count)) / count;
+    return (moments){mean, rest / count, 1 / sqrtl(variance + (long double)j->eps)};
 }
 
 static void norm_rows(void *arg, int64_t begin, int64_t end) {
     const norm_job *j = arg;
     double x[TNI_BLOCK], w[TNI_BLOCK], b[TNI_BLOCK];
-    long double mean, rstd;
     for (int64_t row = begin; row < end; row++) {
-        moments(j, row, &mean, &rstd);
+        const moments m = moments_of(j, row);
         for (int64_t k = 0, n; k < j->n; k += n) {
             tni_load_flat_f64(j->x, row * j->n + k, n = tni_min(TNI_BLOCK, j->n - k), x);
             load_or(j->w, 1, k, n, w);
             load_or(j->b, 0, k, n, b);
-            for (int64_t i = 0; i < n; i++) x[i] = (double)((x[i] - mean) * rstd * w[i]) + b[i];
+            for (int64_t i = 0; i < n; i++)
+                x[i] = (double)((x[i] - m.mean - m.rest) * m.rstd * w[i]) + b[i];
             tni_store_flat_f64(j->y, row * j->n + k, n, x);
         }
-        const double near = (double)mean, scale = (double)rstd;
+        const double near = (double)(m.mean + m.rest), rstd = (double)m.rstd;
         tni_store_flat_f64(j->mean, row, 1, &near);
-        tni_store_flat_f64(j->rstd, row, 1, &scale);
+        tni_store_flat_f64(j->rstd, row, 1, &rstd);
     }
 }
 
@@ -185,47 +194,54 @@ tn_status tni_ref_layer_norm(const void *plan, tn_call *c) {
     return TN_OK;
 }
 
-/* Loads, for elements k .. k+n-1 of a row, the normalised x and g, times w if asked. */
+/* Loads, for elements k .. k+n-1 of a row, h, the normalised x, and q, which is g, times w if asked. */
 static void load_normalised(const norm_job *j, int64_t row, int64_t k, int64_t n, bool times_w,
-                            double *x, double *g) {
-    double mean, rstd, w[TNI_BLOCK];
+                            long double *h, long double *q) {
+    double mean, rstd, x[TNI_BLOCK], g[TNI_BLOCK], w[TNI_BLOCK];
     tni_load_flat_f64(j->mean, row, 1, &mean);
     tni_load_flat_f64(j->rstd, row, 1, &rstd);
     tni_load_flat_f64(j->x, row * j->n + k, n, x);
     tni_load_flat_f64(j->g, row * j->n + k, n, g);
     load_or(times_w ? j->w : NULL, 1, k, n, w);
-    for (int64_t i = 0; i < n; i++) x[i] = (x[i] - mean) * rstd, g[i] *= w[i];
+    for (int64_t i = 0; i < n; i++) {
+        h[i] = (x[i] - (long double)mean) * rstd;
+        q[i] = (long double)g[i] * w[i];
+    }
 }
 
-/* dx = rstd (gw - mean(gw) - x^ mean(gw x^)), with gw = g w and x^ = (x - mean) rstd */
+/* dx = rstd (q - mean(q) - h mean(q h)), with q = g w; in long double, for what cancels may be far
+ * larger than dx. */
 static void norm_bwd_rows(void *arg, int64_t begin, int64_t end) {
     const norm_job *j = arg;
-    double x[TNI_BLOCK], g[TNI_BLOCK], rstd;
+    long double h[TNI_BLOCK], q[TNI_BLOCK];
+    double dx[TNI_BLOCK], rstd;
     for (int64_t row = begin; row < end; row++) {
-        double sum_g = 0, sum_gx = 0;
+        long double sum_q = 0, sum_qh = 0;
         for (int64_t k = 0, n; k < j->n; k += n) {
-            load_normalised(j, row, k, n = tni_min(TNI_BLOCK, j->n - k), true, x, g);
-            for (int64_t i = 0; i < n; i++) sum_g += g[i], sum_gx += g[i] * x[i];
+            load_normalised(j, row, k, n = tni_min(TNI_BLOCK, j->n - k), true, h, q);
+            for (int64_t i = 0; i < n; i++) sum_q += q[i], sum_qh += q[i] * h[i];
         }
-        const double mean_g = sum_g / (double)j->n, mean_gx = sum_gx / (double)j->n;
+        const long double mean_q = sum_q / (long double)j->n, mean_qh = sum_qh / (long double)j->n;
         tni_load_flat_f64(j->rstd, row, 1, &rstd);
         for (int64_t k = 0, n; k < j->n; k += n) {
-            load_normalised(j, row, k, n = tni_min(TNI_BLOCK, j->n - k), true, x, g);
-            for (int64_t i = 0; i < n; i++) g[i] = rstd * (g[i] - mean_g - x[i] * mean_gx);
-            tni_store_flat_f64(j->dx, row * j->n + k, n, g);
+            load_normalised(j, row, k, n = tni_min(TNI_BLOCK, j->n - k), true, h, q);
+            for (int64_t i = 0; i < n; i++)
+                dx[i] = (double)((q[i] - mean_q - h[i] * mean_qh) * rstd);
+            tni_store_flat_f64(j->dx, row * j->n + k, n, dx);
         }
     }
 }
 
-/* dw = sum over rows of g x^, db = sum over rows of g: blocks of columns */
+/* dw = sum over rows of g h, db = sum over rows of g: blocks of columns */
 static void norm_bwd_columns(void *arg, int64_t begin, int64_t end) {
     const norm_job *j = arg;
     for (; begin < end; begin++) {
         const int64_t k = begin * TNI_BLOCK, n = tni_min(TNI_BLOCK, j->n - k);
-        double x[TNI_BLOCK], g[TNI_BLOCK], dw[TNI_BLOCK] = {0}, db[TNI_BLOCK] = {0};
+        long double h[TNI_BLOCK], g[TNI_BLOCK];
+        double dw[TNI_BLOCK] = {0}, db[TNI_BLOCK] = {0};
         for (int64_t row = 0; row < j->rows; row++) {
-            load_normalised(j, row, k, n, false, x, g);
-            for (int64_t i = 0; i < n; i++) dw[i] += g[i] * x[i], db[i] += g[i];
+            load_normalised(j, row, k, n, false, h, g);
+            for (int64_t i = 0; i < n; i++) dw[i] += (double)(g[i] * h[i]), db[i] += (double)g[i];
         }
         tni_store_flat_f64(j->dw, k, n, dw);
         tni_store_flat_f64(j->db, k, n, db);
