@@ -4,7 +4,9 @@
  * A row longer than TNI_GRAIN, or few columns under many rows, are cut along n; all else is not.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/reduce.h"
+#include "backends/cpu_blas/kernels/copy.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -155,28 +157,35 @@ void tni_store_acc(const tn_view *v, int64_t at, const tni_acc *x, int64_t n, bo
     }
 }
 
-/* Sum or mean number `at` of f64, added up in a type of more range. */
-static double wide_sum(const job *j, int64_t at) {
+/* Sum, mean or product number `at` again, from first to last in a type of more range. A product of 0
+ * stays one: no infinity was met on the way to it. */
+static double taken_wide(const job *j, int64_t at, bool is_zero) {
     const int64_t first = at / j->inner * j->n * j->inner + at % j->inner;
-    const double *x = tni_at(j->x, first);
-    long double sum = 0;
-    for (int64_t i = 0; i < j->n; i++) sum += (long double)x[i * j->inner];
-    return (double)(j->how->mean ? sum / (long double)j->n : sum);
+    long double y = j->how->kind == TNI_PROD;
+    for (int64_t i = 0; i < j->n && !(is_zero && y == 0); i++) {
+        double x;
+        tni_convert(1, TN_F64, &x, j->x->dtype, tni_at(j->x, first + i * j->inner));
+        y = j->how->kind == TNI_PROD ? y * (long double)x : y + (long double)x;
+    }
+    return (double)(j->how->mean ? y / (long double)j->n : y);
 }
 
-/* Doubles hold every sum of narrower elements. One of f64 may leave their range on its way to what
- * they can hold: then it is taken again. */
-static void finish_sums(const job *j, int64_t at, tni_acc *sum, int64_t n) {
+/* Doubles hold every sum of narrower elements. One of f64, and any product, may leave their range on
+ * its way to what they can hold: then it is taken again. */
+static void finish(const job *j, int64_t at, tni_acc *y, int64_t n) {
+    const bool is_product = j->how->kind == TNI_PROD;
     for (int64_t i = 0; i < n; i++) {
-        if (j->type == TNI_F64 && !isfinite(sum[i].f))
-            sum[i].f = wide_sum(j, at + i);
+        const bool is_small = is_product && fabs(y[i].f) < DBL_MIN;
+        if (is_small || (!isfinite(y[i].f) && (is_product || j->type == TNI_F64)))
+            y[i].f = taken_wide(j, at + i, y[i].f == 0);
         else if (j->how->mean)
-            sum[i].f /= (double)j->n;
+            y[i].f /= (double)j->n;
     }
 }
 
 static void put(const job *j, int64_t at, tni_acc *best, const int64_t *where, int64_t n) {
-    if (j->how->kind == TNI_SUM && j->is_float) finish_sums(j, at, best, n);
+    if (j->is_float && (j->how->kind == TNI_SUM || j->how->kind == TNI_PROD))
+        finish(j, at, best, n);
     if (j->how->position)
         memcpy(tni_at(j->y, at), where, (size_t)n * sizeof *where);
     else
