@@ -124,7 +124,7 @@ static void adam_step(const void *options, double (*x)[TNI_BLOCK], int64_t n) {
         v[k] = o->beta2 * v[k] + (1 - o->beta2) * d * d;
         if (v[k] > max[k] || v[k] != v[k]) max[k] = v[k];
         const double root = sqrt(o->amsgrad ? max[k] : v[k]) / o->root;
-        p[k] = p[k] * o->shrink - o->rate * m[k] / (root + o->eps);
+        p[k] = p[k] * o->shrink - m[k] / (root + o->eps) * o->rate;
     }
 }
 
