@@ -84,9 +84,13 @@ std::vector<double> scales_of(const Type &t) {
     }
 }
 
-void check_norm(const Type &t, const Numbers &list, double p) {
+tn_tensor *norm(tn_tensor *x, double p) {
     tn_norm_opts opts = {};
     opts.p = {p, true};
+    return tn_norm(x, &opts);
+}
+
+void check_norm(const Type &t, const Numbers &list, double p) {
     tn_tensor *x = param(of(t, list));
     const Numbers have = read(x);
     long double sum = 0;
@@ -94,7 +98,7 @@ void check_norm(const Type &t, const Numbers &list, double p) {
     const double want = static_cast<double>(std::pow(sum, 1 / static_cast<long double>(p)));
     if (want > t.max) return;
     SCOPED_TRACE(testing::Message() << "p " << p << " of " << have[0]);
-    tn_tensor *y = tn_norm(x, &opts);
+    tn_tensor *y = norm(x, p);
     expect_close(read(y), {want}, 6 * t.eps);
     ASSERT_EQ(tn_backward(y), TN_OK) << tn_error_message();
     Numbers slope;
@@ -149,6 +153,48 @@ TEST_F(Extremes, SlicesAndGradientsWithANormBeyondTheirDtypeAreScaledDown) {
     });
 }
 
+TEST_F(Extremes, NormsOfOneLargestNumberAreThatNumber) {
+    for_every_type([](const Type &t) {
+        for (const double p : {2.0, 3.0}) {
+            tn_tensor *x = param(of(t, {0, -t.max, 0})), *y = norm(x, p);
+            expect_close(read(y), {t.max}, 4 * t.eps);
+            ASSERT_EQ(tn_backward(y), TN_OK) << tn_error_message();
+            expect_close(read(tn_grad_of(x)), {0, -1, 0}, 8 * t.eps);
+        }
+    });
+}
+
+TEST_F(Extremes, NormsOfNumbersFarApartHaveTheirGradients) {
+    const Type &t = kTypes[2];
+    on_every_provider([&t] {
+        for (const double p : {0.75, 1.25, 3.0}) {
+            tn_tensor *x = param(of(t, {1e30, -1e-36}));
+            ASSERT_EQ(tn_backward(norm(x, p)), TN_OK) << tn_error_message();
+            expect_close(read(tn_grad_of(x)), {1, -rounded(t, std::pow(1e-66, p - 1))}, 1e-5);
+        }
+    });
+}
+
+TEST_F(Extremes, VectorsWithANormBeyondTheirDtypeHaveAnAngle) {
+    for_every_type([](const Type &t) {
+        tn_tensor *x = of(t, {t.max, t.max, t.max, -t.max}, {2, 2});
+        tn_tensor *one = tn_cosine_similarity(x, x, nullptr);
+        expect_close(read(one), {1, 1}, 4 * t.eps);
+        EXPECT_EQ(read(tn_cosine_similarity(x, tn_flip(x, ints({0})), nullptr)), (Numbers{0, 0}));
+    });
+}
+
+TEST_F(Extremes, GradientsWithATotalNormBeyondTheirDtypeAreScaledDown) {
+    on_every_provider([] {
+        const Type &t = kTypes[2];
+        tn_tensor *a = of(t, {t.max}), *b = of(t, {-t.max});
+        tn_tensor *total = tn_clip_grad_norm_(tensors({a, b}), t.max / 2, nullptr);
+        EXPECT_EQ(read(total), Numbers{kInf}); /* in their dtype */
+        expect_close(read(a), {t.max / std::sqrt(8.)}, 4 * t.eps);
+        expect_close(read(b), {-t.max / std::sqrt(8.)}, 4 * t.eps);
+    });
+}
+
 // ---- Sums beyond the range --------------------------------------------------------------------
 
 TEST_F(Extremes, MeansOfTheLargestNumbersAreThoseNumbers) {
@@ -180,6 +226,30 @@ TEST_F(Extremes, MeansHaveTheGradientOfTheirShare) {
         tn_tensor *x = param(of(t, {1, 2, 3, 4}, {2, 2}));
         ASSERT_EQ(tn_backward(tn_sum(tn_mean_dim(x, ints({1}), nullptr))), TN_OK);
         EXPECT_EQ(read(tn_grad_of(x)), (Numbers{0.5, 0.5, 0.5, 0.5}));
+        tn_tensor *y = param(of(t, {1, NAN, 2, NAN}));
+        ASSERT_EQ(tn_backward(tn_mul(tn_nanmean(y, nullptr), of(t, {t.max}, {1}))), TN_OK);
+        EXPECT_EQ(read(tn_grad_of(y)), (Numbers{t.max / 2, 0, t.max / 2, 0}));
+    });
+}
+
+TEST_F(Extremes, ProductsThatLeaveTheRangeOnTheirWayAreRight) {
+    for_every_type([](const Type &t) {
+        const double m = std::ldexp(1, std::ilogb(t.max));
+        const auto check = [&](const Numbers &list, double want) {
+            const int64_t n = static_cast<int64_t>(list.size());
+            EXPECT_EQ(read(tn_prod(of(t, list))), Numbers{want});
+            tn_tensor *columns = tn_expand(of(t, list, {n, 1}), ints({n, 3}));
+            EXPECT_EQ(read(tn_prod_dim(columns, ints({0}), nullptr)), (Numbers{want, want, want}));
+        };
+        check({m, 0, m}, 0);
+        check({m, m, 0, m, m, m}, 0);
+        check({m, m, 4 / m, 4 / m, 3}, 48);
+        check({4 / m, 4 / m, 4 / m, m, m, m}, 64);
+        Numbers many(15, m);
+        many[9] = 0;
+        check(many, 0);
+        many[8] = kInf;
+        EXPECT_TRUE(std::isnan(read(tn_prod(of(t, many)))[0]));
     });
 }
 
@@ -199,6 +269,21 @@ TEST_F(Extremes, DeviationsOfLargeAndTinyNumbersAreRightWithTheirGradients) {
             EXPECT_NEAR(g[1], 0, 64 * t.eps);
             EXPECT_NEAR(g[2], 0.5, 64 * t.eps);
         }
+    });
+}
+
+TEST_F(Extremes, DeviationsWiderThanTheRangeHaveTheirGradients) {
+    for_every_type([](const Type &t) {
+        const double m = t.max;
+        tn_tensor *x = param(of(t, {m, m, -m, m, m, m})), *z = param(of(t, {m, m, -m, m, m, m}));
+        tn_tensor *y = tn_std(x, nullptr);
+        expect_close(read(y), {m * std::sqrt(2. / 3)}, 4 * t.eps);
+        ASSERT_EQ(tn_backward(y), TN_OK) << tn_error_message();
+        const double d = 1 / (15 * std::sqrt(2. / 3));
+        expect_close(read(tn_grad_of(x)), {d, d, -5 * d, d, d, d}, 16 * t.eps);
+        if (t.dtype.bits == 64) return;
+        ASSERT_EQ(tn_backward(tn_mul(tn_var(z, nullptr), of(t, {0.5}, {1}))), TN_OK);
+        expect_close(read(tn_grad_of(z)), scaled({1, 1, -5, 1, 1, 1}, m / 15), 4 * t.eps);
     });
 }
 
@@ -292,6 +377,24 @@ TEST_F(Extremes, LayerNormsGradientsFarFromZeroAreThoseNearIt) {
     });
 }
 
+// x and what comes back scaled alike leave x's gradient as it is, and scale w's.
+TEST_F(Extremes, LayerNormsGradientsOfTheLargestNumbersAreThoseOfSmallOnes) {
+    for_every_type([](const Type &t) {
+        Numbers grads[2][2];
+        for (const bool large : {false, true}) {
+            const Type &here = large ? t : kTypes[3];
+            const double scale = large ? std::ldexp(1, std::ilogb(t.max)) : 1;
+            tn_tensor *x = param(of(here, scaled({1, -1, 0.5, 1.5}, scale), {1, 4}));
+            tn_tensor *w = param(of(here, {1, 2, -1, 0.5}));
+            tn_tensor *up = of(here, scaled({1, -1, 0.25, 0.5}, scale));
+            ASSERT_EQ(tn_backward(tn_sum(tn_mul(normalise(x, w, 0), up))), TN_OK);
+            grads[large][0] = read(tn_grad_of(x));
+            grads[large][1] = scaled(read(tn_grad_of(w)), 1 / scale);
+        }
+        for (const int k : {0, 1}) expect_close(grads[1][k], grads[0][k], 16 * t.eps);
+    });
+}
+
 TEST_F(Extremes, LayerNormOfLargeAndTinyNumbersIsRight) {
     for_every_type([](const Type &t) {
         for (double scale : scales_of(t)) {
@@ -378,13 +481,11 @@ TEST_F(Extremes, DropoutOfAnythingIsItsMultipleOrZero) {
 TEST_F(Extremes, WhatWasNotChosenHasGradientZeroWhateverComesBack) {
     for_every_type([](const Type &t) {
         for (const double up : {kInf, double(NAN)}) {
-            tn_norm_opts largest = {};
-            largest.p = {kInf, true};
             tn_tensor *a = param(of(t, {1, 3, 2})), *b = param(of(t, {1, 3, 2})),
                       *c = param(of(t, {1, -3, 2}));
             ASSERT_EQ(tn_backward(tn_mul(tn_max(a), of(t, {up}, {1}))), TN_OK);
             ASSERT_EQ(tn_backward(tn_mul(tn_amax(b, nullptr), of(t, {up}, {1}))), TN_OK);
-            ASSERT_EQ(tn_backward(tn_mul(tn_norm(c, &largest), of(t, {up}, {1}))), TN_OK);
+            ASSERT_EQ(tn_backward(tn_mul(norm(c, kInf), of(t, {up}, {1}))), TN_OK);
             for (tn_tensor *x : {a, b, c}) {
                 const Numbers g = read(tn_grad_of(x));
                 EXPECT_EQ(g[0], 0);
