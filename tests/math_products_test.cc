@@ -220,6 +220,20 @@ TEST_F(Products, SixteenBitFloatsAddUpWide) {
     EXPECT_EQ(tn_item(tn_matmul(full({1, 4096}, 1, TN_BF16), full({4096, 1}, 1, TN_BF16))), 4096);
 }
 
+TEST_F(Products, ContractionsKeepTheDtypeWhateverTheyContract) {
+    for (const tn_dtype dtype : {TN_F16, TN_BF16, TN_F32, TN_F64, TN_I8, TN_I64}) {
+        SCOPED_TRACE(tn_dtype_name(dtype));
+        tn_tensor *a = full({2, 3}, 2, dtype), *b = full({4}, 3, dtype), *one = full({1}, 3, dtype);
+        tn_tensor *row = full({1, 2}, 3, dtype);
+        tn_tensordot_opts none = {}, last = {};
+        none.dims = TN_SET(0), last.dims = TN_SET(1);
+        for (tn_tensor *y :
+             {tn_tensordot(a, b, &none), tn_tensordot(a, tn_scalar_int(3), &none),
+              tn_tensordot(a, row, &last), tn_tensordot_dims(a, one, ints({0}), ints({0}))})
+            EXPECT_TRUE(tn_dtype_is(tn_dtype_of(y), dtype)) << tn_to_string(y);
+    }
+}
+
 // ---- linear and its backward as kernels of their own -------------------------------------------
 
 Numbers noise(size_t n, int seed) {

@@ -407,7 +407,7 @@ tn_status math_compose_einsum(const tn_value *args, uint32_t n_args, tn_value *o
     s.at = args[0].str, s.end = s.at + args[0].aux;
     tn_tensor *result = parse(&s, terms, n, &y) ? product_of(&s, terms, n, &y) : NULL;
     tn_plugin_host->free(tn_plugin_self, terms);
-    return give(outs, result ? in_dtype_of(args[1].tensors[0], result) : NULL);
+    return give(outs, in_dtype_of(args[1].tensors[0], result));
 }
 
 /* Dim i of a has label i, dim i of b has label TN_MAX_RANK + i, or that of its partner in a. */
@@ -444,7 +444,7 @@ static tn_status contract(tn_tensor *a, tn_tensor *b, const int64_t *dims_a, con
         terms[1].labels[terms[1].n++] = label;
         if (partner[i] < 0) y.labels[y.n++] = label;
     }
-    return give(outs, product_of(&s, terms, 2, &y));
+    return give(outs, in_dtype_of(a, product_of(&s, terms, 2, &y)));
 }
 
 tn_status math_compose_tensordot(const tn_value *args, uint32_t n_args, tn_value *outs,
