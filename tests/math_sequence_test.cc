@@ -205,6 +205,10 @@ TEST_F(Sequence, RoundingReachesTheSmallestAndTheLargestUnit) {
         EXPECT_EQ(rounded({1.26e-310, 4e-311}, 310, TN_F64), as({1e-310, 0}, TN_F64));
         EXPECT_EQ(rounded({FLT_MAX, 4e37, INFINITY}, -38, TN_F32), as({3e38, 0, INFINITY}, TN_F32));
         EXPECT_EQ(rounded({12344, 65504}, -3, TN_F16), (Numbers{12000, INFINITY})); // 66000
+        for (const int64_t decimals : {0, -1, -2, -5, -10}) { // a multiple, as near as can be told
+            EXPECT_EQ(rounded({FLT_MAX, -FLT_MAX}, decimals, TN_F32), (Numbers{FLT_MAX, -FLT_MAX}));
+            EXPECT_EQ(rounded({DBL_MAX, -DBL_MAX}, decimals, TN_F64), (Numbers{DBL_MAX, -DBL_MAX}));
+        }
         for (const int64_t decimals : {-39, -300, -309, -400, INT_MIN})
             EXPECT_EQ(rounded({FLT_MAX, -1, INFINITY}, decimals, TN_F32),
                       (Numbers{0, 0, INFINITY}));

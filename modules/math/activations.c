@@ -31,17 +31,14 @@ tn_status math_compose_round(const tn_value *args, uint32_t n_args, tn_value *ou
 
     (void)n_outs;
     if (!math_meta(x, &m)) return pending();
-    const bool f64 = tn_dtype_is(m.dtype, TN_F64);
+    const bool f64 = tn_dtype_is(m.dtype, TN_F64), up = decimals > 0;
     const int64_t most = f64 ? 308 : 38;
     if (decimals < -most) /* all are nearer to 0; inf and NaN are far from everything */
         return give(outs, tn_where(tn_isfinite(x), times(x, 0), x));
-    if (decimals <= 0) {
-        tn_tensor *units = tn_round(shifted(x, -decimals, most, true));
-        return give(outs, shifted(units, -decimals, most, false));
-    }
-    tn_tensor *units = shifted(x, decimals, most, false);
+    const int64_t n = up ? decimals : -decimals;
+    tn_tensor *units = shifted(x, n, most, !up);
     tn_tensor *between = tn_lt(tn_abs(units), math_number(f64 ? 0x1p53 : 0x1p24));
-    return give(outs, tn_where(between, shifted(tn_round_(units), decimals, most, true), x));
+    return give(outs, tn_where(between, shifted(tn_round(units), n, most, up), x));
 }
 
 /* (a, b, c, value) */
