@@ -221,6 +221,23 @@ TEST_F(Extremes, MeansOfManyRowsOfTheLargestNumbersAreThoseNumbers) {
     });
 }
 
+TEST_F(Extremes, MeansOfTheLargestLossesAreThoseLosses) {
+    for_every_type([](const Type &t) {
+        const double x = rounded(t, t.max * 0.9);
+        tn_tensor *target = tn_zeros(ints({3}), TN_I64), *zeros = of(t, {0, 0, 0}, {3, 1});
+        tn_tensor *rows = of(t, {-x, 0, -x, 0, -x, 0}, {3, 2});
+        EXPECT_EQ(read(tn_nll_loss(rows, target, nullptr)), Numbers{x});
+        EXPECT_EQ(read(tn_cross_entropy(rows, target, nullptr)), Numbers{x});
+        tn_nll_loss_opts two = {};
+        two.weight = of(t, {0.5, 0.25});
+        EXPECT_EQ(read(tn_nll_loss(rows, target, &two)), Numbers{x});
+        tn_kl_div_opts batch = {};
+        batch.reduction = "batchmean";
+        tn_tensor *loss = tn_kl_div(of(t, {-x, -x, -x}, {3, 1}), tn_exp(zeros), &batch);
+        expect_close(read(loss), {x}, 2 * t.eps);
+    });
+}
+
 TEST_F(Extremes, MeansHaveTheGradientOfTheirShare) {
     for_every_type([](const Type &t) {
         tn_tensor *x = param(of(t, {1, 2, 3, 4}, {2, 2}));

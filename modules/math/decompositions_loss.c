@@ -122,12 +122,12 @@ static tn_tensor *safe_log(tn_tensor *x, tn_tensor *is_safe) {
     return tn_log(tn_where(is_safe, x, math_number(1)));
 }
 
+/* Divided before it is added up, for the sum may leave the range. */
 static tn_status batch_mean(tn_tensor *loss, tn_tensor *x, tn_value *outs) {
     tn_meta m;
 
     if (!math_meta(x, &m)) return pending();
-    tn_tensor *y = tn_sum(loss);
-    return give(outs, m.rank ? tn_div(y, math_number((double)m.sizes[0])) : y);
+    return give(outs, tn_sum(m.rank ? tn_div(loss, math_number((double)m.sizes[0])) : loss));
 }
 
 tn_status math_compose_kl_div(const tn_value *args, uint32_t n_args, tn_value *outs,

@@ -74,14 +74,15 @@ static double row_logsum(const job *j, int64_t at, double *max) {
 }
 
 typedef struct loss {
-    double sum;
-    int64_t rows; /* that count */
+    long double sum; /* losses of f64 may leave its range on their way to a mean */
+    int64_t rows;    /* that count */
 } loss;
 
 static void loss_range(void *arg, int64_t begin, int64_t end, void *partial) {
     job *j = arg;
     loss *out = partial;
-    double sum = 0, max;
+    long double sum = 0;
+    double max;
     for (int64_t r = begin; r < end; r++) {
         if (j->target[r] == IGNORED || !target_is_good(j, r)) continue;
         const double log_sum = row_logsum(j, r * j->n, &max);
@@ -160,7 +161,8 @@ tn_status tni_cross_entropy_run(const void *plan, tn_call *c) {
         add_loss, &j, &all, sizeof all);
     if (s != TN_OK) return s;
     if (atomic_load(&j.bad) != INT64_MAX) return fail_target(c, "cross_entropy", &j);
-    const double mean = all.sum / (double)all.rows; /* no rows: NaN, as a mean of nothing is */
+    const double mean =
+        (double)(all.sum / (long double)all.rows); /* no rows: NaN, as a mean of nothing is */
     tni_convert(1, tni_out(c, 0)->dtype, tni_out(c, 0)->data, TN_F64, &mean);
     return TN_OK;
 }
