@@ -197,6 +197,15 @@ TEST_F(Losses, ListsOfLabelsMayBeOneNumber) {
               (Shape{2}));
 }
 
+TEST_F(Losses, ADeltaBeyondTheDtypeLeavesAParabola) {
+    for (const tn_dtype dtype : {TN_F16, TN_BF16, TN_F32, TN_F64}) {
+        tn_huber_loss_opts opts = {};
+        opts.delta = TN_SET(1e300);
+        tn_tensor *loss = tn_huber_loss(full({2}, -2, dtype), full({2}, 0, dtype), &opts);
+        EXPECT_EQ(tn_item(loss), 2) << tn_dtype_name(dtype) << tn_error_message();
+    }
+}
+
 TEST_F(Losses, DistancesHaveNegativeOrdersToo) {
     tn_tensor *x = from({0, 1, 2}, {1, 3}), *y = from({1, 3, 5}, {1, 3});
     tn_pairwise_distance_opts opts = {};

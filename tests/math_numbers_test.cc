@@ -120,6 +120,30 @@ TEST_F(MathNumbers, BoundsThatLeaveNothingAreRefused) {
     });
 }
 
+TEST_F(MathNumbers, BoundsOfFloatsAreOfTheirDtypeOrInfinite) {
+    on_each_provider([] {
+        const struct {
+            tn_dtype dtype;
+            double most, beyond;
+        } all[] = {{TN_F16, 65504, 65536}, {TN_BF16, 3e38, 1e39}, {TN_F32, 3e38, 1e39}};
+        for (const auto &t : all) {
+            SCOPED_TRACE(tn_dtype_name(t.dtype));
+            tn_tensor *x = full({2}, 1, t.dtype);
+            const tn_value far = tn_float(t.beyond), low = tn_float(-t.most);
+            for (tn_tensor *y : {clamp(x, low, tn_float(t.most)), clamp(x, low, tn_float(INFINITY)),
+                                 hardtanh(x, tn_float(-INFINITY), tn_float(t.most))})
+                EXPECT_EQ(wholes(y), (Wholes{1, 1}));
+            EXPECT_EQ(clamp(x, none, far), nullptr);
+            EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"clamp", "upper bound", "cannot hold"}));
+            EXPECT_EQ(clamp(x, far, none), nullptr);
+            EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"clamp", "lower bound", "cannot hold"}));
+            EXPECT_EQ(hardtanh(x, low, far), nullptr);
+            EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"hardtanh", "upper bound", "cannot hold"}));
+        }
+        EXPECT_EQ(wholes(clamp(full({1}, 1), tn_float(-1e300), none)), (Wholes{1}));
+    });
+}
+
 TEST_F(MathNumbers, AnOptionThatIsNoNumberIsNotTakenForOne) {
     tn_clamp_opts opts = {};
     opts.min = TN_SET(2); // what fits other options: a tag of 2 here

@@ -49,7 +49,7 @@ tn_status math_compose_l1_loss(const tn_value *args, uint32_t n_args, tn_value *
 
 /* m (d - m / 2) with m = min(d, delta) is d^2 / 2 below delta, and the line that goes on above. */
 static tn_tensor *huber(tn_tensor *x, double delta) {
-    tn_tensor *d = tn_abs(x), *m = tn_clamp(d, &(tn_clamp_opts){.max = tn_float(delta)});
+    tn_tensor *d = tn_abs(x), *m = tn_minimum(d, math_number(delta));
     return tn_mul(m, tn_sub(d, times(m, 0.5)));
 }
 

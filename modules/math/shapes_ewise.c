@@ -56,11 +56,32 @@ static int64_t as_int(const tn_value *v) {
     return v->f >= 0x1p63 ? INT64_MAX : v->f >= -0x1p63 ? (int64_t)v->f : INT64_MIN;
 }
 
+/* Where numbers of a floating dtype round to infinity. */
+static double infinite_from(tn_dtype d) {
+    if (d.bits == 16) return d.code == 4 ? 0x1.ffp127 : 65520;
+    return d.bits == 32 ? 0x1.ffffffp127 : INFINITY;
+}
+
+/* Bounds of floats are floats of that dtype, or infinite. */
+static tn_status check_float_bounds(tn_infer *in) {
+    const tn_dtype d = in->outs[0].dtype;
+
+    for (uint32_t i = 1; i < 3; i++) {
+        const double bound = is_given(in, i) ? as_float(&in->args[i]) : 0;
+        if (isfinite(bound) && fabs(bound) >= infinite_from(d))
+            return math_refuse(in, TN_ERR_OVERFLOW,
+                               "the %s bound is %g, which the dtype of the result cannot hold; "
+                               "an infinite one does not limit",
+                               i == 1 ? "lower" : "upper", bound);
+    }
+    return TN_OK;
+}
+
 /* Bounds of an integer beyond its dtype do not limit, unless nothing lies within them. */
 static tn_status check_bounds(tn_infer *in) {
     const tn_dtype d = in->outs[0].dtype;
 
-    if (!is_integer(d)) return TN_OK;
+    if (!is_integer(d)) return check_float_bounds(in);
     if (is_given(in, 1) && as_int(&in->args[1]) > highest(d))
         return math_refuse(in, TN_ERR_OVERFLOW, "the lower bound is %lld, above all that x can be",
                            (long long)as_int(&in->args[1]));
