@@ -159,6 +159,8 @@ TEST_F(Math, NumbersStandForTensorsAndGiveWay) {
     is(tn_lerp(h, 0, 0.5), TN_F16, {0.5, 1});
     is(tn_mul_(h, 2), TN_F16, {2, 4});
     is(tn_mse_loss(h, 2, nullptr), TN_F16, {2});
+    is(tn_eq_(from({0.1, 2}), 0.1), TN_F64, {1, 0});
+    is(tn_ge_(tn_to(from({1, 2}), TN_I64), 2), TN_I64, {0, 1});
     tn_add(u, 300);
     EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"add", "300", "u8"}));
     tn_tensor *x = param(from({1, 2}));

@@ -213,6 +213,18 @@ static tn_status check_ops(const char *stem, const tni_header_op *ops, uint32_t 
 
 /* ---- The file -------------------------------------------------------------------------------- */
 
+/* The row that an in-place one of the name NAME_ computes; false if there is none. */
+static bool find_base(const tni_header_op *ops, uint32_t n_ops, const tni_schema *s,
+                      tni_schema *base) {
+    const size_t n = strlen(s->name);
+    char why[256];
+    if (n < 2 || s->name[n - 1] != '_') return false;
+    for (uint32_t i = 0; i < n_ops; i++)
+        if (strncmp(ops[i].schema, s->name, n - 1) == 0 && ops[i].schema[n - 1] == '(')
+            return tni_schema_parse(ops[i].schema, base, why, sizeof why) == TN_OK;
+    return false;
+}
+
 tn_status tni_write_header(FILE *out, const char *stem, const tni_header_op *ops, uint32_t n_ops,
                            char *why, uint64_t capacity) {
     char none[1];
@@ -236,9 +248,11 @@ tn_status tni_write_header(FILE *out, const char *stem, const tni_header_op *ops
     fputs(call, out);
     fputs(numbers, out);
     for (uint32_t i = 0; i < n_ops; i++) {
-        tni_schema schema;
+        tni_schema schema, base;
         if ((status = tni_schema_parse(ops[i].schema, &schema, why, capacity))) return status;
-        tni_write_wrapper(out, &ops[i], &schema, shares_opts(ops, i, &schema));
+        const bool written = find_base(ops, n_ops, &schema, &base);
+        tni_write_wrapper(out, &ops[i], &schema, written ? &base : NULL,
+                          shares_opts(ops, i, &schema));
     }
     fputs("#ifdef __cplusplus\n}\n#endif\n#endif\n", out);
     if (fflush(out) == 0 && !ferror(out)) return TN_OK;

@@ -245,28 +245,36 @@ static uint32_t leading_tensors(const tni_schema *s) {
 }
 
 /* Tensor i is read, and promoted together with another: a number may stand in its place. */
-static bool takes_number(const tni_schema *s, uint32_t i, bool twin) {
+static bool promotes(const tni_schema *s, uint32_t i) {
     const tni_param *p = &s->params[i];
-    if (!p->variable || p->optional || p->mutated || (twin && i == 0)) return false;
+    if (!p->variable || p->optional || p->mutated) return false;
     for (uint32_t k = leading_tensors(s); k-- > 0;)
         if (k != i && s->params[k].variable == p->variable) return true;
     return false;
 }
 
+/* base: what an op computes that writes its first argument, or NULL. The number may stand where it may
+ * in base: the row of eq_ gives its arguments no type. */
+static bool takes_number(const tni_schema *s, const tni_schema *base, uint32_t i) {
+    if (!base) return promotes(s, i);
+    return i > 0 && i < base->n_params && !s->params[i].mutated && promotes(base, i);
+}
+
 /* "#define tn_mul(a, b) tn_mul(TN_OPERAND(a), TN_OPERAND(b))" */
-static void write_number_form(FILE *f, const tni_schema *s, const char *suffix) {
+static void write_number_form(FILE *f, const tni_schema *s, const tni_schema *base,
+                              const char *suffix) {
     const uint32_t n = leading_tensors(s);
     char name[CNAME_BYTES], op[CNAME_BYTES];
     bool any = false;
-    for (uint32_t i = 0; i < n; i++) any = any || takes_number(s, i, suffix[0] == '_');
+    for (uint32_t i = 0; i < n; i++) any = any || takes_number(s, base, i);
     if (!any) return;
     fprintf(f, "#define tn_%s%s(", tni_cname_op(s->name, op), suffix);
     for (uint32_t i = 0; i < n; i++)
         fprintf(f, "%s%s", i ? ", " : "", tni_cname(s->params[i].name, name));
     fprintf(f, "%s) tn_%s%s(", n < s->n_params ? ", ..." : "", op, suffix);
     for (uint32_t i = 0; i < n; i++)
-        fprintf(f, takes_number(s, i, suffix[0] == '_') ? "%sTN_OPERAND(%s)" : "%s%s",
-                i ? ", " : "", tni_cname(s->params[i].name, name));
+        fprintf(f, takes_number(s, base, i) ? "%sTN_OPERAND(%s)" : "%s%s", i ? ", " : "",
+                tni_cname(s->params[i].name, name));
     fprintf(f, "%s)\n\n", n < s->n_params ? ", __VA_ARGS__" : "");
 }
 
@@ -280,7 +288,8 @@ bool tni_same_opts(const tni_schema *a, const tni_schema *b) {
     return true;
 }
 
-void tni_write_wrapper(FILE *f, const tni_header_op *op, const tni_schema *s, bool shares_opts) {
+void tni_write_wrapper(FILE *f, const tni_header_op *op, const tni_schema *s,
+                       const tni_schema *base, bool shares_opts) {
     char name[CNAME_BYTES];
     if (has_opts(s) && !shares_opts) write_opts(f, s);
     if (s->n_visible > 1) write_result(f, s);
@@ -289,12 +298,12 @@ void tni_write_wrapper(FILE *f, const tni_header_op *op, const tni_schema *s, bo
     tni_write_comment(f, op->schema);
     fputs(" */\n", f);
     write_function(f, s, "");
-    write_number_form(f, s, "");
+    write_number_form(f, s, base, "");
     if (!op->inplace) return;
     fprintf(f, "/* tn_%s, written into %s, which is returned. */\n", tni_cname_op(s->name, name),
             s->params[0].name);
     write_function(f, s, "_");
-    write_number_form(f, s, "_");
+    write_number_form(f, s, s, "_");
 }
 
 /* ---- One call, for people -------------------------------------------------------------------- */

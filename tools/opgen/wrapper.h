@@ -7,8 +7,10 @@
 
 #include "core/dispatch/schema.h"
 
-/* shares_opts: the struct of options stands before it already. */
-void tni_write_wrapper(FILE *, const tni_header_op *, const tni_schema *, bool shares_opts);
+/* base: of a row NAME_, that of NAME, or NULL. shares_opts: the struct of options stands before it
+ * already. */
+void tni_write_wrapper(FILE *, const tni_header_op *, const tni_schema *, const tni_schema *base,
+                       bool shares_opts);
 /* Would both write the same struct of options, but for its name? */
 bool tni_same_opts(const tni_schema *, const tni_schema *);
 
