@@ -1,75 +1,8 @@
-// math_extremes_test.cc - sums, means, norms and masks at the ends of what a dtype holds, on every
-// provider, with the vector code that TENON_CPU_BLAS_VECTORS names.
+// math_extremes_test.cc - norms, sums, means and spreads at the ends of what a dtype holds.
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/support.h"
-
-#include "modules/math/math_ops.h"
-
-#include <cmath>
-#include <functional>
-#include <limits>
+#include "tests/math_extremes.h"
 
 namespace {
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
-
-struct Type {
-    const char *name;
-    tn_dtype dtype;
-    double eps, max;
-};
-
-const Type kTypes[] = {{"f16", TN_F16, 0x1p-11, 65504},
-                       {"bf16", TN_BF16, 0x1p-8, 0x1.fep127},
-                       {"f32", TN_F32, 0x1p-24, 0x1.fffffep127},
-                       {"f64", TN_F64, 0x1p-53, std::numeric_limits<double>::max()}};
-
-class Extremes : public Tenon {
-  protected:
-    void TearDown() override {
-        tn_use_provider(nullptr);
-        Tenon::TearDown();
-    }
-    static void on_every_provider(const std::function<void()> &body) {
-        for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-            SCOPED_TRACE(provider);
-            ASSERT_EQ(tn_use_provider(provider), TN_OK) << tn_error_message();
-            body();
-        }
-    }
-    static void for_every_type(const std::function<void(const Type &)> &body) {
-        on_every_provider([&] {
-            for (const Type &t : kTypes) {
-                SCOPED_TRACE(t.name);
-                body(t);
-            }
-        });
-    }
-};
-
-tn_tensor *of(const Type &t, const Numbers &list, const Shape &sizes = {}) {
-    tn_tensor *wide = sizes.empty() ? from(list) : from(list, sizes);
-    return tn_to(wide, t.dtype);
-}
-
-Numbers read(tn_tensor *t) { return numbers(tn_to(t, TN_F64)); }
-
-Numbers scaled(Numbers list, double scale) {
-    for (double &x : list) x *= scale;
-    return list;
-}
-
-void expect_close(const Numbers &have, const Numbers &want, double tolerance) {
-    ASSERT_EQ(have.size(), want.size());
-    for (size_t i = 0; i < want.size(); i++) {
-        if (have[i] == want[i] || (std::isnan(have[i]) && std::isnan(want[i]))) continue;
-        EXPECT_LE(std::fabs(have[i] - want[i]), tolerance * std::fabs(want[i]))
-            << "at " << i << ": " << have[i] << ", not " << want[i];
-    }
-}
-
-// What the dtype makes of x.
-double rounded(const Type &t, double x) { return read(of(t, {x}))[0]; }
 
 // ---- Squares and powers beyond the range ------------------------------------------------------
 
@@ -82,12 +15,6 @@ std::vector<double> scales_of(const Type &t) {
     default:
         return t.max < 1e5 ? Numbers{5e3, 1e-3, 6e-5} : Numbers{1e30, 1e-30, 1e20};
     }
-}
-
-tn_tensor *norm(tn_tensor *x, double p) {
-    tn_norm_opts opts = {};
-    opts.p = {p, true};
-    return tn_norm(x, &opts);
 }
 
 void check_norm(const Type &t, const Numbers &list, double p) {
@@ -427,87 +354,6 @@ TEST_F(Extremes, LayerNormOfLargeAndTinyNumbersIsRight) {
                 for (double a : v)
                     want.push_back(static_cast<double>((a - mean) / std::sqrt(squares / 4 + eps)));
                 expect_close(read(normalise(x, nullptr, eps)), want, 6 * t.eps);
-            }
-        }
-    });
-}
-
-// ---- Sums of very many ------------------------------------------------------------------------
-
-constexpr int64_t kMany = 20000000;
-
-// `list` as many times as there are numbers, without memory.
-tn_tensor *repeated(tn_tensor *x, int64_t n) { return tn_expand(x, ints({n})); }
-
-TEST_F(Extremes, VeryManyAddedAtOnePlaceAreAllCounted) {
-    const int64_t zero = 0;
-    on_every_provider([&] {
-        for (const Type &t : {kTypes[1], kTypes[2]}) {
-            SCOPED_TRACE(t.name);
-            const double want = rounded(t, kMany);
-            tn_tensor *ones = repeated(of(t, {1}), kMany);
-            tn_tensor *at = repeated(tn_from(&zero, ints({1}), TN_I64), kMany);
-            EXPECT_EQ(read(tn_index_add(of(t, {0, 7}), 0, at, ones, nullptr)), (Numbers{want, 7}));
-            EXPECT_EQ(read(tn_sum(ones)), Numbers{want});
-            EXPECT_EQ(read(tn_mean(ones)), Numbers{1});
-        }
-    });
-}
-
-TEST_F(Extremes, ScatteredSumsAreRoundedOnceWhateverTheShape) {
-    on_every_provider([] {
-        for (const Type &t : {kTypes[0], kTypes[1], kTypes[2]})
-            for (const int64_t places : {2, 5000}) { // fewer, and more, than there are to add
-                const double one = 1 / t.eps;
-                const int64_t where[] = {1, 1, 1, 1};
-                tn_tensor *at = tn_from(where, ints({4}), TN_I64);
-                tn_tensor *x = tn_zeros(ints({places, 3}), t.dtype);
-                tn_tensor *rows = of(t, {one, 1, 0, 1, 1, 0, 1, 1, 0, 1 - one / 2, 1, 0}, {4, 3});
-                tn_tensor *each = tn_expand(tn_unsqueeze(at, 1), ints({4, 3}));
-                for (tn_tensor *y :
-                     {tn_index_add(x, 0, at, rows, nullptr), tn_scatter_add(x, 0, each, rows),
-                      tn_scatter_add(x, 0, tn_clone(each), rows)}) {
-                    const Numbers have = read(tn_narrow(y, 0, 0, 2));
-                    expect_close(have, {0, 0, 0, rounded(t, one / 2 + 3), 4, 0}, 0);
-                }
-                tn_tensor *in_place = tn_clone(tn_transpose(x, 0, 1));
-                tn_tensor *turned = tn_transpose(in_place, 0, 1);
-                ASSERT_NE(tn_scatter_add_(turned, 0, each, rows), nullptr) << tn_error_message();
-                expect_close(read(tn_narrow(turned, 0, 0, 2)),
-                             {0, 0, 0, rounded(t, one / 2 + 3), 4, 0}, 0);
-            }
-    });
-}
-
-// ---- Masks ------------------------------------------------------------------------------------
-
-TEST_F(Extremes, DropoutOfAnythingIsItsMultipleOrZero) {
-    for_every_type([](const Type &t) {
-        for (const double p : {0.0, 0.1, 0.25, 0.3, 0.5, 0.9, 1.0})
-            for (const double x : {kInf, -kInf, double(NAN), t.max, 0.0, 1.0}) {
-                SCOPED_TRACE(testing::Message() << "p " << p << " of " << x);
-                tn_tensor *y =
-                    tn_dropout(tn_clone(tn_expand(of(t, {x}), ints({1000}))), p, nullptr);
-                const double want = rounded(t, rounded(t, x) / (1 - p));
-                for (const double v : read(y))
-                    ASSERT_TRUE(v == 0 || (std::isnan(x) ? std::isnan(v) : v == want)) << v;
-            }
-    });
-}
-
-TEST_F(Extremes, WhatWasNotChosenHasGradientZeroWhateverComesBack) {
-    for_every_type([](const Type &t) {
-        for (const double up : {kInf, double(NAN)}) {
-            tn_tensor *a = param(of(t, {1, 3, 2})), *b = param(of(t, {1, 3, 2})),
-                      *c = param(of(t, {1, -3, 2}));
-            ASSERT_EQ(tn_backward(tn_mul(tn_max(a), of(t, {up}, {1}))), TN_OK);
-            ASSERT_EQ(tn_backward(tn_mul(tn_amax(b, nullptr), of(t, {up}, {1}))), TN_OK);
-            ASSERT_EQ(tn_backward(tn_mul(norm(c, kInf), of(t, {up}, {1}))), TN_OK);
-            for (tn_tensor *x : {a, b, c}) {
-                const Numbers g = read(tn_grad_of(x));
-                EXPECT_EQ(g[0], 0);
-                EXPECT_FALSE(std::isfinite(g[1]));
-                EXPECT_EQ(g[2], 0);
             }
         }
     });
