@@ -140,11 +140,10 @@ static struct tni_scope_frame *search(tni_state *st, tn_scope scope, const char 
 
 /* Nearly always it is the innermost. */
 static inline struct tni_scope_frame *find(tni_state *st, tn_scope scope, const char *where) {
-    const uint64_t depth = st->scope_depth;
-    struct tni_scope_frame *innermost = st->scope_frames + depth - 1;
-    const bool is_it =
-        depth > st->scope_floor && scope.thread == st->thread && innermost->serial == scope.mark;
-    return is_it ? innermost : search(st, scope, where);
+    const uint64_t depth = st->scope_depth; /* 0: there may be no frames at all */
+    const bool is_it = depth > st->scope_floor && scope.thread == st->thread &&
+                       st->scope_frames[depth - 1].serial == scope.mark;
+    return is_it ? &st->scope_frames[depth - 1] : search(st, scope, where);
 }
 
 /* The n_kept items on top move to the scope outside. */
