@@ -7,17 +7,7 @@
 
 namespace {
 
-class MathEdges : public Tenon {
-  protected:
-    template <class Check> static void on_each_provider(Check check) {
-        for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-            SCOPED_TRACE(provider);
-            ASSERT_EQ(tn_use_provider(provider), TN_OK) << tn_error_message();
-            check();
-        }
-        tn_use_provider(nullptr);
-    }
-};
+class MathEdges : public Tenon {};
 
 constexpr double inf = INFINITY;
 

@@ -9,18 +9,7 @@
 
 namespace {
 
-class Elementwise : public Tenon {
-  protected:
-    // What is promised holds whoever computes.
-    template <class Check> static void on_each_provider(Check check) {
-        for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-            SCOPED_TRACE(provider);
-            ASSERT_EQ(tn_use_provider(provider), TN_OK) << tn_error_message();
-            check();
-        }
-        tn_use_provider(nullptr);
-    }
-};
+class Elementwise : public Tenon {};
 
 const tn_dtype integer_dtypes[] = {TN_U8, TN_I8, TN_I16, TN_I32, TN_I64};
 

@@ -12,17 +12,7 @@ namespace {
 
 using Whole = std::vector<int64_t>;
 
-class Sequence : public Tenon {
-  protected:
-    template <class Check> static void on_each_provider(Check check) {
-        for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-            SCOPED_TRACE(provider);
-            ASSERT_EQ(tn_use_provider(provider), TN_OK) << tn_error_message();
-            check();
-        }
-        tn_use_provider(nullptr);
-    }
-};
+class Sequence : public Tenon {};
 
 Numbers wide(tn_tensor *t) { return numbers(tn_to(t, TN_F64)); }
 

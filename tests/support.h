@@ -120,6 +120,16 @@ class Tenon : public ::testing::Test {
         ASSERT_EQ(started, TN_OK) << tn_error_message();
     }
 
+    // What is promised holds whoever computes.
+    template <class Check> static void on_each_provider(Check check) {
+        for (const char *provider : {"cpu_ref", "cpu_blas"}) {
+            SCOPED_TRACE(provider);
+            ASSERT_EQ(tn_use_provider(provider), TN_OK) << tn_error_message();
+            check();
+        }
+        tn_use_provider(nullptr);
+    }
+
     void SetUp() override {
         tn_clear_error();
         before_ = memory_now();
