@@ -11,7 +11,7 @@
 #include "modules/math/math_ops.h"
 
 extern "C" {
-#include "core/memory.h"
+#include "core/memory/memory.h"
 }
 
 namespace {

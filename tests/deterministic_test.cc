@@ -8,7 +8,7 @@
 #include "modules/math/math_ops.h"
 
 extern "C" {
-#include "core/threads.h"
+#include "core/base/threads.h"
 }
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

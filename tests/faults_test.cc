@@ -12,7 +12,7 @@
 #include "tests/mlp.h"
 
 extern "C" {
-#include "core/memory.h"
+#include "core/memory/memory.h"
 }
 
 namespace {

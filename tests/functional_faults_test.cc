@@ -9,7 +9,7 @@
 #include "modules/math/math_ops.h"
 
 extern "C" {
-#include "core/memory.h"
+#include "core/memory/memory.h"
 }
 
 namespace {

@@ -19,8 +19,8 @@
 #include <vector>
 
 extern "C" {
-#include "core/discover.h"
-#include "core/verdict.h"
+#include "core/loader/discover.h"
+#include "core/loader/verdict.h"
 // Hidden symbols of the core: the tests are linked to its objects. The headers that declare these
 // are C11 with _Atomic in them, which C++17 cannot read.
 uint64_t tni_registry_hash(void);

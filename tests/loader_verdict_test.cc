@@ -10,7 +10,7 @@
 #include "tests/loader_test.h"
 
 extern "C" {
-#include "core/advice.h"
+#include "core/loader/advice.h"
 }
 
 namespace {

@@ -12,7 +12,7 @@
 #include "tests/support.h"
 
 extern "C" {
-#include "core/dispatch/schema.h"
+#include "core/schema/schema.h"
 }
 
 struct Op {

@@ -13,11 +13,11 @@
 #include <vector>
 
 extern "C" {
-#include "core/device.h"
-#include "core/generator.h"
-#include "core/memory.h"
-#include "core/threads.h"
-// Of core/state.h and core/tensor.h, which are C only.
+#include "core/base/threads.h"
+#include "core/memory/device.h"
+#include "core/memory/memory.h"
+#include "core/tensor/generator.h"
+// Of core/base/state.h and core/tensor/tensor.h, which are C only.
 tn_status tni_raise_text(tn_status code, const char *text, uint64_t len);
 tn_tensor *tni_tensor_new(tn_dtype, int32_t rank, const int64_t *sizes, tn_device);
 tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *meta);

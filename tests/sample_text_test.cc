@@ -5,7 +5,7 @@
 #include "gtest/gtest.h"
 
 extern "C" {
-#include "core/dispatch/sample.h"
+#include "core/schema/sample.h"
 }
 
 namespace {

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 
 extern "C" {
-#include "core/dispatch/schema.h"
+#include "core/schema/schema.h"
 }
 
 namespace {

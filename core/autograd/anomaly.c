@@ -11,8 +11,8 @@
 
 #include <tenon/abi_text.h>
 
-#include "core/dtype.h"
-#include "core/memory.h"
+#include "core/base/dtype.h"
+#include "core/memory/memory.h"
 
 enum { FRAMES = 24, SHOWN = 4, RECORDING = 4 /* frames of the recording itself */ };
 

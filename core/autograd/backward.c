@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "core/autograd/engine.h"
-#include "core/autograd/engine_ops.h"
-#include "core/state.h"
+#include "core/base/state.h"
+#include "core/dispatch/core_ops.h"
 
 static void shape_of(const tn_tensor *t, char *out, uint64_t capacity) {
     tn_meta m;

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "core/autograd/engine.h"
-#include "core/autograd/engine_ops.h"
 #include "core/autograd/saved.h"
+#include "core/dispatch/core_ops.h"
 
 static const char *op_name(const tn_grad_ctx *ctx) { return ctx->node->op->schema.name; }
 

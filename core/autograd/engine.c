@@ -8,7 +8,7 @@
 
 #include "core/autograd/anomaly.h"
 #include "core/autograd/hooks.h"
-#include "core/visit.h"
+#include "core/autograd/visit.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  * reference to the storage, no history. Sums for a recorded backward are always new tensors.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/engine.h"
-#include "core/autograd/engine_ops.h"
 #include "core/autograd/leaf.h"
+#include "core/dispatch/core_ops.h"
 
 /* ---- Whose memory is it? -------------------------------------------------------------------- */
 

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "core/autograd/check.h"
-#include "core/autograd/engine_ops.h"
-#include "core/tensor.h"
+#include "core/dispatch/core_ops.h"
+#include "core/tensor/tensor.h"
 
 enum { WEIGHT_SEED = 1, GRADIENT_SEED = 100 };
 

@@ -7,8 +7,8 @@
 
 #include "core/autograd/engine.h"
 #include "core/autograd/leaf.h"
-#include "core/memory.h"
-#include "core/visit.h"
+#include "core/autograd/visit.h"
+#include "core/memory/memory.h"
 
 typedef enum kind { GRADIENT, BEFORE, AFTER, ACCUMULATED } kind;
 

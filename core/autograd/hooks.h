@@ -8,7 +8,7 @@
 #ifndef TENON_AUTOGRAD_HOOKS_H
 #define TENON_AUTOGRAD_HOOKS_H
 
-#include "core/tensor.h"
+#include "core/tensor/tensor.h"
 
 struct tni_hook;
 struct tni_task;

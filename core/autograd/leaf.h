@@ -8,7 +8,7 @@
 #ifndef TENON_AUTOGRAD_LEAF_H
 #define TENON_AUTOGRAD_LEAF_H
 
-#include "core/tensor.h"
+#include "core/tensor/tensor.h"
 
 struct tni_hook;
 

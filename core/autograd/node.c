@@ -6,13 +6,13 @@
 #include <string.h>
 
 #include "core/autograd/anomaly.h"
-#include "core/autograd/engine_ops.h"
 #include "core/autograd/hooks.h"
 #include "core/autograd/node.h"
 #include "core/autograd/saved.h"
-#include "core/memory.h"
-#include "core/memory_cache.h"
-#include "core/state.h"
+#include "core/base/state.h"
+#include "core/dispatch/core_ops.h"
+#include "core/memory/memory.h"
+#include "core/memory/memory_cache.h"
 
 uint64_t tni_node_live(void) {
     const int64_t n = tni_counted(TNI_COUNT_NODES);

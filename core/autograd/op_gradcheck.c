@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "core/autograd/check.h"
-#include "core/autograd/engine_ops.h"
+#include "core/dispatch/core_ops.h"
 #include "core/dispatch/registry.h"
-#include "core/plugin.h"
-#include "core/tensor.h"
+#include "core/loader/plugin.h"
+#include "core/tensor/tensor.h"
 
 enum { SAMPLE_SEED = 7, RESULT_SEED = 200, MAX_VALUES = 16, NAME_BYTES = 64 };
 

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "core/autograd/ctx.h"
-#include "core/autograd/engine_ops.h"
 #include "core/autograd/node.h"
+#include "core/dispatch/core_ops.h"
 
 enum { REGION_WORDS = sizeof(tni_region) / 8 };
 _Static_assert(sizeof(tni_region) % 8 == 0, "a region travels as a list of integers");

@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-#include "core/memory.h"
-#include "core/visit.h"
+#include "core/autograd/visit.h"
+#include "core/memory/memory.h"
 
 typedef struct tni_saved_set {
     _Atomic int32_t refs; /* the stack, and nodes */

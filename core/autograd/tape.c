@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/anomaly.h"
 #include "core/autograd/node.h"
-#include "core/state.h"
+#include "core/base/state.h"
 
 bool tni_value_wanted(const tn_value *v) {
     if (v->tag == TN_TAG_TENSOR) return v->tensor && tni_history_wanted(v->tensor);

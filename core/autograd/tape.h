@@ -9,7 +9,7 @@
 #define TENON_AUTOGRAD_TAPE_H
 
 #include "core/dispatch/registry.h"
-#include "core/tensor.h"
+#include "core/tensor/tensor.h"
 
 /* Will this call be recorded? Grad mode is on and an argument requires grad. */
 bool tni_tape_wanted(const tn_value *args, uint32_t n_args);

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/device.h"
-#include "core/dispatch/nearest.h"
+#include "core/base/nearest.h"
 #include "core/dispatch/signature.h"
-#include "core/memory.h"
-#include "core/plugin.h"
+#include "core/loader/plugin.h"
+#include "core/memory/device.h"
+#include "core/memory/memory.h"
 
 /* ---- Ops ------------------------------------------------------------------------------------- */
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "core/dispatch/signature.h"
-#include "core/memory.h"
+#include "core/memory/memory.h"
 
 enum { WAYS = 4, OP_SETS = 512, HASH_SETS = 256 }; /* of a thread */
 enum { SHARED_BUCKETS = 4096, SHARED_LIMIT = 8192, KEY_START = 1024 };

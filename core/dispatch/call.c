@@ -7,11 +7,11 @@
 #include <string.h>
 
 #include "core/autograd/tape.h"
+#include "core/base/dtype.h"
 #include "core/dispatch/frame.h"
-#include "core/dtype.h"
-#include "core/generator.h"
-#include "core/memory.h"
-#include "core/plugin.h"
+#include "core/loader/plugin.h"
+#include "core/memory/memory.h"
+#include "core/tensor/generator.h"
 
 /* ---- Inputs ---------------------------------------------------------------------------------- */
 

@@ -5,9 +5,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
-#include "core/device.h"
+#include "core/base/log.h"
 #include "core/dispatch/resolution.h"
-#include "core/log.h"
+#include "core/memory/device.h"
 
 static void declined(tni_resolution *r, const tni_provider *p, int32_t reason) {
     if (r->n_refusals < TNI_CHAIN_ROOM) r->refusals[r->n_refusals++] = (tni_refusal){p, reason};

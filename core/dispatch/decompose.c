@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/autograd/visit.h"
+#include "core/base/dtype.h"
 #include "core/dispatch/frame.h"
-#include "core/dtype.h"
-#include "core/memory.h"
-#include "core/visit.h"
+#include "core/memory/memory.h"
 
 static bool same_shape(const tn_tensor *t, const tn_meta *m) {
     bool same = t->rank == m->rank && tn_dtype_is(t->dtype, m->dtype);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "core/memory.h"
+#include "core/memory/memory.h"
 
 enum { FIRST_CAPACITY = 64, MOST_ENTRIES = 1 << 28 };
 

@@ -5,9 +5,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <tenon/abi_text.h>
 
-#include "core/dispatch/contract.h"
+#include "core/base/dtype.h"
 #include "core/dispatch/signature.h"
-#include "core/dtype.h"
+#include "core/schema/contract.h"
 
 /* The dtype in which tensor argument `of` is computed; lanes 0 if it is absent. */
 static tn_dtype computed_in(const tni_signature *s, const tni_invocation *v, uint32_t of) {

@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "core/base/threads.h"
 #include "core/dispatch/signature.h"
-#include "core/memory.h"
-#include "core/threads.h"
+#include "core/memory/memory.h"
 
 static void image_fail(tn_call *c, tn_status code, const char *text, uint64_t len) {
     tni_image *m = c->host_data;

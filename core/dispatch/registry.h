@@ -8,7 +8,7 @@
 
 #include <tenon/abi_driver.h>
 
-#include "core/dispatch/schema.h"
+#include "core/schema/schema.h"
 
 typedef enum tni_form { TNI_STRIDED, TNI_POINTWISE, TNI_REDUCE, TNI_ALONG } tni_form;
 

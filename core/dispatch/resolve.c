@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "core/autograd/node.h"
+#include "core/base/dtype.h"
 #include "core/dispatch/resolution.h"
-#include "core/dtype.h"
-#include "core/memory.h"
+#include "core/memory/memory.h"
 
 enum { RESULTS_LIMIT = 1 << 20 }; /* of one list */
 

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/device.h"
-#include "core/dispatch/contract.h"
 #include "core/dispatch/signature.h"
-#include "core/memory.h"
+#include "core/memory/device.h"
+#include "core/memory/memory.h"
+#include "core/schema/contract.h"
 
 /* ---- Op rows --------------------------------------------------------------------------------- */
 

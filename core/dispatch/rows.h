@@ -6,7 +6,7 @@
 #define TENON_DISPATCH_ROWS_H
 
 #include "core/dispatch/registry.h"
-#include "core/report.h"
+#include "core/loader/report.h"
 
 /* "row, field: cause" into the problem's text; returns code. row NULL: "a row"; field "": none. */
 tn_status tni_row_refuse(const tni_problem *, tn_status code, const char *row, const char *field,

@@ -5,15 +5,15 @@
  * [0.5,2] where >0 is asked; unless a range is) and from each other (by 0.9/n for n elements in all), so that no kink
  * lies within a finite difference.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/dispatch/sample.h"
+#include "core/schema/sample.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
+#include "core/base/dtype.h"
 #include "core/dispatch/registry.h"
-#include "core/dtype.h"
-#include "core/tensor.h"
+#include "core/tensor/tensor.h"
 
 enum { MAX_VALUES = 16 }; /* what tenon.h promises callers room for */
 

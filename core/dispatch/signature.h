@@ -8,7 +8,7 @@
 #define TENON_DISPATCH_SIGNATURE_H
 
 #include "core/dispatch/registry.h"
-#include "core/tensor.h"
+#include "core/tensor/tensor.h"
 
 /* ---- One call, unpacked ---------------------------------------------------------------------- */
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/dispatch/nearest.h"
+#include "core/base/nearest.h"
 
 typedef struct suggestion {
     const char *word, *prefix; /* prefix: "--" for options */

@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-#include "core/dispatch/schema.h"
+#include "core/schema/schema.h"
 
 enum { CNAME_BYTES = TNI_NAME_BYTES + 2 };
 

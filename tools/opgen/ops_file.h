@@ -8,8 +8,8 @@
 #ifndef TENON_OPGEN_OPS_FILE_H
 #define TENON_OPGEN_OPS_FILE_H
 
-#include "core/dispatch/lex.h"
-#include "core/dispatch/schema.h"
+#include "core/schema/lex.h"
+#include "core/schema/schema.h"
 
 typedef enum expr_kind {
     EXPR_NUMBER,

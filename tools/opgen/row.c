@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/dispatch/sample.h"
+#include "core/schema/sample.h"
 #include "tools/opgen/ops_file.h"
 
 typedef struct parser {

@@ -5,7 +5,7 @@
 
 #include "tools/opgen/header.h"
 
-#include "core/dispatch/schema.h"
+#include "core/schema/schema.h"
 
 /* base: of a row NAME_, that of NAME, or NULL. shares_opts: the struct of options stands before it
  * already. */

@@ -3,7 +3,7 @@
  *   tenon-probe NONCE PLUGIN.so [ADDRESS DATA]
  *
  * ADDRESS and DATA: how many more bytes of address space and of private memory it may use. It writes
- * its message to descriptor 3; core/probe_message.c has the format. The message is the verdict; the
+ * its message to descriptor 3; core/loader/probe_message.c has the format. The message is the verdict; the
  * exit status means nothing. Started by hand it prints to stdout.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
@@ -15,8 +15,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "core/loader.h"
-#include "core/probe.h"
+#include "core/loader/loader.h"
+#include "core/loader/probe.h"
 #include "tools/probe/witness.h"
 
 static void step(const char *what) {

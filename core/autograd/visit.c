@@ -1,0 +1,15 @@
+/* visit.c - see visit.h.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/autograd/visit.h"
+
+tn_tensor *tn_call_guarded(tn_check_fn fn, void *user, tn_tensors inputs) {
+    if (tn_error()) return NULL;
+    if (!fn) {
+        tn_raise(TN_ERR_INVALID, "tn_call_guarded: the function is NULL");
+        return NULL;
+    }
+    const tni_visit v = tni_visit_begin();
+    tn_tensor *y = fn(user, inputs.ptr, inputs.n);
+    tni_visit_end(&v);
+    return tni_scope_return(v.scope_depth, y);
+}

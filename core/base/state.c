@@ -1,0 +1,77 @@
+/* state.c - the life of one thread's state: first use, end of the thread, fork.
+ *
+ * Invariant: a thread that used Tenon gives everything back when it ends; a state used again after
+ * that (by another destructor of the same thread) starts anew, with a new thread number.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/base/state.h"
+
+#include "core/autograd/saved.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "core/dispatch/signature.h"
+#include "core/memory/memory.h"
+#include "core/memory/memory_cache.h"
+
+_Thread_local tni_state tni_tls __attribute__((tls_model("initial-exec")));
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t end_key;
+static bool has_key;
+static _Atomic uint64_t threads_seen;
+static _Atomic bool forked;
+
+static void thread_end(void *state) {
+    tni_state *st = state;
+    tni_saved_unwind(st->saved, NULL);
+    st->saved = st->saved_floor = NULL; /* what dies below may call the program */
+    tni_scope_thread_end(st);
+    if (st->cache) tni_local_cache_free(st->cache);
+    tn_clear_error();
+    tni_free(st->kernel_runs);
+    tni_memory_thread_end(st);
+    memset(st, 0, sizeof *st);
+}
+
+static void fork_prepare(void) { tni_memory_lock(); }
+static void fork_parent(void) { tni_memory_unlock(); }
+static void fork_child(void) {
+    tni_memory_unlock();
+    atomic_store_explicit(&forked, true, memory_order_relaxed);
+    tni_tls.open = false;
+}
+
+static void start(void) {
+    has_key = pthread_key_create(&end_key, thread_end) == 0;
+    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+tni_state *tni_state_first(void) {
+    tni_state *st = &tni_tls;
+    (void)pthread_once(&once, start);
+    memset(st, 0, sizeof *st);
+    st->grad_enabled = true;
+    st->pin = -1;
+    st->device = (tn_device){TN_CPU, 0};
+    st->last_provider = "";
+    st->thread = atomic_fetch_add(&threads_seen, 1) + 1;
+    st->ready = true;
+    /* Without a key the thread's memory stays allocated when it ends: a leak, nothing worse. */
+    if (has_key) (void)pthread_setspecific(end_key, st);
+    return st;
+}
+
+bool tni_is_forked(void) { return atomic_load_explicit(&forked, memory_order_relaxed); }
+
+bool tni_forked(void) {
+    if (__builtin_expect(!tni_is_forked(), 1)) return false;
+    (void)tn_raise(TN_ERR_FORKED,
+                   "this process was forked after Tenon had started, and its threads "
+                   "and locks did not come along; fork before the first Tenon call, "
+                   "or call exec in the child");
+    return true;
+}
+
+const char *tn_version(void) { return TN_VERSION; }

@@ -1,0 +1,81 @@
+/* state.h - everything that belongs to one thread, in one struct.
+ *
+ * Invariant: nothing else in the library is thread-local. The struct is small (static TLS is scarce
+ * when libtenon is itself loaded at run time); what is large hangs on pointers and is freed when
+ * the thread ends.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_BASE_STATE_H
+#define TENON_BASE_STATE_H
+
+#include <tenon/tenon.h>
+
+typedef struct tni_state {
+    tn_status error;   /* the pending error */
+    bool grad_enabled; /* stored inverted state is not: set to true when the thread is first seen */
+    bool deterministic;
+    bool anomaly;   /* autograd: look for NaN, remember calls */
+    bool ready;     /* tni_state_get has run on this thread */
+    bool in_worker; /* this thread is running a pool body: ops are refused, parallel_for runs inline
+                     */
+    bool open;      /* ops may be called: plugins are loaded, and this is no child of a fork */
+    int32_t max_threads; /* 0 = all */
+    int32_t pin;         /* plugin index asked first, -1 = none */
+    tn_device device;
+    tn_generator *generator; /* what random ops without one draw from; NULL = the process's */
+    uint64_t thread;         /* unique for ever, from 1 */
+    char *message;           /* text of the pending error */
+    void **scope_items;      /* scope stack: tensors, and memory blocks tagged by bit 0 (scope.c) */
+    uint64_t scope_n, scope_capacity;
+    uint64_t scope_depth;  /* open scopes */
+    uint64_t scope_serial; /* counts pushes: makes a stale mark recognisable */
+    struct tni_scope_frame *scope_frames;
+    struct tni_local_cache *cache; /* dispatch: this thread's signature cache */
+    const char *last_provider;     /* id of the plugin whose kernel ran last */
+    uint64_t *kernel_runs;         /* of each plugin by index; NULL until somebody asks */
+    struct tni_node *dying;        /* autograd: nodes waiting to be destroyed */
+    bool destroying;               /* ... somebody further up this thread's stack is at it */
+    uint64_t anomaly_calls;        /* recorded in anomaly mode so far */
+    struct tni_saved_set *saved;   /* autograd: innermost saved-tensor hooks, or NULL */
+    /* While a function of the program runs (visit.h): what was there before it stays. */
+    struct tni_saved_set *saved_floor;
+    uint64_t scope_floor; /* that many scopes */
+    uint64_t node_seq;    /* number of the last node made here (autograd) */
+    uint64_t scope_frames_capacity;
+    struct tni_memory_cache *memory; /* this thread's free lists and counts (memory_cache.h) */
+    uint32_t threads_used;           /* by the last parallel call (threads.c) */
+} tni_state;
+
+extern _Thread_local tni_state tni_tls __attribute__((tls_model("initial-exec")));
+tni_state *tni_state_first(void); /* slow path: initialises the thread */
+
+/* This thread's state; never NULL. */
+static inline tni_state *tni_state_get(void) {
+    return __builtin_expect(tni_tls.ready, 1) ? &tni_tls : tni_state_first();
+}
+
+/* The pending error, or TN_OK; what tn_error answers, without a call. */
+static inline tn_status tni_pending(void) { return tni_state_get()->error; }
+
+/* An error frame: the engine, hooks and callbacks run with a clean slot. leave: puts the outer
+ * error back if there was one, else keeps the inner one. */
+typedef struct tni_error_frame {
+    tn_status error;
+    char *message;
+} tni_error_frame;
+tni_error_frame tni_error_frame_enter(void);
+void tni_error_frame_leave(tni_error_frame);
+
+tn_status tni_raise_text(tn_status code, const char *text,
+                         uint64_t len); /* as tn_raise; returns the pending code */
+
+/* "what: " before the pending error's text, unless it begins with what. */
+void tni_error_within(const char *what);
+void tni_error_wrap(const char *before, const char *after); /* the pending error's text */
+
+/* True in a child that forked after Tenon started: raises FORKED. */
+bool tni_forked(void);
+bool tni_is_forked(void); /* the same question; raises nothing */
+
+void tni_scope_thread_end(tni_state *); /* releases all its scopes, and its items outside them */
+
+#endif

@@ -1,0 +1,32 @@
+/* core_ops.h - the few ops the engine itself needs, called by name like everybody's.
+ *
+ * Results belong to the current scope unless a comment says otherwise; NULL or a status, with the
+ * error pending, on failure. They record if grad mode is on and an argument requires grad.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_DISPATCH_CORE_OPS_H
+#define TENON_DISPATCH_CORE_OPS_H
+
+#include "core/tensor/tensor.h"
+
+tn_tensor *tni_engine_add(tn_tensor *a, tn_tensor *b);
+tn_status tni_engine_add_into(tn_tensor *a, tn_tensor *b); /* a += b */
+tn_tensor *tni_engine_mul(tn_tensor *a, tn_tensor *b);
+tn_tensor *tni_engine_sum(tn_tensor *);
+tn_tensor *tni_engine_clone(tn_tensor *);
+tn_tensor *tni_engine_sum_to(tn_tensor *, const int64_t *sizes, int32_t rank);
+tn_tensor *tni_engine_to(tn_tensor *, tn_dtype);
+
+/* Never recorded; refs 1, in no scope. */
+tn_tensor *tni_engine_filled(const tn_meta *, tn_device,
+                             double number); /* contiguous, of meta's shape */
+tn_tensor *tni_engine_copy(tn_tensor *);     /* contiguous */
+/* Never recorded: dst = src, broadcast. */
+tn_status tni_engine_copy_into(tn_tensor *dst, tn_tensor *src);
+tn_status tni_engine_fill(tn_tensor *, double number);
+
+/* Calls op by name with its visible results in outs (room for `capacity`); returns how many, or -1
+ * + error. */
+int64_t tni_engine_call(tn_op_ref *, const tn_value *args, uint32_t n_args, tn_value *outs,
+                        uint32_t capacity);
+
+#endif

@@ -1,0 +1,60 @@
+/* probe.h - asking tenon-probe, a process of its own, whether a plugin can be loaded.
+ *
+ * Invariants: we wait for our own child only, never longer than the limit; the verdict is the
+ * message it sends, complete and with our nonce; its exit status is not evidence.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_LOADER_PROBE_H
+#define TENON_LOADER_PROBE_H
+
+#include "core/loader/causes.h"
+#include "core/loader/discover.h"
+#include "core/loader/report.h"
+
+typedef enum tni_probe_policy {
+    TNI_PROBE_TRY = 0, /* where tenon-probe is found */
+    TNI_PROBE_REQUIRE, /* no plugin without it */
+    TNI_PROBE_OFF
+} tni_probe_policy;
+
+void tni_probe_policy_set(tni_probe_policy); /* TENON_PROBE_POLICY=require|try|off ranks above it */
+tni_probe_policy tni_probe_policy_of(const tni_search *);
+void tni_probe_limit_set(uint32_t ms); /* 10000 unless told; 0 = that */
+
+enum { TNI_PROBE_FD = 3, TNI_PROBE_NONCE = 16, TNI_PROBE_CPU_SECONDS = 5 };
+
+typedef struct tni_probe_answer {
+    bool ran;        /* the helper itself came up */
+    bool answered;   /* a complete answer came */
+    bool late;       /* the time limit ended it: perhaps the machine was busy, so not for ever */
+    bool lacking;    /* it could not be started for want of descriptors or memory, for now */
+    bool told;       /* causes has all that it named */
+    tn_status code;  /* if answered: TN_OK, or why the plugin cannot be loaded */
+    tni_stage stage; /* ... and where */
+    char text[400]; /* its facts, or the cause; if not answered: what happened, and what it wrote */
+    char causes[TNI_CAUSES_BYTES]; /* options and files it named (causes.h) */
+} tni_probe_answer;
+
+/* Gives the plugin no more room than this process has. False: the program cannot be started (text
+ * says why). */
+bool tni_probe_ask(const char *program, const char *plugin, const tni_room *,
+                   tni_probe_answer *out);
+
+/* ---- probe_message.c: reading what it says ---------------------------------------------------- */
+
+typedef struct tni_message {
+    const char *nonce;
+    int message, text; /* where it comes from; -1: ended */
+    char step[16];     /* the last one it announced */
+    char wrote[1024];  /* what the plugin, or who speaks for it, wrote to stdout and stderr */
+    char line[4096];   /* what is read, and no whole line yet */
+    uint64_t n_line, n_wrote;
+    tni_probe_answer *out;
+} tni_message;
+
+/* Reads until the answer, the end, or the deadline. True unless the deadline came first. */
+bool tni_message_receive(tni_message *, int64_t deadline_ms);
+/* What is left of the text; then puts it behind out->text. */
+void tni_message_quote(tni_message *);
+int64_t tni_now_ms(void);
+
+#endif

@@ -1,0 +1,109 @@
+/* schema.h - the one parser of op schemas and contracts, shared by the core, opgen and bindgen.
+ *
+ *   add(Tensor<T> a, Tensor<T> b) -> Tensor y
+ *   sort(Tensor<T> x, int dim=-1, bool descending=false) -> (Tensor values, Tensor<i64> indices)
+ *   dropout(Tensor<F> x, float p, generator~ rng=None) -> Tensor y
+ *   copy_(Tensor(a!) dst, Tensor src) -> Tensor(a) y
+ *   layer_norm(Tensor<F> x, Tensor<F>? w=None, Tensor<F>? b=None, float eps=1e-5) -> (Tensor y,
+ * saved Tensor mean, saved Tensor rstd)
+ *
+ * In <>: a class letter (T any, N not bool, A no argument bool, F floating: integers are promoted to
+ * f32, I integer, B bool or integer) is
+ * a type variable, promoted together over all arguments that carry the same letter; a dtype name is
+ * required exactly; index is i64, or i32 that is widened; no <> on an argument takes any dtype as it is. Scalar<N> is a number that takes
+ * part in the promotion, as it would beside the tensors. A result without <> has the dtype of the
+ * first type variable (or of the first tensor, if there is none). Depends on libc only.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_SCHEMA_SCHEMA_H
+#define TENON_SCHEMA_SCHEMA_H
+
+#include <tenon/abi.h>
+
+enum { TNI_MAX_ARGS = 24, TNI_MAX_RESULTS = 8, TNI_NAME_BYTES = 48 };
+
+typedef enum tni_type {
+    TNI_TENSOR,
+    TNI_TENSORS,
+    TNI_INT,
+    TNI_INTS,
+    TNI_FLOAT,
+    TNI_FLOATS,
+    TNI_BOOL,
+    TNI_STR,
+    TNI_DTYPE,
+    TNI_DEVICE,
+    TNI_SCALAR,
+    TNI_GENERATOR
+} tni_type;
+
+typedef struct tni_param {
+    char name[TNI_NAME_BYTES];
+    tni_type type;
+    bool optional; /* '?': may be NONE (tensor: NULL) */
+    bool runtime;  /* '~': not part of the signature */
+    bool mutated;  /* '!' */
+    bool has_default;
+    char alias;    /* 'a' of (a) or (a!), or 0 */
+    char variable; /* 'T' 'N' 'A' 'F' 'I' 'B', or 0 */
+    bool fixed;    /* `dtype` is required */
+    bool index;    /* <index>: i64, and i32 is widened to it */
+    tn_dtype dtype;
+    int32_t count; /* int[2]: 2; else -1 */
+    tn_value def;  /* default; INTS point into def_ints, STR into the schema text */
+    int64_t def_ints[8];
+} tni_param;
+
+typedef enum tni_result_kind { TNI_VISIBLE, TNI_SAVED, TNI_RESERVE } tni_result_kind;
+
+typedef struct tni_result {
+    char name[TNI_NAME_BYTES];
+    tni_result_kind kind;
+    bool list; /* Tensor[] */
+    char alias;
+    char variable;
+    bool fixed;
+    tn_dtype dtype;
+} tni_result;
+
+typedef struct tni_schema {
+    char name[TNI_NAME_BYTES]; /* "sum.dim" has overload "dim"; C name sum_dim */
+    uint32_t n_params, n_results, n_visible;
+    uint32_t n_required; /* leading params without default */
+    char variable;       /* the main type variable, or 0 */
+    bool mutates;        /* some param is mutated */
+    tni_param params[TNI_MAX_ARGS];
+    tni_result results[TNI_MAX_RESULTS];
+} tni_schema;
+
+/* Parses text (to its NUL). On failure returns FORMAT, and `why` names the column and what was
+ * expected. */
+tn_status tni_schema_parse(const char *text, tni_schema *out, char *why, uint64_t capacity);
+bool tni_schema_is_name(const char *text);                   /* of an op, its overload included */
+int tni_schema_param(const tni_schema *, const char *name);  /* index, or -1 */
+int tni_schema_result(const tni_schema *, const char *name); /* index, or -1 */
+
+/* ---- Contracts: what must hold before a shape rule runs ----------------------------------------
+ *
+ * Space-separated `name:spec`:
+ *   x:[N,C,*]      names dims: equal names, equal sizes; a number is required exactly; _ any; one *
+ *                  any number of dims; C/groups and C*groups with an int argument or a number; the
+ *                  name of an int argument must equal it
+ *   x:rank>=2      or rank==1, rank<=3
+ *   dim:dim(x)     an int, or int[] without repeats, in -rank..rank-1 of x (rank 0 counts as 1),
+ *                  made non-negative in place; dim(x+1): one position more (unsqueeze)
+ *   p:0..1  n:1..  an inclusive range of a number or of each number of a list
+ *   value:in(x)    a Scalar that the dtype in which x is computed can hold; a run-time one is looked
+ *                  at in every call
+ * Absent optional arguments are skipped. For a list of tensors, shapes and ranks hold for each;
+ * dim(list) speaks of the first. */
+typedef struct tni_contract tni_contract;
+tni_contract *tni_contract_parse(const char *text, const tni_schema *, char *why,
+                                 uint64_t capacity); /* NULL + why */
+void tni_contract_free(tni_contract *);
+/* args: tensors as VIEW/VIEWS/NONE; ints that are normalised are written to ints_out (room for
+ * TNI_MAX_ARGS * TN_MAX_RANK) and args[i] repointed or changed. On failure `why` has the text:
+ * argument, dim, both sizes. */
+tn_status tni_contract_check(const tni_contract *, const tni_schema *, tn_value *args,
+                             uint32_t n_args, int64_t *ints_out, char *why, uint64_t capacity);
+
+#endif

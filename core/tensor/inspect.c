@@ -1,0 +1,57 @@
+/* inspect.c - what a program may ask a tensor.
+ *
+ * Invariant: every question checks its tensor first and has an answer that means "error". Questions
+ * work while an error is pending; only those that touch elements (transfer.c) do not.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/memory/device.h"
+#include "core/tensor/tensor.h"
+
+int64_t tn_rank(tn_tensor *t) { return tni_tensor_check(t, "tn_rank", "tensor") ? t->rank : -1; }
+
+int64_t tn_size(tn_tensor *t, int64_t dim) {
+    if (!tni_tensor_check(t, "tn_size", "tensor")) return -1;
+    if (dim < -t->rank || dim >= t->rank) {
+        char text[256];
+        tn_meta meta;
+        tni_tensor_meta(t, &meta);
+        (void)tni_shape_text(&meta, text, sizeof text);
+        (void)tn_raise(TN_ERR_INDEX, "tn_size: there is no dim %lld in %s; dims go from %d to %d",
+                       (long long)dim, text, -t->rank, t->rank - 1);
+        return -1;
+    }
+    return t->sizes[dim < 0 ? dim + t->rank : dim];
+}
+
+const int64_t *tn_sizes(tn_tensor *t) {
+    return tni_tensor_check(t, "tn_sizes", "tensor") ? t->sizes : NULL;
+}
+
+const int64_t *tn_strides(tn_tensor *t) {
+    return tni_tensor_check(t, "tn_strides", "tensor") ? t->strides : NULL;
+}
+
+int64_t tn_numel(tn_tensor *t) { return tni_tensor_check(t, "tn_numel", "tensor") ? t->numel : -1; }
+
+tn_dtype tn_dtype_of(tn_tensor *t) {
+    return tni_tensor_check(t, "tn_dtype_of", "tensor") ? t->dtype : (tn_dtype){0, 0, 0};
+}
+
+tn_device tn_device_of(tn_tensor *t) {
+    return tni_tensor_check(t, "tn_device_of", "tensor") ? t->storage->device : (tn_device){0, 0};
+}
+
+bool tn_is_contiguous(tn_tensor *t) {
+    return tni_tensor_check(t, "tn_is_contiguous", "tensor") && (t->flags & TNI_CONTIGUOUS) != 0;
+}
+
+void *tn_data(tn_tensor *t) {
+    if (!tni_tensor_check(t, "tn_data", "tensor")) return NULL;
+    if (!tni_device_host_memory(t->storage->device)) {
+        char where[64];
+        (void)tni_device_text(t->storage->device, where, sizeof where);
+        (void)tn_raise(TN_ERR_DEVICE,
+                       "tn_data: the cpu cannot reach the memory of %s; copy with tn_read", where);
+        return NULL;
+    }
+    return tni_tensor_data(t);
+}

@@ -1,0 +1,229 @@
+/* transfer.c - tn_read, tn_write, tn_item: elements to and from plain row-major host memory.
+ *
+ * A strided tensor on a device the cpu cannot reach is moved with the span of memory it lies in,
+ * and gathered or scattered on the host. Invariant: nothing is written unless all checks have
+ * passed.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/tensor/transfer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/autograd/tape.h"
+#include "core/base/dtype.h"
+#include "core/memory/device.h"
+#include "core/memory/memory.h"
+
+/* ---- Walking strided memory ------------------------------------------------------------------ */
+
+/* Elements are moved as what they are not: these may alias anything. */
+typedef uint16_t __attribute__((may_alias)) any16;
+typedef uint32_t __attribute__((may_alias)) any32;
+typedef uint64_t __attribute__((may_alias)) any64;
+
+#define COPY_RUN(type)                                                                             \
+    for (int64_t i = 0; i < n; i++) ((type *)to)[i * step_to] = ((const type *)from)[i * step_from]
+
+static void copy_run(void *to, int64_t step_to, const void *from, int64_t step_from, int64_t n,
+                     int64_t bytes) {
+    if (step_to == 1 && step_from == 1) {
+        memcpy(to, from, (size_t)(n * bytes));
+        return;
+    }
+    switch (bytes) {
+    case 1:
+        COPY_RUN(uint8_t);
+        break;
+    case 2:
+        COPY_RUN(any16);
+        break;
+    case 4:
+        COPY_RUN(any32);
+        break;
+    default:
+        COPY_RUN(any64);
+        break;
+    }
+}
+
+typedef struct runs { /* the tensor as equal runs of elements along its last dims */
+    int64_t length, step;
+    int32_t outer; /* dims left to walk */
+} runs;
+
+static runs runs_of(const tn_tensor *t) {
+    if (t->rank == 0) return (runs){1, 1, 0};
+    int32_t dim = t->rank - 1;
+    runs r = {t->sizes[dim], t->strides[dim], dim};
+    while (r.outer > 0 && t->strides[r.outer - 1] == r.length * r.step) {
+        r.length *= t->sizes[--r.outer];
+    }
+    return r;
+}
+
+/* Next index in row-major order; moves the element offset along. False after the last. */
+static bool advance(const tn_tensor *t, int32_t dims, int64_t *index, int64_t *offset) {
+    for (int32_t i = dims; i-- > 0;) {
+        *offset += t->strides[i];
+        if (++index[i] < t->sizes[i]) return true;
+        *offset -= t->sizes[i] * t->strides[i];
+        index[i] = 0;
+    }
+    return false;
+}
+
+/* first: where element 0 of t lies; dense: numel elements. */
+static void walk(const tn_tensor *t, char *first, char *dense, bool gather) {
+    if (t->numel == 0) return;
+    const int64_t bytes = tni_dtype_bytes(t->dtype);
+    const runs r = runs_of(t);
+    int64_t index[TN_MAX_RANK] = {0}, offset = 0;
+    do {
+        char *there = first + offset * bytes;
+        if (gather) {
+            copy_run(dense, 1, there, r.step, r.length, bytes);
+        } else {
+            copy_run(there, r.step, dense, 1, r.length, bytes);
+        }
+        dense += r.length * bytes;
+    } while (advance(t, r.outer, index, &offset));
+}
+
+/* ---- Devices --------------------------------------------------------------------------------- */
+
+/* The bytes of the storage a tensor lies in: [begin, begin + bytes). */
+static void span_of(const tn_tensor *t, int64_t *begin, int64_t *bytes) {
+    int64_t low = t->offset, high = t->offset;
+    for (int32_t i = 0; i < t->rank; i++) {
+        const int64_t far = (t->sizes[i] - 1) * t->strides[i];
+        *(far < 0 ? &low : &high) += far;
+    }
+    const int64_t element = tni_dtype_bytes(t->dtype);
+    *begin = low * element;
+    *bytes = (high - low + 1) * element;
+}
+
+static tn_status device_copy(const tn_tensor *t, void *host, int64_t begin, int64_t bytes,
+                             bool to_host, const char *where) {
+    const tn_device device = t->storage->device, cpu = {TN_CPU, 0};
+    const tn_driver *d = tni_driver_of(device);
+    char *data = (char *)t->storage->data + begin;
+    tn_status status = TN_ERR_DEVICE;
+    if (d && to_host) {
+        status = d->copy(d->user, cpu, host, device, data, (uint64_t)bytes, NULL);
+    } else if (d) {
+        status = d->copy(d->user, device, data, cpu, host, (uint64_t)bytes, NULL);
+    }
+    if (status == TN_OK) status = d->stream_sync(d->user, device.index, NULL);
+    if (status == TN_OK) return TN_OK;
+    char name[64];
+    (void)tni_device_text(device, name, sizeof name);
+    return tn_raise(status, "%s: copying %lld bytes %s %s failed (%s)", where, (long long)bytes,
+                    to_host ? "from" : "to", name, tn_status_text(status));
+}
+
+/* As walk, for memory the cpu cannot reach. */
+static tn_status walk_span(const tn_tensor *t, char *dense, bool gather, const char *where) {
+    int64_t begin, bytes;
+    const int64_t element = tni_dtype_bytes(t->dtype);
+    span_of(t, &begin, &bytes);
+    if (t->flags & TNI_CONTIGUOUS) return device_copy(t, dense, begin, bytes, gather, where);
+    const tn_device cpu = {TN_CPU, 0};
+    char *span = tni_buffer_alloc(cpu, (uint64_t)bytes);
+    if (!span) {
+        return tn_raise(TN_ERR_NOMEM, "%s: no memory for %lld bytes on the way; make it contiguous",
+                        where, (long long)bytes);
+    }
+    tn_status status = device_copy(t, span, begin, bytes, true, where);
+    if (status == TN_OK) walk(t, span + (t->offset * element - begin), dense, gather);
+    if (status == TN_OK && !gather) status = device_copy(t, span, begin, bytes, false, where);
+    tni_buffer_free(cpu, span, (uint64_t)bytes);
+    return status;
+}
+
+tn_status tni_tensor_download(const tn_tensor *t, void *out, const char *where) {
+    if (t->numel == 0) return TN_OK;
+    if (!tni_device_host_memory(t->storage->device)) return walk_span(t, out, true, where);
+    walk(t, tni_tensor_data(t), out, true);
+    return TN_OK;
+}
+
+tn_status tni_tensor_upload(tn_tensor *t, const void *in, const char *where) {
+    if (t->numel == 0) return TN_OK;
+    char *dense = (char *)(uintptr_t)in; /* only read when not gathering */
+    if (!tni_device_host_memory(t->storage->device)) return walk_span(t, dense, false, where);
+    walk(t, tni_tensor_data(t), dense, false);
+    return TN_OK;
+}
+
+/* ---- The public calls ------------------------------------------------------------------------ */
+
+static bool may_touch(tn_tensor *t, const char *where) {
+    return tn_error() == TN_OK && tni_tensor_check(t, where, "tensor");
+}
+
+static tn_status check_bytes(const tn_tensor *t, const void *data, uint64_t bytes,
+                             const char *where) {
+    const uint64_t needed = (uint64_t)(t->numel * tni_dtype_bytes(t->dtype));
+    if (bytes == needed && (data || bytes == 0)) return TN_OK;
+    char shape[256];
+    tn_meta meta;
+    tni_tensor_meta(t, &meta);
+    (void)tni_shape_text(&meta, shape, sizeof shape);
+    if (bytes == needed)
+        return tn_raise(TN_ERR_INVALID, "%s: %s has %llu bytes, but the memory given is NULL",
+                        where, shape, (unsigned long long)needed);
+    return tn_raise(TN_ERR_INVALID, "%s: %s has %llu bytes, but %llu were given; both must match",
+                    where, shape, (unsigned long long)needed, (unsigned long long)bytes);
+}
+
+tn_status tn_read(tn_tensor *t, void *out, uint64_t bytes) {
+    if (!may_touch(t, "tn_read") || check_bytes(t, out, bytes, "tn_read")) return tn_error();
+    return tni_tensor_download(t, out, "tn_read");
+}
+
+/* Is every element a place of its own? A stride of 0 makes many elements one. */
+static bool expanded(const tn_tensor *t) {
+    for (int32_t i = 0; i < t->rank; i++) {
+        if (t->sizes[i] > 1 && t->strides[i] == 0) return true;
+    }
+    return false;
+}
+
+static tn_status check_writable(const tn_tensor *t) {
+    if (expanded(t)) {
+        return tn_raise(TN_ERR_INVALID,
+                        "tn_write: elements of an expanded tensor share memory; write "
+                        "to the tensor it was expanded from");
+    }
+    const bool has_history = t->node || (t->base && t->base->node);
+    if (has_history && tni_state_get()->grad_enabled) {
+        return tn_raise(
+            TN_ERR_GRAD,
+            "tn_write: this tensor was computed from one that requires grad, and a write "
+            "is not recorded; use an in-place op, or tn_set_grad_enabled(false) first");
+    }
+    return TN_OK;
+}
+
+tn_status tn_write(tn_tensor *t, const void *in, uint64_t bytes) {
+    if (!may_touch(t, "tn_write") || tni_forked() || check_bytes(t, in, bytes, "tn_write") ||
+        check_writable(t)) {
+        return tn_error();
+    }
+    tn_status status = tni_tensor_upload(t, in, "tn_write");
+    if (status == TN_OK) tni_tape_mutated(t);
+    return status;
+}
+
+double tn_item(tn_tensor *t) {
+    uint64_t element = 0;
+    if (!may_touch(t, "tn_item")) return (double)NAN;
+    if (t->numel != 1) {
+        (void)tn_raise(TN_ERR_SHAPE, "tn_item: the tensor has %lld elements, not one; use tn_read",
+                       (long long)t->numel);
+        return (double)NAN;
+    }
+    if (tni_tensor_download(t, &element, "tn_item")) return (double)NAN;
+    return tni_element_float(&element, t->dtype);
+}
