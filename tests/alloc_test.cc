@@ -8,7 +8,7 @@
 #include "tests/mlp.h"
 
 extern "C" {
-#include "core/memory/memory.h"
+#include "core/base/heap.h"
 }
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -11,7 +11,7 @@
 #include "modules/math/math_ops.h"
 
 extern "C" {
-#include "core/memory/memory.h"
+#include "core/base/heap.h"
 }
 
 namespace {
@@ -63,13 +63,13 @@ TEST_F(AutogradLimits, AsksNobodyForMemoryWhenWarm) {
     tn_tensor *x = param(full({2, 2}, 1)), *w = param(full({2}, 2));
     uint64_t before = 0;
     for (int i = 0; i < 400; i++) {
-        if (i == 300) before = tni_memory_heap_calls();
+        if (i == 300) before = tni_heap_calls();
         const tn_scope scope = tn_scope_push();
         tn_tensor *y = tn_mul(tn_add(x, w), w);
         EXPECT_EQ(tn_backward(tn_sum_dim(y, ints({0, 1}), nullptr)), TN_OK) << tn_error_message();
         tn_scope_pop(scope);
     }
-    EXPECT_EQ(getenv("TENON_ALLOC") ? before : tni_memory_heap_calls(), before);
+    EXPECT_EQ(getenv("TENON_ALLOC") ? before : tni_heap_calls(), before);
 }
 
 // ---- Running out of memory ---------------------------------------------------------------------
@@ -98,9 +98,9 @@ TEST_F(AutogradLimits, SurvivesEveryFailedAllocation) {
         for (uint64_t n = 1; status != TN_OK; n++) {
             tn_zero_grad(x), tn_zero_grad(w);
             const tn_memory_info before = memory_now();
-            tni_memory_fail_after(n, forever);
+            tni_heap_fail_after(n, forever);
             status = a_bit_of_everything(x, w);
-            tni_memory_fail_after(0, false);
+            tni_heap_fail_after(0, false);
             if (status == TN_OK) break;
             ASSERT_TRUE(error_is(TN_ERR_NOMEM)) << "allocation " << n;
             ASSERT_TRUE(tn_grad_enabled());

@@ -12,7 +12,7 @@
 #include "tests/mlp.h"
 
 extern "C" {
-#include "core/memory/memory.h"
+#include "core/base/heap.h"
 }
 
 namespace {
@@ -37,9 +37,9 @@ bool step_fails_well(Mlp *net, tn_tensor *x, tn_tensor *target, uint64_t n, bool
     net->reset();
     const std::vector<unsigned char> start = net->bits();
     const tn_memory_info before = memory_now();
-    tni_memory_fail_after(n, forever);
+    tni_heap_fail_after(n, forever);
     const double loss = net->step(x, target);
-    const bool reached = tni_memory_fail_after(0, false) >= n;
+    const bool reached = tni_heap_fail_after(0, false) >= n;
     const tn_status status = tn_error();
     const std::string text = tn_error_message();
     tn_clear_error();
@@ -74,7 +74,7 @@ class FaultsOf : public Faults, public ::testing::WithParamInterface<const char 
         ASSERT_EQ(tn_use_provider(GetParam()), TN_OK) << tn_error_message();
     }
     void TearDown() override {
-        tni_memory_fail_after(0, false);
+        tni_heap_fail_after(0, false);
         tn_use_provider(nullptr);
         Faults::TearDown();
     }
@@ -104,9 +104,9 @@ TEST_P(FaultsOf, AFirstStepSurvivesEveryFailedAllocation) {
             const tn_scope scope = tn_scope_push();
             tn_tensor *x = Mlp::noise({batch, Mlp::inputs}, 9), *target = Mlp::labels(batch);
             net.reset();
-            tni_memory_fail_after(n, forever);
+            tni_heap_fail_after(n, forever);
             net.step(x, target);
-            more = tni_memory_fail_after(0, false) >= n;
+            more = tni_heap_fail_after(0, false) >= n;
             EXPECT_TRUE(tn_error() == TN_OK || tn_error() == TN_ERR_NOMEM) << tn_error_message();
             EXPECT_TRUE(tn_error() == TN_ERR_NOMEM || !more || !forever);
             tn_clear_error();
@@ -132,9 +132,9 @@ TEST_F(Faults, EveryOpSurvivesEveryFailedAllocation) {
             const tn_memory_info before = memory_now();
             const tn_scope inner = tn_scope_push();
             tn_value outs[TNI_MAX_RESULTS] = {};
-            tni_memory_fail_after(n, true);
+            tni_heap_fail_after(n, true);
             const tn_status status = call(op, args.values, outs);
-            more = tni_memory_fail_after(0, false) >= n;
+            more = tni_heap_fail_after(0, false) >= n;
             EXPECT_EQ(status, tn_status(more ? TN_ERR_NOMEM : 0))
                 << n << ": " << tn_error_message();
             tn_clear_error();

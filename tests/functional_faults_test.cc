@@ -9,7 +9,7 @@
 #include "modules/math/math_ops.h"
 
 extern "C" {
-#include "core/memory/memory.h"
+#include "core/base/heap.h"
 }
 
 namespace {
@@ -81,7 +81,7 @@ void functions() {
 class FunctionalFaults : public Tenon, public ::testing::WithParamInterface<void (*)()> {
   protected:
     void TearDown() override {
-        tni_memory_fail_after(0, false);
+        tni_heap_fail_after(0, false);
         Tenon::TearDown();
     }
 };
@@ -93,9 +93,9 @@ TEST_P(FunctionalFaults, LeaveNothingBehind) {
             SCOPED_TRACE("allocation " + std::to_string(n) + (forever ? " and later" : " alone"));
             const tn_memory_info before = memory_now();
             const tn_scope scope = tn_scope_push();
-            tni_memory_fail_after(n, forever);
+            tni_heap_fail_after(n, forever);
             GetParam()();
-            more = tni_memory_fail_after(0, false) >= n;
+            more = tni_heap_fail_after(0, false) >= n;
             EXPECT_TRUE(tn_error() == TN_OK || tn_error() == TN_ERR_NOMEM) << tn_error_message();
             if (GetParam() != anomaly) { // what cannot be read has no NaN
                 EXPECT_TRUE(tn_error() != TN_OK || !more || !forever);

@@ -258,11 +258,11 @@ TEST_F(Loader, SurvivesRunningOutOfMemoryAtEveryAllocation) {
     for (bool forever : {false, true}) {
         for (uint64_t n = 1; n < 200; n++) {
             int64_t count = 0;
-            tni_memory_fail_after(n, forever);
+            tni_heap_fail_after(n, forever);
             const tn_status loaded = tn_plugin_load(path.c_str());
             tn_clear_error();
             tn_plugin_scan(&count);
-            tni_memory_fail_after(0, false);
+            tni_heap_fail_after(0, false);
             tn_clear_error();
             ASSERT_NE(loaded, TN_OK);
         }

@@ -24,7 +24,7 @@ extern "C" {
 // Hidden symbols of the core: the tests are linked to its objects. The headers that declare these
 // are C11 with _Atomic in them, which C++17 cannot read.
 uint64_t tni_registry_hash(void);
-uint64_t tni_memory_fail_after(uint64_t n, bool forever);
+uint64_t tni_heap_fail_after(uint64_t n, bool forever);
 bool tni_plugins_ready(void);
 const char *tni_plugin_list(void);
 void tni_probe_limit_set(uint32_t ms);

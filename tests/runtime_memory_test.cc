@@ -18,9 +18,9 @@ uint64_t RunFailing(const char *what, const std::function<bool()> &call, uint64_
     uint64_t made = 0;
     std::thread([&] {
         tn_scope s = tn_scope_push();
-        tni_memory_fail_after(n, forever);
+        tni_heap_fail_after(n, forever);
         *worked = call();
-        made = tni_memory_fail_after(0, false);
+        made = tni_heap_fail_after(0, false);
         EXPECT_STREQ(tn_status_name(tn_error()), *worked ? "OK" : "NOMEM")
             << what << " " << n << ": " << tn_error_message();
         EXPECT_NE(*worked, *tn_error_message() != '\0') << what;

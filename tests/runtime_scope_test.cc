@@ -152,9 +152,9 @@ TEST_F(Scope, WarmOnesCallNoAllocator) {
         tn_scope_pop(s);
     };
     for (int i = 0; i < 10; i++) work();
-    const uint64_t calls = tni_memory_heap_calls();
+    const uint64_t calls = tni_heap_calls();
     for (int i = 0; i < 100; i++) work();
-    EXPECT_EQ(tni_memory_heap_calls(), calls);
+    EXPECT_EQ(tni_heap_calls(), calls);
 }
 
 // ---- Errors ------------------------------------------------------------------------------------

@@ -13,9 +13,12 @@
 #include <vector>
 
 extern "C" {
+#include "core/base/heap.h"
 #include "core/base/threads.h"
+#include "core/memory/block.h"
+#include "core/memory/buffer.h"
 #include "core/memory/device.h"
-#include "core/memory/memory.h"
+#include "core/memory/slab.h"
 #include "core/tensor/generator.h"
 // Of core/base/state.h and core/tensor/tensor.h, which are C only.
 tn_status tni_raise_text(tn_status code, const char *text, uint64_t len);

@@ -11,8 +11,10 @@
 
 #include <tenon/abi_text.h>
 
+#include "core/autograd/extra.h"
 #include "core/base/dtype.h"
-#include "core/memory/memory.h"
+#include "core/base/error.h"
+#include "core/base/heap.h"
 
 enum { FRAMES = 24, SHOWN = 4, RECORDING = 4 /* frames of the recording itself */ };
 
@@ -56,7 +58,7 @@ static bool has_nan(tn_tensor *t) { return t && find_nan(t) >= 0; }
 /* ---- While recording ------------------------------------------------------------------------- */
 
 bool tni_trace_begin(tni_node *n, const tn_value *args, uint32_t n_args) {
-    tni_extra *extra = tni_node_extra(n);
+    tni_extra *extra = tni_extra_of(n);
     tni_trace *trace = extra ? tni_alloc(sizeof *trace) : NULL;
     if (!trace) {
         if (extra)

@@ -5,8 +5,12 @@
 #include <string.h>
 
 #include "core/autograd/engine.h"
+#include "core/autograd/history.h"
+#include "core/autograd/node.h"
 #include "core/base/state.h"
 #include "core/dispatch/core_ops.h"
+#include "core/tensor/scope.h"
+#include "core/tensor/tensor.h"
 
 static void shape_of(const tn_tensor *t, char *out, uint64_t capacity) {
     tn_meta m;
@@ -53,7 +57,7 @@ static tn_tensor *start_of(const char *where, tn_tensor *output, tn_tensor *grad
     }
     tn_meta m;
     tni_tensor_meta(output, &m);
-    if (output->numel == 1) return tni_engine_filled(&m, output->storage->device, 1);
+    if (output->numel == 1) return tni_core_filled(&m, output->storage->device, 1);
     char text[256];
     shape_of(output, text, sizeof text);
     tn_raise(TN_ERR_GRAD,

@@ -9,8 +9,16 @@
 #include <string.h>
 
 #include "core/autograd/engine.h"
+#include "core/autograd/history.h"
+#include "core/autograd/node.h"
 #include "core/autograd/saved.h"
+#include "core/autograd/tape.h"
+#include "core/base/error.h"
 #include "core/dispatch/core_ops.h"
+#include "core/dispatch/registry.h"
+#include "core/schema/schema.h"
+#include "core/tensor/scope.h"
+#include "core/tensor/tensor.h"
 
 static const char *op_name(const tn_grad_ctx *ctx) { return ctx->node->op->schema.name; }
 
@@ -92,7 +100,7 @@ tn_tensor *tni_ctx_grad_out(tn_grad_ctx *ctx, uint32_t i) {
     if (s->grad || s->flags & TNI_SLOT_ABSENT) return s->grad;
     tn_meta m;
     tni_slot_meta(s, &m);
-    tn_tensor *zeros = tni_engine_filled(&m, s->device, 0);
+    tn_tensor *zeros = tni_core_filled(&m, s->device, 0);
     return zeros ? tni_scope_own(zeros) : NULL;
 }
 

@@ -6,12 +6,16 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/engine.h"
 
-#include "core/autograd/anomaly.h"
-#include "core/autograd/hooks.h"
-#include "core/autograd/visit.h"
-
 #include <stdio.h>
 #include <string.h>
+
+#include "core/autograd/anomaly.h"
+#include "core/autograd/flow.h"
+#include "core/autograd/hooks.h"
+#include "core/autograd/ready.h"
+#include "core/autograd/region.h"
+#include "core/autograd/visit.h"
+#include "core/base/error.h"
 
 /* ---- Claims --------------------------------------------------------------------------------- */
 

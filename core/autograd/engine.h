@@ -32,15 +32,4 @@ bool tni_task_needs(const tni_task *,
 /* Runs a prepared task from its roots; the caller keeps its references to starts and roots. */
 tn_status tni_task_run(tni_task *, const tni_edge *roots, tn_tensor *const *starts, int64_t n);
 
-/* ready.c: the heap, in the nodes themselves. */
-void tni_ready_push(tni_node **heap, tni_node *);
-tni_node *tni_ready_pop(tni_node **heap); /* NULL if empty */
-
-/* flow.c: gradients on their way. Both take over the reference to grad; false + error. */
-bool tni_flow_add(tn_tensor **sum, tn_tensor *grad,
-                  bool create); /* *sum += grad; *sum may be NULL */
-bool tni_flow_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create);
-/* What the derivative set for slot, summed and cast to the argument's shape and dtype; slot's
- * reference is replaced. */
-bool tni_flow_fit(tni_slot *);
 #endif

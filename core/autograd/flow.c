@@ -3,8 +3,10 @@
  * Invariant: memory is written in place only where nobody else can see it: one header, one
  * reference to the storage, no history. Sums for a recorded backward are always new tensors.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/autograd/engine.h"
+#include "core/autograd/flow.h"
+
 #include "core/autograd/leaf.h"
+#include "core/base/dtype.h"
 #include "core/dispatch/core_ops.h"
 
 /* ---- Whose memory is it? -------------------------------------------------------------------- */
@@ -31,7 +33,7 @@ static bool may_write(tn_tensor *t) { return is_sole(t) && !(t->flags & TNI_REQU
 /* a + b, refs 1, in no scope. */
 static tn_tensor *sum(tn_tensor *a, tn_tensor *b) {
     const tn_scope scope = tn_scope_push();
-    tn_tensor *t = tni_engine_add(a, b);
+    tn_tensor *t = tni_core_add(a, b);
     if (t) tni_tensor_retain(t);
     tn_scope_pop(scope);
     return t;
@@ -44,13 +46,13 @@ bool tni_flow_add(tn_tensor **into, tn_tensor *grad, bool create) {
         return true;
     }
     if (!create && may_write(have)) {
-        const tn_status status = tni_engine_add_into(have, grad);
+        const tn_status status = tni_core_add_into(have, grad);
         tni_tensor_release(grad);
         return status == TN_OK;
     }
     if (!create && may_write(grad)) {
         *into = grad;
-        const tn_status status = tni_engine_add_into(grad, have);
+        const tn_status status = tni_core_add_into(grad, have);
         tni_tensor_release(have);
         return status == TN_OK;
     }
@@ -76,11 +78,11 @@ static tn_tensor *own(tn_tensor *grad, bool create) {
     tn_tensor *copy = NULL;
     if (create) {
         const tn_scope scope = tn_scope_push();
-        copy = tni_engine_clone(grad);
+        copy = tni_core_clone(grad);
         if (copy) tni_tensor_retain(copy);
         tn_scope_pop(scope);
     } else {
-        copy = tni_engine_copy(grad);
+        copy = tni_core_copy(grad);
     }
     tni_tensor_release(grad);
     return copy;
@@ -93,7 +95,7 @@ static bool add_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create) {
     }
     if (create) return tni_flow_add(&leaf->grad, grad, true);
     const tn_status status =
-        tni_engine_add_into(leaf->grad, grad); /* in place: its owner may hold it */
+        tni_core_add_into(leaf->grad, grad); /* in place: its owner may hold it */
     tni_tensor_release(grad);
     return status == TN_OK;
 }
@@ -129,7 +131,7 @@ static bool spread(tni_slot *s) {
     tni_slot_meta(s, &m);
     tn_tensor *t = tni_tensor_new(s->dtype, m.rank, m.sizes, s->device);
     if (!t) return false;
-    if (tni_engine_copy_into(t, s->grad)) {
+    if (tni_core_copy_into(t, s->grad)) {
         tni_tensor_release(t);
         return false;
     }
@@ -142,13 +144,13 @@ bool tni_flow_fit(tni_slot *s) {
         s->grad->rank == 0)
         return spread(s);
     if (!same_sizes(s->grad, s)) {
-        tn_tensor *t = tni_engine_sum_to(s->grad, s->dims, s->rank);
+        tn_tensor *t = tni_core_sum_to(s->grad, s->dims, s->rank);
         if (!t) return false;
         tni_tensor_retain(t);
         replace(s, t);
     }
     if (tn_dtype_is(s->grad->dtype, s->dtype)) return true;
-    tn_tensor *t = tni_engine_to(s->grad, s->dtype);
+    tn_tensor *t = tni_core_to(s->grad, s->dtype);
     if (!t) return false;
     tni_tensor_retain(t);
     replace(s, t);

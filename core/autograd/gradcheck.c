@@ -10,6 +10,7 @@
 
 #include "core/autograd/check.h"
 #include "core/dispatch/core_ops.h"
+#include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
 
 enum { WEIGHT_SEED = 1, GRADIENT_SEED = 100 };
@@ -40,9 +41,9 @@ tn_tensor *tni_check_weights(tn_tensor *like, uint64_t seed) {
 
 tn_tensor *tni_check_weighted(tn_tensor *acc, tn_tensor *t, uint64_t seed) {
     tn_tensor *w = tni_check_weights(t, seed);
-    tn_tensor *product = w ? tni_engine_mul(t, w) : NULL;
-    tn_tensor *sum = product ? tni_engine_sum(product) : NULL;
-    return sum && acc ? tni_engine_add(acc, sum) : sum;
+    tn_tensor *product = w ? tni_core_mul(t, w) : NULL;
+    tn_tensor *sum = product ? tni_core_sum(product) : NULL;
+    return sum && acc ? tni_core_add(acc, sum) : sum;
 }
 
 /* ---- One check ------------------------------------------------------------------------------ */

@@ -4,10 +4,12 @@
  * after an in-place write somewhere under the same base, the view is a part of whatever the base is
  * now, and its node is made again when somebody asks.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/autograd/history.h"
+
 #include <pthread.h>
 
 #include "core/autograd/leaf.h"
-#include "core/autograd/node.h"
+#include "core/autograd/region.h"
 
 static pthread_mutex_t refreshing =
     PTHREAD_MUTEX_INITIALIZER; /* readers of one view may be several threads */
@@ -32,6 +34,13 @@ static tni_node *swap_node(tn_tensor *t, tni_node *node, uint32_t out) {
     __atomic_fetch_or(&t->flags, TNI_REQUIRES_GRAD, __ATOMIC_RELAXED);
     if (t->base) __atomic_store_n(&t->node_version, version_of(t), __ATOMIC_RELEASE);
     return old;
+}
+
+bool tni_history_wanted_of(const tn_value *v) {
+    if (v->tag == TN_TAG_TENSOR) return v->tensor && tni_history_wanted(v->tensor);
+    for (uint32_t i = 0; v->tag == TN_TAG_TENSORS && i < v->aux; i++)
+        if (v->tensors[i] && tni_history_wanted(v->tensors[i])) return true;
+    return false;
 }
 
 void tni_history_attach(tn_tensor *t, tni_node *node, uint32_t out) {

@@ -6,9 +6,14 @@
 #include <string.h>
 
 #include "core/autograd/engine.h"
+#include "core/autograd/extra.h"
+#include "core/autograd/flow.h"
+#include "core/autograd/history.h"
 #include "core/autograd/leaf.h"
+#include "core/autograd/node.h"
 #include "core/autograd/visit.h"
-#include "core/memory/memory.h"
+#include "core/base/heap.h"
+#include "core/tensor/scope.h"
 
 typedef enum kind { GRADIENT, BEFORE, AFTER, ACCUMULATED } kind;
 
@@ -63,7 +68,7 @@ bool tni_hooks_on_leaf(const tn_tensor *t) {
 static tni_hook **list_of(tn_tensor *t, const char *where, bool adds) {
     if (tn_error() || !tni_tensor_check(t, where, "tensor") || !tni_history_refresh(t)) return NULL;
     if (t->node) {
-        tni_extra *extra = tni_node_extra(t->node);
+        tni_extra *extra = tni_extra_of(t->node);
         return extra ? &extra->hooks : NULL;
     }
     if (adds && !(t->flags & TNI_REQUIRES_GRAD)) {

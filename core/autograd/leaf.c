@@ -5,8 +5,10 @@
 
 #include <pthread.h>
 
+#include "core/autograd/history.h"
 #include "core/autograd/hooks.h"
 #include "core/autograd/node.h"
+#include "core/tensor/scope.h"
 
 /* ---- Locks: striped by address, since leaves are many and collisions harmless --------------- */
 

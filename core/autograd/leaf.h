@@ -8,7 +8,7 @@
 #ifndef TENON_AUTOGRAD_LEAF_H
 #define TENON_AUTOGRAD_LEAF_H
 
-#include "core/tensor/tensor.h"
+#include "core/tensor/grad.h"
 
 struct tni_hook;
 
@@ -19,7 +19,6 @@ typedef struct tni_leaf {
 } tni_leaf;
 
 tni_leaf *tni_leaf_of(tn_tensor *); /* made if need be; NULL + NOMEM */
-void tni_leaf_free(tni_leaf *);
 
 /* One more edge leads to t. False + error. */
 bool tni_leaf_retain_first(tn_tensor *t);
@@ -33,8 +32,6 @@ static inline bool tni_leaf_retain(tn_tensor *t) {
     return tni_leaf_retain_first(t);
 }
 void tni_leaf_release(tn_tensor *t);
-/* Drops a reference that no edge holds; true if it was the last of all. */
-bool tni_leaf_drop(tn_tensor *t);
 
 /* Leaves may be shared by threads. */
 void tni_leaf_lock(const tn_tensor *);

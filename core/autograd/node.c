@@ -3,21 +3,18 @@
  * Invariants: recording does no heap call once the slabs are warm; destruction never recurses,
  * however deep the graph.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/autograd/node.h"
+
 #include <string.h>
 
-#include "core/autograd/anomaly.h"
-#include "core/autograd/hooks.h"
-#include "core/autograd/node.h"
+#include "core/autograd/extra.h"
+#include "core/autograd/history.h"
 #include "core/autograd/saved.h"
-#include "core/base/state.h"
+#include "core/base/geometry.h"
+#include "core/base/heap.h"
 #include "core/dispatch/core_ops.h"
-#include "core/memory/memory.h"
 #include "core/memory/memory_cache.h"
-
-uint64_t tni_node_live(void) {
-    const int64_t n = tni_counted(TNI_COUNT_NODES);
-    return n > 0 ? (uint64_t)n : 0;
-}
+#include "core/memory/slab.h"
 
 /* ---- Blocks --------------------------------------------------------------------------------- */
 
@@ -187,7 +184,7 @@ static tn_tensor *to_keep(const filler *f, tn_tensor *t) {
         tni_tensor_retain(t);
         return t;
     }
-    tn_tensor *copy = tni_engine_copy(t);
+    tn_tensor *copy = tni_core_copy(t);
     if (copy && t->flags & TNI_WRAPPED) copy->flags |= TNI_WRAPPED;
     return copy;
 }
@@ -242,7 +239,8 @@ static bool add_value(filler *f, uint32_t param) {
 static uint32_t kept_args(const tni_op *op, const tn_value *args, uint32_t n_args) {
     uint32_t keep = op->keep_args, gradients = 0;
     if (!op->keep_some) return keep;
-    for (uint32_t i = 0; i < n_args; i++) gradients |= (uint32_t)tni_value_wanted(&args[i]) << i;
+    for (uint32_t i = 0; i < n_args; i++)
+        gradients |= (uint32_t)tni_history_wanted_of(&args[i]) << i;
     for (uint32_t i = 0; i < n_args; i++)
         if (!(op->readers[i] & gradients)) keep &= ~(1u << i);
     return keep;
@@ -319,33 +317,16 @@ bool tni_node_results(tni_node *n, tn_tensor *const *results, uint32_t n_results
     return true;
 }
 
-/* Two threads may want it at once, for hooks. */
-tni_extra *tni_node_extra(tni_node *n) {
-    tni_extra *have = __atomic_load_n(&n->extra, __ATOMIC_ACQUIRE);
-    if (have) return have;
-    tni_extra *made = tni_block_get(sizeof *made);
-    if (!made) {
-        tn_raise(TN_ERR_NOMEM, "no memory to record '%s' for backward", n->op->schema.name);
-        return NULL;
-    }
-    memset(made, 0, sizeof *made);
-    if (__atomic_compare_exchange_n(&n->extra, &have, made, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE))
-        return made;
-    tni_block_put(made, sizeof *made);
-    return have;
-}
-
 void tni_slot_meta(const tni_slot *s, tn_meta *out) {
     memset(out, 0, sizeof *out);
     out->dtype = s->dtype;
     out->rank = s->rank;
-    int64_t stride = 1; /* cannot overflow: the tensor existed */
-    for (int32_t i = s->rank - 1; i >= 0; i--) {
-        out->sizes[i] = s->dims[i];
-        out->strides[i] = s->kept ? s->dims[s->rank + i] : stride;
-        stride *= s->dims[i] > 0 ? s->dims[i] : 1;
-    }
+    const size_t bytes = (size_t)s->rank * sizeof *s->dims;
+    if (bytes) memcpy(out->sizes, s->dims, bytes);
+    if (!s->kept)
+        tni_row_major(s->dims, s->rank, out->strides);
+    else if (bytes)
+        memcpy(out->strides, s->dims + s->rank, bytes);
 }
 
 /* ---- The end -------------------------------------------------------------------------------- */
@@ -370,16 +351,9 @@ void tni_node_forget(tni_node *n) {
     n->flags |= TNI_NODE_CONSUMED;
 }
 
-static void extra_free(tni_extra *e) {
-    tni_hooks_free(e->hooks);
-    tni_saved_release(e->saved);
-    tni_trace_free(e->trace);
-    tni_block_put(e, sizeof *e);
-}
-
 static void destroy(tni_node *n) {
     if (!(n->flags & TNI_NODE_CONSUMED)) tni_node_forget(n);
-    if (n->extra) extra_free(n->extra);
+    if (n->extra) tni_extra_free(n->extra);
     for (uint32_t i = 0; i < n->n_slots; i++) tni_edge_release(&n->slots[i].edge);
     if (n->slices) tni_block_put(n->slices, sizeof *n->slices);
     if (n->more) tni_block_put(n->more, n->more_bytes);

@@ -15,6 +15,7 @@
 #define TENON_AUTOGRAD_NODE_H
 
 #include "core/autograd/tape.h"
+#include "core/dispatch/registry.h"
 
 enum { TNI_EDGE_NONE = 0, TNI_EDGE_NODE, TNI_EDGE_LEAF };
 
@@ -70,12 +71,6 @@ typedef struct tni_slices { /* in place on a view: the node makes the whole tens
     uint32_t result; /* result slot that is it */
 } tni_slices;
 
-typedef struct tni_extra { /* what few nodes have; each NULL or owned */
-    struct tni_hook *hooks;
-    struct tni_saved_set *saved; /* who holds its PACKED values */
-    struct tni_trace *trace;     /* of anomaly mode */
-} tni_extra;
-
 enum {                              /* tni_node.flags */
        TNI_NODE_KEEPS = 1u << 0,    /* keeps something */
        TNI_NODE_CONSUMED = 1u << 1, /* and has given it back */
@@ -102,7 +97,7 @@ struct tni_node {
     uint64_t more_bytes;
 
     const tni_op *op;
-    tni_extra *extra; /* NULL = none; owned */
+    struct tni_extra *extra; /* NULL = none; owned */
     tni_slot *slots;
     tni_slot *results;
     tn_value *values;              /* one per parameter. Tensors: i = first slot, aux = how many */
@@ -139,39 +134,9 @@ static inline void tni_node_follow(tni_node *n, const tni_edge *e) {
 tni_node *tni_node_new(const tni_op *, const tn_value *args, uint32_t n_args, const tn_rng *);
 /* Learns the results, keeps those the row keeps. False + error. */
 bool tni_node_results(tni_node *, tn_tensor *const *results, uint32_t n_results);
-void tni_node_forget(tni_node *);      /* gives kept values back */
-tni_extra *tni_node_extra(tni_node *); /* makes it if need be; NULL + NOMEM */
+void tni_node_forget(tni_node *); /* gives kept values back */
 /* Schema result of result slot i. */
 uint32_t tni_node_result_index(const tni_node *, uint32_t slot);
 void tni_slot_meta(const tni_slot *, tn_meta *out); /* contiguous strides if not kept */
-
-/* ---- history.c: what tensors know of their nodes -------------------------------------------- */
-
-/* Does t depend on something that wants a gradient? */
-bool tni_history_wanted(tn_tensor *);
-bool tni_value_wanted(const tn_value *); /* of a tensor, or of some tensor of a list */
-/* Makes the node of a view right again after its base was changed in place. False + error. */
-bool tni_history_refresh(tn_tensor *);
-/* The edge to what made t, or to leaf t, owned by the caller. False + error. */
-bool tni_history_edge(tn_tensor *, tni_edge *out);
-void tni_edge_release(tni_edge *); /* and clears it */
-/* t was made by result `out` of node: takes over one reference, drops the old history. */
-void tni_history_attach(tn_tensor *, tni_node *, uint32_t out);
-/* Records that view is a part of base, whatever made it. False + error. */
-bool tni_history_attach_view(tn_tensor *base, tn_tensor *view);
-
-/* ---- region.c: parts of tensors, differentiable --------------------------------------------- */
-
-void tni_region_of(const tn_tensor *whole, const tn_tensor *part, tni_region *out);
-/* The part of whole; scope's. NULL + error. */
-tn_tensor *tni_region_get(tn_tensor *whole, const tni_region *);
-/* whole (NULL = zeros) with its part replaced by `part` (NULL = zeros); scope's. Where elements of
- * the part overlap, whole must be NULL, and they are summed. NULL + error. */
-tn_tensor *tni_region_put(tn_tensor *whole, tn_tensor *part, const tni_region *, tn_device);
-tni_node *
-tni_region_node(tn_tensor *whole,
-                const tni_region *); /* node of a view; refs 1, no results yet. NULL + error */
-/* Two indices may lead to the same element. */
-bool tni_meta_overlaps(const tn_meta *);
 
 #endif

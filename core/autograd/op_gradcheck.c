@@ -8,8 +8,10 @@
 
 #include "core/autograd/check.h"
 #include "core/dispatch/core_ops.h"
+#include "core/dispatch/plugins.h"
 #include "core/dispatch/registry.h"
-#include "core/loader/plugin.h"
+#include "core/schema/schema.h"
+#include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
 
 enum { SAMPLE_SEED = 7, RESULT_SEED = 200, MAX_VALUES = 16, NAME_BYTES = 64 };
@@ -26,7 +28,7 @@ typedef struct op_call { /* an op and a sample; tensors are replaced by those gi
 } op_call;
 
 static tn_tensor *argument(const op_call *o, uint32_t param, tn_tensor *t) {
-    return t && o->op->schema.params[param].mutated ? tni_engine_clone(t)
+    return t && o->op->schema.params[param].mutated ? tni_core_clone(t)
                                                     : t; /* leaves are not written */
 }
 
@@ -69,7 +71,7 @@ static tn_tensor *op_fn(void *user, tn_tensor *const *in, int64_t n) {
         if (!put_tensors(o, i, &values[i], &in)) return NULL;
     }
     for (uint32_t i = 0; i < TNI_MAX_RESULTS; i++) outs[i] = tn_value_none();
-    const int64_t n_outs = tni_engine_call(&o->ref, values, o->n_values, outs, TNI_MAX_RESULTS);
+    const int64_t n_outs = tni_core_call(&o->ref, values, o->n_values, outs, TNI_MAX_RESULTS);
     return n_outs < 0 ? NULL : weigh(outs, n_outs);
 }
 

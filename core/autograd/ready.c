@@ -1,7 +1,7 @@
 /* ready.c - which node runs next: a pairing heap threaded through the nodes, greatest sequence
  * number on top. Push is O(1), pop O(log n) amortised, and neither allocates.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/autograd/engine.h"
+#include "core/autograd/ready.h"
 
 static tni_node *meld(tni_node *a, tni_node *b) {
     if (!a) return b;

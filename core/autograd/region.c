@@ -4,11 +4,14 @@
  * replaces one; each is the other's derivative, so that in-place writes on views differentiate any
  * number of times. They are not in the registry: nobody calls them by name.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/autograd/region.h"
+
 #include <string.h>
 
 #include "core/autograd/ctx.h"
-#include "core/autograd/node.h"
+#include "core/base/geometry.h"
 #include "core/dispatch/core_ops.h"
+#include "core/tensor/scope.h"
 
 enum { REGION_WORDS = sizeof(tni_region) / 8 };
 _Static_assert(sizeof(tni_region) % 8 == 0, "a region travels as a list of integers");
@@ -80,51 +83,13 @@ void tni_region_of(const tn_tensor *whole, const tn_tensor *part, tni_region *ou
     out->part.offset = part->offset - whole->offset;
 }
 
-/* ---- Geometry: no overflow, since the tensors exist ----------------------------------------- */
-
 static bool is_empty(const tn_meta *m) {
     for (int32_t i = 0; i < m->rank; i++)
         if (m->sizes[i] == 0) return true;
     return false;
 }
 
-static bool is_contiguous(const tn_meta *m) {
-    int64_t expected = 1;
-    for (int32_t i = m->rank - 1; i >= 0; i--) {
-        if (m->sizes[i] != 1 && m->strides[i] != expected) return false;
-        expected *= m->sizes[i];
-    }
-    return true;
-}
-
-static int64_t magnitude(int64_t x) { return x < 0 ? -x : x; }
-
-/* With strides in ascending order, each must step over all that the smaller ones reach. */
-bool tni_meta_overlaps(const tn_meta *m) {
-    bool used[TN_MAX_RANK] = {false};
-    int64_t reach = 0;
-    if (is_empty(m)) return false;
-    for (int32_t round = 0; round < m->rank; round++) {
-        int32_t least = -1;
-        for (int32_t i = 0; i < m->rank; i++)
-            if (!used[i] && (least < 0 || magnitude(m->strides[i]) < magnitude(m->strides[least])))
-                least = i;
-        used[least] = true;
-        if (m->sizes[least] < 2) continue;
-        if (magnitude(m->strides[least]) <= reach) return true;
-        reach += (m->sizes[least] - 1) * magnitude(m->strides[least]);
-    }
-    return false;
-}
-
-/* Elements of m lie in [*low, *high], counted from where its offset counts. */
-static void extent(const tn_meta *m, int64_t *low, int64_t *high) {
-    *low = *high = m->offset;
-    for (int32_t i = 0; i < m->rank; i++) {
-        const int64_t step = (m->sizes[i] - 1) * m->strides[i];
-        *(step < 0 ? low : high) += step;
-    }
-}
+static bool is_plain(const tn_meta *m) { return tni_contiguous(m->sizes, m->strides, m->rank); }
 
 /* ---- A buffer laid out like the base -------------------------------------------------------- */
 
@@ -136,18 +101,18 @@ typedef struct canvas {
 /* A base without holes becomes a plain tensor; else one row long enough, and a view of it. */
 static bool canvas_new(canvas *c, const tni_region *r, tn_dtype dtype, tn_device device,
                        bool zeros) {
-    const bool plain = is_contiguous(&r->whole) || is_empty(&r->whole);
+    const bool plain = is_plain(&r->whole);
     tn_meta m = r->whole;
     m.dtype = dtype;
     c->part = r->part;
     c->part.dtype = dtype;
     int64_t low = 0, high = 0;
     if (!plain) {
-        extent(&r->whole, &low, &high);
+        (void)tni_reach(m.sizes, m.strides, m.rank, &low, &high);
         m.rank = 1;
         m.sizes[0] = high - low + 1;
     }
-    tn_tensor *buffer = zeros || !plain ? tni_engine_filled(&m, device, 0)
+    tn_tensor *buffer = zeros || !plain ? tni_core_filled(&m, device, 0)
                                         : tni_tensor_new(dtype, m.rank, m.sizes, device);
     if (plain || !buffer) return (c->whole = buffer) != NULL;
     m = r->whole;
@@ -180,10 +145,10 @@ static bool add_by_rows(tn_tensor *whole, const tn_meta *part, tn_tensor *from) 
 }
 
 static bool add_into(tn_tensor *whole, const tn_meta *part, tn_tensor *from) {
-    if (tni_meta_overlaps(part)) return add_by_rows(whole, part, from);
+    if (tni_overlaps(part->sizes, part->strides, part->rank)) return add_by_rows(whole, part, from);
     tn_tensor *view = tni_tensor_view(whole, part);
     if (!view) return false;
-    const tn_status status = tni_engine_add_into(view, from);
+    const tn_status status = tni_core_add_into(view, from);
     tni_tensor_release(view);
     return status == TN_OK;
 }
@@ -191,7 +156,7 @@ static bool add_into(tn_tensor *whole, const tn_meta *part, tn_tensor *from) {
 static bool copy_part(tn_tensor *whole, const tn_meta *part, tn_tensor *from) {
     tn_tensor *view = tni_tensor_view(whole, part);
     if (!view) return false;
-    const tn_status status = from ? tni_engine_copy_into(view, from) : tni_engine_fill(view, 0);
+    const tn_status status = from ? tni_core_copy_into(view, from) : tni_core_fill(view, 0);
     tni_tensor_release(view);
     return status == TN_OK;
 }
@@ -201,12 +166,11 @@ static bool copy_part(tn_tensor *whole, const tn_meta *part, tn_tensor *from) {
 static tn_tensor *get(tn_tensor *whole, const tni_region *r) {
     tn_meta m = r->part;
     m.dtype = whole->dtype;
-    if (whole->flags & TNI_CONTIGUOUS && is_contiguous(&r->whole))
-        return tni_tensor_view(whole, &m);
+    if (whole->flags & TNI_CONTIGUOUS && is_plain(&r->whole)) return tni_tensor_view(whole, &m);
     canvas c;
     if (!canvas_new(&c, r, whole->dtype, whole->storage->device, false)) return NULL;
     tn_tensor *part = NULL;
-    if (tni_engine_copy_into(c.whole, whole) == TN_OK) part = tni_tensor_view(c.whole, &c.part);
+    if (tni_core_copy_into(c.whole, whole) == TN_OK) part = tni_tensor_view(c.whole, &c.part);
     tni_tensor_release(c.whole);
     return part;
 }
@@ -215,9 +179,9 @@ static tn_tensor *put(tn_tensor *whole, tn_tensor *part, const tni_region *r, tn
     canvas c;
     const tn_dtype dtype = whole ? whole->dtype : part ? part->dtype : r->whole.dtype;
     if (!canvas_new(&c, r, dtype, device, whole == NULL)) return NULL;
-    bool ok = !whole || tni_engine_copy_into(c.whole, whole) == TN_OK;
+    bool ok = !whole || tni_core_copy_into(c.whole, whole) == TN_OK;
     if (ok && !is_empty(&r->part)) {
-        if (part && tni_meta_overlaps(&c.part))
+        if (part && tni_overlaps(c.part.sizes, c.part.strides, c.part.rank))
             ok = add_into(c.whole, &c.part, part);
         else
             ok = copy_part(c.whole, &c.part, part);

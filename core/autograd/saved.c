@@ -7,14 +7,22 @@
 
 #include <string.h>
 
+#include "core/autograd/extra.h"
 #include "core/autograd/visit.h"
-#include "core/memory/memory.h"
+#include "core/base/error.h"
+#include "core/base/heap.h"
 
 typedef struct tni_saved_set {
     _Atomic int32_t refs; /* the stack, and nodes */
     tn_saved_hooks hooks;
     struct tni_saved_set *outer;
 } tni_saved_set;
+
+/* What dies after this may still call the program. */
+static void thread_end(tni_state *st) {
+    tni_saved_unwind(st->saved, NULL);
+    st->saved = st->saved_floor = NULL;
+}
 
 tn_status tn_saved_hooks_push(const tn_saved_hooks *hooks) {
     if (tn_error()) return tn_error();
@@ -24,6 +32,7 @@ tn_status tn_saved_hooks_push(const tn_saved_hooks *hooks) {
     if (!set) return tn_raise(TN_ERR_NOMEM, "tn_saved_hooks_push: no memory");
     atomic_init(&set->refs, 1);
     set->hooks = *hooks;
+    tni_state_at_end(TNI_END_PROGRAM, thread_end);
     set->outer = tni_state_get()->saved;
     tni_tls.saved = set;
     return TN_OK;
@@ -75,7 +84,7 @@ static void quiet_end(quiet q, tn_tensor *kept) {
 
 /* The set a node's values are with; the first one makes the reference. */
 static tni_saved_set *set_of(tni_node *n) {
-    tni_extra *extra = tni_node_extra(n);
+    tni_extra *extra = tni_extra_of(n);
     if (extra && !extra->saved) {
         extra->saved = tni_tls.saved;
         atomic_fetch_add_explicit(&extra->saved->refs, 1, memory_order_relaxed);

@@ -3,21 +3,20 @@
  * Invariants: a refused call changed nothing; results are kept at the
  * version they have after the call; only visible floating results get history.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/autograd/anomaly.h"
-#include "core/autograd/node.h"
-#include "core/base/state.h"
+#include "core/autograd/tape.h"
 
-bool tni_value_wanted(const tn_value *v) {
-    if (v->tag == TN_TAG_TENSOR) return v->tensor && tni_history_wanted(v->tensor);
-    for (uint32_t i = 0; v->tag == TN_TAG_TENSORS && i < v->aux; i++)
-        if (v->tensors[i] && tni_history_wanted(v->tensors[i])) return true;
-    return false;
-}
+#include "core/autograd/anomaly.h"
+#include "core/autograd/history.h"
+#include "core/autograd/node.h"
+#include "core/autograd/region.h"
+#include "core/base/geometry.h"
+#include "core/dispatch/registry.h"
+#include "core/schema/schema.h"
 
 bool tni_tape_wanted(const tn_value *args, uint32_t n_args) {
     if (!tni_state_get()->grad_enabled) return false;
     for (uint32_t i = 0; i < n_args; i++)
-        if (tni_value_wanted(&args[i])) return true;
+        if (tni_history_wanted_of(&args[i])) return true;
     return false;
 }
 
@@ -46,7 +45,7 @@ static bool may_change(const tni_op *op, uint32_t param, tn_tensor *t) {
     tn_meta m;
     if (!tni_history_refresh(t)) return false;
     tni_tensor_meta(t, &m);
-    if (tni_meta_overlaps(&m))
+    if (tni_overlaps(m.sizes, m.strides, m.rank))
         return refuse(op, param,
                       "has elements that share memory (it is expanded or overlaps itself)",
                       "change a clone of it");

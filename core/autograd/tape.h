@@ -8,8 +8,9 @@
 #ifndef TENON_AUTOGRAD_TAPE_H
 #define TENON_AUTOGRAD_TAPE_H
 
-#include "core/dispatch/registry.h"
-#include "core/tensor/tensor.h"
+#include "core/tensor/grad.h"
+
+typedef struct tni_op tni_op; /* dispatch/registry.h */
 
 /* Will this call be recorded? Grad mode is on and an argument requires grad. */
 bool tni_tape_wanted(const tn_value *args, uint32_t n_args);
@@ -32,17 +33,10 @@ bool tni_tape_may_write(const tni_op *op, const tn_value *args, uint32_t n_args)
 void tni_tape_abandon(tni_node *); /* the call failed; NULL is fine */
 
 void tni_node_retain(tni_node *);
-void tni_node_release(tni_node *); /* NULL is fine; iterative */
-
-/* In-place while not recording, or on tensors without grad: called for every mutation after it
- * happened. Counts the storage's version; in a recorded call that is before tni_tape_finish. */
-void tni_tape_mutated(tn_tensor *);
 
 /* After a view op made these views of `of`, recorded or not, before tni_tape_finish: a view made
  * while not recording hides history, and so do its views; all start out right for the storage's
  * version. */
 void tni_tape_viewed(tn_tensor *of, tn_tensor *const *views, uint32_t n_views);
-
-uint64_t tni_node_live(void); /* for tn_memory_stats */
 
 #endif

@@ -8,7 +8,6 @@
 #ifndef TENON_AUTOGRAD_VISIT_H
 #define TENON_AUTOGRAD_VISIT_H
 
-#include "core/autograd/saved.h"
 #include "core/base/state.h"
 
 typedef struct tni_visit { /* the thread before it */
@@ -39,9 +38,12 @@ static inline tni_visit tni_visit_begin(void) {
     return v;
 }
 
+/* Lets go what saved-tensor hooks the visit left behind. */
+void tni_visit_unwind(tni_state *);
+
 static inline void tni_visit_end(const tni_visit *v) {
     tni_state *st = tni_state_get();
-    if (st->saved != st->saved_floor) tni_saved_unwind(st->saved, st->saved_floor);
+    if (st->saved != st->saved_floor) tni_visit_unwind(st);
     st->grad_enabled = v->grad_enabled;
     st->deterministic = v->deterministic;
     st->anomaly = v->anomaly;
@@ -53,8 +55,5 @@ static inline void tni_visit_end(const tni_visit *v) {
     st->saved_floor = v->saved_floor;
     st->scope_floor = v->scope_floor;
 }
-
-/* Closes scopes until `depth` are open; t moves out of them. NULL + error if t is stale. */
-tn_tensor *tni_scope_return(uint64_t depth, tn_tensor *t);
 
 #endif

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/tensor/tensor.h"
+#include <tenon/tenon.h>
 
 const char *tn_dtype_name(tn_dtype d) {
     static const char *const names[] = {

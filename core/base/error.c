@@ -3,14 +3,15 @@
  * Invariant: the first error stays until it is cleared; success never writes the slot. A message is
  * heap memory owned by the slot, or, when there was none to be had, the code's static text.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/base/error.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <tenon/abi_text.h>
 
-#include "core/base/state.h"
-#include "core/memory/memory.h"
+#include "core/base/heap.h"
 
 enum { MESSAGE_BYTES = 512, MESSAGE_LIMIT = 1 << 16 };
 

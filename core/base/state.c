@@ -5,15 +5,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/base/state.h"
 
-#include "core/autograd/saved.h"
-
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
-#include "core/dispatch/signature.h"
-#include "core/memory/memory.h"
-#include "core/memory/memory_cache.h"
+#include "core/base/heap.h"
 
 _Thread_local tni_state tni_tls __attribute__((tls_model("initial-exec")));
 
@@ -23,29 +19,29 @@ static bool has_key;
 static _Atomic uint64_t threads_seen;
 static _Atomic bool forked;
 
+static void (*_Atomic ends[TNI_ENDS])(tni_state *);
+
+void tni_state_at_end(tni_end which, void (*end)(tni_state *)) { atomic_store(&ends[which], end); }
+
 static void thread_end(void *state) {
     tni_state *st = state;
-    tni_saved_unwind(st->saved, NULL);
-    st->saved = st->saved_floor = NULL; /* what dies below may call the program */
-    tni_scope_thread_end(st);
-    if (st->cache) tni_local_cache_free(st->cache);
+    for (int i = 0; i < TNI_ENDS; i++) {
+        void (*end)(tni_state *) = atomic_load(&ends[i]);
+        if (end) end(st);
+    }
     tn_clear_error();
     tni_free(st->kernel_runs);
-    tni_memory_thread_end(st);
     memset(st, 0, sizeof *st);
 }
 
-static void fork_prepare(void) { tni_memory_lock(); }
-static void fork_parent(void) { tni_memory_unlock(); }
 static void fork_child(void) {
-    tni_memory_unlock();
     atomic_store_explicit(&forked, true, memory_order_relaxed);
     tni_tls.open = false;
 }
 
 static void start(void) {
     has_key = pthread_key_create(&end_key, thread_end) == 0;
-    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+    (void)pthread_atfork(NULL, NULL, fork_child);
 }
 
 tni_state *tni_state_first(void) {

@@ -11,7 +11,7 @@
 
 typedef struct tni_state {
     tn_status error;   /* the pending error */
-    bool grad_enabled; /* stored inverted state is not: set to true when the thread is first seen */
+    bool grad_enabled; /* starts as true */
     bool deterministic;
     bool anomaly;   /* autograd: look for NaN, remember calls */
     bool ready;     /* tni_state_get has run on this thread */
@@ -53,29 +53,19 @@ static inline tni_state *tni_state_get(void) {
     return __builtin_expect(tni_tls.ready, 1) ? &tni_tls : tni_state_first();
 }
 
-/* The pending error, or TN_OK; what tn_error answers, without a call. */
-static inline tn_status tni_pending(void) { return tni_state_get()->error; }
-
-/* An error frame: the engine, hooks and callbacks run with a clean slot. leave: puts the outer
- * error back if there was one, else keeps the inner one. */
-typedef struct tni_error_frame {
-    tn_status error;
-    char *message;
-} tni_error_frame;
-tni_error_frame tni_error_frame_enter(void);
-void tni_error_frame_leave(tni_error_frame);
-
-tn_status tni_raise_text(tn_status code, const char *text,
-                         uint64_t len); /* as tn_raise; returns the pending code */
-
-/* "what: " before the pending error's text, unless it begins with what. */
-void tni_error_within(const char *what);
-void tni_error_wrap(const char *before, const char *after); /* the pending error's text */
-
 /* True in a child that forked after Tenon started: raises FORKED. */
 bool tni_forked(void);
 bool tni_is_forked(void); /* the same question; raises nothing */
 
-void tni_scope_thread_end(tni_state *); /* releases all its scopes, and its items outside them */
+/* What a thread owns ends with it, in this order. Who puts something into the state registers, before
+ * the first time, the function that takes it out again; registering once more changes nothing. */
+typedef enum tni_end {
+    TNI_END_PROGRAM, /* functions of the program, so that the rest may still call them */
+    TNI_END_TENSORS,
+    TNI_END_CACHES,
+    TNI_END_MEMORY,
+    TNI_ENDS
+} tni_end;
+void tni_state_at_end(tni_end, void (*)(tni_state *));
 
 #endif

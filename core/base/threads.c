@@ -27,9 +27,9 @@
 #include <fenv.h>
 #endif
 
+#include "core/base/heap.h"
 #include "core/base/state.h"
 #include "core/base/system.h"
-#include "core/memory/memory.h"
 
 enum { THREADS_MAX = 128, SPIN_NS = 30000, SPIN_TURNS = 16 };
 enum { INSIDE_ONE = 1, OPEN_ONE = 1 << 8, JOB_ONE = 1 << 16 };
@@ -297,9 +297,9 @@ void tni_parallel_for(int64_t n, int64_t grain, int32_t max_threads, tn_range_fn
     run_job(&j, threads_for(tni_state_get(), j.chunks, max_threads));
 }
 
-/* ---- Reduction
- * ------------------------------------------------------------------------------------------ The
- * tree over chunks: neighbours are combined, then neighbouring pairs, and so on; what has no right
+/* ---- Reduction ------------------------------------------------------------------------------- */
+
+/* The tree over chunks: neighbours are combined, then neighbouring pairs, and so on; what has no right
  * neighbour waits. A group of 2^k neighbouring chunks is a subtree, which one thread evaluates
  * alone with k + 1 partials, so a million chunks need no million partials. */
 
@@ -387,18 +387,17 @@ static void reduce(reduction *r, int32_t max_threads, void *out) {
     while ((r->chunks - 1) / r->group >= GROUPS_MAX) r->group *= 2;
     const int64_t groups = (r->chunks - 1) / r->group + 1;
     const int32_t threads = threads_for(tni_state_get(), groups, max_threads);
-    const tn_device cpu = {TN_CPU, 0};
-    const uint64_t bytes = (uint64_t)groups * r->stride;
-    if (threads > 1) r->partials = tni_buffer_alloc(cpu, bytes);
-    if (!r->partials) {
+    char *block = threads > 1 ? tni_alloc((uint64_t)groups * r->stride + LINE) : NULL;
+    if (!block) {
         whole w = {r, out};
         run_job(&(job){.body = reduce_whole, .arg = &w, .n = 1, .grain = 1, .chunks = 1}, 1);
         return;
     }
+    r->partials = block + LINE - (uintptr_t)block % LINE;
     run_job(&(job){.body = reduce_groups, .arg = r, .n = groups, .grain = 1, .chunks = groups},
             threads);
     combine_groups(r, groups, out);
-    tni_buffer_free(cpu, r->partials, bytes);
+    tni_free(block);
 }
 
 tn_status tni_parallel_reduce(int64_t n, int64_t grain, int32_t max_threads, tn_reduce_fn body,

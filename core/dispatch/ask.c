@@ -1,15 +1,19 @@
 /* ask.c - what is registered, and how this thread's calls choose among it.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/ask.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/heap.h"
 #include "core/base/nearest.h"
-#include "core/dispatch/signature.h"
-#include "core/loader/plugin.h"
+#include "core/base/state.h"
+#include "core/dispatch/plugins.h"
+#include "core/dispatch/registry.h"
 #include "core/memory/device.h"
-#include "core/memory/memory.h"
+#include "core/tensor/scope.h"
 
 /* ---- Ops ------------------------------------------------------------------------------------- */
 
@@ -87,7 +91,7 @@ tn_status tn_op_at(int64_t i, tn_op_info *out) {
     return TN_OK;
 }
 
-void tni_op_not_found(const char *name) {
+void tni_ask_not_found(const char *name) {
     const char *best = NULL;
     const size_t n = strlen(name);
     int closest = n < 9 ? (int)n / 3 + 1 : 4; /* fewer changes than that are a slip */
@@ -110,7 +114,7 @@ tn_status tn_op_find(const char *name, tn_op_info *out) {
     if (!tni_plugins_ready()) return tn_error();
     const tni_op *op = tni_registry_find(name);
     if (op == NULL) {
-        tni_op_not_found(name);
+        tni_ask_not_found(name);
         return tn_error();
     }
     info_fill(out, op);
@@ -136,7 +140,7 @@ const char *tn_op_providers(const char *name, const char *device_kind) {
         return tn_raise(TN_ERR_INVALID, "tn_op_providers: needs an op and a device kind"), NULL;
     if (!tni_plugins_ready()) return NULL;
     const tni_op *op = tni_registry_find(name);
-    if (op == NULL) return tni_op_not_found(name), NULL;
+    if (op == NULL) return tni_ask_not_found(name), NULL;
     uint64_t n = tni_registry_providers(op, tni_device_kind_find(device_kind), chain, CHAIN),
              bytes = 1;
     for (uint64_t i = 0; i < n; i++) bytes += strlen(chain[i]->plugin) + 1;

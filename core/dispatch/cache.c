@@ -5,11 +5,13 @@
  * bounded one behind it. Entries are reference-counted and immutable. A new epoch of the registry
  * makes old entries unfindable.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/cache.h"
+
 #include <pthread.h>
 #include <string.h>
 
-#include "core/dispatch/signature.h"
-#include "core/memory/memory.h"
+#include "core/base/heap.h"
+#include "core/dispatch/resolve.h"
 
 enum { WAYS = 4, OP_SETS = 512, HASH_SETS = 256 }; /* of a thread */
 enum { SHARED_BUCKETS = 4096, SHARED_LIMIT = 8192, KEY_START = 1024 };
@@ -26,19 +28,7 @@ static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static tni_signature *g_buckets[SHARED_BUCKETS];
 static uint64_t g_count, g_epoch; /* of the registry, when the newest entry was put */
 
-/* ---- Lifetime of a signature ----------------------------------------------------------------- */
-
-void tni_signature_retain(tni_signature *s) {
-    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
-}
-
-void tni_signature_release(tni_signature *s) {
-    if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
-    if (s->plan.data && s->provider && s->provider->row.drop) s->provider->row.drop(s->plan.data);
-    tni_free(s->ints);
-    tni_free(s->outputs);
-    tni_free(s);
-}
+/* ---- Of a thread ------------------------------------------------------------------------------ */
 
 static void seen_free(tni_seen *seen) {
     if (seen == NULL) return;
@@ -47,8 +37,10 @@ static void seen_free(tni_seen *seen) {
     tni_free(seen);
 }
 
-void tni_local_cache_free(tni_local_cache *c) {
-    if (c == NULL) return;
+static void thread_end(tni_state *st) {
+    tni_local_cache *c = st->cache;
+    st->cache = NULL;
+    if (!c) return;
     for (int i = 0; i < HASH_SETS; i++)
         for (int k = 0; k < WAYS; k++) seen_free(c->by_hash[i][k]);
     tni_signature_release(c->other);
@@ -69,6 +61,7 @@ static tni_local_cache *cache_new(tni_state *st) {
         return NULL;
     }
     c->key_capacity = KEY_START;
+    tni_state_at_end(TNI_END_CACHES, thread_end);
     return st->cache = c;
 }
 
@@ -103,42 +96,6 @@ static uint64_t key_bound(const tni_invocation *v) {
                       : 0);
     }
     return n;
-}
-
-static void extent(const tn_tensor *t, int64_t *low, int64_t *high) {
-    int64_t bytes = tni_dtype_bytes(t->dtype);
-    *low = *high = t->offset;
-    for (int32_t d = 0; d < t->rank; d++) {
-        int64_t reach = t->sizes[d] > 0 ? (t->sizes[d] - 1) * t->strides[d] : 0;
-        *(reach < 0 ? low : high) += reach;
-    }
-    *low *= bytes;
-    *high = (*high + 1) * bytes;
-}
-
-static bool same_geometry(const tn_tensor *a, const tn_tensor *b) {
-    if (a->offset != b->offset || a->rank != b->rank || !tn_dtype_is(a->dtype, b->dtype))
-        return false;
-    for (int32_t d = 0; d < a->rank; d++)
-        if (a->sizes[d] != b->sizes[d] || a->strides[d] != b->strides[d]) return false;
-    return true;
-}
-
-/* Bit k: operand k shares memory with the first operand, which is written, without being the same.
- */
-static uint64_t alias_bits(const tni_invocation *v) {
-    uint64_t bits = 0;
-    const tn_tensor *target = v->n_operands > 0 ? v->operands[0] : NULL;
-    for (uint32_t k = 1; target && k < v->n_operands && k < 64; k++) {
-        const tn_tensor *t = v->operands[k];
-        if (t == NULL || t->storage != target->storage || t->numel == 0 || same_geometry(t, target))
-            continue;
-        int64_t low, high, target_low, target_high;
-        extent(t, &low, &high);
-        extent(target, &target_low, &target_high);
-        if (low < target_high && target_low < high) bits |= UINT64_C(1) << k;
-    }
-    return bits;
 }
 
 static uint64_t mix(const uint64_t *key, uint64_t n) {
@@ -213,7 +170,7 @@ INLINE bool walk_call(walk *w, const tni_invocation *v, const tni_state *st) {
         !word(w, (uint64_t)(uint32_t)v->device.kind | (uint64_t)(uint32_t)v->device.index << 32) ||
         !word(w, (uint64_t)(uint32_t)st->pin))
         return false;
-    if (op->schema.mutates && !word(w, alias_bits(v))) return false;
+    if (op->schema.mutates && !word(w, tni_invocation_aliases(v))) return false;
     for (uint32_t i = 0; i < op->n_args; i++) {
         if (op->types[i] == TNI_TENSOR) {
             if (!walk_tensor(w, v->operands[k++])) return false;
@@ -228,7 +185,8 @@ INLINE bool walk_call(walk *w, const tni_invocation *v, const tni_state *st) {
     return !op->runtime_args || word(w, runtime_defaults(v));
 }
 
-const uint64_t *tni_key(const tni_invocation *v, uint64_t *n, uint64_t *hash) {
+/* The key of an invocation in this thread's buffer, valid until the next. NULL + NOMEM. */
+static const uint64_t *key_of(const tni_invocation *v, uint64_t *n, uint64_t *hash) {
     tni_local_cache *c = local_cache();
     if (c == NULL || !key_room(c, key_bound(v))) return NULL;
     walk w = {c->key, false};
@@ -353,7 +311,7 @@ static tni_seen *seen_put(tni_local_cache *c, tni_seen **set, tni_signature *s) 
 static tni_signature *find_by_hash(tni_local_cache *c, const tni_invocation *v, uint64_t epoch,
                                    tni_seen **seen) {
     uint64_t n, hash;
-    const uint64_t *key = tni_key(v, &n, &hash);
+    const uint64_t *key = key_of(v, &n, &hash);
     if (key == NULL) return NULL;
     tni_seen **set = c->by_hash[hash % HASH_SETS];
     for (int k = 0; k < WAYS && set[k]; k++)
@@ -376,7 +334,7 @@ static bool image_keep(tni_seen *seen, const tni_invocation *v) {
     return seen->image && tni_image_recall(seen->image, seen->s, v);
 }
 
-tni_signature *tni_signature_find(const tni_invocation *v, tni_seen **out) {
+tni_signature *tni_cache_find(const tni_invocation *v, tni_seen **out) {
     const uint64_t epoch = tni_registry_epoch();
     tni_local_cache *c = local_cache();
     if (c == NULL) return NULL;

@@ -3,15 +3,22 @@
  * Invariants: a failed call leaves no result and frees all it took; results of a successful one
  * belong to the current scope; in-place targets count one version per call.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/call.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "core/autograd/tape.h"
 #include "core/base/dtype.h"
-#include "core/dispatch/frame.h"
-#include "core/loader/plugin.h"
-#include "core/memory/memory.h"
+#include "core/base/error.h"
+#include "core/dispatch/ask.h"
+#include "core/dispatch/decompose.h"
+#include "core/dispatch/held.h"
+#include "core/dispatch/plugins.h"
+#include "core/memory/buffer.h"
 #include "core/tensor/generator.h"
+#include "core/tensor/grad.h"
+#include "core/tensor/scope.h"
 
 /* ---- Inputs ---------------------------------------------------------------------------------- */
 
@@ -44,7 +51,7 @@ static tn_tensor *operand_copy(const tni_operand *o, tn_tensor *t) {
     return copy;
 }
 
-bool tni_cast_number(const tni_frame *f, void *cell, tn_dtype to, const tn_tensor *t) {
+bool tni_call_number(const tni_frame *f, void *cell, tn_dtype to, const tn_tensor *t) {
     const void *p = tni_tensor_data(t);
     const bool whole = t->dtype.code <= 1 || tn_dtype_is(t->dtype, TN_BOOL);
     const tn_value number =
@@ -71,7 +78,7 @@ static bool operands_prepare(tni_frame *f) {
                 return tn_raise(TN_ERR_INVALID, "%s: a number stands too late in a list",
                                 s->op->schema.name),
                        false;
-            if (!tni_cast_number(f, &f->numbers[k], s->operands[k].seen.dtype, t)) return false;
+            if (!tni_call_number(f, &f->numbers[k], s->operands[k].seen.dtype, t)) return false;
             view->data = &f->numbers[k];
             break;
         case TNI_COPY:
@@ -95,14 +102,14 @@ static bool temporaries_room(tni_frame *f) {
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
-bool tni_results_room(tni_frame *f, uint32_t n) {
+bool tni_call_room(tni_frame *f, uint32_t n) {
     f->results = n <= TNI_MAX_RESULTS ? f->few : tni_scope_alloc(n * sizeof(tn_tensor *));
     return f->results != NULL;
 }
 
 static bool results_allocate(tni_frame *f) {
     const tni_signature *s = f->s;
-    if (!tni_results_room(f, s->n_outputs)) return false;
+    if (!tni_call_room(f, s->n_outputs)) return false;
     for (uint32_t i = 0; i < s->n_outputs; i++) {
         const tni_output *out = &s->outputs[i];
         tn_tensor *t;
@@ -332,7 +339,7 @@ static tn_status call_plain(tni_frame *f) {
 
 static tn_status call_view(tni_frame *f) {
     tn_tensor *base = f->v.operands[f->s->viewed];
-    if (!tni_results_room(f, f->s->n_outputs)) return tn_error();
+    if (!tni_call_room(f, f->s->n_outputs)) return tn_error();
     for (uint32_t i = 0; i < f->s->n_outputs; i++) {
         tn_tensor *t = tni_tensor_view(base, &f->s->outputs[i].meta);
         if (t == NULL) return tni_error_within(f->v.op->schema.name), tn_error();
@@ -352,7 +359,7 @@ static tn_status call_kind(tni_frame *f) {
     case TNI_SIG_DECOMPOSE:
         break;
     }
-    return tni_call_decomposed(f);
+    return tni_decompose(f);
 }
 
 /* ---- The call -------------------------------------------------------------------------------- */
@@ -365,7 +372,7 @@ static const tni_op *find_op(tn_op_ref *ref, uint32_t n_outs) {
     const int32_t id = __atomic_load_n(&ref->id, __ATOMIC_RELAXED);
     const tni_op *op = id ? tni_registry_op(id) : tni_registry_find(ref->name);
     if (op == NULL) {
-        tni_op_not_found(ref->name);
+        tni_ask_not_found(ref->name);
         return NULL;
     }
     if (id == 0) __atomic_store_n(&ref->id, op->id, __ATOMIC_RELAXED);
@@ -447,7 +454,7 @@ tn_status tn_op_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_v
     f.workspace = NULL;
     f.has_rng = false;
     if (!tni_invocation_fill(&f.v, op, args, n_args)) return tn_error();
-    f.s = tni_signature_find(&f.v, &f.seen);
+    f.s = tni_cache_find(&f.v, &f.seen);
     if (f.s == NULL) return tn_error();
     const bool nest = may_nest(&f);
     if (nest) {

@@ -3,10 +3,12 @@
  * A provider takes it if its row covers dtype and arguments, it supports the call, perhaps with
  * contiguous inputs, and its plan works. Everyone who declines says why.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/chain.h"
+
 #include <stdio.h>
 
 #include "core/base/log.h"
-#include "core/dispatch/resolution.h"
+#include "core/dispatch/forms.h"
 #include "core/memory/device.h"
 
 static void declined(tni_resolution *r, const tni_provider *p, int32_t reason) {
@@ -78,14 +80,14 @@ static bool supports(tni_resolution *r, const tni_provider *p) {
     if (verdict.answer != TN_YES_IF) return verdict.answer == TN_YES;
     for (uint32_t k = 0; k < r->s->n_operands; k++) {
         const tn_tensor *t = r->v->operands[k];
-        if (t == NULL || tni_geometry_contiguous(&r->s->operands[k].seen)) continue;
+        if (t == NULL || tni_form_contiguous(&r->s->operands[k].seen)) continue;
         if (tni_operand_param(r->v, k)->mutated || r->s->op->form != TNI_STRIDED) {
             declined(r, p, TN_REASON_LAYOUT);
             return false;
         }
-        tni_operand_copy(r->s, k, t, NULL);
+        tni_form_copy(r->s, k, t, NULL);
     }
-    return tni_image_again(r);
+    return tni_resolve_image(r);
 }
 
 static bool plan(tni_resolution *r, const tni_provider *p) {

@@ -2,16 +2,16 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dispatch/core_ops.h"
 
+#include "core/dispatch/plugins.h"
 #include "core/dispatch/registry.h"
-#include "core/loader/plugin.h"
 
 static const tni_op *op_of(const tn_op_ref *ref) {
     if (!tni_plugins_ready()) return NULL;
     return ref->id > 0 ? tni_registry_op(ref->id) : tni_registry_find(ref->name);
 }
 
-int64_t tni_engine_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_value *outs,
-                        uint32_t capacity) {
+int64_t tni_core_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_value *outs,
+                      uint32_t capacity) {
     const tni_op *op = op_of(ref);
     const uint32_t n_outs = op ? op->schema.n_visible : 1; /* unknown: the call says so */
     if (n_outs > capacity) {
@@ -24,7 +24,7 @@ int64_t tni_engine_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, t
 /* The one tensor result. */
 static tn_tensor *call(tn_op_ref *ref, const tn_value *args, uint32_t n_args) {
     tn_value out = tn_value_none();
-    return tni_engine_call(ref, args, n_args, &out, 1) == 1 ? out.tensor : NULL;
+    return tni_core_call(ref, args, n_args, &out, 1) == 1 ? out.tensor : NULL;
 }
 
 /* An op that writes its first argument; whether it also returns it does not matter. */
@@ -32,53 +32,53 @@ static tn_status write_into(tn_op_ref *ref, tn_tensor *dst, tn_value second) {
     const tn_value args[] = {tn_value_tensor(dst), second};
     tn_value out = tn_value_none();
     const tn_scope scope = tn_scope_push();
-    tni_engine_call(ref, args, 2, &out, 1);
+    tni_core_call(ref, args, 2, &out, 1);
     tn_scope_pop(scope);
     return tn_error();
 }
 
-tn_tensor *tni_engine_add(tn_tensor *a, tn_tensor *b) {
+tn_tensor *tni_core_add(tn_tensor *a, tn_tensor *b) {
     static tn_op_ref ref = {"add", 0, 0};
     const tn_value args[] = {tn_value_tensor(a), tn_value_tensor(b)};
     return call(&ref, args, 2);
 }
 
-tn_status tni_engine_add_into(tn_tensor *a, tn_tensor *b) {
+tn_status tni_core_add_into(tn_tensor *a, tn_tensor *b) {
     static tn_op_ref ref = {"add_", 0, 0};
     return write_into(&ref, a, tn_value_tensor(b));
 }
 
-tn_tensor *tni_engine_mul(tn_tensor *a, tn_tensor *b) {
+tn_tensor *tni_core_mul(tn_tensor *a, tn_tensor *b) {
     static tn_op_ref ref = {"mul", 0, 0};
     const tn_value args[] = {tn_value_tensor(a), tn_value_tensor(b)};
     return call(&ref, args, 2);
 }
 
-tn_tensor *tni_engine_sum(tn_tensor *x) {
+tn_tensor *tni_core_sum(tn_tensor *x) {
     static tn_op_ref ref = {"sum", 0, 0};
     const tn_value arg = tn_value_tensor(x);
     return call(&ref, &arg, 1);
 }
 
-tn_tensor *tni_engine_clone(tn_tensor *x) {
+tn_tensor *tni_core_clone(tn_tensor *x) {
     static tn_op_ref ref = {"clone", 0, 0};
     const tn_value arg = tn_value_tensor(x);
     return call(&ref, &arg, 1);
 }
 
-tn_tensor *tni_engine_sum_to(tn_tensor *x, const int64_t *sizes, int32_t rank) {
+tn_tensor *tni_core_sum_to(tn_tensor *x, const int64_t *sizes, int32_t rank) {
     static tn_op_ref ref = {"sum_to", 0, 0};
     const tn_value args[] = {tn_value_tensor(x), tn_value_ints((tn_ints){sizes, rank})};
     return call(&ref, args, 2);
 }
 
-tn_tensor *tni_engine_to(tn_tensor *x, tn_dtype dtype) {
+tn_tensor *tni_core_to(tn_tensor *x, tn_dtype dtype) {
     static tn_op_ref ref = {"to", 0, 0};
     const tn_value args[] = {tn_value_tensor(x), tn_value_dtype(dtype)};
     return call(&ref, args, 2);
 }
 
-tn_status tni_engine_fill(tn_tensor *x, double number) {
+tn_status tni_core_fill(tn_tensor *x, double number) {
     static tn_op_ref ref = {"fill_", 0, 0};
     const bool recording = tn_set_grad_enabled(false);
     const tn_status status = write_into(&ref, x, tn_float(number));
@@ -86,7 +86,7 @@ tn_status tni_engine_fill(tn_tensor *x, double number) {
     return status;
 }
 
-tn_status tni_engine_copy_into(tn_tensor *dst, tn_tensor *src) {
+tn_status tni_core_copy_into(tn_tensor *dst, tn_tensor *src) {
     static tn_op_ref ref = {"copy_", 0, 0};
     const bool recording = tn_set_grad_enabled(false);
     const tn_status status = write_into(&ref, dst, tn_value_tensor(src));
@@ -94,16 +94,16 @@ tn_status tni_engine_copy_into(tn_tensor *dst, tn_tensor *src) {
     return status;
 }
 
-tn_tensor *tni_engine_filled(const tn_meta *m, tn_device device, double number) {
+tn_tensor *tni_core_filled(const tn_meta *m, tn_device device, double number) {
     tn_tensor *t = tni_tensor_new(m->dtype, m->rank, m->sizes, device);
-    if (!t || !tni_engine_fill(t, number)) return t;
+    if (!t || !tni_core_fill(t, number)) return t;
     tni_tensor_release(t);
     return NULL;
 }
 
-tn_tensor *tni_engine_copy(tn_tensor *x) {
+tn_tensor *tni_core_copy(tn_tensor *x) {
     tn_tensor *t = tni_tensor_new(x->dtype, x->rank, x->sizes, x->storage->device);
-    if (!t || !tni_engine_copy_into(t, x)) return t;
+    if (!t || !tni_core_copy_into(t, x)) return t;
     tni_tensor_release(t);
     return NULL;
 }

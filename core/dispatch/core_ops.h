@@ -8,25 +8,25 @@
 
 #include "core/tensor/tensor.h"
 
-tn_tensor *tni_engine_add(tn_tensor *a, tn_tensor *b);
-tn_status tni_engine_add_into(tn_tensor *a, tn_tensor *b); /* a += b */
-tn_tensor *tni_engine_mul(tn_tensor *a, tn_tensor *b);
-tn_tensor *tni_engine_sum(tn_tensor *);
-tn_tensor *tni_engine_clone(tn_tensor *);
-tn_tensor *tni_engine_sum_to(tn_tensor *, const int64_t *sizes, int32_t rank);
-tn_tensor *tni_engine_to(tn_tensor *, tn_dtype);
+tn_tensor *tni_core_add(tn_tensor *a, tn_tensor *b);
+tn_status tni_core_add_into(tn_tensor *a, tn_tensor *b); /* a += b */
+tn_tensor *tni_core_mul(tn_tensor *a, tn_tensor *b);
+tn_tensor *tni_core_sum(tn_tensor *);
+tn_tensor *tni_core_clone(tn_tensor *);
+tn_tensor *tni_core_sum_to(tn_tensor *, const int64_t *sizes, int32_t rank);
+tn_tensor *tni_core_to(tn_tensor *, tn_dtype);
 
 /* Never recorded; refs 1, in no scope. */
-tn_tensor *tni_engine_filled(const tn_meta *, tn_device,
-                             double number); /* contiguous, of meta's shape */
-tn_tensor *tni_engine_copy(tn_tensor *);     /* contiguous */
+tn_tensor *tni_core_filled(const tn_meta *, tn_device,
+                           double number); /* contiguous, of meta's shape */
+tn_tensor *tni_core_copy(tn_tensor *);     /* contiguous */
 /* Never recorded: dst = src, broadcast. */
-tn_status tni_engine_copy_into(tn_tensor *dst, tn_tensor *src);
-tn_status tni_engine_fill(tn_tensor *, double number);
+tn_status tni_core_copy_into(tn_tensor *dst, tn_tensor *src);
+tn_status tni_core_fill(tn_tensor *, double number);
 
 /* Calls op by name with its visible results in outs (room for `capacity`); returns how many, or -1
  * + error. */
-int64_t tni_engine_call(tn_op_ref *, const tn_value *args, uint32_t n_args, tn_value *outs,
-                        uint32_t capacity);
+int64_t tni_core_call(tn_op_ref *, const tn_value *args, uint32_t n_args, tn_value *outs,
+                      uint32_t capacity);
 
 #endif

@@ -4,13 +4,16 @@
  * computes in, arguments as the contract normalised them. 16-bit floats of pointwise and of wide rows come as
  * f32, and results are rounded once. An in-place twin is written when all else is done.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/decompose.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "core/autograd/visit.h"
 #include "core/base/dtype.h"
-#include "core/dispatch/frame.h"
-#include "core/memory/memory.h"
+#include "core/base/error.h"
+#include "core/base/heap.h"
+#include "core/tensor/scope.h"
 
 static bool same_shape(const tn_tensor *t, const tn_meta *m) {
     bool same = t->rank == m->rank && tn_dtype_is(t->dtype, m->dtype);
@@ -98,7 +101,7 @@ static tn_tensor *number_as(const tni_frame *f, tn_tensor *t, tn_dtype dtype) {
     if (t->flags & TNI_REQUIRES_GRAD) return to_dtype(t, dtype);
     tn_tensor *number = tni_tensor_new(dtype, 0, NULL, t->storage->device);
     if (number == NULL) return NULL;
-    if (tni_cast_number(f, tni_tensor_data(number), dtype, t)) {
+    if (tni_call_number(f, tni_tensor_data(number), dtype, t)) {
         number->flags |= TNI_WRAPPED;
         return tni_scope_own(number);
     }
@@ -201,7 +204,7 @@ __attribute__((noinline, cold)) static void name_caller(const tni_frame *f) {
 
 /* Below an op with a derivative, or with the reason why it has none, nothing is recorded; below others
  * the inner ops are. */
-tn_status tni_call_decomposed(tni_frame *f) {
+tn_status tni_decompose(tni_frame *f) {
     const tni_op *op = f->v.op;
     tn_value args[TNI_MAX_ARGS], outs[TNI_MAX_RESULTS] = {{0, 0, {0}}};
     tn_scope scope = tn_scope_push();

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "core/memory/memory.h"
+#include "core/base/heap.h"
 
 enum { FIRST_CAPACITY = 64, MOST_ENTRIES = 1 << 28 };
 

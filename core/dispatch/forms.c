@@ -3,28 +3,18 @@
  * Invariant: a form never changes what is computed, only how it is walked; whatever cannot be shown
  * in the form's shape is copied first, and the copy is part of the signature.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/forms.h"
+
 #include <string.h>
 
-#include "core/dispatch/signature.h"
+#include "core/base/geometry.h"
 
 /* ---- Geometry of operands and outputs as they are -------------------------------------------- */
 
-static void contiguous_strides(tni_geometry *g) {
-    int64_t step = 1;
-    for (int32_t d = g->rank - 1; d >= 0; d--) {
-        g->strides[d] = step;
-        step *= g->sizes[d] > 0 ? g->sizes[d] : 1;
-    }
-}
+static void row_major(tni_geometry *g) { tni_row_major(g->sizes, g->rank, g->strides); }
 
-bool tni_geometry_contiguous(const tni_geometry *g) {
-    int64_t step = 1;
-    for (int32_t d = g->rank - 1; d >= 0; d--) {
-        if (g->sizes[d] == 0) return true;
-        if (g->sizes[d] != 1 && g->strides[d] != step) return false;
-        step *= g->sizes[d];
-    }
-    return true;
+bool tni_form_contiguous(const tni_geometry *g) {
+    return tni_contiguous(g->sizes, g->strides, g->rank);
 }
 
 static void geometry_of_meta(tni_geometry *g, const tn_meta *m) {
@@ -34,7 +24,7 @@ static void geometry_of_meta(tni_geometry *g, const tn_meta *m) {
     memcpy(g->strides, m->strides, (size_t)m->rank * sizeof(int64_t));
 }
 
-void tni_operand_copy(tni_signature *s, uint32_t k, const tn_tensor *t, const int8_t *permutation) {
+void tni_form_copy(tni_signature *s, uint32_t k, const tn_tensor *t, const int8_t *permutation) {
     tni_operand *o = &s->operands[k];
     o->prepare = TNI_COPY;
     o->seen.rank = t->rank;
@@ -42,7 +32,7 @@ void tni_operand_copy(tni_signature *s, uint32_t k, const tn_tensor *t, const in
         o->permutation[d] = permutation ? permutation[d] : (int8_t)d;
         o->seen.sizes[d] = t->sizes[o->permutation[d]];
     }
-    contiguous_strides(&o->seen);
+    row_major(&o->seen);
 }
 
 /* ---- strided --------------------------------------------------------------------------------- */
@@ -154,7 +144,7 @@ static bool neighbours(const tn_tensor *x, uint32_t mask) {
 static void three_dims(tni_geometry *g, int64_t outer, int64_t n, int64_t inner) {
     g->rank = 3;
     g->sizes[0] = outer, g->sizes[1] = n, g->sizes[2] = inner;
-    contiguous_strides(g);
+    row_major(g);
 }
 
 typedef struct blocks {
@@ -191,10 +181,10 @@ static bool form_blocks(tni_signature *s, const tni_invocation *v, bool reduce) 
         const tn_tensor *t = v->operands[k];
         if (t == NULL) continue;
         tni_operand *o = &s->operands[k];
-        if (o->prepare != TNI_COPY && (gather || !tni_geometry_contiguous(&o->seen)))
-            tni_operand_copy(s, k, t, gather ? order : NULL);
+        if (o->prepare != TNI_COPY && (gather || !tni_form_contiguous(&o->seen)))
+            tni_form_copy(s, k, t, gather ? order : NULL);
         else if (gather)
-            tni_operand_copy(s, k, t, order);
+            tni_form_copy(s, k, t, order);
         three_dims(&o->seen, b.outer, b.n, b.inner);
     }
     for (uint32_t i = 0; i < s->n_outputs; i++) {
@@ -204,7 +194,7 @@ static bool form_blocks(tni_signature *s, const tni_invocation *v, bool reduce) 
         if (!reduce) continue;
         g->rank = 2;
         g->sizes[1] = b.inner;
-        contiguous_strides(g);
+        row_major(g);
     }
     return true;
 }

@@ -3,10 +3,11 @@
  * Invariant: a number is looked at before anything is written: when its signature is made, or, if
  * it is a run-time one, in every call.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/held.h"
+
 #include <tenon/abi_text.h>
 
 #include "core/base/dtype.h"
-#include "core/dispatch/signature.h"
 #include "core/schema/contract.h"
 
 /* The dtype in which tensor argument `of` is computed; lanes 0 if it is absent. */

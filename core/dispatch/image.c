@@ -1,10 +1,11 @@
 /* image.c - the call as a kernel sees it: views and values on the caller's stack.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/image.h"
+
 #include <string.h>
 
 #include "core/base/threads.h"
-#include "core/dispatch/signature.h"
-#include "core/memory/memory.h"
+#include "core/memory/buffer.h"
 
 static void image_fail(tn_call *c, tn_status code, const char *text, uint64_t len) {
     tni_image *m = c->host_data;

@@ -1,10 +1,14 @@
 /* invocation.c - arguments as the caller gave them, checked and flattened.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/invocation.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "core/autograd/tape.h"
-#include "core/dispatch/signature.h"
+#include "core/base/dtype.h"
+#include "core/base/geometry.h"
+#include "core/tensor/scope.h"
 
 static bool wrong_type(const tni_op *op, const tni_param *p, const char *wanted) {
     tn_raise(TN_ERR_INVALID, "%s: argument '%s' must be %s%s", op->schema.name, p->name, wanted,
@@ -211,4 +215,37 @@ uint64_t tni_invocation_text(const tni_invocation *v, char *out, uint64_t capaci
     }
     if (n + 2 <= capacity) n += (uint64_t)snprintf(out + n, capacity - n, n ? ")" : "()");
     return n;
+}
+
+/* ---- Shared memory --------------------------------------------------------------------------- */
+
+/* Bytes [low, high) of the storage. */
+static void extent(const tn_tensor *t, int64_t *low, int64_t *high) {
+    const int64_t bytes = tni_dtype_bytes(t->dtype);
+    (void)tni_reach(t->sizes, t->strides, t->rank, low, high);
+    *low = (t->offset + *low) * bytes;
+    *high = (t->offset + *high + 1) * bytes;
+}
+
+static bool same_geometry(const tn_tensor *a, const tn_tensor *b) {
+    if (a->offset != b->offset || a->rank != b->rank || !tn_dtype_is(a->dtype, b->dtype))
+        return false;
+    for (int32_t d = 0; d < a->rank; d++)
+        if (a->sizes[d] != b->sizes[d] || a->strides[d] != b->strides[d]) return false;
+    return true;
+}
+
+uint64_t tni_invocation_aliases(const tni_invocation *v) {
+    uint64_t bits = 0;
+    const tn_tensor *target = v->n_operands > 0 ? v->operands[0] : NULL;
+    for (uint32_t k = 1; target && k < v->n_operands && k < 64; k++) {
+        const tn_tensor *t = v->operands[k];
+        if (t == NULL || t->storage != target->storage || t->numel == 0 || same_geometry(t, target))
+            continue;
+        int64_t low, high, target_low, target_high;
+        extent(t, &low, &high);
+        extent(target, &target_low, &target_high);
+        if (low < target_high && target_low < high) bits |= UINT64_C(1) << k;
+    }
+    return bits;
 }

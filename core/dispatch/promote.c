@@ -4,7 +4,7 @@
  * Tensors with dims decide; 0-dim tensors, then numbers, only raise the category (bool < integer <
  * float).
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/dispatch/signature.h"
+#include "core/dispatch/promote.h"
 
 enum { BOOLEAN, INTEGER, FLOATING };
 
@@ -22,7 +22,7 @@ static tn_dtype floats(tn_dtype a, tn_dtype b) {
     return a.bits >= b.bits ? a : b;
 }
 
-bool tni_dtype_promote(tn_dtype a, tn_dtype b, tn_dtype *out) {
+bool tni_promote_pair(tn_dtype a, tn_dtype b, tn_dtype *out) {
     if (tn_dtype_index(a) < 0 || tn_dtype_index(b) < 0) return false;
     int ca = category(a), cb = category(b);
     if (ca != cb)
@@ -47,7 +47,7 @@ static bool tiers_add(tiers *t, int k, tn_dtype d) {
         t->dtype[k] = d;
         return tn_dtype_index(d) >= 0;
     }
-    return tni_dtype_promote(t->dtype[k], d, &t->dtype[k]);
+    return tni_promote_pair(t->dtype[k], d, &t->dtype[k]);
 }
 
 /* A plain argument that is promoted, as Scalar<N>; an absent one says nothing. */

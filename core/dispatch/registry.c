@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/log.h"
+#include "core/base/heap.h"
 #include "core/base/state.h"
+#include "core/base/text.h"
 #include "core/dispatch/directory.h"
 #include "core/dispatch/rows.h"
 #include "core/memory/device.h"
-#include "core/memory/memory.h"
 
 enum { NO_DEVICE = -1 }; /* of a kernel that waited, and does not fit the op that came */
 

@@ -3,13 +3,18 @@
  * Order: promotion, contract, shape rule, in-place target, provider chain, plan. No kernel code
  * runs before contract and shape rule have passed.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/resolve.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include "core/autograd/node.h"
 #include "core/base/dtype.h"
-#include "core/dispatch/resolution.h"
-#include "core/memory/memory.h"
+#include "core/base/geometry.h"
+#include "core/base/heap.h"
+#include "core/dispatch/chain.h"
+#include "core/dispatch/forms.h"
+#include "core/dispatch/held.h"
+#include "core/dispatch/shape_rules.h"
 
 enum { RESULTS_LIMIT = 1 << 20 }; /* of one list */
 
@@ -48,14 +53,14 @@ static void operand_fill(tni_resolution *r, uint32_t k, const tni_param *p) {
     if (t->flags & TNI_WRAPPED)
         o->prepare = TNI_CAST_NUMBER;
     else
-        tni_operand_copy(r->s, k, t, NULL);
+        tni_form_copy(r->s, k, t, NULL);
 }
 
 static bool overlaps_itself(const tn_tensor *t) {
     tn_meta m;
     if (t->flags & TNI_CONTIGUOUS) return false;
     tni_tensor_meta(t, &m);
-    return tni_meta_overlaps(&m);
+    return tni_overlaps(m.sizes, m.strides, m.rank);
 }
 
 static bool operand_check(const tni_resolution *r, uint32_t k, const tni_param *p) {
@@ -105,13 +110,13 @@ static bool operands_fill(tni_resolution *r) {
 
 /* Inputs that overlap the target without being it are copied first: as if they were apart. */
 static bool operands_separate(tni_resolution *r) {
-    uint64_t bits = r->s->op->schema.mutates ? r->s->key[3] : 0;
+    uint64_t bits = r->s->op->schema.mutates ? tni_invocation_aliases(r->v) : 0;
     for (uint32_t k = 1; bits && k < r->s->n_operands && k < 64; k++) {
         if (!(bits >> k & 1) || r->s->operands[k].prepare != TNI_AS_IS) continue;
         if (tni_operand_param(r->v, k)->mutated)
             return tni_resolve_refuse(r, TN_ERR_INVALID,
                                       "tensors that are written overlap; clone one of them");
-        tni_operand_copy(r->s, k, r->v->operands[k], NULL);
+        tni_form_copy(r->s, k, r->v->operands[k], NULL);
     }
     return true;
 }
@@ -295,7 +300,7 @@ static bool outputs_fill(tni_resolution *r) {
     return true;
 }
 
-bool tni_image_again(tni_resolution *r) {
+bool tni_resolve_image(tni_resolution *r) {
     tni_image_free(&r->image);
     return tni_image_make(&r->image, r->s, r->v);
 }
@@ -337,7 +342,7 @@ static bool resolve_kind(tni_resolution *r) {
     if (s->n_outputs > 0 && !tni_form_check(s, r->v)) return false;
     if (!tni_must_decompose(r->v) && !tni_op_runs_base(s->op) && !s->list_result &&
         (s->n_outputs > 0 || s->op->schema.n_results == 0) && tni_form_apply(s, r->v) &&
-        tni_image_again(r) && tni_chain_ask(r))
+        tni_resolve_image(r) && tni_chain_ask(r))
         return true;
     s->kind = TNI_SIG_DECOMPOSE;
     if (tn_error() != TN_OK) return false;

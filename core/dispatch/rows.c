@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/dispatch/signature.h"
+#include "core/base/heap.h"
+#include "core/dispatch/shape_rules.h"
 #include "core/memory/device.h"
-#include "core/memory/memory.h"
 #include "core/schema/contract.h"
 
 /* ---- Op rows --------------------------------------------------------------------------------- */

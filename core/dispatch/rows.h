@@ -5,8 +5,8 @@
 #ifndef TENON_DISPATCH_ROWS_H
 #define TENON_DISPATCH_ROWS_H
 
+#include "core/base/text.h"
 #include "core/dispatch/registry.h"
-#include "core/loader/report.h"
 
 /* "row, field: cause" into the problem's text; returns code. row NULL: "a row"; field "": none. */
 tn_status tni_row_refuse(const tni_problem *, tn_status code, const char *row, const char *field,

@@ -5,14 +5,16 @@
  * [0.5,2] where >0 is asked; unless a range is) and from each other (by 0.9/n for n elements in all), so that no kink
  * lies within a finite difference.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/schema/sample.h"
-
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "core/base/dtype.h"
+#include "core/base/geometry.h"
 #include "core/dispatch/registry.h"
+#include "core/schema/sample.h"
+#include "core/schema/schema.h"
+#include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
 
 enum { MAX_VALUES = 16 }; /* what tenon.h promises callers room for */

@@ -1,9 +1,11 @@
 /* shape_rules.c - the shape rules any row may name: same, broadcast, reduce.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dispatch/shape_rules.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include "core/dispatch/signature.h"
+#include "core/tensor/tensor.h"
 
 /* Tensors of an argument: one, or those of a list, where absent ones are NULL. */
 static uint32_t view_count(const tn_value *a) {

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/base/text.h"
+
 static const char not_found[] = ": cannot open shared object file";
 
 bool tni_is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }

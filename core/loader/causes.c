@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #include "core/base/system.h"
-#include "core/loader/loader.h"
+#include "core/loader/host.h"
+#include "core/loader/note.h"
 
 /* ---- Numbers --------------------------------------------------------------------------------- */
 

@@ -12,9 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/heap.h"
 #include "core/loader/advice.h"
 #include "core/loader/file.h"
-#include "core/memory/memory.h"
 
 #ifndef TENON_PLUGIN_DIR
 #define TENON_PLUGIN_DIR "/usr/local/lib/tenon/plugins"

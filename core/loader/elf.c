@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/loader/report.h"
+#include "core/base/text.h"
 
 #if defined(__x86_64__)
 #define OUR_MACHINE EM_X86_64

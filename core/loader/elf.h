@@ -21,18 +21,8 @@ typedef struct tni_elf { /* headers of a file that passed tni_elf_open */
     Elf64_Phdr segments[TNI_ELF_SEGMENTS];
 } tni_elf;
 
-typedef struct tni_elf_entry { /* what it exports under TN_PLUGIN_ENTRY's name */
-    bool found;                /* a function, this ABI major */
-    char other[64];            /* else an entry of another major, or "" */
-    char extra[64];            /* a symbol it exports beside its entries, or "" */
-} tni_elf_entry;
-
 /* Header, segments and section table against the real size. False: why says what is wrong. */
 bool tni_elf_open(tni_elf *, int fd, uint64_t file_bytes, char *why, uint64_t capacity);
-/* All that the dynamic linker will follow: strings, symbols, hashes, versions, relocations, arrays.
- */
-bool tni_elf_check_dynamic(const tni_elf *, tni_elf_entry *out, char *why, uint64_t capacity);
-
 bool tni_elf_read(const tni_elf *, uint64_t offset, void *out, uint64_t bytes); /* all, or false */
 /* Where [address, address + bytes) of the image lies in the file; false if it is not all in it. */
 bool tni_elf_in_file(const tni_elf *, uint64_t address, uint64_t bytes, uint64_t *offset);

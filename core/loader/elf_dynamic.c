@@ -3,15 +3,17 @@
  * Invariant: no index, offset or chain of the file leads this code, or ld.so after it, outside of
  * the tables it belongs to.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/loader/elf.h"
+#include "core/loader/elf_dynamic.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/abi.h>
+
+#include "core/base/heap.h"
+#include "core/base/text.h"
 #include "core/loader/elf_relocation.h"
-#include "core/loader/report.h"
-#include "core/memory/memory.h"
 
 static const uint64_t table_most = UINT64_C(256) << 20;
 

@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/loader/elf_relocation.h"
 
-#include "core/memory/memory.h"
+#include <stddef.h>
+
+#include "core/base/heap.h"
 
 #define no tni_dynamic_no
 

@@ -1,43 +1,11 @@
-/* elf_relocation.h - what the two halves of the dynamic checks share; nobody else includes it.
+/* elf_relocation.h - symbol versions and relocations of a shared object.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_LOADER_ELF_RELOCATION_H
 #define TENON_LOADER_ELF_RELOCATION_H
 
-#include <tenon/abi.h>
+#include "core/loader/elf_dynamic.h"
 
-#include "core/loader/elf.h"
-
-enum { /* tags above DT_NUM get the slots behind it */
-       TNI_DT_GNU_HASH = DT_NUM,
-       TNI_DT_VERSYM,
-       TNI_DT_VERNEED,
-       TNI_DT_VERNEEDNUM,
-       TNI_DT_VERDEF,
-       TNI_DT_VERDEFNUM,
-       TNI_DT_RELACOUNT,
-       TNI_DT_FLAGS_1,
-       TNI_DT_SLOTS
-};
-
-typedef struct tni_dynamic {
-    const tni_elf *elf;
-    tni_elf_entry *entry;
-    char *why;
-    uint64_t capacity;
-    bool has[TNI_DT_SLOTS];
-    uint64_t value[TNI_DT_SLOTS];
-    char *strings; /* ends with a NUL */
-    uint64_t n_strings;
-    Elf64_Sym *symbols;
-    uint64_t n_symbols;
-    bool exports_nothing; /* then nobody can tell how many symbols there are, and it is no plugin */
-} tni_dynamic;
-
-bool tni_dynamic_no(const tni_dynamic *, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-/* A copy of a file-backed table, to be freed; NULL with why set. */
-void *tni_dynamic_load(const tni_dynamic *, uint64_t address, uint64_t bytes, const char *what);
-
+/* Both need strings and symbols loaded; false: why says what is wrong. */
 bool tni_versions_check(const tni_dynamic *);
 bool tni_relocations_check(const tni_dynamic *);
 

@@ -4,6 +4,8 @@
  * time; the first thing that goes wrong in a service decides, even if start ignores it and returns
  * TN_OK.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/loader/host.h"
+
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,11 +15,11 @@
 
 #include <tenon/abi_text.h>
 
+#include "core/base/error.h"
+#include "core/base/heap.h"
 #include "core/base/log.h"
-#include "core/base/state.h"
+#include "core/base/text.h"
 #include "core/base/threads.h"
-#include "core/loader/loader.h"
-#include "core/memory/memory.h"
 
 enum { MOST_ROWS = 65536, ALIGN = 64 };
 

@@ -4,19 +4,22 @@
  * Invariants: no code of a file runs here before all checks of its bytes and its probe have passed;
  * registration is the last thing that happens, and it happens whole or not at all.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/loader/load.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/heap.h"
 #include "core/base/log.h"
+#include "core/base/text.h"
 #include "core/loader/advice.h"
 #include "core/loader/causes.h"
-#include "core/loader/elf.h"
-#include "core/loader/loader.h"
+#include "core/loader/elf_dynamic.h"
+#include "core/loader/file.h"
 #include "core/loader/probe.h"
-#include "core/loader/verdict.h"
-#include "core/memory/memory.h"
+#include "core/loader/start.h"
 
 typedef struct journey { /* a loading, and what its stages hand to each other */
     tni_loading *l;
@@ -26,27 +29,6 @@ typedef struct journey { /* a loading, and what its stages hand to each other */
     tni_elf elf;
     tni_elf_entry entry;
 } journey;
-
-/* ---- Handles --------------------------------------------------------------------------------- */
-
-tn_plugin *tni_plugin_new(const char *origin, const char *path) {
-    tn_plugin *p = tni_alloc(sizeof(*p));
-    if (p == NULL) return NULL;
-    p->index = -1;
-    p->origin = origin;
-    p->path = tni_strdup(path);
-    if (p->path) return p;
-    tni_free(p);
-    return NULL;
-}
-
-void tni_plugin_delete(tn_plugin *p) {
-    if (p == NULL) return;
-    tni_host_drop_rows(p);
-    tni_note_free(&p->note);
-    tni_free(p->path);
-    tni_free(p);
-}
 
 /* With the fix given, or the one that fits the cause. */
 static tn_status fail(const journey *j, tni_stage stage, tn_status code, const char *fix,
@@ -282,9 +264,9 @@ static void set_state(tn_plugin *p) {
                                                                      : TN_PLUGIN_REFUSED;
 }
 
-static tn_status stage_dlopen(journey *j) { return tni_load_map(j->p); }
+static tn_status stage_dlopen(journey *j) { return tni_start_map(j->p); }
 
-static tn_status stage_start(journey *j) { return tni_load_start(j->p); }
+static tn_status stage_start(journey *j) { return tni_start_register(j->p); }
 
 static tn_status (*const stages[])(journey *) = {stage_found, stage_owner,  stage_note, stage_abi,
                                                  stage_probe, stage_dlopen, stage_start};
@@ -321,7 +303,7 @@ tn_status tni_load_static(tn_plugin *p, tn_plugin_query_fn query) {
     p->query = query;
     tni_report_pass(&p->report, TNI_STAGE_FOUND, "linked into the program");
     tni_report_pass(&p->report, TNI_STAGE_OWNER, "part of the program");
-    tn_status s = tni_load_query(p);
+    tn_status s = tni_start_query(p);
     if (s == TN_OK) s = static_note(p);
     if (s == TN_OK) {
         tni_report_pass(&p->report, TNI_STAGE_NOTE, "%s %s", p->note.id, p->note.version);
@@ -331,7 +313,7 @@ tn_status tni_load_static(tn_plugin *p, tn_plugin_query_fn query) {
     }
     if (s == TN_OK) {
         tni_report_pass(&p->report, TNI_STAGE_ABI, "%s", p->note.abi);
-        s = tni_load_start(p);
+        s = tni_start_register(p);
     }
     set_state(p);
     return s;

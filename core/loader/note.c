@@ -9,8 +9,8 @@
 
 #include <tenon/tenon.h>
 
-#include "core/loader/report.h"
-#include "core/memory/memory.h"
+#include "core/base/heap.h"
+#include "core/base/text.h"
 
 enum { MOST_LINES = 64, MOST_KEY = 48, MOST_VALUE = 256 };
 

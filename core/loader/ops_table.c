@@ -1,7 +1,9 @@
 /* ops_table.c - the tn.ops/0 interface: what op libraries may call.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/ctx.h"
-#include "core/dispatch/signature.h"
+#include "core/base/error.h"
+#include "core/base/state.h"
+#include "core/tensor/tensor.h"
 
 static tn_status table_meta(tn_tensor *t, tn_meta *out) {
     if (!tni_tensor_check(t, "meta", "tensor") || out == NULL)

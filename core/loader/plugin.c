@@ -9,11 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/error.h"
+#include "core/base/heap.h"
 #include "core/base/log.h"
 #include "core/base/state.h"
-#include "core/loader/loader.h"
-#include "core/memory/memory.h"
-#include "core/tensor/tensor.h"
+#include "core/base/text.h"
+#include "core/loader/host.h"
+#include "core/loader/load.h"
+#include "core/loader/scan.h"
+#include "core/tensor/scope.h"
 
 enum { MOST_NESTED = 8, MOST_REFUSED = 64 };
 
@@ -63,6 +67,27 @@ bool tni_safe_mode(void) { return atomic_load(&g_safe_mode); }
 
 const tni_search *tni_search_now(void) { return &g_search; }
 
+/* ---- Handles --------------------------------------------------------------------------------- */
+
+tn_plugin *tni_plugin_new(const char *origin, const char *path) {
+    tn_plugin *p = tni_alloc(sizeof(*p));
+    if (p == NULL) return NULL;
+    p->index = -1;
+    p->origin = origin;
+    p->path = tni_strdup(path);
+    if (p->path) return p;
+    tni_free(p);
+    return NULL;
+}
+
+void tni_plugin_delete(tn_plugin *p) {
+    if (p == NULL) return;
+    tni_host_drop_rows(p);
+    tni_note_free(&p->note);
+    tni_free(p->path);
+    tni_free(p);
+}
+
 /* ---- The table ------------------------------------------------------------------------------- */
 
 uint32_t tni_ready_count(void) { return atomic_load(&g_n_ready); }
@@ -106,11 +131,6 @@ int32_t tni_plugin_find(const char *id) {
 const char *tni_plugin_id(int32_t index) {
     const tn_plugin *p = index < 0 ? NULL : tni_ready_at((uint32_t)index);
     return p ? p->note.id : "";
-}
-
-const char *tni_plugin_version(int32_t index) {
-    const tn_plugin *p = index < 0 ? NULL : tni_ready_at((uint32_t)index);
-    return p ? p->note.version : "";
 }
 
 uint32_t tni_plugin_kernels(int32_t index) {

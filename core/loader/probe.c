@@ -15,8 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/heap.h"
+#include "core/base/text.h"
 #include "core/loader/advice.h"
-#include "core/memory/memory.h"
+#include "core/loader/probe_message.h"
 
 enum { LIMIT_MS = 10000, REAP_MS = 500, LAST_WORDS_MS = 300 };
 

@@ -39,22 +39,4 @@ typedef struct tni_probe_answer {
 bool tni_probe_ask(const char *program, const char *plugin, const tni_room *,
                    tni_probe_answer *out);
 
-/* ---- probe_message.c: reading what it says ---------------------------------------------------- */
-
-typedef struct tni_message {
-    const char *nonce;
-    int message, text; /* where it comes from; -1: ended */
-    char step[16];     /* the last one it announced */
-    char wrote[1024];  /* what the plugin, or who speaks for it, wrote to stdout and stderr */
-    char line[4096];   /* what is read, and no whole line yet */
-    uint64_t n_line, n_wrote;
-    tni_probe_answer *out;
-} tni_message;
-
-/* Reads until the answer, the end, or the deadline. True unless the deadline came first. */
-bool tni_message_receive(tni_message *, int64_t deadline_ms);
-/* What is left of the text; then puts it behind out->text. */
-void tni_message_quote(tni_message *);
-int64_t tni_now_ms(void);
-
 #endif

@@ -7,6 +7,8 @@
  *   file PATH               this file is mapped
  *   answer NONCE CODE STAGE TEXT
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/loader/probe_message.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/loader/probe.h"
+#include "core/base/text.h"
 
 int64_t tni_now_ms(void) {
     struct timespec t;

@@ -1,4 +1,4 @@
-/* report.h - what happened to one plugin, stage by stage, and texts that are safe to print.
+/* report.h - what happened to one plugin, stage by stage.
  *
  * Invariants: a report is fixed memory, so writing one cannot fail; every text in it is clean UTF-8
  * without control characters. The first failure is kept.
@@ -39,19 +39,5 @@ tn_status tni_report_fail(tni_report *, tni_stage, tn_status, const char *fix, c
                           ...) __attribute__((format(printf, 5, 6)));
 /* Raises the failure as four lines: file, stage, cause, fix. Returns the pending code. */
 tn_status tni_report_raise(const tni_report *, const char *path);
-
-/* Where a check says what is wrong. */
-typedef struct tni_problem {
-    char *why;
-    uint64_t capacity;
-} tni_problem;
-/* Says it; false, so that a check can end in it. */
-bool tni_no(const tni_problem *, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-bool tni_text_valid(const char *text, uint64_t len); /* UTF-8 without control characters */
-void tni_text_clean(char *text);                     /* makes it so, with '?' for what is not */
-/* snprintf, then clean. */
-void tni_text_format(char *out, uint64_t capacity, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 #endif

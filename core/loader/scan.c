@@ -3,15 +3,19 @@
  *
  * Invariant: a listing maps nothing and runs nothing; it reads headers and notes.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/loader/scan.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/state.h"
-#include "core/loader/loader.h"
+#include "core/base/heap.h"
+#include "core/base/text.h"
+#include "core/dispatch/registry.h"
+#include "core/loader/file.h"
+#include "core/loader/load.h"
 #include "core/loader/verdict.h"
-#include "core/memory/memory.h"
-#include "core/tensor/tensor.h"
+#include "core/tensor/scope.h"
 
 /* ---- Listings -------------------------------------------------------------------------------- */
 

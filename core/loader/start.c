@@ -3,15 +3,22 @@
  * Invariants: what is mapped is the file that was checked; nothing is ever unmapped; rows reach the
  * registry in one transaction, or not at all.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/loader/start.h"
+
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "core/base/heap.h"
+#include "core/base/log.h"
+#include "core/base/text.h"
+#include "core/dispatch/registry.h"
 #include "core/loader/advice.h"
-#include "core/loader/loader.h"
-#include "core/memory/memory.h"
+#include "core/loader/file.h"
+#include "core/loader/host.h"
+#include "core/loader/load.h"
 
 /* ---- Mapping --------------------------------------------------------------------------------- */
 
@@ -106,7 +113,7 @@ static bool map_checked(tn_plugin *p, char *why, uint64_t capacity) {
     return stat(p->path, &now) == 0 && tni_file_same(&now, &p->st) && mapped_same(entry, p);
 }
 
-tn_status tni_load_map(tn_plugin *p) {
+tn_status tni_start_map(tn_plugin *p) {
     char why[TNI_DETAIL_BYTES];
     const mapping *before = mapped_find(p->path);
     if (before && !tni_file_same(&before->st, &p->st))
@@ -114,7 +121,7 @@ tn_status tni_load_map(tn_plugin *p) {
                                "start the program again",
                                "the file was replaced after it had been mapped");
     if (!map_checked(p, why, sizeof(why))) return map_refused(p, why);
-    tn_status s = tni_load_query(p);
+    tn_status s = tni_start_query(p);
     if (s == TN_OK) tni_report_pass(&p->report, TNI_STAGE_DLOPEN, "mapped");
     return s;
 }
@@ -145,7 +152,7 @@ static tn_status query_refused(tni_report *r, const char *why) {
     return tni_report_fail(r, TNI_STAGE_DLOPEN, TN_ERR_PLUGIN, NULL, "it declines: %.400s", why);
 }
 
-tn_status tni_load_query(tn_plugin *p) {
+tn_status tni_start_query(tn_plugin *p) {
     const tn_hello hello = {sizeof(hello), sanitizers(), 0, TN_ABI_MINOR, tni_core_build_id()};
     const char *why = NULL;
     const tn_plugin_desc *d = p->query(&hello, &why);
@@ -235,7 +242,7 @@ static tn_status register_plugin(tn_plugin *p) {
 }
 
 /* What is the same for mapped and linked-in plugins: from here its code runs. */
-tn_status tni_load_start(tn_plugin *p) {
+tn_status tni_start_register(tn_plugin *p) {
     tn_status s = start_plugin(p);
     if (s == TN_OK) {
         s = register_plugin(p);
@@ -258,7 +265,7 @@ static tn_status dry_start(tn_plugin *p, void (*step)(const char *what)) {
     return s == TN_OK ? s : refuse(p, TNI_STAGE_REGISTERED, s, why);
 }
 
-tn_status tni_load_dry(tn_plugin *p, void (*step)(const char *what)) {
+tn_status tni_start_dry(tn_plugin *p, void (*step)(const char *what)) {
     const tni_search search = {0};
     tni_loading l = {.p = p, .search = &search, .path = p->path, .given = true};
     char why[TNI_DETAIL_BYTES];
@@ -268,6 +275,6 @@ tn_status tni_load_dry(tn_plugin *p, void (*step)(const char *what)) {
     p->query = open_entry(p->path, why, sizeof(why));
     if (p->query == NULL) return map_refused(p, why);
     step("query");
-    s = tni_load_query(p);
+    s = tni_start_query(p);
     return s == TN_OK ? dry_start(p, step) : s;
 }

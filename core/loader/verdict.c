@@ -16,10 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/heap.h"
+#include "core/base/text.h"
 #include "core/loader/causes.h"
 #include "core/loader/note.h"
-#include "core/loader/report.h"
-#include "core/memory/memory.h"
 
 enum { MOST_BYTES = 1 << 18, KEY_BYTES = 416, MOST_PER_FILE = 16, LATE_SECONDS = 3600 };
 

@@ -9,11 +9,15 @@
  * Invariants: a block is in one of the two tables; all below is under tni_memory_lock; drivers are
  * called without it.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/memory/block.h"
+
 #include <stdlib.h>
 
+#include "core/base/heap.h"
 #include "core/base/system.h"
-#include "core/memory/memory.h"
+#include "core/memory/buffer.h"
 #include "core/memory/memory_cache.h"
+#include "core/memory/slab.h"
 
 enum { BUCKETS = 256, ADDRESSES = 4096, LOOSE_CLASSES = 2, LOOSE_BYTES = 1 << 20 };
 
@@ -202,11 +206,11 @@ void tni_block_free(tn_device device, void *data, uint64_t bytes) {
     block *gone = NULL;
     tni_memory_lock();
     block *b = take_used(device, data);
-    const uint64_t most = tni_memory_system() ? 0 : limit_locked();
-    if (b && (tni_memory_system() || (device.kind == TN_CPU && b->bytes > most))) {
+    const uint64_t most = tni_heap_system() ? 0 : limit_locked();
+    if (b && (tni_heap_system() || (device.kind == TN_CPU && b->bytes > most))) {
         gone = b;
         b->next = NULL;
-        evictions += !tni_memory_system();
+        evictions += !tni_heap_system();
     } else if (b) {
         put_free(b);
         gone = evict(most);
@@ -269,6 +273,6 @@ void tni_block_stats(tn_memory_info *out) {
         if (b->bytes > pool->largest_bytes) pool->largest_bytes = b->bytes;
     out->large_in_use = in_use;
     out->evictions = evictions;
-    out->cache_limit_bytes = tni_memory_system() ? 0 : limit_locked();
+    out->cache_limit_bytes = tni_heap_system() ? 0 : limit_locked();
     out->limit_bytes = tni_system_memory();
 }

@@ -5,8 +5,10 @@
  * list behind; the rest, and every other device, are blocks (block.c).
  * Invariant: a buffer belongs to one list or to one caller; drivers are called without the lock.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/memory/buffer.h"
+
+#include "core/memory/block.h"
 #include "core/memory/device.h"
-#include "core/memory/memory.h"
 #include "core/memory/memory_cache.h"
 
 enum {
@@ -112,7 +114,7 @@ static void *small_slowly(tni_memory_cache *c, uint32_t class) {
 static void small_overflow(tni_memory_cache *c, uint32_t class, void *data) {
     tni_free_list *l = &c->small[class];
     const uint32_t bytes = (uint32_t)tni_class_bytes(class);
-    if (tni_memory_system()) {
+    if (tni_heap_system()) {
         tni_system_free((tn_device){TN_CPU, 0}, data, bytes);
         return;
     }
@@ -154,7 +156,7 @@ static void *alloc_slowly(tn_device device, uint64_t bytes) {
 }
 
 void *tni_buffer_alloc(tn_device device, uint64_t bytes) {
-    if (tni_fault()) return NULL;
+    if (tni_heap_fails()) return NULL;
     tni_memory_cache *c = tni_tls.memory;
     if (__builtin_expect(c && device.kind == TN_CPU && bytes - 1 < TNI_SMALL_BYTES, 1)) {
         tni_free_list *l = &c->small[class_of(bytes)];

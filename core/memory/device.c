@@ -12,9 +12,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/base/heap.h"
 #include "core/base/state.h"
 #include "core/base/system.h"
-#include "core/memory/memory.h"
 
 enum { FIRST_PRIVATE = 0x10000, HUGE_BYTES = 2 << 20, LINE = 64 };
 

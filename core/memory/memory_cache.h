@@ -1,4 +1,4 @@
-/* memory_cache.h - what memory.c, slab.c and buffer.c share: one thread's free lists and counts.
+/* memory_cache.h - one thread's free lists and counts; for the pools of this room.
  *
  * Invariants: a cache is written by its own thread only; the lists under `tni_memory_lock` take
  * what is too much for one thread and feed those that run dry, so a block may be freed on any
@@ -9,8 +9,8 @@
 
 #include <stdatomic.h>
 
+#include "core/base/heap.h"
 #include "core/base/state.h"
-#include "core/memory/memory.h"
 
 enum {
     TNI_SLABS_MAX = 32,
@@ -45,45 +45,18 @@ typedef struct tni_memory_cache {
 
 /* This thread's; made at first use. NULL if there is no memory even for that. */
 tni_memory_cache *tni_memory_cache_get(void);
-void tni_memory_thread_end(tni_state *);
-bool tni_memory_system(void); /* TENON_ALLOC=system: nothing is cached */
 void tni_memory_lock(void);
 void tni_memory_unlock(void);
 
-/* Ends of a thread: slab.c and buffer.c take the lists back. Locked. */
-void tni_slab_thread_end(tni_memory_cache *);
-void tni_buffer_thread_end(tni_memory_cache *);
-
-/* ---- buffer.c and block.c -------------------------------------------------------------------- */
-
-/* Memory from the device's driver, counted. system_alloc empties the caches and tries again if there
- * is none; NULL without an error raised. */
-void *tni_system_alloc(tn_device, uint64_t bytes);
-void tni_system_free(tn_device, void *, uint64_t bytes);
-
-uint32_t tni_class_of(uint64_t bytes); /* size class of 1 byte or more */
-uint64_t tni_class_bytes(uint32_t index);
-
-/* Large buffers: what is in use is known by its address, what is free waits for reuse. bytes as the
- * caller asked for them, both times. */
-void *tni_block_alloc(tn_device, uint64_t bytes);
-void tni_block_free(tn_device, void *, uint64_t bytes);
-void tni_block_trim(void);
-/* The largest in use on a device, in bytes as asked for, largest first; returns how many. */
-uint32_t tni_block_largest(tn_device, uint64_t *out, uint32_t capacity);
-
-void tni_block_stats(tn_memory_info *);  /* locked */
-void tni_buffer_stats(tn_memory_info *); /* locked; small buffers, and the system's calls */
-void tni_buffer_reset_peak(void);
-
-void *tni_slab_take(tni_slab *); /* as tni_slab_get, out of reach of fault injection */
 /* Counting. */
-void tni_heap_called(void);
 void tni_account_flush(tni_memory_cache *);
-void tni_account_shared(int64_t bytes);       /* for a thread without a cache */
-void tni_memory_cached_small(tn_pool_info *); /* adds what is in threads' lists; locked */
-int64_t
-tni_memory_slab_sum(uint32_t index); /* live, as threads that are still there counted; locked */
+void tni_account_shared(int64_t bytes); /* for a thread without a cache */
+/* Live objects of slab `index`, as threads that are still there counted; locked. */
+int64_t tni_memory_slab_sum(uint32_t index);
+
+/* Bytes allocated and at most so far, and what is in threads' lists, added to `small`; locked. */
+void tni_memory_cache_stats(tn_memory_info *);
+void tni_memory_cache_reset_peak(void); /* locked */
 
 static inline void tni_count(_Atomic int64_t *counter, int64_t change) {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + change,
@@ -117,14 +90,6 @@ static inline uint32_t tni_list_n(const tni_free_list *l) {
 }
 static inline void tni_list_set_n(tni_free_list *l, uint32_t n) {
     atomic_store_explicit(&l->n, n, memory_order_relaxed);
-}
-
-/* Fault injection: one relaxed load when off. */
-extern _Atomic bool tni_fault_on;
-bool tni_fault_tick(void);
-static inline bool tni_fault(void) {
-    return __builtin_expect(atomic_load_explicit(&tni_fault_on, memory_order_relaxed), 0) &&
-           tni_fault_tick();
 }
 
 #endif

@@ -7,10 +7,11 @@
  *
  * Invariant: first in, first out, and never shorter than TNI_SLAB_DELAY while memory lasts.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/memory/slab.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/memory/memory.h"
 #include "core/memory/memory_cache.h"
 
 enum { LINE = 64, SLAB_SLOTS = 128, BATCH = 128, QUEUE_CAP = 2048 };
@@ -58,7 +59,7 @@ static struct tni_slab_impl *impl_of(tni_slab *slab) {
     struct tni_slab_impl *s = __atomic_load_n(&slab->impl, __ATOMIC_ACQUIRE);
     if (s) return s;
     const uint32_t bytes = slab->object_bytes & ~TNI_SLAB_PERMANENT;
-    const bool caching = !tni_memory_system() || (slab->object_bytes & TNI_SLAB_PERMANENT);
+    const bool caching = !tni_heap_system() || (slab->object_bytes & TNI_SLAB_PERMANENT);
     tni_memory_lock();
     s = slab->impl;
     if (!s && n_impls < TNI_SLABS_MAX) {
@@ -124,7 +125,7 @@ void *tni_slab_take(tni_slab *slab) {
     return take_slowly(slab);
 }
 
-void *tni_slab_get(tni_slab *slab) { return tni_fault() ? NULL : tni_slab_take(slab); }
+void *tni_slab_get(tni_slab *slab) { return tni_heap_fails() ? NULL : tni_slab_take(slab); }
 
 static void put_shared(struct tni_slab_impl *s, void *slot) {
     tni_memory_lock();

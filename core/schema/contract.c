@@ -5,13 +5,13 @@
  * dim(x+1) admits one position past the end (unsqueeze, stack); on a list a shape or rank holds for
  * every tensor, and dim(list) speaks of the first.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/schema/contract.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <tenon/abi_text.h>
-
-#include "core/schema/contract.h"
 
 typedef struct where { /* an argument, or one entry of a list argument */
     uint32_t param;

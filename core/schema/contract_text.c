@@ -10,6 +10,7 @@
 
 #include "core/schema/contract.h"
 #include "core/schema/lex.h"
+#include "core/schema/schema.h"
 
 static bool is_tensor(const tni_param *p) {
     return p->type == TNI_TENSOR || p->type == TNI_TENSORS;

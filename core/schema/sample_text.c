@@ -5,6 +5,7 @@
 
 #include "core/schema/lex.h"
 #include "core/schema/sample.h"
+#include "core/schema/schema.h"
 
 /* Moves past the next '|', which no string hides. False at the end. */
 static bool skip_sample(tni_lex *l) {

@@ -7,9 +7,12 @@
 #include <string.h>
 
 #include "core/base/dtype.h"
+#include "core/base/error.h"
+#include "core/base/state.h"
 #include "core/base/threads.h"
+#include "core/memory/buffer.h"
 #include "core/memory/device.h"
-#include "core/memory/memory.h"
+#include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
 #include "core/tensor/transfer.h"
 

@@ -11,8 +11,11 @@
 #include <tenon/abi_text.h>
 
 #include "core/base/dtype.h"
+#include "core/base/geometry.h"
+#include "core/base/heap.h"
+#include "core/memory/buffer.h"
 #include "core/memory/device.h"
-#include "core/memory/memory.h"
+#include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
 #include "core/tensor/transfer.h"
 
@@ -142,8 +145,8 @@ static const char *format_copy(const tn_tensor *t) {
                        (unsigned long long)bytes);
         return "";
     }
-    int64_t dense[TN_MAX_RANK], stride = 1;
-    for (int32_t i = t->rank; i-- > 0; stride *= t->sizes[i]) dense[i] = stride;
+    int64_t dense[TN_MAX_RANK];
+    tni_row_major(t->sizes, t->rank, dense);
     writer w = {.tensor = t, .data = copy, .strides = dense, .cut = t->numel > WHOLE_ELEMENTS};
     const char *text = "";
     if (tni_tensor_download(t, copy, "tn_to_string") == TN_OK) {

@@ -8,7 +8,7 @@
 #include <pthread.h>
 
 #include "core/base/state.h"
-#include "core/memory/memory.h"
+#include "core/memory/slab.h"
 
 enum { LIVE = 0x67656e72, FREED = 0x66726565 };
 

@@ -1,9 +1,13 @@
-/* inspect.c - what a program may ask a tensor.
+/* inspect.c - what a program may ask: of a tensor, and of the memory they all use.
  *
  * Invariant: every question checks its tensor first and has an answer that means "error". Questions
  * work while an error is pending; only those that touch elements (transfer.c) do not.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "core/memory/device.h"
+#include "core/memory/memory_cache.h"
+#include "core/memory/statistics.h"
 #include "core/tensor/tensor.h"
 
 int64_t tn_rank(tn_tensor *t) { return tni_tensor_check(t, "tn_rank", "tensor") ? t->rank : -1; }
@@ -54,4 +58,20 @@ void *tn_data(tn_tensor *t) {
         return NULL;
     }
     return tni_tensor_data(t);
+}
+
+tn_status tn_memory_stats(tn_memory_info *out) {
+    if (!out || out->size < offsetof(tn_memory_info, tensors)) {
+        return tn_raise(
+            TN_ERR_INVALID,
+            "tn_memory_stats: %s; pass a tn_memory_info with size = sizeof(tn_memory_info)",
+            out ? "out->size is too small" : "out is NULL");
+    }
+    tn_memory_info info = {.size = out->size};
+    const int64_t nodes = tni_counted(TNI_COUNT_NODES);
+    info.nodes = nodes > 0 ? (uint64_t)nodes : 0;
+    tni_tensor_counts(&info.tensors, &info.storages);
+    tni_memory_statistics(&info);
+    memcpy(out, &info, out->size < sizeof info ? out->size : sizeof info);
+    return TN_OK;
 }

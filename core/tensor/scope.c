@@ -10,10 +10,11 @@
  * first frame belong to the thread and are freed when it ends. Neither push nor pop allocates once
  * the stacks have their size.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/tensor/scope.h"
+
 #include <string.h>
 
-#include "core/autograd/visit.h"
-#include "core/memory/memory.h"
+#include "core/base/heap.h"
 #include "core/tensor/tensor.h"
 
 enum { ITEMS_START = 256, FRAMES_START = 16, TAG_MEMORY = 1 };
@@ -23,6 +24,34 @@ struct tni_scope_frame {
     uint64_t serial;
 };
 
+static inline void release_item(void *item) {
+    if ((uintptr_t)item & TAG_MEMORY) {
+        tni_free((char *)item - TAG_MEMORY);
+    } else {
+        tni_tensor_release(item);
+    }
+}
+
+/* From the top down to `first`, but for the n_kept on top, which move down. What is let go may call
+ * the program (to drop saved values), which uses the stack above meanwhile. */
+static inline void release_items(tni_state *st, uint64_t first, uint64_t n_kept) {
+    const uint64_t end = st->scope_n - n_kept;
+    for (uint64_t i = end; i > first; i--) release_item(st->scope_items[i - 1]);
+    const uint64_t left = st->scope_n - end;
+    if (left) memmove(st->scope_items + first, st->scope_items + end, left * sizeof(void *));
+    st->scope_n = first + left;
+}
+
+static void thread_end(tni_state *st) {
+    st->scope_depth = st->scope_floor = 0;
+    while (st->scope_n > 0) release_items(st, 0, 0);
+    tni_free(st->scope_items);
+    tni_free(st->scope_frames);
+    st->scope_items = NULL;
+    st->scope_frames = NULL;
+    st->scope_capacity = st->scope_frames_capacity = st->scope_depth = 0;
+}
+
 /* Doubles an array until it holds `needed` elements of `bytes` each. */
 static bool grow(void **array, uint64_t *capacity, uint64_t needed, uint64_t start,
                  uint64_t bytes) {
@@ -31,6 +60,7 @@ static bool grow(void **array, uint64_t *capacity, uint64_t needed, uint64_t sta
         if (wanted > UINT64_MAX / 4 / bytes) return false;
         wanted *= 2;
     }
+    tni_state_at_end(TNI_END_TENSORS, thread_end);
     void *larger = tni_realloc(*array, *capacity * bytes, wanted * bytes);
     if (!larger) return false;
     *array = larger;
@@ -63,34 +93,6 @@ static bool reserve_frames(tni_state *st) {
     }
     st->scope_frames = frames;
     return true;
-}
-
-static inline void release_item(void *item) {
-    if ((uintptr_t)item & TAG_MEMORY) {
-        tni_free((char *)item - TAG_MEMORY);
-    } else {
-        tni_tensor_release(item);
-    }
-}
-
-/* From the top down to `first`, but for the n_kept on top, which move down. What is let go may call
- * the program (to drop saved values), which uses the stack above meanwhile. */
-static inline void release_items(tni_state *st, uint64_t first, uint64_t n_kept) {
-    const uint64_t end = st->scope_n - n_kept;
-    for (uint64_t i = end; i > first; i--) release_item(st->scope_items[i - 1]);
-    const uint64_t left = st->scope_n - end;
-    if (left) memmove(st->scope_items + first, st->scope_items + end, left * sizeof(void *));
-    st->scope_n = first + left;
-}
-
-void tni_scope_thread_end(tni_state *st) {
-    st->scope_depth = st->scope_floor = 0;
-    while (st->scope_n > 0) release_items(st, 0, 0);
-    tni_free(st->scope_items);
-    tni_free(st->scope_frames);
-    st->scope_items = NULL;
-    st->scope_frames = NULL;
-    st->scope_capacity = st->scope_frames_capacity = st->scope_depth = 0;
 }
 
 tn_scope tn_scope_push(void) {

@@ -10,11 +10,14 @@
 
 #include <tenon/abi_text.h>
 
-#include "core/autograd/leaf.h"
-#include "core/autograd/tape.h"
+#include "core/base/dtype.h"
+#include "core/base/geometry.h"
+#include "core/memory/block.h"
+#include "core/memory/buffer.h"
 #include "core/memory/device.h"
-#include "core/memory/memory.h"
 #include "core/memory/memory_cache.h"
+#include "core/memory/slab.h"
+#include "core/tensor/grad.h"
 
 static tni_slab tensor_slab = {(uint32_t)sizeof(tn_tensor) | TNI_SLAB_PERMANENT, "tensor", NULL};
 _Static_assert(sizeof(tn_tensor) + sizeof(void *) == 384, "a slot is six cache lines");
@@ -118,26 +121,6 @@ void tni_storage_release(tni_storage *s) {
 
 /* ---- Geometry -------------------------------------------------------------------------------- */
 
-int64_t tni_numel(const int64_t *sizes, int32_t rank, int64_t element_bytes) {
-    /* Sizes of 0 count as 1 on the way, so that strides cannot overflow either. */
-    int64_t bound = element_bytes, numel = 1;
-    for (int32_t i = 0; i < rank; i++) {
-        if (!tni_mul(bound, sizes[i] > 0 ? sizes[i] : 1, &bound) || sizes[i] < 0) return -1;
-        numel *= sizes[i];
-    }
-    return numel;
-}
-
-static bool contiguous(const int64_t *sizes, const int64_t *strides, int32_t rank) {
-    int64_t expected = 1;
-    for (int32_t i = rank; i-- > 0;) {
-        if (sizes[i] == 0) return true;
-        if (sizes[i] != 1 && strides[i] != expected) return false;
-        expected *= sizes[i];
-    }
-    return true;
-}
-
 /* Raises SHAPE, OVERFLOW or DTYPE with the shape in the text, or returns numel. */
 static int64_t checked_numel(tn_dtype dtype, int32_t rank, const int64_t *sizes) {
     const int64_t bytes = tni_dtype_bytes(dtype);
@@ -219,12 +202,8 @@ tn_tensor *tni_tensor_new(tn_dtype dtype, int32_t rank, const int64_t *sizes, tn
     tn_meta m;
     m.dtype = dtype;
     m.rank = rank;
-    int64_t stride = 1;
-    for (int32_t i = rank; i-- > 0;) {
-        m.sizes[i] = sizes[i];
-        m.strides[i] = stride;
-        stride *= sizes[i] > 0 ? sizes[i] : 1;
-    }
+    if (rank) memcpy(m.sizes, sizes, (size_t)rank * sizeof *sizes);
+    tni_row_major(sizes, rank, m.strides);
     return tni_tensor_like(&m, numel, bytes, device);
 }
 
@@ -238,25 +217,12 @@ tn_tensor *tni_tensor_over(tni_storage *s) {
     return go_live(t);
 }
 
-/* The first and the last element the geometry reaches, counted from its first; false on overflow.
- */
-static bool reach(const tn_meta *m, int64_t *low, int64_t *high) {
-    *low = *high = 0;
-    for (int32_t i = 0; i < m->rank; i++) {
-        int64_t far;
-        if (m->sizes[i] == 0) return *low = *high = 0, true;
-        if (__builtin_mul_overflow(m->sizes[i] - 1, m->strides[i], &far)) return false;
-        int64_t *end = far < 0 ? low : high;
-        if (__builtin_add_overflow(*end, far, end)) return false;
-    }
-    return true;
-}
-
 /* Does the geometry stay inside the storage? first: where it starts in it. */
 static bool inside(const tn_tensor *base, const tn_meta *m, int64_t numel, int64_t *first) {
     int64_t low, high;
     const int64_t elements = (int64_t)base->storage->bytes / tni_dtype_bytes(m->dtype);
-    if (__builtin_add_overflow(base->offset, m->offset, first) || !reach(m, &low, &high))
+    if (__builtin_add_overflow(base->offset, m->offset, first) ||
+        !tni_reach(m->sizes, m->strides, m->rank, &low, &high))
         return false;
     if (numel == 0) { /* reads nothing, so where it starts does not matter */
         *first = base->offset;
@@ -300,7 +266,7 @@ tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *m) {
     t->rank = m->rank;
     memcpy(t->sizes, m->sizes, (size_t)m->rank * sizeof *m->sizes);
     memcpy(t->strides, m->strides, (size_t)m->rank * sizeof *m->strides);
-    t->flags = contiguous(t->sizes, t->strides, t->rank) ? TNI_CONTIGUOUS : 0;
+    t->flags = tni_contiguous(t->sizes, t->strides, t->rank) ? TNI_CONTIGUOUS : 0;
     return t;
 }
 

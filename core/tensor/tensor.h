@@ -63,13 +63,6 @@ struct tn_tensor {
     int64_t strides[TN_MAX_RANK]; /* elements; may be 0 (expand) or negative (flip) */
 };
 
-/* Bytes of one element; 0 for an unknown dtype. */
-static inline int64_t tni_dtype_bytes(tn_dtype d) { return tn_dtype_index(d) < 0 ? 0 : d.bits / 8; }
-
-/* numel of sizes[0..rank), or -1 if negative or too large for `element_bytes` each. Raises nothing.
- */
-int64_t tni_numel(const int64_t *sizes, int32_t rank, int64_t element_bytes);
-
 /* New contiguous tensor with fresh storage (bytes undefined), refs = 1, in no scope. NULL + error.
  */
 tn_tensor *tni_tensor_new(tn_dtype, int32_t rank, const int64_t *sizes, tn_device);
@@ -107,18 +100,6 @@ static inline bool tni_tensor_check(const tn_tensor *t, const char *where, const
     tni_tensor_refuse(t, where, what);
     return false;
 }
-
-tn_tensor *tni_scope_own_slowly(tn_tensor *);
-/* Puts a tensor with refs >= 1 into the current scope, which takes over one reference. On NOMEM the
- * reference is dropped, the error raised and NULL returned. */
-static inline tn_tensor *tni_scope_own(tn_tensor *t) {
-    tni_state *st = tni_state_get();
-    if (__builtin_expect(st->scope_n == st->scope_capacity, 0)) return tni_scope_own_slowly(t);
-    st->scope_items[st->scope_n++] = t;
-    return t;
-}
-/* Memory that lives as long as the current scope; NULL + error. */
-void *tni_scope_alloc(uint64_t bytes);
 
 static inline void tni_storage_retain(tni_storage *s) {
     (void)atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);

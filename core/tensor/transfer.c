@@ -9,10 +9,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/autograd/tape.h"
 #include "core/base/dtype.h"
+#include "core/base/geometry.h"
+#include "core/memory/buffer.h"
 #include "core/memory/device.h"
-#include "core/memory/memory.h"
+#include "core/tensor/grad.h"
 
 /* ---- Walking strided memory ------------------------------------------------------------------ */
 
@@ -93,13 +94,10 @@ static void walk(const tn_tensor *t, char *first, char *dense, bool gather) {
 
 /* The bytes of the storage a tensor lies in: [begin, begin + bytes). */
 static void span_of(const tn_tensor *t, int64_t *begin, int64_t *bytes) {
-    int64_t low = t->offset, high = t->offset;
-    for (int32_t i = 0; i < t->rank; i++) {
-        const int64_t far = (t->sizes[i] - 1) * t->strides[i];
-        *(far < 0 ? &low : &high) += far;
-    }
+    int64_t low, high;
     const int64_t element = tni_dtype_bytes(t->dtype);
-    *begin = low * element;
+    (void)tni_reach(t->sizes, t->strides, t->rank, &low, &high);
+    *begin = (t->offset + low) * element;
     *bytes = (high - low + 1) * element;
 }
 

@@ -11,16 +11,11 @@
 #include <unistd.h>
 
 #include "core/loader/note.h"
-#include "core/memory/memory.h"
 #include "tools/command/command.h"
 #include "tools/command/json.h"
 #include "tools/command/locate.h"
 #include "tools/command/screen.h"
 #include "tools/opgen/header.h"
-
-/* What core/loader/note.c asks of the core's memory, outside the core. */
-void *tni_alloc(uint64_t bytes) { return calloc(1, bytes ? bytes : 1); }
-void tni_free(void *p) { free(p); }
 
 /* Is it a shared object with ops? On EXIT_OK the note is the caller's. */
 static int read_note(const char *path, tni_note *note) {

@@ -15,8 +15,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "core/loader/loader.h"
+#include "core/loader/causes.h"
+#include "core/loader/plugin.h"
 #include "core/loader/probe.h"
+#include "core/loader/start.h"
 #include "tools/probe/witness.h"
 
 static void step(const char *what) {
@@ -75,6 +77,6 @@ int main(int argc, char **argv) {
     witness_say(hello);
     tn_plugin *p = tni_plugin_new("given", argv[2]);
     if (p == NULL) return 1;
-    answer(argv[1], p, tni_load_dry(p, step));
+    answer(argv[1], p, tni_start_dry(p, step));
     _exit(0); /* destructors of the plugin are not asked */
 }

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/loader/loader.h"
+#include "core/loader/host.h"
 
 static int g_to = -1;
 static char g_program[PATH_MAX]; /* which is no cause: the host knows what it is built of */

@@ -1,9 +1,16 @@
-/* resolution.h - a signature while it is made; for resolve.c and chain.c.
+/* resolve.h - a call never seen before: its signature, while it is made.
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef TENON_DISPATCH_RESOLUTION_H
-#define TENON_DISPATCH_RESOLUTION_H
+#ifndef TENON_DISPATCH_RESOLVE_H
+#define TENON_DISPATCH_RESOLVE_H
 
-#include "core/dispatch/signature.h"
+#include "core/dispatch/image.h"
+#include "core/dispatch/promote.h"
+
+/* Promotion, contract, shape rule, forms, provider chain, plan. One reference, or NULL +
+ * error. */
+tni_signature *tni_resolve(const tni_invocation *, const uint64_t *key, uint64_t n_key);
+
+/* ---- For who helps making it ------------------------------------------------------------------ */
 
 enum { TNI_INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, TNI_CHAIN_ROOM = 64 };
 
@@ -30,12 +37,6 @@ typedef struct tni_resolution {
 /* Raises "op: text, called with shapes"; returns false. */
 bool tni_resolve_refuse(const tni_resolution *, tn_status code, const char *text);
 /* The image of operands, arguments and outputs as they are now. False + NOMEM. */
-bool tni_image_again(tni_resolution *);
-
-/* Asks the op's providers; true: one has planned the call and is the signature's. False, perhaps
- * with an error, if nobody takes it. */
-bool tni_chain_ask(tni_resolution *);
-/* Raises UNSUPPORTED with all who were asked and why they declined; returns false. */
-bool tni_chain_unsupported(const tni_resolution *);
+bool tni_resolve_image(tni_resolution *);
 
 #endif

@@ -1,11 +1,11 @@
-/* frame.h - one call that is under way; for call.c and decompose.c.
+/* call.h - one call that is under way.
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef TENON_DISPATCH_FRAME_H
-#define TENON_DISPATCH_FRAME_H
+#ifndef TENON_DISPATCH_CALL_H
+#define TENON_DISPATCH_CALL_H
 
-#include "core/dispatch/signature.h"
+#include "core/dispatch/cache.h"
 
-typedef struct tni_frame { /* one call that is under way */
+typedef struct tni_frame {
     tni_invocation v;
     tni_signature *s;
     tni_seen *seen;
@@ -23,10 +23,8 @@ typedef struct tni_frame { /* one call that is under way */
     bool has_rng;
 } tni_frame;
 
-bool tni_results_room(tni_frame *, uint32_t n); /* for results; false + NOMEM */
+bool tni_call_room(tni_frame *, uint32_t n); /* for results; false + NOMEM */
 /* The wrapped number t in the dtype the call computes in, into a cell of 8 bytes; false + error. */
-bool tni_cast_number(const tni_frame *, void *cell, tn_dtype to, const tn_tensor *t);
-/* Runs the op's decomposition in a scope of its own; its results are the call's. */
-tn_status tni_call_decomposed(tni_frame *);
+bool tni_call_number(const tni_frame *, void *cell, tn_dtype to, const tn_tensor *t);
 
 #endif

@@ -1,0 +1,16 @@
+/* flow.h - gradients on their way, and into leaves.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_AUTOGRAD_FLOW_H
+#define TENON_AUTOGRAD_FLOW_H
+
+#include "core/autograd/node.h"
+
+/* Both take over the reference to grad; false + error. */
+bool tni_flow_add(tn_tensor **sum, tn_tensor *grad,
+                  bool create); /* *sum += grad; *sum may be NULL */
+bool tni_flow_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create);
+/* What the derivative set for slot, summed and cast to the argument's shape and dtype; slot's
+ * reference is replaced. */
+bool tni_flow_fit(tni_slot *);
+
+#endif

@@ -1,0 +1,11 @@
+/* statistics.h - what the pools hold and have held.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_MEMORY_STATISTICS_H
+#define TENON_MEMORY_STATISTICS_H
+
+#include <tenon/tenon.h>
+
+/* Fills in all that concerns bytes; counts of objects are left as they are. */
+void tni_memory_statistics(tn_memory_info *);
+
+#endif
