@@ -161,7 +161,7 @@ static bool lists_fit(tn_tensors outputs, tn_tensors inputs, tn_tensors start,
     else if (opts && opts->grad)
         why = "opts->grad must be NULL; start values are in start";
     if (why) tn_raise(TN_ERR_INVALID, "tn_backward_wrt: %s", why);
-    return why == NULL;
+    return !why;
 }
 
 static tn_status own_all(tn_tensor **grads, int64_t n) {

@@ -13,6 +13,7 @@
 #include "core/autograd/node.h"
 #include "core/autograd/saved.h"
 #include "core/autograd/tape.h"
+#include "core/base/dtype.h"
 #include "core/base/error.h"
 #include "core/dispatch/core_ops.h"
 #include "core/dispatch/registry.h"
@@ -143,8 +144,7 @@ static bool attach_part(const tni_slices *slices, tn_tensor *part, tni_node *nod
 }
 
 static bool attach_history(tni_node *n, const tni_slot *s, tn_tensor *t) {
-    const int index = tn_dtype_index(s->dtype);
-    if (index < 0 || !(TN_MASK_FLOAT >> index & 1)) return true;
+    if (!tni_dtype_is_floating(s->dtype)) return true;
     const bool is_result = s >= n->results && s < n->results + n->n_results;
     const uint32_t at = (uint32_t)(s - (is_result ? n->results : n->slots));
     tni_node *node = is_result ? n : s->edge.kind == TNI_EDGE_NODE ? s->edge.node : NULL;
@@ -302,8 +302,7 @@ static bool sums_to(const tn_tensor *g, const tni_slot *s) {
 static bool fits(const tn_grad_ctx *ctx, const char *name, const tn_tensor *g, const tni_slot *s) {
     tn_meta want, have;
     char want_text[256], have_text[256];
-    const int dtype = tn_dtype_index(g->dtype);
-    const bool floating = dtype >= 0 && (TN_MASK_FLOAT >> dtype & 1);
+    const bool floating = tni_dtype_is_floating(g->dtype);
     const bool here =
         g->storage->device.kind == s->device.kind && g->storage->device.index == s->device.index;
     if (is_number(g) || (floating && here && sums_to(g, s))) return true;

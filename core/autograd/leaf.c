@@ -8,6 +8,7 @@
 #include "core/autograd/history.h"
 #include "core/autograd/hooks.h"
 #include "core/autograd/node.h"
+#include "core/base/dtype.h"
 #include "core/tensor/scope.h"
 
 /* ---- Locks: striped by address, since leaves are many and collisions harmless --------------- */
@@ -117,8 +118,7 @@ tn_status tn_set_requires_grad(tn_tensor *t, bool on) {
             TN_ERR_GRAD,
             "tn_set_requires_grad: the tensor is the result of '%s', not a leaf; detach it first",
             t->node->op->schema.name);
-    const int index = tn_dtype_index(t->dtype);
-    if (on && (index < 0 || !(TN_MASK_FLOAT >> index & 1)))
+    if (on && !tni_dtype_is_floating(t->dtype))
         return tn_raise(TN_ERR_DTYPE,
                         "tn_set_requires_grad: a tensor of dtype %s has no gradient; convert it to "
                         "a floating dtype",

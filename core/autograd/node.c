@@ -372,7 +372,7 @@ void tni_node_release(tni_node *n) {
     st->dying = n;
     if (st->destroying) return;
     st->destroying = true;
-    while ((n = st->dying) != NULL) {
+    while ((n = st->dying)) {
         st->dying = n->next_dying;
         destroy(n);
     }

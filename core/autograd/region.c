@@ -11,6 +11,7 @@
 #include "core/autograd/ctx.h"
 #include "core/base/geometry.h"
 #include "core/dispatch/core_ops.h"
+#include "core/tensor/quiet.h"
 #include "core/tensor/scope.h"
 
 enum { REGION_WORDS = sizeof(tni_region) / 8 };
@@ -108,7 +109,7 @@ static bool canvas_new(canvas *c, const tni_region *r, tn_dtype dtype, tn_device
     c->part.dtype = dtype;
     int64_t low = 0, high = 0;
     if (!plain) {
-        (void)tni_reach(m.sizes, m.strides, m.rank, &low, &high);
+        tni_reach(m.sizes, m.strides, m.rank, &low, &high);
         m.rank = 1;
         m.sizes[0] = high - low + 1;
     }
@@ -178,7 +179,7 @@ static tn_tensor *get(tn_tensor *whole, const tni_region *r) {
 static tn_tensor *put(tn_tensor *whole, tn_tensor *part, const tni_region *r, tn_device device) {
     canvas c;
     const tn_dtype dtype = whole ? whole->dtype : part ? part->dtype : r->whole.dtype;
-    if (!canvas_new(&c, r, dtype, device, whole == NULL)) return NULL;
+    if (!canvas_new(&c, r, dtype, device, !whole)) return NULL;
     bool ok = !whole || tni_core_copy_into(c.whole, whole) == TN_OK;
     if (ok && !is_empty(&r->part)) {
         if (part && tni_overlaps(c.part.sizes, c.part.strides, c.part.rank))
@@ -208,9 +209,9 @@ tn_tensor *tni_region_get(tn_tensor *whole, const tni_region *r) {
     const tn_value arg = tn_value_tensor(whole);
     tni_node *node = NULL;
     if (tni_tape_wanted(&arg, 1) && !(node = tni_region_node(whole, r))) return NULL;
-    const bool recording = tn_set_grad_enabled(false);
+    const tni_quiet quiet = tni_quiet_begin();
     tn_tensor *part = get(whole, r);
-    tn_set_grad_enabled(recording);
+    tni_quiet_end(quiet);
     return finish(node, part);
 }
 
@@ -221,8 +222,8 @@ tn_tensor *tni_region_put(tn_tensor *whole, tn_tensor *part, const tni_region *r
     tni_node *node = NULL;
     if (tni_tape_wanted(args, 2) && !(node = tni_node_new(&with_part_op, args, 3, NULL)))
         return NULL;
-    const bool recording = tn_set_grad_enabled(false);
+    const tni_quiet quiet = tni_quiet_begin();
     tn_tensor *y = put(whole, part, r, device);
-    tn_set_grad_enabled(recording);
+    tni_quiet_end(quiet);
     return finish(node, y);
 }

@@ -9,6 +9,7 @@
 #include "core/autograd/history.h"
 #include "core/autograd/node.h"
 #include "core/autograd/region.h"
+#include "core/base/dtype.h"
 #include "core/base/geometry.h"
 #include "core/dispatch/registry.h"
 #include "core/schema/schema.h"
@@ -21,11 +22,6 @@ bool tni_tape_wanted(const tn_value *args, uint32_t n_args) {
 }
 
 /* ---- In place ------------------------------------------------------------------------------- */
-
-static bool is_floating(const tn_tensor *t) {
-    const int index = tn_dtype_index(t->dtype);
-    return index >= 0 && (TN_MASK_FLOAT >> index & 1);
-}
 
 static bool refuse(const tni_op *op, uint32_t param, const char *what, const char *fix) {
     tn_raise(TN_ERR_GRAD, "%s: '%s' %s, so it cannot be changed in place while recording; %s",
@@ -104,7 +100,7 @@ static bool check_targets(const tni_op *op, const tn_value *args, uint32_t n_arg
         for (uint32_t k = 0; k < t.n; k++) {
             if (!t.list[k]) continue;
             if (!may_change(op, i, t.list[k])) return false;
-            *n_views += t.list[k]->base != NULL && is_floating(t.list[k]);
+            *n_views += t.list[k]->base != NULL && tni_dtype_is_floating(t.list[k]->dtype);
         }
         if (*n_views > 1)
             return refuse(op, i, "is one of several views that would change at once",
@@ -195,7 +191,8 @@ static void settle_base(const tni_node *n, tn_tensor *t) {
 
 static void attach(tni_node *n, tn_tensor *t, uint32_t out) {
     const uint32_t index = tni_node_result_index(n, out);
-    if (!t || !is_floating(t) || n->op->schema.results[index].kind != TNI_VISIBLE) return;
+    if (!t || !tni_dtype_is_floating(t->dtype) || n->op->schema.results[index].kind != TNI_VISIBLE)
+        return;
     if (n->op->schema.mutates && is_target(n, t)) {
         rewrite(n, t, out);
         return;

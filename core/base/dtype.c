@@ -46,7 +46,7 @@ static uint16_t narrow(double value, int exponent_bits) {
     if (isnan(value)) return (uint16_t)(sign | infinity | 1 << (mantissa_bits - 1));
     if (isinf(value)) return sign | infinity;
     int exponent;
-    (void)frexp(value, &exponent); /* |value| in [2^(exponent-1), 2^exponent) */
+    frexp(value, &exponent); /* |value| in [2^(exponent-1), 2^exponent) */
     exponent--;
     if (value == 0 || exponent < 1 - bias) exponent = 1 - bias; /* subnormals share the lowest */
     /* In units of the last place the value is below 2^(mantissa_bits+1); rint rounds half to even.

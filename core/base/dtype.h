@@ -14,6 +14,8 @@ static inline bool tni_dtype_in(tn_dtype d, uint32_t mask) {
     return index >= 0 && (mask >> index & 1) != 0;
 }
 
+static inline bool tni_dtype_is_floating(tn_dtype d) { return tni_dtype_in(d, TN_MASK_FLOAT); }
+
 static inline bool tni_dtype_is_half(tn_dtype d) { /* f16 or bf16 */
     return tn_dtype_is(d, TN_F16) || tn_dtype_is(d, TN_BF16);
 }

@@ -52,7 +52,7 @@ static tn_status raise_long(tn_status code, const char *format, va_list args, ui
     if (len > MESSAGE_LIMIT) len = MESSAGE_LIMIT;
     char *text = tni_alloc(len + 1);
     if (!text) return tni_raise_text(code, cut, MESSAGE_BYTES - 1);
-    (void)tn_vtext(text, (size_t)len + 1, format, args);
+    tn_vtext(text, (size_t)len + 1, format, args);
     tn_status pending = tni_raise_text(code, text, len);
     tni_free(text);
     return pending;
@@ -65,7 +65,7 @@ void tni_error_wrap(const char *before, const char *after) {
     const size_t bytes = strlen(before) + strlen(text) + strlen(after) + 1;
     char *whole = tni_alloc(bytes);
     if (!whole) return;
-    (void)snprintf(whole, bytes, "%s%s%s", before, text, after);
+    snprintf(whole, bytes, "%s%s%s", before, text, after);
     drop_message(st->error, st->message);
     st->message = whole;
 }
@@ -75,7 +75,7 @@ void tni_error_within(const char *what) {
     const char *text = tn_error_message();
     const size_t n = strlen(what);
     if (strncmp(text, what, n) == 0 && text[n] == ':') return;
-    (void)snprintf(before, sizeof before, "%s: ", what);
+    snprintf(before, sizeof before, "%s: ", what);
     tni_error_wrap(before, "");
 }
 

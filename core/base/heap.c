@@ -39,7 +39,7 @@ static void read_mode(void) {
 
 bool tni_heap_system(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, read_mode);
+    pthread_once(&once, read_mode);
     return system_mode;
 }
 

@@ -35,14 +35,14 @@ void tni_log(int32_t level, const char *who, const char *format, ...) {
     if (!tni_log_wanted(level)) return;
     char line[1200];
     int n =
-        snprintf(line, sizeof(line), "tenon: %s: %.64s%s", names[level], who, who[0] ? ": " : "");
+        snprintf(line, sizeof line, "tenon: %s: %.64s%s", names[level], who, who[0] ? ": " : "");
     va_list args;
     va_start(args, format);
-    int m = tn_vtext(line + n, sizeof(line) - (size_t)n - 1, format, args);
+    int m = tn_vtext(line + n, sizeof line - (size_t)n - 1, format, args);
     va_end(args);
     if (m < 0) return;
     size_t end = (size_t)n + (size_t)m;
-    if (end > sizeof(line) - 2) end = sizeof(line) - 2;
+    if (end > sizeof line - 2) end = sizeof line - 2;
     for (size_t i = 0; i < end; i++)
         if ((unsigned char)line[i] < ' ' && line[i] != '\n') line[i] = '?';
     line[end++] = '\n';

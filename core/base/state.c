@@ -41,12 +41,12 @@ static void fork_child(void) {
 
 static void start(void) {
     has_key = pthread_key_create(&end_key, thread_end) == 0;
-    (void)pthread_atfork(NULL, NULL, fork_child);
+    pthread_atfork(NULL, NULL, fork_child);
 }
 
 tni_state *tni_state_first(void) {
     tni_state *st = &tni_tls;
-    (void)pthread_once(&once, start);
+    pthread_once(&once, start);
     memset(st, 0, sizeof *st);
     st->grad_enabled = true;
     st->pin = -1;
@@ -55,7 +55,7 @@ tni_state *tni_state_first(void) {
     st->thread = atomic_fetch_add(&threads_seen, 1) + 1;
     st->ready = true;
     /* Without a key the thread's memory stays allocated when it ends: a leak, nothing worse. */
-    if (has_key) (void)pthread_setspecific(end_key, st);
+    if (has_key) pthread_setspecific(end_key, st);
     return st;
 }
 
@@ -63,10 +63,9 @@ bool tni_is_forked(void) { return atomic_load_explicit(&forked, memory_order_rel
 
 bool tni_forked(void) {
     if (__builtin_expect(!tni_is_forked(), 1)) return false;
-    (void)tn_raise(TN_ERR_FORKED,
-                   "this process was forked after Tenon had started, and its threads "
-                   "and locks did not come along; fork before the first Tenon call, "
-                   "or call exec in the child");
+    tn_raise(TN_ERR_FORKED, "this process was forked after Tenon had started, and its threads "
+                            "and locks did not come along; fork before the first Tenon call, "
+                            "or call exec in the child");
     return true;
 }
 

@@ -28,7 +28,7 @@ static bool read_text(const char *path, char *out, size_t capacity) {
     size_t n = 0;
     ssize_t got;
     while (n + 1 < capacity && (got = read(file, out + n, capacity - 1 - n)) > 0) n += (size_t)got;
-    (void)close(file);
+    close(file);
     out[n] = '\0';
     return n > 0;
 }
@@ -59,11 +59,11 @@ static uint64_t cgroup_limit(const char *file, uint64_t (*parse)(const char *)) 
     uint64_t limit = UINT64_MAX;
     if (read_text("/proc/self/cgroup", text, sizeof text)) {
         const char *line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
-        if (line) (void)snprintf(folder, sizeof folder, "%s", strstr(line, "::") + 2);
+        if (line) snprintf(folder, sizeof folder, "%s", strstr(line, "::") + 2);
         folder[strcspn(folder, "\n")] = '\0';
     }
     for (;;) {
-        (void)snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", folder, file);
+        snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", folder, file);
         if (read_text(path, text, sizeof text)) {
             uint64_t here = parse(text);
             if (here < limit) limit = here;
@@ -81,7 +81,7 @@ static uint64_t cgroup1_cpus(void) {
         !read_text("/sys/fs/cgroup/cpu/cpu.cfs_period_us", period, sizeof period)) {
         return UINT64_MAX;
     }
-    (void)snprintf(both, sizeof both, "%s %s", quota, period);
+    snprintf(both, sizeof both, "%s %s", quota, period);
     return parse_cpus(both);
 }
 
@@ -114,7 +114,7 @@ static void read_cpu_name(void) {
     colon += strspn(colon, ": \t");
     size_t n = strcspn(colon, "\n");
     if (n == 0) return;
-    (void)snprintf(cpu_name, sizeof cpu_name, "%.*s", (int)(n < 63 ? n : 63), colon);
+    snprintf(cpu_name, sizeof cpu_name, "%.*s", (int)(n < 63 ? n : 63), colon);
 }
 
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -130,16 +130,16 @@ static void read_all(void) {
 }
 
 int32_t tni_system_cpus(void) {
-    (void)pthread_once(&once, read_all);
+    pthread_once(&once, read_all);
     return cpus;
 }
 
 uint64_t tni_system_memory(void) {
-    (void)pthread_once(&once, read_all);
+    pthread_once(&once, read_all);
     return memory;
 }
 
 const char *tni_system_cpu_name(void) {
-    (void)pthread_once(&once, read_all);
+    pthread_once(&once, read_all);
     return cpu_name;
 }

@@ -74,7 +74,7 @@ static void read_count(void) {
 }
 
 int32_t tni_thread_count(void) {
-    (void)pthread_once(&count_once, read_count);
+    pthread_once(&count_once, read_count);
     return count;
 }
 
@@ -102,8 +102,8 @@ static void get_mode(float_mode *out) { *out = _mm_getcsr(); }
 static void set_mode(const float_mode *mode) { _mm_setcsr(*mode); }
 static void relax(void) { _mm_pause(); }
 #else
-static void get_mode(float_mode *out) { (void)fegetenv(out); }
-static void set_mode(const float_mode *mode) { (void)fesetenv(mode); }
+static void get_mode(float_mode *out) { fegetenv(out); }
+static void set_mode(const float_mode *mode) { fesetenv(mode); }
 static void relax(void) {}
 #endif
 
@@ -115,15 +115,15 @@ static uint32_t job_number(uint32_t gate) { return gate >> 16; }
 
 /* Sleeps while the gate is as seen; may wake for no reason. */
 static void sleep_at_gate(uint32_t seen, int who) {
-    (void)syscall(SYS_futex, &pool.gate, FUTEX_WAIT_BITSET_PRIVATE, seen, NULL, NULL, who);
+    syscall(SYS_futex, &pool.gate, FUTEX_WAIT_BITSET_PRIVATE, seen, NULL, NULL, who);
 }
 static void wake_at_gate(uint32_t most, int who) {
-    (void)syscall(SYS_futex, &pool.gate, FUTEX_WAKE_BITSET_PRIVATE, most, NULL, NULL, who);
+    syscall(SYS_futex, &pool.gate, FUTEX_WAKE_BITSET_PRIVATE, most, NULL, NULL, who);
 }
 
 static uint64_t now_ns(void) {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
@@ -165,7 +165,7 @@ static void run_chunks(const job *j) {
         j->body(j->arg, chunk * j->grain, chunk_end(j, chunk));
         ran = true;
     }
-    if (ran) (void)atomic_fetch_add(&pool.used, 1);
+    if (ran) atomic_fetch_add(&pool.used, 1);
 }
 
 static void run_inline(const job *j) {
@@ -190,10 +190,10 @@ static uint32_t wait_for_job(uint32_t last) {
         gate = atomic_load(&pool.gate);
     }
     while (!is_new(gate, last)) {
-        (void)atomic_fetch_add(&pool.sleepers, 1);
+        atomic_fetch_add(&pool.sleepers, 1);
         gate = atomic_load(&pool.gate);
         if (!is_new(gate, last)) sleep_at_gate(gate, WAKE_WORKERS);
-        (void)atomic_fetch_sub(&pool.sleepers, 1);
+        atomic_fetch_sub(&pool.sleepers, 1);
         gate = atomic_load(&pool.gate);
     }
     return job_number(gate);
@@ -219,12 +219,12 @@ static bool start_worker(void) {
     pthread_attr_t attributes;
     sigset_t all, before;
     if (pthread_attr_init(&attributes)) return false;
-    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     const bool started = pthread_create(&thread, &attributes, work, NULL) == 0;
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    (void)pthread_attr_destroy(&attributes);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
     return started;
 }
 
@@ -255,8 +255,7 @@ static void close_gate(void) {
 static bool run_shared(const job *j, int32_t threads, uint32_t *used) {
     if (tni_is_forked() || atomic_exchange(&pool.busy, true)) return false;
     int32_t helpers = atomic_load_explicit(&pool.workers, memory_order_relaxed);
-    for (; helpers < threads - 1 && start_worker(); helpers++)
-        (void)atomic_fetch_add(&pool.workers, 1);
+    for (; helpers < threads - 1 && start_worker(); helpers++) atomic_fetch_add(&pool.workers, 1);
     if (helpers > threads - 1) helpers = threads - 1;
     if (helpers > 0) {
         pool.job = *j;

@@ -28,7 +28,7 @@ static void info_fill(tn_op_info *out, const tni_op *op) {
                              .plugin = op->plugin,
                              .has_derivative = op->row.derivative != NULL,
                              .has_decomposition = op->row.decompose != NULL};
-    memcpy(out, &info, out->size < sizeof(info) ? out->size : sizeof(info));
+    memcpy(out, &info, out->size < sizeof info ? out->size : sizeof info);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -44,31 +44,31 @@ static struct {
     uint64_t epoch; /* it was made in */
     int64_t n;
     const tni_op **ops;
-} g_sorted = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} sorted = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static bool sort_ops(void) {
     const uint64_t epoch = tni_registry_epoch();
-    if (g_sorted.made && g_sorted.epoch == epoch) return true;
+    if (sorted.made && sorted.epoch == epoch) return true;
     const int32_t last = tni_registry_last_id();
-    const tni_op **ops = tni_alloc(((uint64_t)last + 1) * sizeof(*ops));
-    if (ops == NULL) return false;
+    const tni_op **ops = tni_alloc(((uint64_t)last + 1) * sizeof *ops);
+    if (!ops) return false;
     int64_t n = 0;
     for (int32_t id = 1; id <= last; id++)
         if (tni_registry_op(id)) ops[n++] = tni_registry_op(id);
-    qsort(ops, (size_t)n, sizeof(*ops), by_name);
-    tni_free(g_sorted.ops);
-    g_sorted.ops = ops, g_sorted.n = n;
-    g_sorted.epoch = epoch, g_sorted.made = true;
+    qsort(ops, (size_t)n, sizeof *ops, by_name);
+    tni_free(sorted.ops);
+    sorted.ops = ops, sorted.n = n;
+    sorted.epoch = epoch, sorted.made = true;
     return true;
 }
 
 /* How many ops there are, -1 on error; number i of them, or NULL if there is none. */
 static int64_t op_at(int64_t i, const tni_op **out) {
     if (tni_forked() || !tni_plugins_ready()) return -1;
-    pthread_mutex_lock(&g_sorted.lock);
-    const int64_t n = sort_ops() ? g_sorted.n : -1;
-    *out = i >= 0 && i < n ? g_sorted.ops[i] : NULL;
-    pthread_mutex_unlock(&g_sorted.lock);
+    pthread_mutex_lock(&sorted.lock);
+    const int64_t n = sort_ops() ? sorted.n : -1;
+    *out = i >= 0 && i < n ? sorted.ops[i] : NULL;
+    pthread_mutex_unlock(&sorted.lock);
     if (n < 0) tn_raise(TN_ERR_NOMEM, "out of memory while the ops are listed");
     return n;
 }
@@ -80,11 +80,11 @@ int64_t tn_op_count(void) {
 
 tn_status tn_op_at(int64_t i, tn_op_info *out) {
     const tni_op *op;
-    if (out == NULL || out->size < offsetof(tn_op_info, schema))
+    if (!out || out->size < offsetof(tn_op_info, schema))
         return tn_raise(TN_ERR_INVALID, "tn_op_at: set out->size first");
     const int64_t n = op_at(i, &op);
     if (n < 0) return tn_error();
-    if (op == NULL)
+    if (!op)
         return tn_raise(TN_ERR_INDEX, "tn_op_at: %lld is not one of the %lld ops", (long long)i,
                         (long long)n);
     info_fill(out, op);
@@ -97,7 +97,7 @@ void tni_ask_not_found(const char *name) {
     int closest = n < 9 ? (int)n / 3 + 1 : 4; /* fewer changes than that are a slip */
     for (int32_t id = 1; id <= tni_registry_last_id(); id++) {
         const tni_op *op = tni_registry_op(id);
-        if (op == NULL || labs((long)n - (long)strlen(op->schema.name)) >= closest) continue;
+        if (!op || labs((long)n - (long)strlen(op->schema.name)) >= closest) continue;
         int d = tni_edit_distance(name, op->schema.name);
         if (d < closest) closest = d, best = op->schema.name;
     }
@@ -109,11 +109,11 @@ void tni_ask_not_found(const char *name) {
 }
 
 tn_status tn_op_find(const char *name, tn_op_info *out) {
-    if (name == NULL || out == NULL || out->size < offsetof(tn_op_info, schema))
+    if (!name || !out || out->size < offsetof(tn_op_info, schema))
         return tn_raise(TN_ERR_INVALID, "tn_op_find: needs a name, and out->size set");
     if (!tni_plugins_ready()) return tn_error();
     const tni_op *op = tni_registry_find(name);
-    if (op == NULL) {
+    if (!op) {
         tni_ask_not_found(name);
         return tn_error();
     }
@@ -122,30 +122,30 @@ tn_status tn_op_find(const char *name, tn_op_info *out) {
 }
 
 tn_status tn_op_add(const tn_op *row) {
-    if (row == NULL || row->size < offsetof(tn_op, contract))
+    if (!row || row->size < offsetof(tn_op, contract))
         return tn_raise(TN_ERR_INVALID, "tn_op_add: needs a row whose size is set");
     if (!tni_plugins_ready()) return tn_error();
     tn_op copy = {0};
-    memcpy(&copy, row, row->size < sizeof(copy) ? row->size : sizeof(copy));
+    memcpy(&copy, row, row->size < sizeof copy ? row->size : sizeof copy);
     const tni_rows rows = {.plugin = "program", .plugin_index = -2, .ops = &copy, .n_ops = 1};
     char why[400] = "";
-    tn_status status = tni_registry_commit(&rows, why, sizeof(why));
+    tn_status status = tni_registry_commit(&rows, why, sizeof why);
     return status == TN_OK ? TN_OK : tn_raise(status, "tn_op_add: %s", why);
 }
 
 const char *tn_op_providers(const char *name, const char *device_kind) {
     enum { CHAIN = 64 };
     const tni_provider *chain[CHAIN];
-    if (name == NULL || device_kind == NULL)
+    if (!name || !device_kind)
         return tn_raise(TN_ERR_INVALID, "tn_op_providers: needs an op and a device kind"), NULL;
     if (!tni_plugins_ready()) return NULL;
     const tni_op *op = tni_registry_find(name);
-    if (op == NULL) return tni_ask_not_found(name), NULL;
+    if (!op) return tni_ask_not_found(name), NULL;
     uint64_t n = tni_registry_providers(op, tni_device_kind_find(device_kind), chain, CHAIN),
              bytes = 1;
     for (uint64_t i = 0; i < n; i++) bytes += strlen(chain[i]->plugin) + 1;
     char *text = tni_scope_alloc(bytes);
-    if (text == NULL) return NULL;
+    if (!text) return NULL;
     text[0] = 0;
     for (uint64_t i = 0; i < n; i++) { /* a plugin may have several rows: one per dtype class */
         bool again = false;
@@ -176,7 +176,7 @@ static tn_status no_plugin(const char *id) {
 
 tn_status tn_use_provider(const char *plugin_id) {
     tni_state *st = tni_state_get();
-    if (plugin_id == NULL) {
+    if (!plugin_id) {
         st->pin = -1;
         return TN_OK;
     }
@@ -201,9 +201,9 @@ const char *tn_last_provider(void) {
 uint64_t tn_provider_runs(const char *plugin_id) {
     tni_state *st = tni_state_get();
     uint64_t n = 0;
-    if (st->kernel_runs == NULL) st->kernel_runs = tni_alloc(TNI_MOST_PLUGINS * sizeof(n));
+    if (!st->kernel_runs) st->kernel_runs = tni_alloc(TNI_MOST_PLUGINS * sizeof n);
     for (uint32_t i = 0; st->kernel_runs && i < TNI_MOST_PLUGINS; i++)
-        if (plugin_id == NULL || strcmp(tni_plugin_id((int32_t)i), plugin_id) == 0)
+        if (!plugin_id || strcmp(tni_plugin_id((int32_t)i), plugin_id) == 0)
             n += st->kernel_runs[i];
     return n;
 }

@@ -24,14 +24,14 @@ typedef struct tni_local_cache {
     tni_signature *other;               /* the last one that found no room there */
 } tni_local_cache;
 
-static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
-static tni_signature *g_buckets[SHARED_BUCKETS];
-static uint64_t g_count, g_epoch; /* of the registry, when the newest entry was put */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static tni_signature *buckets[SHARED_BUCKETS];
+static uint64_t count, newest_epoch; /* of the registry, when the newest entry was put */
 
 /* ---- Of a thread ------------------------------------------------------------------------------ */
 
 static void seen_free(tni_seen *seen) {
-    if (seen == NULL) return;
+    if (!seen) return;
     tni_signature_release(seen->s);
     tni_free(seen->image);
     tni_free(seen);
@@ -53,9 +53,9 @@ static void no_memory(void) {
 }
 
 static tni_local_cache *cache_new(tni_state *st) {
-    tni_local_cache *c = tni_alloc(sizeof(*c));
+    tni_local_cache *c = tni_alloc(sizeof *c);
     if (c) c->key = tni_alloc(KEY_START * sizeof(uint64_t));
-    if (c == NULL || c->key == NULL) {
+    if (!c || !c->key) {
         tni_free(c);
         no_memory();
         return NULL;
@@ -76,7 +76,7 @@ static bool key_room(tni_local_cache *c, uint64_t words) {
     if (words <= c->key_capacity) return true;
     uint64_t *more =
         tni_realloc(c->key, c->key_capacity * sizeof(uint64_t), 2 * words * sizeof(uint64_t));
-    if (more == NULL) {
+    if (!more) {
         tn_raise(TN_ERR_NOMEM, "no memory for a call with very long arguments");
         return false;
     }
@@ -141,11 +141,11 @@ _Static_assert(offsetof(tn_tensor, rank) == offsetof(tn_tensor, dtype) + 4 && TN
                "dtype and rank are read as one word");
 
 INLINE bool walk_tensor(walk *w, const tn_tensor *t) {
-    if (t == NULL) return word(w, 0);
+    if (!t) return word(w, 0);
     const bool aligned = ((uintptr_t)tni_tensor_data(t) & 63) == 0;
     const uint32_t flags = t->flags & (TNI_WRAPPED | TNI_CONTIGUOUS);
     uint64_t look; /* dtype and rank, in the lower 40 bits */
-    memcpy(&look, &t->dtype, sizeof(look));
+    memcpy(&look, &t->dtype, sizeof look);
     look |= (uint64_t)flags << 40 | (uint64_t)aligned << 48 | UINT64_C(1) << 56;
     if (!word(w, look) || !words(w, t->sizes, (uint32_t)t->rank)) return false;
     if (flags & TNI_CONTIGUOUS) return true; /* strides follow from sizes */
@@ -188,9 +188,9 @@ INLINE bool walk_call(walk *w, const tni_invocation *v, const tni_state *st) {
 /* The key of an invocation in this thread's buffer, valid until the next. NULL + NOMEM. */
 static const uint64_t *key_of(const tni_invocation *v, uint64_t *n, uint64_t *hash) {
     tni_local_cache *c = local_cache();
-    if (c == NULL || !key_room(c, key_bound(v))) return NULL;
+    if (!c || !key_room(c, key_bound(v))) return NULL;
     walk w = {c->key, false};
-    (void)walk_call(&w, v, tni_state_get());
+    walk_call(&w, v, tni_state_get());
     *n = (uint64_t)(w.at - c->key);
     *hash = mix(c->key, *n);
     return c->key;
@@ -207,15 +207,15 @@ __attribute__((noinline)) static bool fits(const tni_signature *s, const tni_inv
 static bool matches(const tni_signature *s, const uint64_t *key, uint64_t n, uint64_t hash,
                     uint64_t epoch) {
     return s && s->hash == hash && s->n_key == n && s->epoch == epoch &&
-           memcmp(s->key, key, n * sizeof(*key)) == 0;
+           memcmp(s->key, key, n * sizeof *key) == 0;
 }
 
 static tni_signature *shared_find(const uint64_t *key, uint64_t n, uint64_t hash, uint64_t epoch) {
-    pthread_mutex_lock(&g_lock);
-    tni_signature *s = g_buckets[hash % SHARED_BUCKETS];
+    pthread_mutex_lock(&lock);
+    tni_signature *s = buckets[hash % SHARED_BUCKETS];
     while (s && !matches(s, key, n, hash, epoch)) s = s->next;
     if (s) tni_signature_retain(s);
-    pthread_mutex_unlock(&g_lock);
+    pthread_mutex_unlock(&lock);
     return s;
 }
 
@@ -223,14 +223,14 @@ static tni_signature *shared_find(const uint64_t *key, uint64_t n, uint64_t hash
 static tni_signature *shared_take_all_locked(void) {
     tni_signature *all = NULL;
     for (int i = 0; i < SHARED_BUCKETS; i++) {
-        while (g_buckets[i]) {
-            tni_signature *s = g_buckets[i];
-            g_buckets[i] = s->next;
+        while (buckets[i]) {
+            tni_signature *s = buckets[i];
+            buckets[i] = s->next;
             s->next = all;
             all = s;
         }
     }
-    g_count = 0;
+    count = 0;
     return all;
 }
 
@@ -238,14 +238,14 @@ static tni_signature *shared_take_all_locked(void) {
  * is resolved again. */
 static void shared_put(tni_signature *s) {
     tni_signature *old = NULL;
-    pthread_mutex_lock(&g_lock);
-    if (g_count >= SHARED_LIMIT || g_epoch != s->epoch) old = shared_take_all_locked();
-    g_epoch = s->epoch;
+    pthread_mutex_lock(&lock);
+    if (count >= SHARED_LIMIT || newest_epoch != s->epoch) old = shared_take_all_locked();
+    newest_epoch = s->epoch;
     tni_signature_retain(s);
-    s->next = g_buckets[s->hash % SHARED_BUCKETS];
-    g_buckets[s->hash % SHARED_BUCKETS] = s;
-    g_count++;
-    pthread_mutex_unlock(&g_lock);
+    s->next = buckets[s->hash % SHARED_BUCKETS];
+    buckets[s->hash % SHARED_BUCKETS] = s;
+    count++;
+    pthread_mutex_unlock(&lock);
     while (old) {
         tni_signature *next = old->next;
         tni_signature_release(old);
@@ -256,7 +256,7 @@ static void shared_put(tni_signature *s) {
 static tni_signature *miss(const tni_invocation *v, const uint64_t *key, uint64_t n, uint64_t hash,
                            uint64_t epoch) {
     tni_signature *s = tni_resolve(v, key, n);
-    if (s == NULL) return NULL;
+    if (!s) return NULL;
     s->hash = hash;
     s->epoch = epoch;
     shared_put(s);
@@ -280,7 +280,7 @@ static tni_seen *recent_find(tni_seen **recent, const tni_invocation *v, uint64_
 }
 
 static void put_front(tni_seen **set, tni_seen *seen) {
-    memmove(set + 1, set, (WAYS - 1) * sizeof(*set));
+    memmove(set + 1, set, (WAYS - 1) * sizeof *set);
     set[0] = seen;
 }
 
@@ -296,8 +296,8 @@ static void recent_drop(tni_seen **recent, const tni_seen *seen) {
 static tni_seen *seen_put(tni_local_cache *c, tni_seen **set, tni_signature *s) {
     tni_seen *oldest = set[WAYS - 1];
     if (oldest && oldest->busy) return NULL;
-    tni_seen *seen = tni_alloc(sizeof(*seen));
-    if (seen == NULL) {
+    tni_seen *seen = tni_alloc(sizeof *seen);
+    if (!seen) {
         no_memory();
         return NULL;
     }
@@ -312,14 +312,14 @@ static tni_signature *find_by_hash(tni_local_cache *c, const tni_invocation *v, 
                                    tni_seen **seen) {
     uint64_t n, hash;
     const uint64_t *key = key_of(v, &n, &hash);
-    if (key == NULL) return NULL;
+    if (!key) return NULL;
     tni_seen **set = c->by_hash[hash % HASH_SETS];
     for (int k = 0; k < WAYS && set[k]; k++)
         if (matches(set[k]->s, key, n, hash, epoch)) return *seen = set[k], set[k]->s;
     tni_signature *s = shared_find(key, n, hash, epoch);
-    if (s == NULL) s = miss(v, key, n, hash, epoch);
+    if (!s) s = miss(v, key, n, hash, epoch);
     *seen = s ? seen_put(c, set, s) : NULL;
-    if (s == NULL || *seen) return s;
+    if (!s || *seen) return s;
     tni_signature_release(c->other);
     c->other = s;
     return tn_error() ? NULL : s;
@@ -329,15 +329,15 @@ static tni_signature *find_by_hash(tni_local_cache *c, const tni_invocation *v, 
  * NOMEM. */
 static bool image_keep(tni_seen *seen, const tni_invocation *v) {
     if (!seen->s->plain || seen->image || seen->s->n_operands > TNI_FLAT_OPERANDS) return true;
-    seen->image = tni_alloc(sizeof(*seen->image));
-    if (seen->image == NULL) no_memory();
+    seen->image = tni_alloc(sizeof *seen->image);
+    if (!seen->image) no_memory();
     return seen->image && tni_image_recall(seen->image, seen->s, v);
 }
 
 tni_signature *tni_cache_find(const tni_invocation *v, tni_seen **out) {
     const uint64_t epoch = tni_registry_epoch();
     tni_local_cache *c = local_cache();
-    if (c == NULL) return NULL;
+    if (!c) return NULL;
     tni_seen **recent = recent_of(c, v->op), *seen = recent_find(recent, v, epoch);
     if (seen) {
         *out = seen;

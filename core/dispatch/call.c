@@ -12,6 +12,7 @@
 #include "core/base/dtype.h"
 #include "core/base/error.h"
 #include "core/dispatch/ask.h"
+#include "core/dispatch/core_ops.h"
 #include "core/dispatch/decompose.h"
 #include "core/dispatch/held.h"
 #include "core/dispatch/plugins.h"
@@ -21,17 +22,6 @@
 #include "core/tensor/scope.h"
 
 /* ---- Inputs ---------------------------------------------------------------------------------- */
-
-static tn_status run_copy(tn_tensor *dst, tn_tensor *src) {
-    static tn_op_ref copy = {"copy_", 0, 0};
-    tn_value args[2] = {tn_value_tensor(dst), tn_value_tensor(src)}, out;
-    bool grad = tn_set_grad_enabled(false);
-    tn_scope scope = tn_scope_push();
-    tn_status status = tn_op_call(&copy, args, 2, &out, 1);
-    tn_scope_pop(scope);
-    tn_set_grad_enabled(grad);
-    return status;
-}
 
 /* The operand as a contiguous temporary, dims permuted and dtype cast as its signature says. */
 static tn_tensor *operand_copy(const tni_operand *o, tn_tensor *t) {
@@ -43,7 +33,7 @@ static tn_tensor *operand_copy(const tni_operand *o, tn_tensor *t) {
     tn_tensor *view = tni_tensor_view(t, &from);
     tn_tensor *copy =
         view ? tni_tensor_new(o->seen.dtype, from.rank, from.sizes, t->storage->device) : NULL;
-    if (copy && run_copy(copy, view) != TN_OK) {
+    if (copy && tni_core_copy_into(copy, view)) {
         tni_tensor_release(copy);
         copy = NULL;
     }
@@ -68,7 +58,7 @@ static bool operands_prepare(tni_frame *f) {
     const tni_signature *s = f->s;
     for (uint32_t k = 0; s->prepares && k < s->n_operands; k++) {
         tn_tensor *t = f->v.operands[k];
-        if (t == NULL) continue;
+        if (!t) continue;
         tn_view *view = &f->image->views[k];
         switch (s->operands[k].prepare) {
         case TNI_AS_IS:
@@ -83,7 +73,7 @@ static bool operands_prepare(tni_frame *f) {
             break;
         case TNI_COPY:
             f->temporaries[k] = operand_copy(&s->operands[k], t);
-            if (f->temporaries[k] == NULL) return false;
+            if (!f->temporaries[k]) return false;
             view->data = tni_tensor_data(f->temporaries[k]);
             break;
         }
@@ -118,7 +108,7 @@ static bool results_allocate(tni_frame *f) {
             tni_tensor_retain(t);
         } else {
             t = tni_tensor_like(&out->meta, out->numel, out->bytes, f->v.device);
-            if (t == NULL) return false;
+            if (!t) return false;
         }
         f->results[f->n_results++] = t;
         f->image->views[s->n_operands + i].data = tni_tensor_data(t);
@@ -137,7 +127,7 @@ static tn_status results_give(tni_frame *f, tn_value *outs) {
     const tni_schema *schema = &f->v.op->schema;
     bool list = schema->n_results == 1 && schema->results[0].list;
     tn_tensor **items = list ? tni_scope_alloc((f->n_results + 1) * sizeof(tn_tensor *)) : NULL;
-    if (list && items == NULL) {
+    if (list && !items) {
         results_release(f);
         return tn_error();
     }
@@ -149,7 +139,7 @@ static tn_status results_give(tni_frame *f, tn_value *outs) {
             continue;
         }
         tn_tensor *t = tni_scope_own(f->results[i]);
-        if (t == NULL) status = tn_error();
+        if (!t) status = tn_error();
         if (list)
             items[given++] = t;
         else
@@ -211,7 +201,7 @@ static bool record_begin(tni_frame *f) {
 }
 
 static tn_status record_finish(tni_frame *f) {
-    if (f->node == NULL) return TN_OK;
+    if (!f->node) return TN_OK;
     tni_node *node = f->node;
     f->node = NULL;
     return tni_tape_finish(node, f->results, f->n_results);
@@ -236,7 +226,7 @@ __attribute__((noinline, cold)) static tn_status kernel_failed(tni_frame *f, tn_
     if (strncmp(text, op, n) == 0 && strncmp(text + n, ": ", 2) == 0)
         text += n + 2; /* said once is enough */
     char shapes[600];
-    tni_invocation_text(&f->v, shapes, sizeof(shapes));
+    tni_invocation_text(&f->v, shapes, sizeof shapes);
     tn_raise(given != TN_OK ? given : code, "%s: %s\n  called with %s on %s", op,
              text[0] ? text : "the kernel failed and gave no reason", shapes,
              f->s->provider->plugin);
@@ -248,7 +238,7 @@ static bool workspace_get(tni_frame *f) {
     uint64_t bytes = f->s->plan.workspace_bytes;
     if (bytes == 0) return true;
     f->workspace = tni_buffer_alloc(f->v.device, bytes);
-    if (f->workspace == NULL)
+    if (!f->workspace)
         tn_raise(TN_ERR_NOMEM, "%s: no memory for %llu bytes of workspace", f->v.op->schema.name,
                  (unsigned long long)bytes);
     f->image->call.workspace = f->workspace;
@@ -326,7 +316,7 @@ static tn_status call_plain(tni_frame *f) {
     const tni_output *out = f->s->outputs;
     tn_tensor *t = tni_tensor_like(&out->meta, out->numel, out->bytes, f->v.device);
     f->results = f->few;
-    if (t == NULL) return not_ready(f);
+    if (!t) return not_ready(f);
     f->few[0] = t;
     f->n_results = 1;
     if (!plain_image(f)) return tn_error();
@@ -342,7 +332,7 @@ static tn_status call_view(tni_frame *f) {
     if (!tni_call_room(f, f->s->n_outputs)) return tn_error();
     for (uint32_t i = 0; i < f->s->n_outputs; i++) {
         tn_tensor *t = tni_tensor_view(base, &f->s->outputs[i].meta);
-        if (t == NULL) return tni_error_within(f->v.op->schema.name), tn_error();
+        if (!t) return tni_error_within(f->v.op->schema.name), tn_error();
         if (f->s->list_result) t->flags |= TNI_MULTI_VIEW;
         f->results[f->n_results++] = t;
     }
@@ -353,7 +343,7 @@ static tn_status call_view(tni_frame *f) {
 static tn_status call_kind(tni_frame *f) {
     switch (f->s->kind) {
     case TNI_SIG_KERNEL:
-        return f->s->plain ? call_plain(f) : call_kernel(f);
+        return call_kernel(f);
     case TNI_SIG_VIEW:
         return call_view(f);
     case TNI_SIG_DECOMPOSE:
@@ -365,13 +355,13 @@ static tn_status call_kind(tni_frame *f) {
 /* ---- The call -------------------------------------------------------------------------------- */
 
 static const tni_op *find_op(tn_op_ref *ref, uint32_t n_outs) {
-    if (ref == NULL || ref->name == NULL) {
+    if (!ref || !ref->name) {
         tn_raise(TN_ERR_INVALID, "an op was called without a name");
         return NULL;
     }
     const int32_t id = __atomic_load_n(&ref->id, __ATOMIC_RELAXED);
     const tni_op *op = id ? tni_registry_op(id) : tni_registry_find(ref->name);
-    if (op == NULL) {
+    if (!op) {
         tni_ask_not_found(ref->name);
         return NULL;
     }
@@ -445,8 +435,8 @@ tn_status tn_op_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_v
     if (st->error != TN_OK) return st->error;
     if ((!st->open || st->in_worker) && !may_call(st)) return tn_error();
     const tni_op *op = find_op(ref, n_outs);
-    if (op == NULL) return tn_error();
-    if (outs == NULL && n_outs > 0)
+    if (!op) return tn_error();
+    if (!outs && n_outs > 0)
         return tn_raise(TN_ERR_INVALID, "%s: no room for its results", op->schema.name);
     tni_frame f;
     f.node = NULL;
@@ -455,7 +445,7 @@ tn_status tn_op_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_v
     f.has_rng = false;
     if (!tni_invocation_fill(&f.v, op, args, n_args)) return tn_error();
     f.s = tni_cache_find(&f.v, &f.seen);
-    if (f.s == NULL) return tn_error();
+    if (!f.s) return tn_error();
     const bool nest = may_nest(&f);
     if (nest) {
         tni_signature_retain(f.s);

@@ -39,8 +39,8 @@ static void reasons_text(const tni_resolution *r, char *out, size_t capacity) {
 static void report_fallback(const tni_resolution *r, const tni_provider *chosen) {
     if (chosen->row.priority >= 0 || r->n_refusals == 0 || !tni_log_wanted(TN_LOG_INFO)) return;
     char shapes[600], reasons[512];
-    tni_invocation_text(r->v, shapes, sizeof(shapes));
-    reasons_text(r, reasons, sizeof(reasons));
+    tni_invocation_text(r->v, shapes, sizeof shapes);
+    reasons_text(r, reasons, sizeof reasons);
     tni_log(TN_LOG_INFO, "", "%s %s runs on %s (%s)", r->s->op->schema.name, shapes, chosen->plugin,
             reasons);
 }
@@ -73,14 +73,14 @@ static bool eligible(tni_resolution *r, const tni_provider *p) {
 
 /* yes, or yes if contiguous: then the core copies what is not. */
 static bool supports(tni_resolution *r, const tni_provider *p) {
-    if (p->row.supports == NULL) return true;
-    tn_verdict verdict = {.size = sizeof(verdict), .answer = TN_NO};
+    if (!p->row.supports) return true;
+    tn_verdict verdict = {.size = sizeof verdict, .answer = TN_NO};
     p->row.supports(&r->image.call, &verdict);
     if (verdict.answer == TN_NO) declined(r, p, verdict.reason);
     if (verdict.answer != TN_YES_IF) return verdict.answer == TN_YES;
     for (uint32_t k = 0; k < r->s->n_operands; k++) {
         const tn_tensor *t = r->v->operands[k];
-        if (t == NULL || tni_form_contiguous(&r->s->operands[k].seen)) continue;
+        if (!t || tni_form_contiguous(&r->s->operands[k].seen)) continue;
         if (tni_operand_param(r->v, k)->mutated || r->s->op->form != TNI_STRIDED) {
             declined(r, p, TN_REASON_LAYOUT);
             return false;
@@ -93,7 +93,7 @@ static bool supports(tni_resolution *r, const tni_provider *p) {
 static bool plan(tni_resolution *r, const tni_provider *p) {
     tni_signature *s = r->s;
     s->plan = (tn_plan){.size = sizeof(tn_plan)};
-    if (p->row.plan == NULL) return true;
+    if (!p->row.plan) return true;
     tn_status status = p->row.plan(&r->image.call, &s->plan);
     if (status == TN_OK && atomic_load(&r->image.failed) == TN_OK) return true;
     if (s->plan.data && p->row.drop) p->row.drop(s->plan.data);
@@ -127,8 +127,8 @@ bool tni_chain_ask(tni_resolution *r) {
 bool tni_chain_unsupported(const tni_resolution *r) {
     char text[800], reasons[512];
     tn_dtype d = mask_dtype(r);
-    reasons_text(r, reasons, sizeof(reasons));
-    snprintf(text, sizeof(text), "no kernel on %s%s%s, and the op has no decomposition; asked: %s",
+    reasons_text(r, reasons, sizeof reasons);
+    snprintf(text, sizeof text, "no kernel on %s%s%s, and the op has no decomposition; asked: %s",
              tni_device_kind_name(r->v->device.kind), d.lanes ? " for " : "",
              d.lanes ? tn_dtype_name(d) : "", reasons[0] ? reasons : "nobody registered one");
     return tni_resolve_refuse(r, TN_ERR_UNSUPPORTED, text);

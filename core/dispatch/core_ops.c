@@ -4,6 +4,7 @@
 
 #include "core/dispatch/plugins.h"
 #include "core/dispatch/registry.h"
+#include "core/tensor/quiet.h"
 
 static const tni_op *op_of(const tn_op_ref *ref) {
     if (!tni_plugins_ready()) return NULL;
@@ -31,10 +32,15 @@ static tn_tensor *call(tn_op_ref *ref, const tn_value *args, uint32_t n_args) {
 static tn_status write_into(tn_op_ref *ref, tn_tensor *dst, tn_value second) {
     const tn_value args[] = {tn_value_tensor(dst), second};
     tn_value out = tn_value_none();
-    const tn_scope scope = tn_scope_push();
     tni_core_call(ref, args, 2, &out, 1);
-    tn_scope_pop(scope);
     return tn_error();
+}
+
+static tn_status write_quietly(tn_op_ref *ref, tn_tensor *dst, tn_value second) {
+    const tni_quiet quiet = tni_quiet_begin();
+    const tn_status status = write_into(ref, dst, second);
+    tni_quiet_end(quiet);
+    return status;
 }
 
 tn_tensor *tni_core_add(tn_tensor *a, tn_tensor *b) {
@@ -45,7 +51,10 @@ tn_tensor *tni_core_add(tn_tensor *a, tn_tensor *b) {
 
 tn_status tni_core_add_into(tn_tensor *a, tn_tensor *b) {
     static tn_op_ref ref = {"add_", 0, 0};
-    return write_into(&ref, a, tn_value_tensor(b));
+    const tn_scope scope = tn_scope_push();
+    const tn_status status = write_into(&ref, a, tn_value_tensor(b));
+    tn_scope_pop(scope);
+    return status;
 }
 
 tn_tensor *tni_core_mul(tn_tensor *a, tn_tensor *b) {
@@ -80,18 +89,18 @@ tn_tensor *tni_core_to(tn_tensor *x, tn_dtype dtype) {
 
 tn_status tni_core_fill(tn_tensor *x, double number) {
     static tn_op_ref ref = {"fill_", 0, 0};
-    const bool recording = tn_set_grad_enabled(false);
-    const tn_status status = write_into(&ref, x, tn_float(number));
-    tn_set_grad_enabled(recording);
-    return status;
+    return write_quietly(&ref, x, tn_float(number));
 }
 
 tn_status tni_core_copy_into(tn_tensor *dst, tn_tensor *src) {
     static tn_op_ref ref = {"copy_", 0, 0};
-    const bool recording = tn_set_grad_enabled(false);
-    const tn_status status = write_into(&ref, dst, tn_value_tensor(src));
-    tn_set_grad_enabled(recording);
-    return status;
+    return write_quietly(&ref, dst, tn_value_tensor(src));
+}
+
+tn_tensor *tni_core_assign(tn_tensor *dst, tn_tensor *src) {
+    static tn_op_ref ref = {"copy_", 0, 0};
+    const tn_value args[] = {tn_value_tensor(dst), tn_value_tensor(src)};
+    return call(&ref, args, 2);
 }
 
 tn_tensor *tni_core_filled(const tn_meta *m, tn_device device, double number) {

@@ -15,6 +15,8 @@ tn_tensor *tni_core_sum(tn_tensor *);
 tn_tensor *tni_core_clone(tn_tensor *);
 tn_tensor *tni_core_sum_to(tn_tensor *, const int64_t *sizes, int32_t rank);
 tn_tensor *tni_core_to(tn_tensor *, tn_dtype);
+/* dst = src, broadcast; returns dst. */
+tn_tensor *tni_core_assign(tn_tensor *dst, tn_tensor *src);
 
 /* Never recorded; refs 1, in no scope. */
 tn_tensor *tni_core_filled(const tn_meta *, tn_device,

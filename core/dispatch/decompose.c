@@ -13,6 +13,7 @@
 #include "core/base/dtype.h"
 #include "core/base/error.h"
 #include "core/base/heap.h"
+#include "core/dispatch/core_ops.h"
 #include "core/tensor/scope.h"
 
 static bool same_shape(const tn_tensor *t, const tn_meta *m) {
@@ -25,8 +26,8 @@ __attribute__((noinline, cold)) static tn_status wrong_shape(const tni_frame *f,
     char given[160], wanted[160];
     tn_meta m;
     tni_tensor_meta(f->results[i], &m);
-    tni_shape_text(&m, given, sizeof(given));
-    tni_shape_text(&f->s->outputs[i].meta, wanted, sizeof(wanted));
+    tni_shape_text(&m, given, sizeof given);
+    tni_shape_text(&f->s->outputs[i].meta, wanted, sizeof wanted);
     return tn_raise(TN_ERR_INTERNAL,
                     "%s: its decomposition gave %s for result %u, but its shape rule says %s; one "
                     "of the two is wrong",
@@ -43,7 +44,7 @@ static tn_status decomposed_check(const tni_frame *f, uint32_t i) {
 static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n) {
     const tni_op *op = f->v.op;
     bool list = op->schema.n_results == 1 && op->schema.results[0].list;
-    if (list && (outs[0].tag != TN_TAG_TENSORS || (outs[0].aux > 0 && outs[0].tensors == NULL)))
+    if (list && (outs[0].tag != TN_TAG_TENSORS || (outs[0].aux > 0 && !outs[0].tensors)))
         return tn_raise(TN_ERR_INTERNAL, "%s: its decomposition gave no list", op->schema.name);
     uint32_t count = list ? outs[0].aux : n;
     if (count > TNI_MAX_RESULTS) f->results = tni_alloc(count * sizeof(tn_tensor *));
@@ -88,7 +89,7 @@ static tn_dtype narrow_dtype(const tni_frame *f) {
 
 static tn_tensor *to_dtype(tn_tensor *t, tn_dtype dtype) {
     static tn_op_ref to = {"to", 0, 0};
-    if (t == NULL || tn_dtype_is(dtype, t->dtype)) return t;
+    if (!t || tn_dtype_is(dtype, t->dtype)) return t;
     const tn_value args[2] = {tn_value_tensor(t), tn_value_dtype(dtype)};
     tn_value out;
     return tn_op_call(&to, args, 2, &out, 1) == TN_OK ? out.tensor : NULL;
@@ -100,7 +101,7 @@ static tn_tensor *number_as(const tni_frame *f, tn_tensor *t, tn_dtype dtype) {
     if (tn_dtype_is(t->dtype, dtype)) return t;
     if (t->flags & TNI_REQUIRES_GRAD) return to_dtype(t, dtype);
     tn_tensor *number = tni_tensor_new(dtype, 0, NULL, t->storage->device);
-    if (number == NULL) return NULL;
+    if (!number) return NULL;
     if (tni_call_number(f, tni_tensor_data(number), dtype, t)) {
         number->flags |= TNI_WRAPPED;
         return tni_scope_own(number);
@@ -112,7 +113,7 @@ static tn_tensor *number_as(const tni_frame *f, tn_tensor *t, tn_dtype dtype) {
 /* What a decomposition itself writes stays what it is. */
 static tn_tensor *decomposed_cast(const tni_frame *f, const tni_param *p, uint32_t k, bool wide) {
     tn_tensor *t = f->v.operands[k];
-    if (t == NULL || (p->mutated && !tni_op_runs_base(f->v.op))) return t;
+    if (!t || (p->mutated && !tni_op_runs_base(f->v.op))) return t;
     const tn_dtype seen = f->s->operands[k].seen.dtype;
     const tn_dtype dtype = wide && tni_dtype_is_half(seen) ? TN_F32 : seen;
     return t->flags & TNI_WRAPPED ? number_as(f, t, dtype) : to_dtype(t, dtype);
@@ -121,7 +122,7 @@ static tn_tensor *decomposed_cast(const tni_frame *f, const tni_param *p, uint32
 /* Decompositions see what kernels see: tensors in the dtype the call computes in. */
 static bool decomposed_args(const tni_frame *f, bool wide, tn_value *args) {
     const tni_op *op = f->v.op;
-    memcpy(args, f->v.args, op->n_args * sizeof(*args));
+    memcpy(args, f->v.args, op->n_args * sizeof *args);
     const bool casts = f->s->prepares || wide;
     for (uint32_t i = 0, k = 0, n; casts && i < op->n_args; i++, k += n) {
         const tni_param *p = &op->schema.params[i];
@@ -129,8 +130,8 @@ static bool decomposed_args(const tni_frame *f, bool wide, tn_value *args) {
         if (op->types[i] == TNI_TENSOR && args[i].tag == TN_TAG_TENSOR)
             args[i].tensor = decomposed_cast(f, p, k, wide);
         if (op->types[i] != TNI_TENSORS || n == 0) continue;
-        tn_tensor **list = tni_scope_alloc(n * sizeof(*list));
-        if (list == NULL) return false;
+        tn_tensor **list = tni_scope_alloc(n * sizeof *list);
+        if (!list) return false;
         for (uint32_t j = 0; j < n; j++) list[j] = decomposed_cast(f, p, k + j, wide);
         args[i].tensors = list;
     }
@@ -146,7 +147,7 @@ static bool returns_target(const tni_schema *s) {
 /* Rounds what was widened: to the dtype that the shape rule says, or, without one, to `narrow`. */
 static void decomposed_round(const tni_frame *f, tn_dtype narrow, tn_value *outs) {
     for (uint32_t i = 0; narrow.lanes && i < f->v.op->schema.n_results; i++) {
-        if (outs[i].tag != TN_TAG_TENSOR || outs[i].tensor == NULL) continue;
+        if (outs[i].tag != TN_TAG_TENSOR || !outs[i].tensor) continue;
         const tn_dtype want = i < f->s->n_outputs ? f->s->outputs[i].meta.dtype : narrow;
         if (tni_dtype_is_half(want) && tn_dtype_is(outs[i].tensor->dtype, TN_F32))
             outs[i].tensor = to_dtype(outs[i].tensor, want);
@@ -155,12 +156,12 @@ static void decomposed_round(const tni_frame *f, tn_dtype narrow, tn_value *outs
 
 /* A target gets the value that a decomposition gave in its place. */
 static tn_status decomposed_settle(const tni_frame *f, tn_dtype narrow, tn_value *outs) {
-    static tn_op_ref copy = {"copy_", 0, 0};
     decomposed_round(f, narrow, outs);
     if (tn_error() || !returns_target(&f->v.op->schema)) return tn_error();
-    if (outs[0].tag == TN_TAG_TENSOR && outs[0].tensor == f->v.operands[0]) return TN_OK;
-    const tn_value args[2] = {tn_value_tensor(f->v.operands[0]), outs[0]};
-    return tn_op_call(&copy, args, 2, outs, 1);
+    tn_tensor *given = outs[0].tag == TN_TAG_TENSOR ? outs[0].tensor : NULL;
+    if (given == f->v.operands[0]) return TN_OK;
+    outs[0] = tn_value_tensor(tni_core_assign(f->v.operands[0], given));
+    return tn_error();
 }
 
 /* A twin that no kernel may write is computed by its base. */
@@ -181,7 +182,7 @@ static bool is_of_a_part(const tni_op *op) {
     char name[TNI_NAME_BYTES];
     const char *text = tn_error_message();
     const size_t n = strcspn(text, ":");
-    if (n == 0 || n >= sizeof(name) || text[n] == 0) return false;
+    if (n == 0 || n >= sizeof name || text[n] == 0) return false;
     memcpy(name, text, n);
     name[n] = 0;
     return strcmp(name, op->schema.name) != 0 && tni_registry_find(name) != NULL;
@@ -196,9 +197,9 @@ __attribute__((noinline, cold)) static void name_caller(const tni_frame *f) {
         tni_error_within(op);
         return;
     }
-    tni_invocation_text(&f->v, shapes, sizeof(shapes));
-    snprintf(before, sizeof(before), "%s: its part ", op);
-    snprintf(after, sizeof(after), "\n  %s was called with %s", op, shapes);
+    tni_invocation_text(&f->v, shapes, sizeof shapes);
+    snprintf(before, sizeof before, "%s: its part ", op);
+    snprintf(after, sizeof after, "\n  %s was called with %s", op, shapes);
     tni_error_wrap(before, after);
 }
 

@@ -9,8 +9,8 @@
 enum { FIRST_CAPACITY = 64, MOST_ENTRIES = 1 << 28 };
 
 static _Atomic int32_t no_index[1];
-static tni_directory g_empty = {.index = no_index};
-_Atomic(tni_directory *) tni_directory_published = &g_empty;
+static tni_directory empty = {.index = no_index};
+_Atomic(tni_directory *) tni_directory_published = &empty;
 
 static uint64_t hash_of(const char *name) {
     uint64_t h = 1469598103934665603u; /* FNV-1a */
@@ -48,12 +48,12 @@ static void copy_entries(tni_directory *to, const tni_directory *from, int32_t n
 }
 
 static tni_directory *directory_new(uint64_t capacity) {
-    tni_directory *d = tni_alloc(sizeof(*d));
-    if (d == NULL) return NULL;
+    tni_directory *d = tni_alloc(sizeof *d);
+    if (!d) return NULL;
     d->capacity = (int32_t)capacity;
     d->mask = 2 * capacity - 1;
-    d->entries = tni_alloc(capacity * sizeof(*d->entries));
-    d->index = tni_alloc(2 * capacity * sizeof(*d->index));
+    d->entries = tni_alloc(capacity * sizeof *d->entries);
+    d->index = tni_alloc(2 * capacity * sizeof *d->index);
     if (d->entries && d->index) return d;
     tni_directory_drop(d);
     return NULL;
@@ -66,7 +66,7 @@ tni_directory *tni_directory_reserve(uint64_t more) {
     if ((uint64_t)n + more <= (uint64_t)old->capacity) return old;
     while (capacity < (uint64_t)n + more && capacity < MOST_ENTRIES) capacity *= 2;
     tni_directory *d = capacity < (uint64_t)n + more ? NULL : directory_new(capacity);
-    if (d == NULL) return NULL;
+    if (!d) return NULL;
     copy_entries(d, old, n);
     atomic_init(&d->n, n);
     d->older = old;
@@ -74,7 +74,7 @@ tni_directory *tni_directory_reserve(uint64_t more) {
 }
 
 void tni_directory_drop(tni_directory *d) {
-    if (d == NULL || d == tni_directory_current()) return;
+    if (!d || d == tni_directory_current()) return;
     tni_free(d->entries);
     tni_free(d->index);
     tni_free(d);

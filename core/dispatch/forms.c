@@ -53,8 +53,8 @@ static void broadcast_to(tni_geometry *g, const tni_geometry *to) {
     for (int32_t d = 0; d < to->rank; d++)
         strides[d] = d < shift || g->sizes[d - shift] == 1 ? 0 : g->strides[d - shift];
     g->rank = to->rank;
-    memcpy(g->sizes, to->sizes, sizeof(g->sizes));
-    memcpy(g->strides, strides, sizeof(strides));
+    memcpy(g->sizes, to->sizes, sizeof g->sizes);
+    memcpy(g->strides, strides, sizeof strides);
 }
 
 typedef struct walk { /* geometries that are walked together */
@@ -105,7 +105,7 @@ static bool form_pointwise(tni_signature *s, const tni_invocation *v) {
     w.g[w.n++] = &out->seen;
     tni_geometry to = out->seen;
     for (uint32_t k = 0; k < s->n_operands; k++) {
-        if (v->operands[k] == NULL) continue;
+        if (!v->operands[k]) continue;
         broadcast_to(&s->operands[k].seen, &to);
         w.g[w.n++] = &s->operands[k].seen;
     }
@@ -179,7 +179,7 @@ static bool form_blocks(tni_signature *s, const tni_invocation *v, bool reduce) 
             if ((mask >> d & 1) == (uint32_t)pass) order[n++] = (int8_t)d;
     for (uint32_t k = 0; k < s->n_operands; k++) {
         const tn_tensor *t = v->operands[k];
-        if (t == NULL) continue;
+        if (!t) continue;
         tni_operand *o = &s->operands[k];
         if (o->prepare != TNI_COPY && (gather || !tni_form_contiguous(&o->seen)))
             tni_form_copy(s, k, t, gather ? order : NULL);
@@ -214,7 +214,7 @@ static bool widens_to(const tn_tensor *t, const tn_meta *to) {
 }
 
 static bool operand_fits(const tni_signature *s, const tn_tensor *first, const tn_tensor *t) {
-    if (t == NULL || s->op->form == TNI_STRIDED) return true;
+    if (!t || s->op->form == TNI_STRIDED) return true;
     if (s->op->form != TNI_POINTWISE) return first && same_sizes(first, t);
     return s->n_outputs > 0 && widens_to(t, &s->outputs[0].meta);
 }
@@ -225,14 +225,14 @@ static int64_t output_elements(const tni_signature *s, const tni_invocation *v, 
     if (s->op->form == TNI_STRIDED) return -1;
     if (s->op->form == TNI_POINTWISE)
         return i == 0 ? -1 : tni_numel(s->outputs[0].meta.sizes, s->outputs[0].meta.rank, 1);
-    if (x == NULL) return 0;
+    if (!x) return 0;
     blocks b = blocks_of(x, dims_of(s, x->rank), false);
     return b.outer * b.inner * (s->op->form == TNI_REDUCE ? 1 : b.n);
 }
 
 static bool misfit(const tni_invocation *v, tn_status code, const char *text) {
     char shapes[600];
-    tni_invocation_text(v, shapes, sizeof(shapes));
+    tni_invocation_text(v, shapes, sizeof shapes);
     tn_raise(code, "%s: %s\n  called with %s", v->op->schema.name, text, shapes);
     return false;
 }

@@ -22,9 +22,9 @@ static bool refuse(const tni_invocation *v, const tni_contract_item *it, tn_dtyp
     const tni_schema *schema = &v->op->schema;
     char is[40], shapes[600];
     if (number.tag == TN_TAG_FLOAT)
-        (void)tn_text(is, sizeof is, "%.9g", number.f);
+        tn_text(is, sizeof is, "%.9g", number.f);
     else
-        (void)tn_text(is, sizeof is, "%lld", (long long)number.i);
+        tn_text(is, sizeof is, "%lld", (long long)number.i);
     tni_invocation_text(v, shapes, sizeof shapes);
     tn_raise(TN_ERR_OVERFLOW,
              "%s: %s: is %s, which %s, the dtype of %s, cannot hold\n"

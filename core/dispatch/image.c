@@ -12,8 +12,8 @@ static void image_fail(tn_call *c, tn_status code, const char *text, uint64_t le
     int32_t none = TN_OK;
     if (!atomic_compare_exchange_strong(&m->failed, &none, code == TN_OK ? TN_ERR_INTERNAL : code))
         return;
-    if (text == NULL) len = 0;
-    if (len >= sizeof(m->text)) len = sizeof(m->text) - 1;
+    if (!text) len = 0;
+    if (len >= sizeof m->text) len = sizeof m->text - 1;
     if (len > 0) memcpy(m->text, text, len);
     m->text[len] = 0;
 }
@@ -22,11 +22,11 @@ static bool image_room(tni_image *m, uint64_t n) {
     m->views = m->few;
     m->list = m->few_list;
     m->many_bytes = 0;
-    if (n <= sizeof(m->few) / sizeof(m->few[0])) return true;
+    if (n <= sizeof m->few / sizeof m->few[0]) return true;
     m->many_bytes = n * (sizeof(tn_view) + sizeof(tn_view *)); /* n < 2^33: cannot overflow */
     m->views = tni_buffer_alloc((tn_device){TN_CPU, 0}, m->many_bytes);
     m->list = (const tn_view **)(void *)(m->views + n);
-    if (m->views == NULL)
+    if (!m->views)
         tn_raise(TN_ERR_NOMEM, "no memory for a call with %llu tensors", (unsigned long long)n);
     return m->views != NULL;
 }
@@ -85,7 +85,7 @@ static void image_args(tni_image *m, const tni_signature *s, const tni_invocatio
 static void image_call(tni_image *m, const tni_signature *s) {
     tn_call *c = &m->call;
     tni_image_forgive(m);
-    c->size = sizeof(*c);
+    c->size = sizeof *c;
     c->flags = s->call_flags;
     c->args = m->args;
     c->outs = m->outs;

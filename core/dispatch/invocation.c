@@ -17,7 +17,7 @@ static bool wrong_type(const tni_op *op, const tni_param *p, const char *wanted)
 }
 
 static bool take_list(const tni_op *op, const tni_param *p, const tn_value *v) {
-    if (v->aux == UINT32_MAX || (v->aux > 0 && v->ints == NULL))
+    if (v->aux == UINT32_MAX || (v->aux > 0 && !v->ints))
         return wrong_type(op, p, "a list {pointer, count}");
     if (p->count >= 0 && v->aux != (uint32_t)p->count) {
         tn_raise(TN_ERR_INVALID, "%s: argument '%s' must have %d entries, not %u", op->schema.name,
@@ -87,7 +87,7 @@ static inline void gather(gathered *g, tni_invocation *v, const tn_tensor *t) {
 static inline bool take_tensor(tni_invocation *v, gathered *g, uint32_t i, tn_tensor *t) {
     const tni_param *p = &v->op->schema.params[i];
     v->operands[v->n_operands++] = t;
-    if (t == NULL && p->optional) return true;
+    if (!t && p->optional) return true;
     if (!tni_tensor_check(t, v->op->schema.name, p->name)) return false;
     gather(g, v, t);
     return true;
@@ -132,7 +132,7 @@ static bool make_room(tni_invocation *v) {
 static bool find_device(tni_invocation *v, const gathered *g) {
     if (g->apart) {
         char text[600];
-        tni_invocation_text(v, text, sizeof(text));
+        tni_invocation_text(v, text, sizeof text);
         tn_raise(TN_ERR_DEVICE, "%s: tensors are on different devices %s; move them first",
                  v->op->schema.name, text);
         return false;
@@ -153,7 +153,7 @@ static inline bool wants_record(const tni_invocation *v, const gathered *g) {
 static bool wrong_count(const tni_schema *s, uint32_t n_args) {
     const bool one = s->n_params == 1;
     char least[24] = "";
-    if (s->n_required < s->n_params) snprintf(least, sizeof(least), "%u to ", s->n_required);
+    if (s->n_required < s->n_params) snprintf(least, sizeof least, "%u to ", s->n_required);
     tn_raise(TN_ERR_INVALID, "%s: takes %s%u argument%s, not %u%s", s->name, least, s->n_params,
              one ? "" : "s", n_args, one ? " arguments" : "");
     return false;
@@ -165,7 +165,7 @@ bool tni_invocation_fill(tni_invocation *v, const tni_op *op, const tn_value *ar
     v->op = op;
     v->n_operands = 0;
     if (n_args > s->n_params || n_args < s->n_required) return wrong_count(s, n_args);
-    if (args == NULL && n_args > 0) {
+    if (!args && n_args > 0) {
         tn_raise(TN_ERR_INVALID, "%s: its %u arguments are at NULL", s->name, n_args);
         return false;
     }
@@ -190,7 +190,7 @@ const tni_param *tni_operand_param(const tni_invocation *v, uint32_t k) {
 
 bool tni_arg_is_default(const tni_invocation *v, uint32_t i) {
     const tn_value *a = &v->args[i], *def = &v->op->schema.params[i].def;
-    if (a->tag == TN_TAG_TENSOR) return a->tensor == NULL;
+    if (a->tag == TN_TAG_TENSOR) return !a->tensor;
     if (a->tag != def->tag || a->aux != def->aux)
         return a->tag == TN_TAG_RNG && def->tag == TN_TAG_NONE;
     if (a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS)
@@ -205,7 +205,7 @@ uint64_t tni_invocation_text(const tni_invocation *v, char *out, uint64_t capaci
     for (uint32_t i = 0; i < v->op->schema.n_params; i++) {
         uint32_t count = tni_arg_tensors(v->op, v->args, i);
         for (uint32_t j = 0; j < count && k < v->n_operands; j++, k++) {
-            if (v->operands[k] == NULL || n + 96 > capacity) continue;
+            if (!v->operands[k] || n + 96 > capacity) continue;
             tn_meta m;
             tni_tensor_meta(v->operands[k], &m);
             n += (uint64_t)snprintf(out + n, capacity - n, "%s%s ", n ? ", " : "(",
@@ -222,7 +222,7 @@ uint64_t tni_invocation_text(const tni_invocation *v, char *out, uint64_t capaci
 /* Bytes [low, high) of the storage. */
 static void extent(const tn_tensor *t, int64_t *low, int64_t *high) {
     const int64_t bytes = tni_dtype_bytes(t->dtype);
-    (void)tni_reach(t->sizes, t->strides, t->rank, low, high);
+    tni_reach(t->sizes, t->strides, t->rank, low, high);
     *low = (t->offset + *low) * bytes;
     *high = (t->offset + *high + 1) * bytes;
 }
@@ -240,7 +240,7 @@ uint64_t tni_invocation_aliases(const tni_invocation *v) {
     const tn_tensor *target = v->n_operands > 0 ? v->operands[0] : NULL;
     for (uint32_t k = 1; target && k < v->n_operands && k < 64; k++) {
         const tn_tensor *t = v->operands[k];
-        if (t == NULL || t->storage != target->storage || t->numel == 0 || same_geometry(t, target))
+        if (!t || t->storage != target->storage || t->numel == 0 || same_geometry(t, target))
             continue;
         int64_t low, high, target_low, target_high;
         extent(t, &low, &high);

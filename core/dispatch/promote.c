@@ -111,7 +111,7 @@ static bool promote_variable(const tni_invocation *v, char variable, tn_dtype *o
         const tni_param *p = &v->op->schema.params[i];
         uint32_t n = p->type == TNI_TENSOR ? 1 : p->type == TNI_TENSORS ? v->args[i].aux : 0;
         for (uint32_t j = 0; j < n; j++, k++) {
-            if (p->variable != variable || v->operands[k] == NULL) continue;
+            if (p->variable != variable || !v->operands[k]) continue;
             *any = true;
             if (variable == 'A' && category(v->operands[k]->dtype) == BOOLEAN) {
                 tn_raise(TN_ERR_DTYPE,

@@ -17,8 +17,8 @@
 
 enum { NO_DEVICE = -1 }; /* of a kernel that waited, and does not fit the op that came */
 
-static _Atomic uint64_t g_epoch;
-static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER; /* writers */
+static _Atomic uint64_t epoch;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* writers */
 
 /* ---- Looking up ------------------------------------------------------------------------------ */
 
@@ -30,7 +30,7 @@ static const tni_chain *chain_of(const tni_entry *e) {
     return atomic_load_explicit(&e->chain, memory_order_acquire);
 }
 
-uint64_t tni_registry_epoch(void) { return atomic_load_explicit(&g_epoch, memory_order_acquire); }
+uint64_t tni_registry_epoch(void) { return atomic_load_explicit(&epoch, memory_order_acquire); }
 
 int32_t tni_registry_last_id(void) { return published(tni_directory_current()); }
 
@@ -102,16 +102,16 @@ static int name_against(const void *name, const void *op) {
 /* The op of this name, of the transaction or registered before; NULL: none yet. */
 static const tni_op *op_named(const transaction *t, const char *name) {
     tni_op *const *found =
-        t->n_ops ? bsearch(name, t->ops, t->n_ops, sizeof(*t->ops), name_against) : NULL;
+        t->n_ops ? bsearch(name, t->ops, t->n_ops, sizeof *t->ops, name_against) : NULL;
     return found ? *found : tni_registry_find(name);
 }
 
 static tn_status ops_parse(transaction *t, const tni_problem *p) {
-    t->ops = tni_alloc(2 * (uint64_t)t->rows->n_ops * sizeof(*t->ops) + 8);
-    if (t->ops == NULL) return out_of_memory(t, p);
+    t->ops = tni_alloc(2 * (uint64_t)t->rows->n_ops * sizeof *t->ops + 8);
+    if (!t->ops) return out_of_memory(t, p);
     for (uint32_t i = 0; i < t->rows->n_ops; i++) {
-        tni_op *op = tni_alloc(sizeof(*op));
-        if (op == NULL) return out_of_memory(t, p);
+        tni_op *op = tni_alloc(sizeof *op);
+        if (!op) return out_of_memory(t, p);
         tn_status s = tni_op_parse(op, &t->rows->ops[i], p);
         if (s != TN_OK) {
             tni_free(op);
@@ -121,7 +121,7 @@ static tn_status ops_parse(transaction *t, const tni_problem *p) {
         t->ops[t->n_ops++] = op;
         if (!(op->row.traits & TN_OP_INPLACE)) continue;
         tni_op *twin = tni_op_twin(op);
-        if (twin == NULL)
+        if (!twin)
             return tni_row_refuse(p, TN_ERR_NOMEM, op->schema.name, "",
                                   "out of memory, or the name is too long for a twin");
         t->ops[t->n_ops++] = twin;
@@ -131,15 +131,15 @@ static tn_status ops_parse(transaction *t, const tni_problem *p) {
 
 /* No name may have an owner, or appear twice. */
 static tn_status ops_check(transaction *t, const tni_problem *p) {
-    if (t->n_ops) qsort(t->ops, t->n_ops, sizeof(*t->ops), by_name);
+    if (t->n_ops) qsort(t->ops, t->n_ops, sizeof *t->ops, by_name);
     for (uint32_t i = 0; i < t->n_ops; i++) {
         const char *name = t->ops[i]->schema.name;
         const bool twice = i > 0 && strcmp(t->ops[i - 1]->schema.name, name) == 0;
         const tni_op *owner = twice ? t->ops[i - 1] : tni_registry_find(name);
         char cause[160];
-        if (owner == NULL) continue;
-        snprintf(cause, sizeof(cause),
-                 "already registered by '%s'; choose another name or overload", owner->plugin);
+        if (!owner) continue;
+        snprintf(cause, sizeof cause, "already registered by '%s'; choose another name or overload",
+                 owner->plugin);
         return tni_row_refuse(p, TN_ERR_CONFLICT, name, "", cause);
     }
     return TN_OK;
@@ -174,14 +174,14 @@ static tn_status kernels_check(const transaction *t, const tni_problem *p) {
 static tn_status transaction_kernels(transaction *t, const tni_problem *p) {
     const uint64_t n = t->rows->n_kernels;
     if (n == 0) return TN_OK;
-    t->kernels = tni_alloc(n * sizeof(*t->kernels));
-    if (t->kernels == NULL) return out_of_memory(t, p);
+    t->kernels = tni_alloc(n * sizeof *t->kernels);
+    if (!t->kernels) return out_of_memory(t, p);
     for (uint64_t i = 0; i < n; i++) {
         const tn_status s = tni_kernel_check(&t->rows->kernels[i], p);
         if (s != TN_OK) return s;
         t->kernels[i] = &t->rows->kernels[i];
     }
-    qsort(t->kernels, n, sizeof(*t->kernels), by_op_and_device);
+    qsort(t->kernels, n, sizeof *t->kernels, by_op_and_device);
     return kernels_check(t, p);
 }
 
@@ -198,10 +198,10 @@ static tn_status transaction_make(transaction *t, const tni_rows *rows, const tn
 tn_status tni_registry_check(const tni_rows *rows, char *why, uint64_t capacity) {
     const tni_problem p = {why, capacity};
     transaction t;
-    pthread_mutex_lock(&g_lock);
+    pthread_mutex_lock(&lock);
     tn_status s = transaction_make(&t, rows, &p);
     transaction_free(&t);
-    pthread_mutex_unlock(&g_lock);
+    pthread_mutex_unlock(&lock);
     return s;
 }
 
@@ -225,13 +225,13 @@ static const tni_chain *chain_of_name(const char *name) {
 static const tni_chain *chain_with(const char *name, tni_provider *more, uint64_t n) {
     const tni_chain *old = chain_of_name(name);
     const uint64_t n_old = old ? old->n : 0;
-    tni_chain *c = tni_alloc(sizeof(*c) + (n_old + n) * sizeof(*c->items));
-    if (c == NULL) return NULL;
+    tni_chain *c = tni_alloc(sizeof *c + (n_old + n) * sizeof *c->items);
+    if (!c) return NULL;
     c->older = old;
     c->n = n_old + n;
     for (uint64_t i = 0; i < n_old; i++) c->items[i] = old->items[i];
     for (uint64_t i = 0; i < n; i++) c->items[n_old + i] = &more[i];
-    qsort(c->items, c->n, sizeof(*c->items), best_first);
+    qsort(c->items, c->n, sizeof *c->items, best_first);
     return c;
 }
 
@@ -239,16 +239,16 @@ static const tni_chain *chain_with(const char *name, tni_provider *more, uint64_
 static bool transaction_chains(transaction *t) {
     const uint32_t n = t->rows->n_kernels;
     if (n == 0) return true;
-    t->providers = tni_alloc(n * sizeof(*t->providers));
-    t->batches = tni_alloc(n * sizeof(*t->batches));
-    if (t->providers == NULL || t->batches == NULL) return false;
+    t->providers = tni_alloc(n * sizeof *t->providers);
+    t->batches = tni_alloc(n * sizeof *t->batches);
+    if (!t->providers || !t->batches) return false;
     for (uint32_t i = 0; i < n; i++)
         t->providers[i] = (tni_provider){*t->kernels[i], t->rows->plugin, t->rows->plugin_index, 0};
     for (uint32_t i = 0, end; i < n; i = end) {
         const char *op = t->kernels[i]->op;
         for (end = i + 1; end < n && strcmp(t->kernels[end]->op, op) == 0;) end++;
         const tni_chain *c = chain_with(op, &t->providers[i], end - i);
-        if (c == NULL) return false;
+        if (!c) return false;
         t->batches[t->n_batches++] = (batch){op, c};
     }
     return true;
@@ -286,13 +286,13 @@ static void publish(const transaction *t, tni_directory *d) {
     }
     for (uint32_t i = 0; i < t->n_batches; i++) publish_chain(&t->batches[i], d, &n);
     tni_directory_publish(d, n);
-    atomic_fetch_add(&g_epoch, 1);
+    atomic_fetch_add(&epoch, 1);
 }
 
 static tn_status commit(transaction *t, const tni_problem *p) {
     tni_directory *d = NULL;
     if (transaction_chains(t)) d = tni_directory_reserve((uint64_t)t->n_ops + t->rows->n_kernels);
-    if (d == NULL) return out_of_memory(t, p);
+    if (!d) return out_of_memory(t, p);
     for (uint32_t i = 0; i < t->rows->n_drivers; i++) {
         const tn_status s = tni_device_kind_add(t->rows->drivers[i], t->rows->plugin);
         if (s == TN_OK) continue;
@@ -309,11 +309,11 @@ static tn_status commit(transaction *t, const tni_problem *p) {
 tn_status tni_registry_commit(const tni_rows *rows, char *why, uint64_t capacity) {
     const tni_problem p = {why, capacity};
     transaction t;
-    pthread_mutex_lock(&g_lock);
+    pthread_mutex_lock(&lock);
     tn_status status = transaction_make(&t, rows, &p);
     if (status == TN_OK) status = commit(&t, &p);
     if (status != TN_OK) transaction_free(&t);
-    pthread_mutex_unlock(&g_lock);
+    pthread_mutex_unlock(&lock);
     return status;
 }
 
@@ -321,7 +321,7 @@ tn_status tni_registry_commit(const tni_rows *rows, char *why, uint64_t capacity
 
 /* Why a kernel cannot run as things are; false if it can. */
 static bool waits(const tni_entry *e, const tni_provider *k, const tni_problem *p) {
-    if (e->op == NULL)
+    if (!e->op)
         tni_row_refuse(p, TN_ERR_NOTFOUND, k->row.op, "kernel", "no op of this name is registered");
     else if (k->device_kind == NO_DEVICE)
         tni_kernel_fits(&k->row, e->op, p);

@@ -20,7 +20,7 @@ enum { RESULTS_LIMIT = 1 << 20 }; /* of one list */
 
 bool tni_resolve_refuse(const tni_resolution *r, tn_status code, const char *text) {
     char shapes[600];
-    tni_invocation_text(r->v, shapes, sizeof(shapes));
+    tni_invocation_text(r->v, shapes, sizeof shapes);
     tn_raise(code, "%s: %s\n  called with %s", r->v->op->schema.name, text, shapes);
     return false;
 }
@@ -68,12 +68,12 @@ static bool operand_check(const tni_resolution *r, uint32_t k, const tni_param *
     char text[160];
     const bool widens = p->index && tn_dtype_is(t->dtype, TN_I32);
     if (p->fixed && !widens && !tn_dtype_is(p->dtype, t->dtype)) {
-        snprintf(text, sizeof(text), "argument '%s' must be %s%s, not %s", p->name,
+        snprintf(text, sizeof text, "argument '%s' must be %s%s, not %s", p->name,
                  tn_dtype_name(p->dtype), p->index ? " or i32" : "", tn_dtype_name(t->dtype));
         return tni_resolve_refuse(r, TN_ERR_DTYPE, text);
     }
     if (p->mutated && overlaps_itself(t)) {
-        snprintf(text, sizeof(text),
+        snprintf(text, sizeof text,
                  "argument '%s' is written, but several of its elements share memory (it is "
                  "expanded or overlaps itself); clone it first",
                  p->name);
@@ -84,7 +84,7 @@ static bool operand_check(const tni_resolution *r, uint32_t k, const tni_param *
         return tni_resolve_refuse(r, TN_ERR_DTYPE,
                                   "all tensors that are written must have one dtype");
     if (p->mutated && t->flags & TNI_WRAPPED) {
-        snprintf(text, sizeof(text), "argument '%s' is written, but it is a mere number", p->name);
+        snprintf(text, sizeof text, "argument '%s' is written, but it is a mere number", p->name);
         return tni_resolve_refuse(r, TN_ERR_INVALID, text);
     }
     return true;
@@ -98,7 +98,7 @@ static bool operands_fill(tni_resolution *r) {
     for (uint32_t i = 0; i < s->op->schema.n_params; i++) {
         uint32_t n = tni_arg_tensors(s->op, v->args, i);
         for (uint32_t j = 0; j < n; j++, k++) {
-            if (v->operands[k] == NULL) continue;
+            if (!v->operands[k]) continue;
             if (!operand_check(r, k, &s->op->schema.params[i])) return false;
             operand_fill(r, k, &s->op->schema.params[i]);
             if ((uintptr_t)tni_tensor_data(v->operands[k]) & 63)
@@ -133,12 +133,12 @@ static void args_plain(tni_resolution *r) {
 
 static bool contract_check(tni_resolution *r) {
     tni_signature *s = r->s;
-    if (s->op->contract == NULL) return true;
+    if (!s->op->contract) return true;
     tn_value args[TNI_MAX_ARGS];
     char why[400] = "";
     for (uint32_t i = 0; i < s->op->schema.n_params; i++) args[i] = r->image.args[i];
     tn_status status = tni_contract_check(s->op->contract, &s->op->schema, args,
-                                          s->op->schema.n_params, r->ints, why, sizeof(why));
+                                          s->op->schema.n_params, r->ints, why, sizeof why);
     if (status != TN_OK) return tni_resolve_refuse(r, status, why);
     for (uint32_t i = 0; i < s->op->schema.n_params; i++)
         if (s->op->schema.params[i].type > TNI_TENSORS) s->args[i] = r->image.args[i] = args[i];
@@ -156,7 +156,7 @@ static bool args_own(tni_resolution *r) {
     }
     if (words == 0) return true;
     int64_t *at = r->s->ints = tni_alloc(words * sizeof(int64_t));
-    if (at == NULL) return no_memory(r);
+    if (!at) return no_memory(r);
     for (uint32_t i = 0; i < r->s->op->schema.n_params; i++) {
         tn_value *a = &r->s->args[i];
         bool list = a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS;
@@ -173,8 +173,8 @@ static bool args_own(tni_resolution *r) {
 static void infer_fail(tn_infer *in, tn_status code, const char *text, uint64_t len) {
     tni_resolution *r = (tni_resolution *)((char *)in - offsetof(tni_resolution, infer));
     char copy[400];
-    const int n = len < sizeof(copy) ? (int)len : (int)sizeof(copy) - 1;
-    snprintf(copy, sizeof(copy), "%.*s", text ? n : 0, text ? text : "");
+    const int n = len < sizeof copy ? (int)len : (int)sizeof copy - 1;
+    snprintf(copy, sizeof copy, "%.*s", text ? n : 0, text ? text : "");
     tni_resolve_refuse(r, code, copy);
 }
 
@@ -200,7 +200,7 @@ static tn_meta *infer_resize(tn_infer *in, uint32_t n) {
     tni_resolution *r = (tni_resolution *)((char *)in - offsetof(tni_resolution, infer));
     if (n > RESULTS_LIMIT || !r->s->list_result) return NULL;
     tn_meta *metas = tni_alloc(n * sizeof(tn_meta));
-    if (metas == NULL) return NULL;
+    if (!metas) return NULL;
     for (uint32_t i = 0; i < n; i++) metas[i].dtype = result_dtype(r, &r->s->op->schema.results[0]);
     metas_free(r);
     in->outs = r->metas = metas;
@@ -214,7 +214,7 @@ static bool shape_infer(tni_resolution *r) {
                        : op->row.shape_rule ? tni_shape_rule(op->row.shape_rule)
                                             : NULL;
     r->n_metas = rule ? op->schema.n_results : 0;
-    if (rule == NULL) return true;
+    if (!rule) return true;
     memset(r->few, 0, r->n_metas * sizeof(tn_meta));
     for (uint32_t i = 0; i < r->n_metas; i++)
         r->metas[i].dtype = result_dtype(r, &op->schema.results[i]);
@@ -282,7 +282,7 @@ static bool outputs_fill(tni_resolution *r) {
     s->n_outputs = r->n_metas;
     const uint64_t n_views = (uint64_t)s->n_operands + s->n_outputs;
     s->outputs = tni_alloc(s->n_outputs * sizeof(tni_output) + n_views * sizeof(tn_view) + 8);
-    if (s->outputs == NULL) return no_memory(r);
+    if (!s->outputs) return no_memory(r);
     s->views = (tn_view *)(s->outputs + s->n_outputs);
     s->nothing_to_do = s->n_outputs > 0;
     for (uint32_t i = 0; i < s->n_outputs; i++) {
@@ -358,15 +358,15 @@ static bool resolve_all(tni_resolution *r) {
 /* Signature, operands and key in one block. */
 static tni_signature *signature_new(const tni_invocation *v, const uint64_t *key, uint64_t n_key) {
     const uint64_t operands = v->n_operands * sizeof(tni_operand);
-    tni_signature *s = tni_alloc(sizeof(*s) + operands + n_key * sizeof(*key));
-    if (s == NULL) {
+    tni_signature *s = tni_alloc(sizeof *s + operands + n_key * sizeof *key);
+    if (!s) {
         tn_raise(TN_ERR_NOMEM, "%s: no memory for its signature", v->op->schema.name);
         return NULL;
     }
     s->operands = (tni_operand *)(s + 1);
     s->key = (uint64_t *)(s->operands + v->n_operands);
     s->n_key = n_key;
-    memcpy(s->key, key, n_key * sizeof(*key));
+    memcpy(s->key, key, n_key * sizeof *key);
     atomic_init(&s->refs, 1);
     s->op = v->op;
     s->n_operands = v->n_operands;
@@ -378,7 +378,7 @@ static tni_signature *signature_new(const tni_invocation *v, const uint64_t *key
 
 tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key, uint64_t n_key) {
     tni_signature *s = signature_new(v, key, n_key);
-    if (s == NULL) return NULL;
+    if (!s) return NULL;
     tni_resolution r;
     r.s = s;
     r.v = v;

@@ -24,8 +24,8 @@ static const char *const form_names[] = {"strided", "pointwise", "reduce", "alon
 
 static bool form_parse(const char *text, tni_form *out) {
     for (int i = 0; i < 4; i++) {
-        if (text == NULL || text[0] == 0 || strcmp(text, form_names[i]) == 0) {
-            *out = text == NULL || text[0] == 0 ? TNI_STRIDED : (tni_form)i;
+        if (!text || text[0] == 0 || strcmp(text, form_names[i]) == 0) {
+            *out = !text || text[0] == 0 ? TNI_STRIDED : (tni_form)i;
             return true;
         }
     }
@@ -40,7 +40,7 @@ static bool param_is_tensor(const tni_param *p) {
 static int called(int (*find)(const tni_schema *, const char *), const tni_op *op, const char *name,
                   size_t n) {
     char text[TNI_NAME_BYTES];
-    if (n == 0 || n >= sizeof(text)) return -1;
+    if (n == 0 || n >= sizeof text) return -1;
     memcpy(text, name, n);
     text[n] = 0;
     return find(&op->schema, text);
@@ -80,7 +80,7 @@ static tn_status keep_parse(tni_op *op, const tni_problem *p) {
         if (keep_entry(op, &at, &n) && (at[n] == ',' || at[n] == 0)) continue;
         char cause[128];
         n = strcspn(at, ",");
-        snprintf(cause, sizeof(cause), "'%.*s' is no tensor argument or result of the schema",
+        snprintf(cause, sizeof cause, "'%.*s' is no tensor argument or result of the schema",
                  n < TNI_NAME_BYTES ? (int)n : TNI_NAME_BYTES, at);
         return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "keep", cause);
     }
@@ -111,10 +111,10 @@ static tn_status row_complete(const tni_op *op, const tni_problem *p) {
     const tn_op *row = &op->row;
     const char *name = op->schema.name;
     bool has_rule = row->shape != NULL || (row->shape_rule && row->shape_rule[0]);
-    if (row->shape_rule && row->shape_rule[0] && tni_shape_rule(row->shape_rule) == NULL)
+    if (row->shape_rule && row->shape_rule[0] && !tni_shape_rule(row->shape_rule))
         return tni_row_refuse(p, TN_ERR_PLUGIN, name, "shape_rule",
                               "unknown; known are same, broadcast, reduce");
-    if (!has_rule && row->decompose == NULL && op->schema.n_results > 0)
+    if (!has_rule && !row->decompose && op->schema.n_results > 0)
         return tni_row_refuse(p, TN_ERR_PLUGIN, name, "shape",
                               "a row needs a shape rule or a decomposition");
     if ((row->traits & TN_OP_VIEW) &&
@@ -157,15 +157,15 @@ static void held_summarise(tni_op *op) {
 tn_status tni_op_parse(tni_op *op, const tn_op *row, const tni_problem *p) {
     char detail[256] = "";
     op->row = *row;
-    if (row->schema == NULL) return tni_row_refuse(p, TN_ERR_PLUGIN, NULL, "schema", "missing");
-    if (tni_schema_parse(row->schema, &op->schema, detail, sizeof(detail)) != TN_OK)
+    if (!row->schema) return tni_row_refuse(p, TN_ERR_PLUGIN, NULL, "schema", "missing");
+    if (tni_schema_parse(row->schema, &op->schema, detail, sizeof detail) != TN_OK)
         return tni_row_refuse(p, TN_ERR_PLUGIN, row->schema, "schema", detail);
     if (!form_parse(row->form, &op->form))
         return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "form",
                               "unknown; known are strided, pointwise, reduce, along");
     if (row->contract && row->contract[0]) {
-        op->contract = tni_contract_parse(row->contract, &op->schema, detail, sizeof(detail));
-        if (op->contract == NULL)
+        op->contract = tni_contract_parse(row->contract, &op->schema, detail, sizeof detail);
+        if (!op->contract)
             return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "contract", detail);
     }
     args_summarise(op);
@@ -179,19 +179,19 @@ tn_status tni_op_parse(tni_op *op, const tn_op *row, const tni_problem *p) {
 }
 
 void tni_op_free(tni_op *op) {
-    if (op == NULL) return;
+    if (!op) return;
     if (!op->inplace) tni_contract_free(op->contract);
     tni_free(op);
 }
 
 tni_op *tni_op_twin(const tni_op *base) {
-    tni_op *op = tni_alloc(sizeof(*op));
-    if (op == NULL) return NULL;
+    tni_op *op = tni_alloc(sizeof *op);
+    if (!op) return NULL;
     *op = *base;
     op->inplace = true;
     op->base = base;
     size_t n = strlen(op->schema.name);
-    if (n + 2 > sizeof(op->schema.name)) {
+    if (n + 2 > sizeof op->schema.name) {
         tni_free(op);
         return NULL;
     }
@@ -207,13 +207,13 @@ tni_op *tni_op_twin(const tni_op *base) {
 /* ---- Kernel rows ----------------------------------------------------------------------------- */
 
 tn_status tni_kernel_check(const tn_kernel *k, const tni_problem *p) {
-    if (k->op == NULL || !tni_schema_is_name(k->op))
+    if (!k->op || !tni_schema_is_name(k->op))
         return tni_row_refuse(p, TN_ERR_PLUGIN, k->op && k->op[0] ? k->op : NULL, "kernel",
                               "names no op: a name is made of a-z, 0-9 and _, like 'sum.dim'");
-    if (k->device == NULL || !tni_device_name_valid(k->device))
+    if (!k->device || !tni_device_name_valid(k->device))
         return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "device",
                               "must name a device kind: 1 to 31 characters of a-z, 0-9 and _");
-    if (k->run == NULL) return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "run", "missing");
+    if (!k->run) return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "run", "missing");
     if (k->drop && !k->plan)
         return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "drop", "there is no plan to drop");
     if (k->n_args > TNI_MAX_ARGS)
@@ -260,7 +260,7 @@ tn_status tni_kernel_fits(const tn_kernel *k, const tni_op *op, const tni_proble
                                         : "missing: a kernel without dtypes never runs");
     if (k->n_args == 0 || (k->n_args >= op->schema.n_required && k->n_args <= op->schema.n_params))
         return TN_OK;
-    snprintf(cause, sizeof(cause), "the kernel knows %u, but the op has %u, %u of them required",
+    snprintf(cause, sizeof cause, "the kernel knows %u, but the op has %u, %u of them required",
              k->n_args, op->schema.n_params, op->schema.n_required);
     return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "n_args", cause);
 }

@@ -89,8 +89,7 @@ static void fill(filler *f, const tni_sample_tensor *t, tn_dtype dtype, void *da
     for (int64_t i = 0; i < n; i++) {
         tn_value x = floating ? tn_float(float_value(f, t)) : tn_int(int_value(f, t, has_sign));
         if (tn_dtype_is(dtype, TN_BOOL)) x.i &= 1;
-        (void)tni_element_from(x, dtype,
-                               (char *)data + i * bytes); /* pick_dtype made sure it fits */
+        tni_element_from(x, dtype, (char *)data + i * bytes); /* pick_dtype made sure it fits */
     }
 }
 

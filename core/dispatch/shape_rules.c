@@ -26,7 +26,7 @@ static const tn_view *first_view(const tn_infer *in) {
 /* Every result is shaped like the first tensor. */
 static tn_status rule_same(tn_infer *in) {
     const tn_view *x = first_view(in);
-    if (x == NULL) return tn_fail(in, TN_ERR_INVALID, "there is no tensor to be shaped like");
+    if (!x) return tn_fail(in, TN_ERR_INVALID, "there is no tensor to be shaped like");
     for (uint32_t i = 0; i < in->n_outs; i++) {
         in->outs[i].rank = x->rank;
         for (int32_t d = 0; d < x->rank; d++) in->outs[i].sizes[d] = x->sizes[d];
@@ -59,9 +59,9 @@ static uint64_t view_text(const tn_view *v, char *out, uint64_t capacity) {
 
 static tn_status not_broadcast(tn_infer *in, const tn_view *v) {
     char a[200], b[200], text[480];
-    view_text(first_view(in), a, sizeof(a));
-    view_text(v, b, sizeof(b));
-    snprintf(text, sizeof(text),
+    view_text(first_view(in), a, sizeof a);
+    view_text(v, b, sizeof b);
+    snprintf(text, sizeof text,
              "%s and %s do not broadcast: dims, aligned at the end, must be equal or 1", a, b);
     return tn_fail(in, TN_ERR_SHAPE, text);
 }
@@ -78,7 +78,7 @@ static tn_status rule_broadcast(tn_infer *in) {
     }
     for (uint32_t i = 1; i < in->n_outs; i++) {
         in->outs[i].rank = out->rank;
-        memcpy(in->outs[i].sizes, out->sizes, sizeof(out->sizes));
+        memcpy(in->outs[i].sizes, out->sizes, sizeof out->sizes);
     }
     return TN_OK;
 }
@@ -105,7 +105,7 @@ static bool keeps_dims(const tn_infer *in) {
 
 static tn_status rule_reduce(tn_infer *in) {
     const tn_view *x = first_view(in);
-    if (x == NULL) return tn_fail(in, TN_ERR_INVALID, "there is no tensor to reduce");
+    if (!x) return tn_fail(in, TN_ERR_INVALID, "there is no tensor to reduce");
     uint32_t mask = reduced_dims(in, x->rank);
     bool keep = keeps_dims(in);
     for (uint32_t i = 0; i < in->n_outs; i++) {
@@ -124,7 +124,7 @@ tn_shape_fn tni_shape_rule(const char *name) {
         const char *name;
         tn_shape_fn rule;
     } rules[] = {{"same", rule_same}, {"broadcast", rule_broadcast}, {"reduce", rule_reduce}};
-    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (strcmp(name, rules[i].name) == 0) return rules[i].rule;
     return NULL;
 }

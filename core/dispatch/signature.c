@@ -9,7 +9,7 @@ void tni_signature_retain(tni_signature *s) {
 }
 
 void tni_signature_release(tni_signature *s) {
-    if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
+    if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
     if (s->plan.data && s->provider && s->provider->row.drop) s->provider->row.drop(s->plan.data);
     tni_free(s->ints);
     tni_free(s->outputs);

@@ -80,7 +80,7 @@ const char *tni_advice(tni_stage stage, tn_status code, const char *cause, char 
                         (int)(end - name), name);
         return out;
     }
-    for (size_t i = 0; !fix && i < sizeof(known) / sizeof(known[0]); i++)
+    for (size_t i = 0; !fix && i < sizeof known / sizeof known[0]; i++)
         if (strstr(cause, known[i].cause)) fix = known[i].fix;
     tni_text_format(out, capacity, "%s", fix ? fix : of_stage(stage, code));
     return out;

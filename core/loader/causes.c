@@ -26,7 +26,7 @@ static uint64_t mix(uint64_t h, const void *bytes, uint64_t n) {
 
 static uint64_t mix_text(uint64_t h, const char *text) { return mix(h, text, strlen(text)); }
 
-static uint64_t mix_number(uint64_t h, uint64_t n) { return mix(h, &n, sizeof(n)); }
+static uint64_t mix_number(uint64_t h, uint64_t n) { return mix(h, &n, sizeof n); }
 
 static const uint64_t start = 1469598103934665603u; /* FNV-1a */
 
@@ -51,7 +51,7 @@ static uint64_t file_number(const char *path, bool *settled) {
                                (uint64_t)st.st_mtim.tv_nsec,
                                (uint64_t)st.st_ctim.tv_sec,
                                (uint64_t)st.st_ctim.tv_nsec};
-    return mix_text(mix(mix_text(start, path), fields, sizeof(fields)), build_id);
+    return mix_text(mix(mix_text(start, path), fields, sizeof fields), build_id);
 }
 
 /* ---- Surroundings ---------------------------------------------------------------------------- */
@@ -59,7 +59,7 @@ static uint64_t file_number(const char *path, bool *settled) {
 bool tni_causes_passed_on(const char *entry) {
     static const char *const names[] = {
         "TENON_", "LD_LIBRARY_PATH=", "HOME=", "PATH=", "OMP_", "OPENBLAS_"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strncmp(entry, names[i], strlen(names[i])) == 0) return true;
     return false;
 }
@@ -113,7 +113,7 @@ static uint64_t mix_library_folders(uint64_t h) {
     for (const char *at = getenv("LD_LIBRARY_PATH"); at; at = *at ? at + 1 : NULL) {
         char folder[PATH_MAX] = "."; /* what an empty entry means */
         const size_t n = strcspn(at, ":;");
-        if (n > 0) snprintf(folder, sizeof(folder), "%.*s", (int)n, at);
+        if (n > 0) snprintf(folder, sizeof folder, "%.*s", (int)n, at);
         h = mix_number(h, file_number(folder, &ignored));
         at += n;
     }
@@ -165,7 +165,7 @@ static bool listed(const char *names, const char *item) {
 static bool list_add(char *names, char kind, const char *text) {
     char item[PATH_MAX];
     const uint64_t n = strlen(names);
-    if (!encode(item, sizeof(item), kind, text)) return false;
+    if (!encode(item, sizeof item, kind, text)) return false;
     if (listed(names, item)) return true;
     if (n + strlen(item) + 2 > TNI_CAUSES_BYTES) return false;
     snprintf(names + n, TNI_CAUSES_BYTES - n, "%s%s", n ? "," : "", item);
@@ -183,7 +183,7 @@ bool tni_causes_add_file(char names[TNI_CAUSES_BYTES], const char *path) {
 /* An option that names a file stands for the file too. */
 static uint64_t option_number(const char *plugin_id, const char *key, bool *settled) {
     const char *value = tni_host_option(plugin_id, key);
-    if (value == NULL) return mix_text(start, key);
+    if (!value) return mix_text(start, key);
     const uint64_t h = mix_text(mix_text(start, key), value);
     return strchr(value, '/') ? mix_number(h, file_number(value, settled)) : h;
 }
@@ -195,7 +195,7 @@ uint64_t tni_causes_number(const char *names, const char *plugin_id, bool *settl
     for (const char *at = names; *at;) {
         char text[PATH_MAX];
         const size_t n = strcspn(at, ",");
-        decode(at, n, text, sizeof(text));
+        decode(at, n, text, sizeof text);
         h += mix_number(start, at[0] == 'o' ? option_number(plugin_id, text, settled)
                                             : file_number(text, settled));
         at += n + (at[n] == ',');

@@ -32,18 +32,18 @@ static const char beside[] = "beside libtenon";
 static void add(tni_places *l, const char *origin, const char *path, uint32_t most) {
     if (l->failed || l->n == most) return;
     if (l->n == l->capacity) {
-        uint64_t old = l->capacity * sizeof(*l->items),
-                 bytes = old ? 2 * old : 16 * sizeof(*l->items);
+        uint64_t old = l->capacity * sizeof *l->items,
+                 bytes = old ? 2 * old : 16 * sizeof *l->items;
         tni_place *items = tni_realloc(l->items, old, bytes);
-        if (items == NULL) {
+        if (!items) {
             l->failed = ENOMEM;
             return;
         }
         l->items = items;
-        l->capacity = (uint32_t)(bytes / sizeof(*items));
+        l->capacity = (uint32_t)(bytes / sizeof *items);
     }
     char *copy = tni_strdup(path);
-    if (copy == NULL)
+    if (!copy)
         l->failed = ENOMEM;
     else
         l->items[l->n++] = (tni_place){origin, copy};
@@ -84,12 +84,12 @@ static void add_once(tni_places *l, const char *path) {
 
 /* As add_below; a folder that exists is shown by its real name, and once. */
 static void add_beside_folder(tni_places *l, const char *base, const char *below) {
-    path_room *r = tni_alloc(sizeof(*r));
-    if (r == NULL) {
+    path_room *r = tni_alloc(sizeof *r);
+    if (!r) {
         l->failed = ENOMEM;
         return;
     }
-    snprintf(r->up, sizeof(r->up), "%s", base);
+    snprintf(r->up, sizeof r->up, "%s", base);
     for (char *slash; strncmp(below, "../", 3) == 0 && (slash = strrchr(r->up, '/')) != NULL;
          below += 3)
         *slash = 0; /* base is canonical, so this is what the system would do */
@@ -103,7 +103,7 @@ static void add_list(tni_places *l, const char *origin, const char *list) {
     for (const char *at = list; at && *at;) {
         size_t n = strcspn(at, ":");
         char folder[PATH_MAX];
-        if (at[0] == '/' && n < sizeof(folder)) {
+        if (at[0] == '/' && n < sizeof folder) {
             memcpy(folder, at, n);
             folder[n] = 0;
             add(l, origin, folder, MOST_PLACES);
@@ -127,7 +127,7 @@ static bool ends_in_so(const char *name) {
 static void add_entries(tni_places *l, const char *origin, const char *folder, bool plugins,
                         uint32_t most) {
     DIR *dir = opendir(folder);
-    if (dir == NULL) {
+    if (!dir) {
         ran_out(l);
         return;
     }
@@ -138,7 +138,7 @@ static void add_entries(tni_places *l, const char *origin, const char *folder, b
         if (wanted && join(path, folder, e->d_name)) add(l, origin, path, most);
     }
     closedir(dir);
-    if (l->n > first) qsort(l->items + first, l->n - first, sizeof(*l->items), by_name);
+    if (l->n > first) qsort(l->items + first, l->n - first, sizeof *l->items, by_name);
 }
 
 /* ---- Beside libtenon ------------------------------------------------------------------------- */
@@ -154,7 +154,7 @@ static const char *user_env(const tni_search *s, const char *name) {
 static bool object_path(char out[PATH_MAX]) {
     Dl_info info;
     struct link_map *map = NULL;
-    if (dladdr1(&anchor, &info, (void **)&map, RTLD_DL_LINKMAP) == 0 || map == NULL) return false;
+    if (dladdr1(&anchor, &info, (void **)&map, RTLD_DL_LINKMAP) == 0 || !map) return false;
     const char *name = map->l_name[0] ? map->l_name : "/proc/self/exe";
     return realpath(name, out) != NULL;
 }
@@ -196,13 +196,13 @@ typedef struct hints { /* a file plugins.path */
 static bool read_hints(tni_places *l, hints *h) {
     char ignored[8];
     errno = 0;
-    if (tni_file_open(&h->file, h->path, ignored, sizeof(ignored)) != TN_OK) {
+    if (tni_file_open(&h->file, h->path, ignored, sizeof ignored) != TN_OK) {
         ran_out(l);
         return false;
     }
     ssize_t n = -1;
-    if (tni_file_trusted(&h->file, ignored, sizeof(ignored), ignored, sizeof(ignored)))
-        n = pread(h->file.fd, h->text, sizeof(h->text) - 1, 0);
+    if (tni_file_trusted(&h->file, ignored, sizeof ignored, ignored, sizeof ignored))
+        n = pread(h->file.fd, h->text, sizeof h->text - 1, 0);
     tni_file_close(&h->file);
     if (n >= 0) h->text[n] = 0;
     return n >= 0;
@@ -210,8 +210,8 @@ static bool read_hints(tni_places *l, hints *h) {
 
 /* The folders that base/plugins.path names. False if there is none to believe. */
 static bool add_hints(tni_places *l, const char *base) {
-    hints *h = tni_alloc(sizeof(*h));
-    if (h == NULL) l->failed = ENOMEM;
+    hints *h = tni_alloc(sizeof *h);
+    if (!h) l->failed = ENOMEM;
     const bool found = h && join(h->path, base, "plugins.path") && read_hints(l, h);
     if (found) {
         *strrchr(h->file.path, '/') = 0; /* the real file: links into a build tree lead there */
@@ -226,7 +226,7 @@ static bool add_hints(tni_places *l, const char *base) {
 static bool climb(const char *base, const char *below, bool (*use)(void *, const char *),
                   void *arg) {
     char path[PATH_MAX], up[PATH_MAX];
-    snprintf(up, sizeof(up), "%s", base);
+    snprintf(up, sizeof up, "%s", base);
     for (int i = 0; i < BUILD_TREE_DEPTH && strlen(up) > 1; i++) {
         char *slash = strrchr(up, '/');
         slash[slash == up] = 0;
@@ -239,7 +239,7 @@ static bool use_hints(void *list, const char *base) { return add_hints(list, bas
 
 static void add_beside(const tni_search *s, tni_places *l) {
     char home[PATH_MAX];
-    if (!tni_home(s, home, sizeof(home))) return;
+    if (!tni_home(s, home, sizeof home)) return;
     add_beside_folder(l, home, "tenon/plugins");
     add_beside_folder(l, home, "../lib/tenon/plugins");
     if (!add_hints(l, home)) climb(home, "core", use_hints, l);
@@ -286,11 +286,11 @@ static bool use_program(void *out, const char *path) {
     char ignored[8];
     tni_file f;
     errno = 0;
-    if (tni_file_open(&f, path, ignored, sizeof(ignored)) != TN_OK) {
+    if (tni_file_open(&f, path, ignored, sizeof ignored) != TN_OK) {
         if (tni_is_shortage(errno)) program->lacking = errno;
         return false;
     }
-    bool ok = tni_file_trusted(&f, ignored, sizeof(ignored), ignored, sizeof(ignored)) &&
+    bool ok = tni_file_trusted(&f, ignored, sizeof ignored, ignored, sizeof ignored) &&
               access(f.path, X_OK) == 0;
     tni_file_close(&f);
     if (ok) memcpy(program->path, f.path, strlen(f.path) + 1);
@@ -300,7 +300,7 @@ static bool use_program(void *out, const char *path) {
 /* As the installation has it, or the build tree. */
 static bool search_program(const tni_search *s, found *out) {
     char home[PATH_MAX], path[PATH_MAX];
-    if (tni_home(s, home, sizeof(home)) &&
+    if (tni_home(s, home, sizeof home) &&
         ((join(path, home, "tenon-probe") && use_program(out, path)) ||
          (join(path, home, "../libexec/tenon/tenon-probe") && use_program(out, path)) ||
          climb(home, "tools/probe/tenon-probe", use_program, out)))

@@ -139,7 +139,7 @@ static bool segments_check(tni_elf *e, const tni_problem *p) {
     const Elf64_Phdr *before = NULL;
     for (uint32_t i = 0; i < e->n_segments; i++)
         if (!segment_check(e, i, &before, p)) return false;
-    if (before == NULL) return tni_no(p, "nothing to load");
+    if (!before) return tni_no(p, "nothing to load");
     uint32_t dynamics = 0;
     for (uint32_t i = 0; i < e->n_segments; i++) {
         uint32_t type = e->segments[i].p_type;
@@ -161,7 +161,7 @@ static bool sections_check(const tni_elf *e, const Elf64_Ehdr *h, const tni_prob
                       (unsigned long long)(h->e_shoff + bytes), (unsigned long long)e->file_bytes);
     for (uint32_t i = 0; i < h->e_shnum; i++) {
         Elf64_Shdr s;
-        if (!tni_elf_read(e, h->e_shoff + i * sizeof(s), &s, sizeof(s)))
+        if (!tni_elf_read(e, h->e_shoff + i * sizeof s, &s, sizeof s))
             return tni_no(p, "cannot be read");
         if (s.sh_type == SHT_NOBITS || s.sh_type == SHT_NULL) continue;
         if (s.sh_offset > e->file_bytes || s.sh_size > e->file_bytes - s.sh_offset)
@@ -175,10 +175,10 @@ bool tni_elf_open(tni_elf *e, int fd, uint64_t file_bytes, char *why, uint64_t c
     Elf64_Ehdr h;
     *e = (tni_elf){.fd = fd, .file_bytes = file_bytes};
     if (file_bytes > file_most) return tni_no(&p, "larger than 4 GiB");
-    if (!tni_elf_read(e, 0, &h, sizeof(h)))
-        return tni_no(&p, file_bytes < sizeof(h) ? "not an ELF file: too short" : "cannot be read");
+    if (!tni_elf_read(e, 0, &h, sizeof h))
+        return tni_no(&p, file_bytes < sizeof h ? "not an ELF file: too short" : "cannot be read");
     if (!header_identity(&h, &p)) return false;
-    if (h.e_ehsize != sizeof(h) || h.e_phentsize != sizeof(Elf64_Phdr) || h.e_phnum == 0 ||
+    if (h.e_ehsize != sizeof h || h.e_phentsize != sizeof(Elf64_Phdr) || h.e_phnum == 0 ||
         h.e_phnum > TNI_ELF_SEGMENTS)
         return tni_no(&p, "the program header table is malformed");
     e->n_segments = h.e_phnum;

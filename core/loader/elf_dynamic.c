@@ -34,7 +34,7 @@ void *tni_dynamic_load(const tni_dynamic *d, uint64_t address, uint64_t bytes, c
         return NULL;
     }
     void *copy = tni_alloc(bytes);
-    if (copy != NULL && tni_elf_read(d->elf, offset, copy, bytes)) return copy;
+    if (copy && tni_elf_read(d->elf, offset, copy, bytes)) return copy;
     no(d, copy ? "the %s cannot be read" : "out of memory while the %s is read", what);
     tni_free(copy);
     return NULL;
@@ -120,7 +120,7 @@ static bool strings_load(tni_dynamic *d) {
         !tni_elf_in_file(d->elf, d->value[DT_STRTAB], bytes, &offset))
         return no(d, "the string table lies outside of what is loaded");
     d->strings = tni_alloc(bytes);
-    if (d->strings == NULL) return no(d, "out of memory while the string table is read");
+    if (!d->strings) return no(d, "out of memory while the string table is read");
     d->n_strings = bytes;
     if (!tni_elf_read(d->elf, offset, d->strings, bytes)) return no(d, "cannot be read");
     return (d->strings[0] == 0 && d->strings[bytes - 1] == 0) ||
@@ -165,8 +165,8 @@ static bool functions_check(const tni_dynamic *d) {
 static bool sysv_hash(tni_dynamic *d) {
     uint64_t at = d->value[DT_HASH], offset;
     uint32_t head[2];
-    if (at % 4 != 0 || !tni_elf_in_file(d->elf, at, sizeof(head), &offset) ||
-        !tni_elf_read(d->elf, offset, head, sizeof(head)) || head[0] == 0)
+    if (at % 4 != 0 || !tni_elf_in_file(d->elf, at, sizeof head, &offset) ||
+        !tni_elf_read(d->elf, offset, head, sizeof head) || head[0] == 0)
         return no(d, "the hash table is malformed");
     uint64_t n = (uint64_t)head[0] + head[1], bytes = n * 4;
     if (bytes > table_most || !tni_elf_in_file(d->elf, at, 8 + bytes, &offset))
@@ -212,18 +212,18 @@ static bool gnu_chains(tni_dynamic *d, const uint32_t *head, uint64_t at, const 
 static bool gnu_hash(tni_dynamic *d) {
     uint64_t at = d->value[TNI_DT_GNU_HASH], offset;
     uint32_t head[4];
-    if (at % 8 != 0 || !tni_elf_in_file(d->elf, at, sizeof(head), &offset) ||
-        !tni_elf_read(d->elf, offset, head, sizeof(head)) || head[0] == 0 || head[2] == 0 ||
+    if (at % 8 != 0 || !tni_elf_in_file(d->elf, at, sizeof head, &offset) ||
+        !tni_elf_read(d->elf, offset, head, sizeof head) || head[0] == 0 || head[2] == 0 ||
         (head[2] & (head[2] - 1)) != 0 || head[3] > 63)
         return no(d, "the hash table is malformed");
     uint64_t filter = (uint64_t)head[2] * 8, buckets = (uint64_t)head[0] * 4;
     if (filter + buckets > table_most ||
-        !tni_elf_in_file(d->elf, at + sizeof(head), filter + buckets, &offset))
+        !tni_elf_in_file(d->elf, at + sizeof head, filter + buckets, &offset))
         return no(d, "the hash table lies outside of what is loaded");
     uint32_t *links = tni_alloc(buckets);
-    if (links == NULL) return no(d, "out of memory while the hash table is read");
+    if (!links) return no(d, "out of memory while the hash table is read");
     bool ok = (tni_elf_read(d->elf, offset + filter, links, buckets) || no(d, "cannot be read")) &&
-              gnu_chains(d, head, at + sizeof(head) + filter + buckets, links);
+              gnu_chains(d, head, at + sizeof head + filter + buckets, links);
     tni_free(links);
     return ok;
 }
@@ -247,14 +247,14 @@ static void extra_note(const tni_dynamic *d, const Elf64_Sym *s, const char *nam
     if (d->entry->extra[0] || name[0] == 0 || ELF64_ST_BIND(s->st_info) == STB_LOCAL ||
         visible == STV_HIDDEN || visible == STV_INTERNAL || is_toolchains_own(name))
         return;
-    tni_text_format(d->entry->extra, sizeof(d->entry->extra), "%s", name);
+    tni_text_format(d->entry->extra, sizeof d->entry->extra, "%s", name);
 }
 
 static bool entry_note(const tni_dynamic *d, const Elf64_Sym *s, const char *name) {
     static const char stem[] = "tn_plugin_query_v";
-    if (strncmp(name, stem, sizeof(stem) - 1) != 0) return extra_note(d, s, name), true;
+    if (strncmp(name, stem, sizeof stem - 1) != 0) return extra_note(d, s, name), true;
     if (strcmp(name, TN_PLUGIN_ENTRY) != 0) {
-        snprintf(d->entry->other, sizeof(d->entry->other), "%s", name);
+        snprintf(d->entry->other, sizeof d->entry->other, "%s", name);
         return true;
     }
     if (ELF64_ST_TYPE(s->st_info) != STT_FUNC || ELF64_ST_BIND(s->st_info) != STB_GLOBAL)
@@ -287,7 +287,7 @@ static bool symbols_check(tni_dynamic *d) {
         return no(d, "the symbol table is malformed");
     d->symbols =
         tni_dynamic_load(d, d->value[DT_SYMTAB], d->n_symbols * sizeof(Elf64_Sym), "symbol table");
-    if (d->symbols == NULL) return false;
+    if (!d->symbols) return false;
     for (uint64_t i = 1; i < d->n_symbols; i++)
         if (!symbol_check(d, &d->symbols[i])) return false;
     return true;
@@ -314,7 +314,7 @@ bool tni_elf_check_dynamic(const tni_elf *e, tni_elf_entry *out, char *why, uint
         !tni_elf_in_memory(e, s->p_vaddr, s->p_filesz, PF_W))
         return no(&d, "the dynamic section is malformed");
     Elf64_Dyn *entries = tni_dynamic_load(&d, s->p_vaddr, s->p_filesz, "dynamic section");
-    if (entries == NULL) return false;
+    if (!entries) return false;
     bool ok = tables_check(&d, entries, s->p_filesz / sizeof(Elf64_Dyn));
     tni_free(entries);
     tni_free(d.strings);

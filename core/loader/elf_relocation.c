@@ -22,7 +22,7 @@ static bool record(const tni_dynamic *d, uint64_t address, void *out, uint64_t b
 static bool need_names(const tni_dynamic *d, uint64_t at, uint32_t n, uint32_t *highest) {
     for (uint32_t i = 0; i < n; i++) {
         Elf64_Vernaux a;
-        if (!record(d, at, &a, sizeof(a)) || a.vna_name >= d->n_strings) return false;
+        if (!record(d, at, &a, sizeof a) || a.vna_name >= d->n_strings) return false;
         if ((a.vna_other & 0x7fffu) > *highest) *highest = a.vna_other & 0x7fffu;
         if (a.vna_next == 0) return i + 1 == n;
         at += a.vna_next;
@@ -34,7 +34,7 @@ static bool needs_check(const tni_dynamic *d, uint32_t *highest) {
     uint64_t at = d->value[TNI_DT_VERNEED], n = d->value[TNI_DT_VERNEEDNUM];
     for (uint64_t i = 0; i < n && n <= MOST_VERSIONS; i++) {
         Elf64_Verneed v;
-        if (!record(d, at, &v, sizeof(v)) || v.vn_version != 1 || v.vn_file >= d->n_strings ||
+        if (!record(d, at, &v, sizeof v) || v.vn_version != 1 || v.vn_file >= d->n_strings ||
             v.vn_cnt == 0 || v.vn_cnt > MOST_VERSIONS ||
             !need_names(d, at + v.vn_aux, v.vn_cnt, highest))
             return false;
@@ -49,8 +49,8 @@ static bool definitions_check(const tni_dynamic *d, uint32_t *highest) {
     for (uint64_t i = 0; i < n && n <= MOST_VERSIONS; i++) {
         Elf64_Verdef v;
         Elf64_Verdaux a;
-        if (!record(d, at, &v, sizeof(v)) || v.vd_version != 1 || v.vd_cnt == 0 ||
-            !record(d, at + v.vd_aux, &a, sizeof(a)) || a.vda_name >= d->n_strings)
+        if (!record(d, at, &v, sizeof v) || v.vd_version != 1 || v.vd_cnt == 0 ||
+            !record(d, at + v.vd_aux, &a, sizeof a) || a.vda_name >= d->n_strings)
             return false;
         if ((v.vd_ndx & 0x7fffu) > *highest) *highest = v.vd_ndx & 0x7fffu;
         if (v.vd_next == 0) return i + 1 == n;
@@ -183,7 +183,7 @@ static bool table_check(const tni_dynamic *d, int at, int bytes, uint64_t n_rela
     if (!d->has[at] || size == 0) return true;
     if (size % sizeof(Elf64_Rela) != 0) return no(d, "the relocation table has a broken size");
     Elf64_Rela *rows = tni_dynamic_load(d, d->value[at], size, "relocation table");
-    if (rows == NULL) return false;
+    if (!rows) return false;
     uint64_t n = size / sizeof(Elf64_Rela);
     bool ok = n_relative <= n || no(d, "counts more relative relocations than there are");
     for (uint64_t i = 0; i < n && ok; i++) {
@@ -203,7 +203,7 @@ static bool packed_check(const tni_dynamic *d) {
     if (size % 8 != 0 || d->value[DT_RELRENT] != 8)
         return no(d, "the packed relocations have a broken size");
     uint64_t *rows = tni_dynamic_load(d, d->value[DT_RELR], size, "table of packed relocations");
-    if (rows == NULL) return false;
+    if (!rows) return false;
     bool ok = !(rows[0] & 1);
     for (uint64_t i = 0; i < size / 8 && ok; i++) {
         if (!(rows[i] & 1)) {

@@ -30,11 +30,10 @@ static tn_status refuse(tni_file *f, tn_status code, char *why, uint64_t capacit
 tn_status tni_file_open(tni_file *f, const char *path, char *why, uint64_t capacity) {
     f->fd = -1;
     f->path[0] = 0;
-    if (path == NULL || path[0] == 0)
-        return refuse(f, TN_ERR_INVALID, why, capacity, "the path is empty");
+    if (!path || path[0] == 0) return refuse(f, TN_ERR_INVALID, why, capacity, "the path is empty");
     if (strlen(path) >= PATH_MAX)
         return refuse(f, TN_ERR_INVALID, why, capacity, "the path is too long");
-    if (realpath(path, f->path) == NULL) {
+    if (!realpath(path, f->path)) {
         bool absent = errno == ENOENT || errno == ENOTDIR;
         return refuse(f, absent ? TN_ERR_NOTFOUND : TN_ERR_IO, why, capacity,
                       absent ? "there is no such file" : strerror(errno));
@@ -93,10 +92,10 @@ bool tni_file_trusted(const tni_file *f, char *why, uint64_t capacity, char *fix
     if (!ours(&f->st) || (f->st.st_mode & (S_IWGRP | S_IWOTH)))
         return doubt(&v, "file", f->path, &f->st);
     char folder[PATH_MAX];
-    snprintf(folder, sizeof(folder), "%s", f->path);
+    snprintf(folder, sizeof folder, "%s", f->path);
     for (bool nearest = true;; nearest = false) {
         char *slash = strrchr(folder, '/');
-        if (slash == NULL) return true;
+        if (!slash) return true;
         slash[slash == folder] = 0;
         if (!folder_trusted(&v, folder, nearest)) return false;
         if (slash == folder) return true;

@@ -34,17 +34,17 @@ static void host_log(tn_plugin *p, int32_t level, const char *text, uint64_t len
 static void *host_alloc(tn_plugin *p, uint64_t bytes) {
     if (bytes > UINT64_MAX - 2 * ALIGN) return NULL;
     char *block = tni_alloc(bytes + 2 * ALIGN);
-    if (block == NULL) return NULL;
+    if (!block) return NULL;
     uintptr_t at = ((uintptr_t)block + sizeof(void *) + ALIGN - 1) / ALIGN * ALIGN;
-    memcpy((void *)(at - sizeof(void *)), &block, sizeof(block));
+    memcpy((void *)(at - sizeof(void *)), &block, sizeof block);
     if (p) atomic_fetch_add(&p->live_blocks, 1);
     return (void *)at;
 }
 
 static void host_free(tn_plugin *p, void *at) {
-    if (at == NULL) return;
+    if (!at) return;
     void *block;
-    memcpy(&block, (char *)at - sizeof(void *), sizeof(block));
+    memcpy(&block, (char *)at - sizeof(void *), sizeof block);
     tni_free(block);
     if (p) atomic_fetch_sub(&p->live_blocks, 1);
 }
@@ -86,21 +86,21 @@ static bool option_name(char *out, uint64_t capacity, const char *id, const char
 
 const char *tni_host_option(const char *plugin_id, const char *key) {
     char name[128];
-    if (tni_safe_mode() || !option_name(name, sizeof(name), plugin_id, key)) return NULL;
+    if (tni_safe_mode() || !option_name(name, sizeof name, plugin_id, key)) return NULL;
     return secure_getenv(name);
 }
 
-static void (*g_watch)(const char *key);
+static void (*watch)(const char *key);
 
-void tni_host_watch_options(void (*asked)(const char *key)) { g_watch = asked; }
+void tni_host_watch_options(void (*asked)(const char *key)) { watch = asked; }
 
 static const char *option_add(tn_plugin *p, const char *key) {
     const char *value = tni_host_option(name_of(p), key);
-    tni_option *o = value ? tni_alloc(sizeof(*o)) : NULL;
-    if (o == NULL) return NULL;
+    tni_option *o = value ? tni_alloc(sizeof *o) : NULL;
+    if (!o) return NULL;
     o->key = tni_strdup(key);
     o->value = tni_strdup(value);
-    if (o->key == NULL || o->value == NULL) {
+    if (!o->key || !o->value) {
         tni_free(o->key), tni_free(o->value), tni_free(o);
         return NULL;
     }
@@ -112,13 +112,13 @@ static const char *option_add(tn_plugin *p, const char *key) {
 /* The first answer stays: the plugin may keep the pointer. */
 static const char *host_option(tn_plugin *p, const char *key) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    if (p == NULL || key == NULL || tni_safe_mode()) return NULL;
-    if (g_watch) g_watch(key);
+    if (!p || !key || tni_safe_mode()) return NULL;
+    if (watch) watch(key);
     pthread_mutex_lock(&lock);
     const char *value = NULL;
     for (tni_option *o = p->options; o && !value; o = o->next)
         if (strcmp(o->key, key) == 0) value = o->value;
-    if (value == NULL) value = option_add(p, key);
+    if (!value) value = option_add(p, key);
     pthread_mutex_unlock(&lock);
     return value;
 }
@@ -135,9 +135,9 @@ static bool starting(const tn_plugin *p) { return p && atomic_load(&p->starting)
 static void host_fail(tn_plugin *p, tn_status code, const char *text, uint64_t len) {
     if (!starting(p) || p->fail_code != TN_OK) return;
     p->fail_code = code == TN_OK ? TN_ERR_INTERNAL : code;
-    if (text == NULL) text = "", len = 0;
-    tni_text_format(p->fail_text, sizeof(p->fail_text), "%.*s",
-                    len < sizeof(p->fail_text) ? (int)len : (int)sizeof(p->fail_text) - 1, text);
+    if (!text) text = "", len = 0;
+    tni_text_format(p->fail_text, sizeof p->fail_text, "%.*s",
+                    len < sizeof p->fail_text ? (int)len : (int)sizeof p->fail_text - 1, text);
 }
 
 __attribute__((format(printf, 3, 4))) static tn_status service_fail(tn_plugin *p, tn_status code,
@@ -145,16 +145,16 @@ __attribute__((format(printf, 3, 4))) static tn_status service_fail(tn_plugin *p
     char text[TNI_DETAIL_BYTES];
     va_list list;
     va_start(list, format);
-    tn_vtext(text, sizeof(text), format, list);
+    tn_vtext(text, sizeof text, format, list);
     va_end(list);
     host_fail(p, code, text, strlen(text));
     return code;
 }
 
 static void host_describe(tn_plugin *p, const char *text) {
-    if (!starting(p) || text == NULL) return;
+    if (!starting(p) || !text) return;
     uint64_t n = strlen(p->facts);
-    tni_text_format(p->facts + n, sizeof(p->facts) - n, "%s%.200s", n ? ", " : "", text);
+    tni_text_format(p->facts + n, sizeof p->facts - n, "%s%.200s", n ? ", " : "", text);
 }
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
@@ -174,19 +174,18 @@ static const row_kind driver_rows = {"add_driver", sizeof(tn_driver),
 static tn_status row_copy(tn_plugin *p, const row_kind *k, uint32_t i, const void *row,
                           uint32_t stride, void *out) {
     uint32_t size;
-    memcpy(&size, row, sizeof(size));
+    memcpy(&size, row, sizeof size);
     if (size < k->minimum)
-        return service_fail(
-            p, TN_ERR_PLUGIN,
-            "%s: row %u, size: %u bytes, must be at least %u; set it to sizeof(row)", k->name, i,
-            size, k->minimum);
+        return service_fail(p, TN_ERR_PLUGIN,
+                            "%s: row %u, size: %u bytes, must be at least %u; set it to sizeof row",
+                            k->name, i, size, k->minimum);
     if (size > stride)
         return service_fail(p, TN_ERR_PLUGIN,
                             "%s: row %u, size: %u bytes is more than the stride of %u", k->name, i,
                             size, stride);
     memset(out, 0, k->whole);
     memcpy(out, row, size < k->whole ? size : k->whole);
-    memcpy(out, &k->whole, sizeof(k->whole));
+    memcpy(out, &k->whole, sizeof k->whole);
     return TN_OK;
 }
 
@@ -202,18 +201,18 @@ static tn_status rows_add(tn_plugin *p, const row_kind *k, const void *rows, uin
     if (!starting(p)) return TN_ERR_INVALID;
     if (p->fail_code != TN_OK) return p->fail_code;
     if (count == 0) return TN_OK;
-    if (rows == NULL || (uintptr_t)rows % 8 != 0)
+    if (!rows || (uintptr_t)rows % 8 != 0)
         return service_fail(p, TN_ERR_PLUGIN, "%s: %u rows at %p; pass an array of rows", k->name,
                             count, rows);
     if (stride < k->minimum || stride % 8 != 0)
         return service_fail(p, TN_ERR_PLUGIN,
-                            "%s: stride %u is not the size of a row; pass sizeof(row)", k->name,
+                            "%s: stride %u is not the size of a row; pass sizeof row", k->name,
                             stride);
     if (count > MOST_ROWS || *n > MOST_ROWS - count)
         return service_fail(p, TN_ERR_PLUGIN, "%s: %u rows are too many", k->name, count);
     const uint64_t have = room_for(*n), want = room_for((uint64_t)*n + count);
     char *more = want > have ? tni_realloc(*list, have * k->whole, want * k->whole) : *list;
-    if (more == NULL) return service_fail(p, TN_ERR_NOMEM, "%s: out of memory", k->name);
+    if (!more) return service_fail(p, TN_ERR_NOMEM, "%s: out of memory", k->name);
     *list = more;
     for (uint32_t i = 0; i < count; i++) {
         const char *row = (const char *)rows + (uint64_t)i * stride;
@@ -225,7 +224,7 @@ static tn_status rows_add(tn_plugin *p, const row_kind *k, const void *rows, uin
 }
 
 static tn_status host_add_ops(tn_plugin *p, const tn_op *rows, uint32_t count, uint32_t stride) {
-    if (p == NULL) return TN_ERR_INVALID;
+    if (!p) return TN_ERR_INVALID;
     void *list = p->ops;
     tn_status s = rows_add(p, &op_rows, rows, count, stride, &list, &p->n_ops);
     p->ops = list;
@@ -234,7 +233,7 @@ static tn_status host_add_ops(tn_plugin *p, const tn_op *rows, uint32_t count, u
 
 static tn_status host_add_kernels(tn_plugin *p, const tn_kernel *rows, uint32_t count,
                                   uint32_t stride) {
-    if (p == NULL) return TN_ERR_INVALID;
+    if (!p) return TN_ERR_INVALID;
     void *list = p->kernels;
     tn_status s = rows_add(p, &kernel_rows, rows, count, stride, &list, &p->n_kernels);
     p->kernels = list;
@@ -244,10 +243,10 @@ static tn_status host_add_kernels(tn_plugin *p, const tn_kernel *rows, uint32_t 
 static tn_status host_add_driver(tn_plugin *p, const tn_driver *driver) {
     if (!starting(p)) return TN_ERR_INVALID;
     if (p->fail_code != TN_OK) return p->fail_code;
-    if (driver == NULL) return service_fail(p, TN_ERR_PLUGIN, "add_driver: no driver given");
-    uint64_t old = p->n_drivers * sizeof(*p->drivers);
-    tn_driver *copy = tni_alloc(sizeof(*copy));
-    const tn_driver **more = copy ? tni_realloc(p->drivers, old, old + sizeof(*more)) : NULL;
+    if (!driver) return service_fail(p, TN_ERR_PLUGIN, "add_driver: no driver given");
+    uint64_t old = p->n_drivers * sizeof *p->drivers;
+    tn_driver *copy = tni_alloc(sizeof *copy);
+    const tn_driver **more = copy ? tni_realloc(p->drivers, old, old + sizeof *more) : NULL;
     if (more) p->drivers = more;
     tn_status s = more ? row_copy(p, &driver_rows, p->n_drivers, driver, UINT32_MAX, copy)
                        : service_fail(p, TN_ERR_NOMEM, "add_driver: out of memory");
@@ -300,14 +299,14 @@ tn_status tni_host_start(tn_plugin *p) {
     tn_status s = p->desc->start(&host, p);
     atomic_store(&p->starting, false);
     if (tn_error() != TN_OK && s != TN_OK && p->fail_code == TN_OK)
-        tni_text_format(p->fail_text, sizeof(p->fail_text), "%s", tn_error_message());
+        tni_text_format(p->fail_text, sizeof p->fail_text, "%s", tn_error_message());
     tn_clear_error(); /* what start left pending is told in the report, not to the next op */
     tni_error_frame_leave(outer);
     if (p->fail_code != TN_OK) return p->fail_code;
     if (s == TN_OK) return consistent(p);
     p->fail_code = s;
     if (p->fail_text[0] == 0)
-        tni_text_format(p->fail_text, sizeof(p->fail_text), "start returned %s and did not say why",
+        tni_text_format(p->fail_text, sizeof p->fail_text, "start returned %s and did not say why",
                         tn_status_name(s));
     return s;
 }

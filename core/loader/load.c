@@ -34,7 +34,7 @@ typedef struct journey { /* a loading, and what its stages hand to each other */
 static tn_status fail(const journey *j, tni_stage stage, tn_status code, const char *fix,
                       const char *cause) {
     char advice[TNI_DETAIL_BYTES];
-    if (fix == NULL) fix = tni_advice(stage, code, cause, advice, sizeof(advice));
+    if (!fix) fix = tni_advice(stage, code, cause, advice, sizeof advice);
     return tni_report_fail(j->report, stage, code, fix, "%s", cause);
 }
 
@@ -42,11 +42,11 @@ static tn_status fail(const journey *j, tni_stage stage, tn_status code, const c
 
 static tn_status stage_found(journey *j) {
     char why[TNI_DETAIL_BYTES];
-    tn_status s = tni_file_open(&j->file, j->l->path, why, sizeof(why));
+    tn_status s = tni_file_open(&j->file, j->l->path, why, sizeof why);
     if (s != TN_OK) return fail(j, TNI_STAGE_FOUND, s, NULL, why);
     j->p->st = j->file.st;
     char *path = tni_strdup(j->file.path);
-    if (path == NULL)
+    if (!path)
         return tni_report_fail(j->report, TNI_STAGE_FOUND, TN_ERR_NOMEM, NULL, "out of memory");
     tni_free(j->p->path);
     j->p->path = path;
@@ -60,7 +60,7 @@ static tn_status stage_found(journey *j) {
 
 static tn_status stage_owner(journey *j) {
     char why[TNI_DETAIL_BYTES], fix[TNI_DETAIL_BYTES];
-    if (tni_file_trusted(&j->file, why, sizeof(why), fix, sizeof(fix))) {
+    if (tni_file_trusted(&j->file, why, sizeof why, fix, sizeof fix)) {
         tni_report_pass(j->report, TNI_STAGE_OWNER, "user %u; nobody else can change it",
                         (unsigned)j->file.st.st_uid);
         return TN_OK;
@@ -77,12 +77,12 @@ static tn_status stage_owner(journey *j) {
 static tn_status stage_note(journey *j) {
     char why[TNI_DETAIL_BYTES];
     static const char rebuild[] = "build or copy the file again";
-    if (!tni_elf_open(&j->elf, j->file.fd, (uint64_t)j->file.st.st_size, why, sizeof(why)))
+    if (!tni_elf_open(&j->elf, j->file.fd, (uint64_t)j->file.st.st_size, why, sizeof why))
         return tni_report_fail(j->report, TNI_STAGE_NOTE, TN_ERR_PLUGIN, rebuild, "%s", why);
-    if (!tni_note_read(&j->elf, &j->p->note, why, sizeof(why)))
+    if (!tni_note_read(&j->elf, &j->p->note, why, sizeof why))
         return tni_report_fail(j->report, TNI_STAGE_NOTE, TN_ERR_PLUGIN,
                                "a plugin is built with TN_PLUGIN of <tenon/abi.h>", "%s", why);
-    if (!j->l->quick && !tni_elf_check_dynamic(&j->elf, &j->entry, why, sizeof(why)))
+    if (!j->l->quick && !tni_elf_check_dynamic(&j->elf, &j->entry, why, sizeof why))
         return tni_report_fail(j->report, TNI_STAGE_NOTE, TN_ERR_PLUGIN, rebuild, "%s", why);
     const tni_note *n = &j->p->note;
     tni_report_pass(j->report, TNI_STAGE_NOTE, "%s %s, %s%s%s", n->id, n->version, n->kinds,
@@ -109,7 +109,7 @@ static tn_status entry_check(journey *j) {
 
 static tn_status identity_conflict(journey *j) {
     const tn_plugin *other = tni_ready_find(j->p->note.id);
-    if (other == NULL) return TN_OK;
+    if (!other) return TN_OK;
     if (strcmp(other->path, j->p->path) == 0)
         return tni_report_fail(j->report, TNI_STAGE_ABI, TN_ERR_CONFLICT, "start the program again",
                                "'%s' was loaded from this path before the file was replaced",
@@ -150,7 +150,7 @@ static tn_status requirements(journey *j) {
         const char *sign = r->value[0] ? " >= " : "";
         bool there = tni_ready_find(r->name) || tni_loader_require(r->name);
         const tn_plugin *other = there ? tni_ready_find(r->name) : NULL;
-        if (other == NULL)
+        if (!other)
             return tni_report_fail(
                 j->report, TNI_STAGE_ABI, TN_ERR_NOTFOUND, "see 'tenon plugins' for what is there",
                 "requires plugin %s%s%s, which cannot be loaded", r->name, sign, r->value);
@@ -217,7 +217,7 @@ static tn_status judge(journey *j, tni_probe_policy policy, const tni_subject *s
     if (a->lacking) return fail(j, TNI_STAGE_PROBE, TN_ERR_IO, NULL, a->text);
     if (!a->ran && !a->answered) return no_probe(j, policy, a->text);
     if (a->answered && a->code != TN_OK) return probe_refused(j, a);
-    tni_text_format(v.text, sizeof(v.text), "%s", a->text);
+    tni_text_format(v.text, sizeof v.text, "%s", a->text);
     if (a->told) tni_verdict_put(subject, &v, a->causes);
     if (!v.ok) return fail(j, TNI_STAGE_PROBE, TN_ERR_PLUGIN, NULL, v.text);
     tni_report_pass(j->report, TNI_STAGE_PROBE, "asked; it loads");
@@ -227,8 +227,8 @@ static tn_status judge(journey *j, tni_probe_policy policy, const tni_subject *s
 static tn_status ask_probe(journey *j, tni_probe_policy policy, const char *program) {
     const tni_room room = tni_causes_room();
     const tni_subject subject = subject_of(j->p, tni_causes_surroundings(&room));
-    tni_probe_answer *a = tni_alloc(sizeof(*a));
-    if (a == NULL) return fail(j, TNI_STAGE_PROBE, TN_ERR_NOMEM, NULL, "out of memory");
+    tni_probe_answer *a = tni_alloc(sizeof *a);
+    if (!a) return fail(j, TNI_STAGE_PROBE, TN_ERR_NOMEM, NULL, "out of memory");
     tni_probe_ask(program, j->p->path, &room, a);
     const tn_status s = judge(j, policy, &subject, a);
     tni_free(a);
@@ -241,13 +241,13 @@ static tn_status stage_probe(journey *j) {
     tni_probe_policy policy = tni_probe_policy_of(j->l->search);
     if (policy == TNI_PROBE_OFF) return no_probe(j, policy, "the policy is off");
     errno = 0;
-    if (!tni_probe_find(j->l->search, program, sizeof(program)))
+    if (!tni_probe_find(j->l->search, program, sizeof program))
         return tni_is_shortage(errno) ? fail(j, TNI_STAGE_PROBE, TN_ERR_IO, NULL, strerror(errno))
                                       : no_probe(j, policy, "tenon-probe was not found");
     if (j->l->afresh || !tni_load_remembered(j->p, &v)) return ask_probe(j, policy, program);
     if (!v.ok) {
         char text[TNI_DETAIL_BYTES];
-        tni_text_format(text, sizeof(text), "%s (remembered)", v.text);
+        tni_text_format(text, sizeof text, "%s (remembered)", v.text);
         return fail(j, TNI_STAGE_PROBE, TN_ERR_PLUGIN, NULL, text);
     }
     tni_report_pass(j->report, TNI_STAGE_PROBE, "it loaded before");
@@ -290,10 +290,10 @@ tn_status tni_load_file(tni_loading *l) { return travel(l, 7); }
 /* A linked-in plugin has no note: one is made of its description. */
 static tn_status static_note(tn_plugin *p) {
     char text[512], why[TNI_DETAIL_BYTES];
-    int n = snprintf(text, sizeof(text),
+    int n = snprintf(text, sizeof text,
                      "id=%.100s\nversion=%.100s\nabi=%d.%u\nkinds=ops,kernels,driver\nlicence=\n",
                      p->desc->id, p->desc->version, TN_ABI_MAJOR, p->desc->minor);
-    if (tni_note_parse(&p->note, text, (uint64_t)n, why, sizeof(why))) return TN_OK;
+    if (tni_note_parse(&p->note, text, (uint64_t)n, why, sizeof why)) return TN_OK;
     return tni_report_fail(&p->report, TNI_STAGE_NOTE, TN_ERR_PLUGIN, NULL, "%s", why);
 }
 

@@ -92,10 +92,10 @@ static bool pair_parse(tni_note *n, const char *key, char *value, const tni_prob
     if (strcmp(key, "kinds") == 0) n->kinds = value;
     if (strcmp(key, "licence") == 0) n->licence = value;
     if (strcmp(key, "requires") == 0) return requires_parse(n, value, p);
-    if (strncmp(key, runtime, sizeof(runtime) - 1) == 0) {
+    if (strncmp(key, runtime, sizeof runtime - 1) == 0) {
         if (n->n_runtimes == TNI_NOTE_PAIRS)
             return tni_no(p, "note: more than %d runtime keys", TNI_NOTE_PAIRS);
-        n->runtimes[n->n_runtimes++] = (tni_pair){key + sizeof(runtime) - 1, value};
+        n->runtimes[n->n_runtimes++] = (tni_pair){key + sizeof runtime - 1, value};
     }
     return true;
 }
@@ -123,7 +123,7 @@ static bool complete(const tni_note *n, const tni_problem *p) {
 static bool line_parse(tni_note *n, char *line, const char **keys, uint32_t i,
                        const tni_problem *p) {
     char *value = strchr(line, '=');
-    if (value == NULL || value == line) return tni_no(p, "note: line %u is not key=value", i + 1);
+    if (!value || value == line) return tni_no(p, "note: line %u is not key=value", i + 1);
     *value++ = 0;
     if (strlen(line) > MOST_KEY || !(line[0] >= 'a' && line[0] <= 'z') || !all_of(line, "_."))
         return tni_no(p, "note: the key of line %u is malformed", i + 1);
@@ -141,7 +141,7 @@ static bool lines_parse(tni_note *n, uint64_t len, const tni_problem *p) {
     uint32_t i = 0;
     for (char *line = n->text, *end = n->text + len; line < end; i++) {
         char *stop = memchr(line, '\n', (size_t)(end - line));
-        if (stop == NULL) stop = end; /* the last one */
+        if (!stop) stop = end; /* the last one */
         *stop = 0;
         if (i == MOST_LINES) return tni_no(p, "note: more than %d lines", MOST_LINES);
         if (!tni_text_valid(line, (uint64_t)(stop - line)))
@@ -166,7 +166,7 @@ bool tni_note_parse(tni_note *out, const char *text, uint64_t len, char *why, ui
     *out = (tni_note){0};
     if (len > TNI_NOTE_TEXT) return tni_no(&p, "note: longer than %d bytes", TNI_NOTE_TEXT);
     out->text = tni_alloc(len + 1);
-    if (out->text == NULL) return tni_no(&p, "out of memory while the note is read");
+    if (!out->text) return tni_no(&p, "out of memory while the note is read");
     memcpy(out->text, text, len);
     if (identity_parse(out, len, &p)) return true;
     tni_note_free(out);
@@ -193,7 +193,7 @@ static bool take_identity(const tni_elf *e, tni_note *n, uint64_t at, uint64_t b
     if (bytes == 0 || bytes > TNI_NOTE_TEXT)
         return tni_no(p, "note: empty, or longer than %d bytes", TNI_NOTE_TEXT);
     n->text = tni_alloc(bytes + 1);
-    if (n->text == NULL || !tni_elf_read(e, at, n->text, bytes))
+    if (!n->text || !tni_elf_read(e, at, n->text, bytes))
         return tni_no(p, n->text ? "note: cannot be read" : "out of memory while the note is read");
     return identity_parse(n, bytes, p);
 }
@@ -203,7 +203,7 @@ static bool take_schemas(const tni_elf *e, tni_note *n, uint64_t at, uint64_t by
     if (n->schemas) return tni_no(p, "has two notes with schemas");
     if (bytes > TN_NOTE_MAX) return tni_no(p, "note: schemas longer than %d bytes", TN_NOTE_MAX);
     n->schemas = tni_alloc(bytes + 1);
-    if (n->schemas == NULL || !tni_elf_read(e, at, n->schemas, bytes))
+    if (!n->schemas || !tni_elf_read(e, at, n->schemas, bytes))
         return tni_no(p,
                       n->schemas ? "note: cannot be read" : "out of memory while the note is read");
     uint64_t len = strlen(n->schemas);
@@ -226,13 +226,13 @@ static void take_build_id(const unsigned char *id, uint64_t bytes, char *out) {
 
 static bool take(const tni_elf *e, tni_note *n, const header *h, const char *name, uint64_t at,
                  const tni_problem *p) {
-    if (h->name_bytes == sizeof(TN_NOTE_OWNER) && strcmp(name, TN_NOTE_OWNER) == 0) {
+    if (h->name_bytes == sizeof TN_NOTE_OWNER && strcmp(name, TN_NOTE_OWNER) == 0) {
         if (h->type == TN_NOTE_IDENTITY) return take_identity(e, n, at, h->desc_bytes, p);
         if (h->type == TN_NOTE_SCHEMAS) return take_schemas(e, n, at, h->desc_bytes, p);
     }
     unsigned char id[32];
     if (h->name_bytes == 4 && strcmp(name, "GNU") == 0 && h->type == NT_GNU_BUILD_ID &&
-        h->desc_bytes <= sizeof(id) && tni_elf_read(e, at, id, h->desc_bytes))
+        h->desc_bytes <= sizeof id && tni_elf_read(e, at, id, h->desc_bytes))
         take_build_id(id, h->desc_bytes, n->build_id);
     return true;
 }
@@ -242,16 +242,16 @@ static bool walk(const tni_elf *e, const Elf64_Phdr *s, tni_note *n, const tni_p
     for (uint64_t at = 0; at + sizeof(header) <= s->p_filesz;) {
         header h;
         char name[8] = "";
-        if (!tni_elf_read(e, s->p_offset + at, &h, sizeof(h)))
+        if (!tni_elf_read(e, s->p_offset + at, &h, sizeof h))
             return tni_no(p, "note: cannot be read");
         if (h.name_bytes == 0) { /* padding between notes */
             at += 4;
             continue;
         }
-        uint64_t desc = up(at + sizeof(h) + h.name_bytes, align), end = desc + h.desc_bytes;
+        uint64_t desc = up(at + sizeof h + h.name_bytes, align), end = desc + h.desc_bytes;
         if (end > s->p_filesz) return tni_no(p, "note: reaches beyond its segment");
-        uint64_t n_name = h.name_bytes < sizeof(name) - 1 ? h.name_bytes : sizeof(name) - 1;
-        if (!tni_elf_read(e, s->p_offset + at + sizeof(h), name, n_name))
+        uint64_t n_name = h.name_bytes < sizeof name - 1 ? h.name_bytes : sizeof name - 1;
+        if (!tni_elf_read(e, s->p_offset + at + sizeof h, name, n_name))
             return tni_no(p, "note: cannot be read");
         if (!take(e, n, &h, name, s->p_offset + desc, p)) return false;
         at = up(end, align);
@@ -265,7 +265,7 @@ bool tni_note_read(const tni_elf *e, tni_note *out, char *why, uint64_t capacity
     *out = (tni_note){0};
     for (uint32_t i = 0; i < e->n_segments && ok; i++)
         if (e->segments[i].p_type == PT_NOTE) ok = walk(e, &e->segments[i], out, &p);
-    if (ok && out->text == NULL) ok = tni_no(&p, "carries no Tenon note");
+    if (ok && !out->text) ok = tni_no(&p, "carries no Tenon note");
     if (!ok) tni_note_free(out);
     return ok;
 }
@@ -278,7 +278,7 @@ void tni_build_id_read(int fd, uint64_t file_bytes, char out[TNI_BUILD_ID_BYTES]
     if (!tni_elf_open(&e, fd, file_bytes, why, 0)) return;
     for (uint32_t i = 0; i < e.n_segments; i++)
         if (e.segments[i].p_type == PT_NOTE && !walk(&e, &e.segments[i], &n, &unsaid)) break;
-    memcpy(out, n.build_id, sizeof(n.build_id));
+    memcpy(out, n.build_id, sizeof n.build_id);
     tni_note_free(&n);
 }
 
@@ -301,10 +301,10 @@ static int core_object(struct dl_phdr_info *o, size_t size, void *arg) {
         uint64_t align = s->p_align == 8 ? 8 : 4;
         for (uint64_t at = 0; s->p_type == PT_NOTE && at + sizeof(header) <= s->p_memsz;) {
             header h;
-            memcpy(&h, base + at, sizeof(h));
-            uint64_t desc = up(at + sizeof(h) + h.name_bytes, align);
+            memcpy(&h, base + at, sizeof h);
+            uint64_t desc = up(at + sizeof h + h.name_bytes, align);
             if (h.name_bytes == 4 && h.type == NT_GNU_BUILD_ID &&
-                memcmp(base + at + sizeof(h), "GNU", 4) == 0)
+                memcmp(base + at + sizeof h, "GNU", 4) == 0)
                 take_build_id(base + desc, h.desc_bytes, core_id);
             at = up(desc + h.desc_bytes, align);
         }

@@ -6,7 +6,7 @@
 #include "core/tensor/tensor.h"
 
 static tn_status table_meta(tn_tensor *t, tn_meta *out) {
-    if (!tni_tensor_check(t, "meta", "tensor") || out == NULL)
+    if (!tni_tensor_check(t, "meta", "tensor") || !out)
         return tn_error() ? tn_error() : tn_raise(TN_ERR_INVALID, "meta: no room for it");
     tni_tensor_meta(t, out);
     return TN_OK;

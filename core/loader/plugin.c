@@ -21,57 +21,57 @@
 
 enum { MOST_NESTED = 8, MOST_REFUSED = 64 };
 
-static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic uint64_t g_holder; /* thread that holds it, 0 = none */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic uint64_t holder; /* thread that holds it, 0 = none */
 
-static _Atomic(tn_plugin *) g_ready[TNI_MOST_PLUGINS];
-static _Atomic uint32_t g_n_ready;
-static _Atomic bool g_standard; /* the standard set is loaded */
+static _Atomic(tn_plugin *) ready[TNI_MOST_PLUGINS];
+static _Atomic uint32_t n_ready;
+static _Atomic bool standard; /* the standard set is loaded */
 
-static tni_search g_search; /* under the lock */
-static bool g_search_known;
-static _Atomic bool g_safe_mode;
+static tni_search where; /* under the lock */
+static bool search_known;
+static _Atomic bool is_safe;
 
-static tn_plugin *g_refused[MOST_REFUSED]; /* one per path: its last attempt; oldest first */
-static uint32_t g_n_refused;
-static tn_plugin *g_old; /* attempts whose code has seen its handle: they stay reachable */
+static tn_plugin *refused[MOST_REFUSED]; /* one per path: its last attempt; oldest first */
+static uint32_t n_refused;
+static tn_plugin *old; /* attempts whose code has seen its handle: they stay reachable */
 
 /* ---- The lock -------------------------------------------------------------------------------- */
 
 bool tni_loader_enter(const char *what) {
     if (tni_forked()) return false;
     uint64_t me = tni_state_get()->thread;
-    if (atomic_load(&g_holder) == me) {
+    if (atomic_load(&holder) == me) {
         tn_raise(TN_ERR_PLUGIN,
                  "%s: not while a plugin is being loaded; a plugin's start registers and returns",
                  what);
         return false;
     }
-    pthread_mutex_lock(&g_lock);
-    atomic_store(&g_holder, me);
-    if (!g_search_known) {
+    pthread_mutex_lock(&lock);
+    atomic_store(&holder, me);
+    if (!search_known) {
         const char *env = secure_getenv("TENON_PLUGINS");
-        g_search.safe_mode = env && strcmp(env, "none") == 0;
-        atomic_store(&g_safe_mode, g_search.safe_mode);
-        g_search_known = true;
+        where.safe_mode = env && strcmp(env, "none") == 0;
+        atomic_store(&is_safe, where.safe_mode);
+        search_known = true;
     }
     return true;
 }
 
 void tni_loader_leave(void) {
-    atomic_store(&g_holder, 0);
-    pthread_mutex_unlock(&g_lock);
+    atomic_store(&holder, 0);
+    pthread_mutex_unlock(&lock);
 }
 
-bool tni_safe_mode(void) { return atomic_load(&g_safe_mode); }
+bool tni_safe_mode(void) { return atomic_load(&is_safe); }
 
-const tni_search *tni_search_now(void) { return &g_search; }
+const tni_search *tni_search_now(void) { return &where; }
 
 /* ---- Handles --------------------------------------------------------------------------------- */
 
 tn_plugin *tni_plugin_new(const char *origin, const char *path) {
-    tn_plugin *p = tni_alloc(sizeof(*p));
-    if (p == NULL) return NULL;
+    tn_plugin *p = tni_alloc(sizeof *p);
+    if (!p) return NULL;
     p->index = -1;
     p->origin = origin;
     p->path = tni_strdup(path);
@@ -81,7 +81,7 @@ tn_plugin *tni_plugin_new(const char *origin, const char *path) {
 }
 
 void tni_plugin_delete(tn_plugin *p) {
-    if (p == NULL) return;
+    if (!p) return;
     tni_host_drop_rows(p);
     tni_note_free(&p->note);
     tni_free(p->path);
@@ -90,11 +90,9 @@ void tni_plugin_delete(tn_plugin *p) {
 
 /* ---- The table ------------------------------------------------------------------------------- */
 
-uint32_t tni_ready_count(void) { return atomic_load(&g_n_ready); }
+uint32_t tni_ready_count(void) { return atomic_load(&n_ready); }
 
-tn_plugin *tni_ready_at(uint32_t i) {
-    return i < TNI_MOST_PLUGINS ? atomic_load(&g_ready[i]) : NULL;
-}
+tn_plugin *tni_ready_at(uint32_t i) { return i < TNI_MOST_PLUGINS ? atomic_load(&ready[i]) : NULL; }
 
 tn_plugin *tni_ready_find(const char *id) {
     int32_t i = tni_plugin_find(id);
@@ -107,16 +105,16 @@ bool tni_ready_reserve(tn_plugin *p) {
     uint32_t i = tni_ready_count();
     if (i == TNI_MOST_PLUGINS) return false;
     p->index = (int32_t)i;
-    atomic_store(&g_ready[i], p);
+    atomic_store(&ready[i], p);
     return true;
 }
 
 void tni_ready_finish(tn_plugin *p, bool committed) {
     if (committed) {
         p->state = TN_PLUGIN_READY;
-        atomic_fetch_add(&g_n_ready, 1);
+        atomic_fetch_add(&n_ready, 1);
     } else {
-        atomic_store(&g_ready[p->index], NULL);
+        atomic_store(&ready[p->index], NULL);
         p->index = -1;
     }
 }
@@ -146,9 +144,9 @@ const char *tni_plugin_list(void) {
     const char *ids[TNI_MOST_PLUGINS];
     uint32_t n = tni_ready_count();
     for (uint32_t i = 0; i < n; i++) ids[i] = tni_ready_at(i)->note.id;
-    qsort(ids, n, sizeof(*ids), by_text);
+    qsort(ids, n, sizeof *ids, by_text);
     char *out = tni_scope_alloc((uint64_t)n * (TNI_ID_BYTES + 2) + 1), *at = out;
-    if (out == NULL) return "";
+    if (!out) return "";
     for (uint32_t i = 0; i < n; i++) {
         if (i > 0) at = stpcpy(at, ", ");
         at = stpcpy(at, ids[i]);
@@ -164,13 +162,13 @@ static void retire(tn_plugin *p) {
         tni_plugin_delete(p);
         return;
     }
-    p->next_old = g_old;
-    g_old = p;
+    p->next_old = old;
+    old = p;
 }
 
 static tn_plugin **refused_slot(const char *path) {
-    for (uint32_t i = 0; i < g_n_refused; i++)
-        if (strcmp(g_refused[i]->path, path) == 0) return &g_refused[i];
+    for (uint32_t i = 0; i < n_refused; i++)
+        if (strcmp(refused[i]->path, path) == 0) return &refused[i];
     return NULL;
 }
 
@@ -180,9 +178,9 @@ tn_plugin *tni_refused_find(const char *path) {
 }
 
 static void take_out(tn_plugin **slot) {
-    const size_t after = (size_t)(&g_refused[g_n_refused--] - slot) - 1;
+    const size_t after = (size_t)(&refused[n_refused--] - slot) - 1;
     retire(*slot);
-    memmove(slot, slot + 1, after * sizeof(*slot));
+    memmove(slot, slot + 1, after * sizeof *slot);
 }
 
 /* A plugin that is ready now no longer counts as refused. */
@@ -197,10 +195,9 @@ static bool is_missing(const tn_plugin *p) { return p->report.failed == TNI_STAG
  * as a listing may ask for it. No listing has a file that is missing. */
 static void remember(tn_plugin *p) {
     forget(p->path);
-    if (g_n_refused > 0 && is_missing(g_refused[g_n_refused - 1]))
-        take_out(&g_refused[g_n_refused - 1]);
-    if (g_n_refused == MOST_REFUSED) take_out(&g_refused[0]);
-    g_refused[g_n_refused++] = p;
+    if (n_refused > 0 && is_missing(refused[n_refused - 1])) take_out(&refused[n_refused - 1]);
+    if (n_refused == MOST_REFUSED) take_out(&refused[0]);
+    refused[n_refused++] = p;
 }
 
 static tn_plugin *no_memory(const char *path) {
@@ -210,8 +207,8 @@ static tn_plugin *no_memory(const char *path) {
 
 tn_plugin *tni_loader_load(const char *path, const char *origin, bool given, bool afresh) {
     tn_plugin *p = tni_plugin_new(origin, path);
-    if (p == NULL) return no_memory(path);
-    tni_loading l = {.p = p, .search = &g_search, .path = path, .given = given, .afresh = afresh};
+    if (!p) return no_memory(path);
+    tni_loading l = {.p = p, .search = &where, .path = path, .given = given, .afresh = afresh};
     tn_status s = tni_load_file(&l);
     if (l.same) {
         tni_plugin_delete(p);
@@ -230,9 +227,9 @@ static bool raise_missing(const char *id) {
     tni_places places;
     char text[1024] = "";
     uint64_t n = 0;
-    if (tni_places_make(&g_search, &places)) {
-        for (uint32_t i = 0; i < places.n && n < sizeof(text) - 8; i++) {
-            tni_text_format(text + n, sizeof(text) - n, "%s%.300s", i ? ", " : "",
+    if (tni_places_make(&where, &places)) {
+        for (uint32_t i = 0; i < places.n && n < sizeof text - 8; i++) {
+            tni_text_format(text + n, sizeof text - n, "%s%.300s", i ? ", " : "",
                             places.items[i].path);
             n += strlen(text + n);
         }
@@ -248,7 +245,7 @@ static bool raise_missing(const char *id) {
 static bool load_required(const tni_listing *l, const char *id) {
     if (tni_ready_find(id)) return true;
     const tn_plugin *found = tni_listing_find(l, id);
-    if (found == NULL) return raise_missing(id);
+    if (!found) return raise_missing(id);
     const tn_plugin *p = tni_loader_load(found->path, found->origin, false, false);
     if (p && p->state != TN_PLUGIN_READY) tni_report_raise(&p->report, p->path);
     return p && p->state == TN_PLUGIN_READY;
@@ -274,17 +271,17 @@ static void load_optional(const tni_listing *l, const tn_plugin *c) {
 
 static bool load_standard(void) {
     tni_listing l;
-    if (atomic_load(&g_standard)) return true;
-    if (!tni_listing_make(&g_search, &l)) return false;
+    if (atomic_load(&standard)) return true;
+    if (!tni_listing_make(&where, &l)) return false;
     bool ok = load_required(&l, "math") && load_required(&l, "cpu_ref");
-    for (uint32_t i = 0; i < l.n && ok && !g_search.safe_mode; i++) load_optional(&l, l.items[i]);
+    for (uint32_t i = 0; i < l.n && ok && !where.safe_mode; i++) load_optional(&l, l.items[i]);
     tni_listing_free(&l);
-    if (ok) atomic_store_explicit(&g_standard, true, memory_order_release);
+    if (ok) atomic_store_explicit(&standard, true, memory_order_release);
     return ok;
 }
 
 bool tni_plugins_ready(void) {
-    if (atomic_load_explicit(&g_standard, memory_order_acquire)) return true;
+    if (atomic_load_explicit(&standard, memory_order_acquire)) return true;
     if (!tni_loader_enter("loading the standard plugins")) return false;
     bool ok = load_standard();
     tni_loader_leave();
@@ -297,7 +294,7 @@ bool tni_loader_require(const char *id) {
     bool ok = false;
     if (nested == MOST_NESTED) return false;
     tni_error_frame outer = tni_error_frame_enter();
-    if (tni_listing_make(&g_search, &l)) {
+    if (tni_listing_make(&where, &l)) {
         const tn_plugin *found = tni_listing_find(&l, id);
         nested++;
         const tn_plugin *p =
@@ -320,7 +317,7 @@ static bool path_absolute(const char *list) {
 }
 
 static tn_status take_options(const tn_init_opts *o) {
-    if (atomic_load(&g_standard))
+    if (atomic_load(&standard))
         return tn_raise(TN_ERR_CONFLICT,
                         "tn_init: Tenon has started already; call it once, before the first op");
     if (!path_absolute(o->plugin_path))
@@ -329,12 +326,12 @@ static tn_status take_options(const tn_init_opts *o) {
                         "joined by ':'",
                         o->plugin_path);
     char *path = o->plugin_path ? tni_strdup(o->plugin_path) : NULL;
-    if (o->plugin_path && path == NULL) return tn_raise(TN_ERR_NOMEM, "tn_init: out of memory");
-    tni_free(g_search.plugin_path);
-    g_search.plugin_path = path;
-    g_search.strict = o->strict;
-    g_search.safe_mode |= o->safe_mode;
-    atomic_store(&g_safe_mode, g_search.safe_mode);
+    if (o->plugin_path && !path) return tn_raise(TN_ERR_NOMEM, "tn_init: out of memory");
+    tni_free(where.plugin_path);
+    where.plugin_path = path;
+    where.strict = o->strict;
+    where.safe_mode |= o->safe_mode;
+    atomic_store(&is_safe, where.safe_mode);
     return TN_OK;
 }
 
@@ -348,12 +345,12 @@ tn_status tn_init(const tn_init_opts *opts) {
 
 /* What an explicit request says of its outcome. */
 static tn_status outcome(const tn_plugin *p) {
-    if (p == NULL) return tn_error();
+    if (!p) return tn_error();
     return p->state == TN_PLUGIN_READY ? TN_OK : tni_report_raise(&p->report, p->path);
 }
 
 tn_status tn_plugin_load(const char *path) {
-    if (path == NULL) return tn_raise(TN_ERR_INVALID, "tn_plugin_load: the path is NULL");
+    if (!path) return tn_raise(TN_ERR_INVALID, "tn_plugin_load: the path is NULL");
     if (!tni_loader_enter("tn_plugin_load")) return tn_error();
     tn_status s = outcome(tni_loader_load(path, "given", true, false));
     tni_loader_leave();
@@ -364,13 +361,13 @@ static tn_plugin *add_static(tn_plugin_query_fn query) {
     for (uint32_t i = 0; i < tni_ready_count(); i++)
         if (tni_ready_at(i)->query == query) return tni_ready_at(i);
     tn_plugin *p = tni_plugin_new("given", "");
-    if (p == NULL) return no_memory("a plugin that is linked in");
+    if (!p) return no_memory("a plugin that is linked in");
     tni_load_static(p, query);
     return p;
 }
 
 tn_status tn_plugin_add(tn_plugin_query_fn query) {
-    if (query == NULL) return tn_raise(TN_ERR_INVALID, "tn_plugin_add: the function is NULL");
+    if (!query) return tn_raise(TN_ERR_INVALID, "tn_plugin_add: the function is NULL");
     if (!tni_loader_enter("tn_plugin_add")) return tn_error();
     tn_plugin *p = add_static(query);
     tn_status s = outcome(p);

@@ -24,19 +24,19 @@ enum { LIMIT_MS = 10000, REAP_MS = 500, LAST_WORDS_MS = 300 };
 
 /* ---- Settings -------------------------------------------------------------------------------- */
 
-static _Atomic int g_policy = TNI_PROBE_TRY;
-static _Atomic uint32_t g_limit_ms = LIMIT_MS;
+static _Atomic int policy = TNI_PROBE_TRY;
+static _Atomic uint32_t limit_ms = LIMIT_MS;
 
-void tni_probe_policy_set(tni_probe_policy p) { atomic_store(&g_policy, (int)p); }
+void tni_probe_policy_set(tni_probe_policy p) { atomic_store(&policy, (int)p); }
 
-void tni_probe_limit_set(uint32_t ms) { atomic_store(&g_limit_ms, ms ? ms : LIMIT_MS); }
+void tni_probe_limit_set(uint32_t ms) { atomic_store(&limit_ms, ms ? ms : LIMIT_MS); }
 
 tni_probe_policy tni_probe_policy_of(const tni_search *s) {
     const char *env = s->safe_mode ? NULL : secure_getenv("TENON_PROBE_POLICY");
     if (env && strcmp(env, "require") == 0) return TNI_PROBE_REQUIRE;
     if (env && strcmp(env, "try") == 0) return TNI_PROBE_TRY;
     if (env && strcmp(env, "off") == 0) return TNI_PROBE_OFF;
-    return (tni_probe_policy)atomic_load(&g_policy);
+    return (tni_probe_policy)atomic_load(&policy);
 }
 
 /* ---- Starting it ----------------------------------------------------------------------------- */
@@ -44,7 +44,7 @@ tni_probe_policy tni_probe_policy_of(const tni_search *s) {
 static char **clean_environment(void) {
     uint64_t n = 0, kept = 0;
     while (environ && environ[n]) n++;
-    char **out = tni_alloc((n + 1) * sizeof(*out));
+    char **out = tni_alloc((n + 1) * sizeof *out);
     for (uint64_t i = 0; i < n && out; i++)
         if (tni_causes_passed_on(environ[i])) out[kept++] = environ[i];
     return out;
@@ -128,9 +128,9 @@ static int start(const char *program, const char *plugin, const tni_room *room, 
     char name[] = "tenon-probe", token[TNI_PROBE_NONCE + 1], address[24], data[24];
     char *path = tni_strdup(plugin);
     char **env = clean_environment();
-    snprintf(token, sizeof(token), "%s", m->nonce);
-    snprintf(address, sizeof(address), "%llu", (unsigned long long)room->address);
-    snprintf(data, sizeof(data), "%llu", (unsigned long long)room->data);
+    snprintf(token, sizeof token, "%s", m->nonce);
+    snprintf(address, sizeof address, "%llu", (unsigned long long)room->address);
+    snprintf(data, sizeof data, "%llu", (unsigned long long)room->data);
     char *const argv[] = {name, token, path, address, data, NULL};
     const int bad = path && env ? start_piped(program, argv, env, pid, m) : ENOMEM;
     tni_free(path);
@@ -165,11 +165,11 @@ static int reap(pid_t pid, bool gently) {
 static void explain(const tni_message *m, bool in_time, int status) {
     const char *where = m->step[0] ? m->step : "the start of the probe";
     char *text = m->out->text;
-    uint64_t n = sizeof(m->out->text);
+    uint64_t n = sizeof m->out->text;
     m->out->late = !in_time;
     if (!in_time)
         tni_text_format(text, n, "did not come back within %u ms, in %s",
-                        (unsigned)atomic_load(&g_limit_ms), where);
+                        (unsigned)atomic_load(&limit_ms), where);
     else if (status != -1 && WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
         tni_text_format(text, n, "used up the %d s of processor time it had, in %s",
                         TNI_PROBE_CPU_SECONDS, where);
@@ -189,19 +189,19 @@ static void explain_room(const tni_room *room, tni_probe_answer *out) {
     const uint64_t n = strlen(out->text),
                    least = room->data < room->address ? room->data : room->address;
     if (least != UINT64_MAX)
-        tni_text_format(out->text + n, sizeof(out->text) - n, ", with %llu MiB of memory to map",
+        tni_text_format(out->text + n, sizeof out->text - n, ", with %llu MiB of memory to map",
                         (unsigned long long)(least >> 20));
 }
 
 static void make_nonce(char out[TNI_PROBE_NONCE + 1]) {
     uint64_t random = (uint64_t)tni_now_ms();
-    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0) random ^= (uint64_t)getpid() << 32;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0) random ^= (uint64_t)getpid() << 32;
     snprintf(out, TNI_PROBE_NONCE + 1, "%016llx", (unsigned long long)random);
 }
 
 /* Hears it out, and ends it. */
 static void converse(tni_message *m, pid_t pid, const tni_room *room) {
-    bool in_time = tni_message_receive(m, tni_now_ms() + atomic_load(&g_limit_ms));
+    bool in_time = tni_message_receive(m, tni_now_ms() + atomic_load(&limit_ms));
     if (!in_time) { /* asks for its last words: which files it uses */
         kill(pid, SIGTERM);
         tni_message_receive(m, tni_now_ms() + LAST_WORDS_MS);
@@ -221,12 +221,12 @@ bool tni_probe_ask(const char *program, const char *plugin, const tni_room *room
     char nonce[TNI_PROBE_NONCE + 1];
     pid_t pid = 0;
     *out = (tni_probe_answer){.told = true};
-    tni_message *m = tni_alloc(sizeof(*m));
+    tni_message *m = tni_alloc(sizeof *m);
     make_nonce(nonce);
     if (m) *m = (tni_message){.nonce = nonce, .out = out};
     const int bad = m ? start(program, plugin, room, &pid, m) : ENOMEM;
     if (bad) {
-        tni_text_format(out->text, sizeof(out->text), "%s: %s", program, strerror(bad));
+        tni_text_format(out->text, sizeof out->text, "%s: %s", program, strerror(bad));
         out->lacking = tni_is_shortage(bad);
     } else {
         converse(m, pid, room);

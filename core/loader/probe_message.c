@@ -34,7 +34,7 @@ static void answer_parse(const char *line, const tni_message *m) {
     if (sscanf(line, "answer %16s %d %15s %n", nonce, &code, stage, &at) != 3 || at == 0 ||
         strcmp(nonce, m->nonce) != 0 || code < 0)
         return;
-    tni_text_format(m->out->text, sizeof(m->out->text), "%s", line + at);
+    tni_text_format(m->out->text, sizeof m->out->text, "%s", line + at);
     m->out->code = code;
     for (int i = 0; i < TNI_STAGES; i++) {
         if (strcmp(stage, tni_stage_name((tni_stage)i)) != 0) continue;
@@ -48,7 +48,7 @@ static void line_parse(const char *line, tni_message *m) {
     if (strncmp(line, "probe ", 6) == 0 && strcmp(line + 6, m->nonce) == 0)
         out->ran = true;
     else if (strncmp(line, "step ", 5) == 0)
-        snprintf(m->step, sizeof(m->step), "%.15s", line + 5);
+        snprintf(m->step, sizeof m->step, "%.15s", line + 5);
     else if (strncmp(line, "option ", 7) == 0)
         out->told &= tni_causes_add_option(out->causes, line + 7);
     else if (strncmp(line, "file ", 5) == 0)
@@ -72,21 +72,21 @@ static void lines_parse(tni_message *m) {
 
 /* False at the end of the message, also of one whose line never ends. */
 static bool read_message(tni_message *m) {
-    const ssize_t got = read(m->message, m->line + m->n_line, sizeof(m->line) - 1 - m->n_line);
+    const ssize_t got = read(m->message, m->line + m->n_line, sizeof m->line - 1 - m->n_line);
     if (got < 0 && errno == EINTR) return true;
     if (got <= 0) return false;
     m->n_line += (uint64_t)got;
     lines_parse(m);
-    return m->n_line < sizeof(m->line) - 1;
+    return m->n_line < sizeof m->line - 1;
 }
 
 /* Keeps the beginning, and reads all, so that nobody waits to write it. False at its end. */
 static bool read_text(tni_message *m) {
     char more[512];
-    const ssize_t got = read(m->text, more, sizeof(more));
+    const ssize_t got = read(m->text, more, sizeof more);
     if (got < 0 && errno == EINTR) return true;
     if (got <= 0) return false;
-    const uint64_t room = sizeof(m->wrote) - 1 - m->n_wrote;
+    const uint64_t room = sizeof m->wrote - 1 - m->n_wrote;
     const uint64_t n = (uint64_t)got < room ? (uint64_t)got : room;
     memcpy(m->wrote + m->n_wrote, more, n);
     m->n_wrote += n;
@@ -132,7 +132,7 @@ void tni_message_quote(tni_message *m) {
     for (uint64_t i = 0; i < m->n_wrote; i++)
         if (m->wrote[i] == 0) m->wrote[i] = ' ';
     join_lines(m->wrote);
-    const uint64_t n = strlen(text), room = sizeof(m->out->text) - n;
+    const uint64_t n = strlen(text), room = sizeof m->out->text - n;
     if (m->wrote[0] && room > 32)
         tni_text_format(text + n, room, "; it wrote: %.*s", MOST_QUOTED, m->wrote);
 }

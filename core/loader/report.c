@@ -33,7 +33,7 @@ tn_status tni_report_fail(tni_report *r, tni_stage stage, tn_status code, const 
     tn_vtext(r->detail[stage], TNI_DETAIL_BYTES, format, list);
     va_end(list);
     tni_text_clean(r->detail[stage]);
-    tni_text_format(r->fix, sizeof(r->fix), "%s", fix ? fix : "");
+    tni_text_format(r->fix, sizeof r->fix, "%s", fix ? fix : "");
     r->passed &= ~(1u << stage);
     r->failed = stage;
     r->code = code == TN_OK ? TN_ERR_INTERNAL : code;
@@ -42,7 +42,7 @@ tn_status tni_report_fail(tni_report *r, tni_stage stage, tn_status code, const 
 
 tn_status tni_report_raise(const tni_report *r, const char *path) {
     char file[TNI_DETAIL_BYTES];
-    tni_text_format(file, sizeof(file), "%s", path);
+    tni_text_format(file, sizeof file, "%s", path);
     return tn_raise(r->code, "cannot load plugin '%s'\n  stage: %s\n  cause: %s%s%s", file,
                     tni_stage_name(r->failed), r->detail[r->failed], r->fix[0] ? "\n  fix:   " : "",
                     r->fix);

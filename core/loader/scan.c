@@ -30,7 +30,7 @@ static void stem_of(const char *path, char *out, uint64_t capacity) {
 static bool named(const tn_plugin *p, const char *id) {
     char stem[256];
     if (p->note.id) return strcmp(p->note.id, id) == 0;
-    stem_of(p->path, stem, sizeof(stem));
+    stem_of(p->path, stem, sizeof stem);
     return strcmp(stem, id) == 0;
 }
 
@@ -51,7 +51,7 @@ static bool listed(const tni_listing *l, const tn_plugin *p) {
 static bool examine_all(const tni_search *s, const tni_places *files, tni_listing *out) {
     for (uint32_t i = 0; i < files->n; i++) {
         tn_plugin *p = tni_plugin_new(files->items[i].origin, files->items[i].path);
-        if (p == NULL) return false;
+        if (!p) return false;
         tni_loading l = {.p = p, .search = s, .path = files->items[i].path};
         tni_load_examine(&l);
         if (listed(out, p) || just_a_library(p))
@@ -81,7 +81,7 @@ bool tni_listing_make(const tni_search *s, tni_listing *out) {
         ok = tni_places_files(&places, &files);
         tni_places_free(&places);
     }
-    if (ok) out->items = tni_alloc(((uint64_t)files.n + 1) * sizeof(*out->items));
+    if (ok) out->items = tni_alloc(((uint64_t)files.n + 1) * sizeof *out->items);
     ok = ok && out->items && examine_all(s, &files, out);
     tni_places_free(&files);
     if (ok) return true;
@@ -108,14 +108,14 @@ typedef struct row { /* one line of the scan, with its own copies of all texts *
     char *texts;
 } row;
 
-static row *g_rows;
-static uint64_t g_n_rows;
+static row *rows;
+static uint64_t n_rows;
 
 static void rows_free(void) {
-    for (uint64_t i = 0; i < g_n_rows; i++) tni_free(g_rows[i].texts);
-    tni_free(g_rows);
-    g_rows = NULL;
-    g_n_rows = 0;
+    for (uint64_t i = 0; i < n_rows; i++) tni_free(rows[i].texts);
+    tni_free(rows);
+    rows = NULL;
+    n_rows = 0;
 }
 
 /* Copies every text of the info into one block. */
@@ -124,12 +124,12 @@ static bool row_own(row *r) {
                             &r->info.kinds,  &r->info.licence, &r->info.path,
                             &r->info.origin, &r->info.facts,   &r->info.why};
     uint64_t bytes = 0;
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        if (*texts[i] == NULL) *texts[i] = "";
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (!*texts[i]) *texts[i] = "";
         bytes += strlen(*texts[i]) + 1;
     }
     char *at = r->texts = tni_alloc(bytes);
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && at; i++) {
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0] && at; i++) {
         char *end = stpcpy(at, *texts[i]);
         *texts[i] = at;
         at = end + 1;
@@ -157,19 +157,19 @@ static void find_out(const tni_listing *l, const tn_plugin *p, finding *f) {
     const tn_plugin *tried = tni_refused_find(p->path),
                     *first = tni_listing_find(l, p->note.id ? p->note.id : "");
     *f = (finding){.state = p->state, .facts = p->facts};
-    why_text(&p->report, f->why, sizeof(f->why));
+    why_text(&p->report, f->why, sizeof f->why);
     if (p->state != TN_PLUGIN_NOT_TRIED) return;
     if (tried && tni_file_same(&tried->st, &p->st)) {
         f->state = tried->state;
         f->facts = tried->facts;
-        why_text(&tried->report, f->why, sizeof(f->why));
+        why_text(&tried->report, f->why, sizeof f->why);
     } else if (first && first != p) {
-        tni_text_format(f->why, sizeof(f->why), "hidden by %.400s, which is found first",
+        tni_text_format(f->why, sizeof f->why, "hidden by %.400s, which is found first",
                         first->path);
     } else if (tni_load_remembered(p, &f->verdict)) {
         f->facts = f->verdict.ok ? f->verdict.text : "";
         if (!f->verdict.ok) f->state = TN_PLUGIN_REFUSED;
-        if (!f->verdict.ok) tni_text_format(f->why, sizeof(f->why), "probe: %s", f->verdict.text);
+        if (!f->verdict.ok) tni_text_format(f->why, sizeof f->why, "probe: %s", f->verdict.text);
     }
 }
 
@@ -177,18 +177,18 @@ static void find_out(const tni_listing *l, const tn_plugin *p, finding *f) {
 static void find_ready(const tn_plugin *p, finding *f) {
     char first[TNI_DETAIL_BYTES] = "";
     *f = (finding){.state = TN_PLUGIN_READY, .facts = p->facts};
-    const uint64_t n = tni_registry_waiting(p->index, first, sizeof(first));
+    const uint64_t n = tni_registry_waiting(p->index, first, sizeof first);
     if (n == 0) return;
-    tni_text_format(f->why, sizeof(f->why), "%llu of its kernels wait: %s", (unsigned long long)n,
+    tni_text_format(f->why, sizeof f->why, "%llu of its kernels wait: %s", (unsigned long long)n,
                     first);
 }
 
 static bool row_add(const tn_plugin *p, const finding *f) {
     char stem[256];
-    row *r = &g_rows[g_n_rows];
-    stem_of(p->path, stem, sizeof(stem));
+    row *r = &rows[n_rows];
+    stem_of(p->path, stem, sizeof stem);
     const tni_note *n = &p->note;
-    r->info = (tn_plugin_info){.size = sizeof(r->info),
+    r->info = (tn_plugin_info){.size = sizeof r->info,
                                .state = f->state,
                                .id = n->id ? n->id : stem,
                                .version = n->version,
@@ -201,7 +201,7 @@ static bool row_add(const tn_plugin *p, const finding *f) {
                                .why = f->why,
                                .n_ops = p->state == TN_PLUGIN_READY ? p->n_ops : n->n_schemas,
                                .n_kernels = p->n_kernel_ops};
-    g_n_rows++;
+    n_rows++;
     return row_own(r);
 }
 
@@ -215,8 +215,8 @@ static int by_kind_and_id(const void *a, const void *b) {
 static bool scan_into_rows(const tni_listing *l) {
     finding f;
     /* One more, for a file that only tn_plugin_find was told of. */
-    g_rows = tni_alloc(((uint64_t)l->n + tni_ready_count() + 1) * sizeof(*g_rows));
-    if (g_rows == NULL) return false;
+    rows = tni_alloc(((uint64_t)l->n + tni_ready_count() + 1) * sizeof *rows);
+    if (!rows) return false;
     for (uint32_t i = 0; i < tni_ready_count(); i++) {
         find_ready(tni_ready_at(i), &f);
         if (!row_add(tni_ready_at(i), &f)) return false;
@@ -231,7 +231,7 @@ static bool scan_into_rows(const tni_listing *l) {
         find_out(l, l->items[i], &f);
         if (!row_add(l->items[i], &f)) return false;
     }
-    qsort(g_rows, g_n_rows, sizeof(*g_rows), by_kind_and_id);
+    qsort(rows, n_rows, sizeof *rows, by_kind_and_id);
     return true;
 }
 
@@ -247,32 +247,32 @@ static tn_status scan(tni_listing *l) {
 
 tn_status tn_plugin_scan(int64_t *count) {
     tni_listing l;
-    if (count == NULL) return tn_raise(TN_ERR_INVALID, "tn_plugin_scan: count is NULL");
+    if (!count) return tn_raise(TN_ERR_INVALID, "tn_plugin_scan: count is NULL");
     *count = 0;
     if (!tni_loader_enter("tn_plugin_scan")) return tn_error();
     tn_status s = scan(&l);
     if (s == TN_OK) tni_listing_free(&l);
-    *count = (int64_t)g_n_rows;
+    *count = (int64_t)n_rows;
     tni_loader_leave();
     return s;
 }
 
 static void copy_row(const row *r, tn_plugin_info *out) {
-    uint32_t size = out->size < sizeof(*out) ? out->size : (uint32_t)sizeof(*out);
+    uint32_t size = out->size < sizeof *out ? out->size : (uint32_t)sizeof *out;
     memcpy(out, &r->info, size);
     out->size = size;
 }
 
 tn_status tn_plugin_at(int64_t i, tn_plugin_info *out) {
-    if (out == NULL || out->size < sizeof(out->size))
+    if (!out || out->size < sizeof out->size)
         return tn_raise(TN_ERR_INVALID, "tn_plugin_at: out is NULL, or its size is not set");
     if (!tni_loader_enter("tn_plugin_at")) return tn_error();
     tn_status s = TN_OK;
-    if (i < 0 || (uint64_t)i >= g_n_rows)
+    if (i < 0 || (uint64_t)i >= n_rows)
         s = tn_raise(TN_ERR_INDEX, "tn_plugin_at: index %lld, but the last scan found %llu plugins",
-                     (long long)i, (unsigned long long)g_n_rows);
+                     (long long)i, (unsigned long long)n_rows);
     else
-        copy_row(&g_rows[i], out);
+        copy_row(&rows[i], out);
     tni_loader_leave();
     return s;
 }
@@ -284,8 +284,7 @@ static const tn_plugin *raise_unknown(const tni_listing *l, const char *name) {
     for (uint32_t i = 0; i < l->n; i++) {
         uint64_t n = strlen(text);
         if (l->items[i]->note.id)
-            tni_text_format(text + n, sizeof(text) - n, "%s%s", n ? ", " : "",
-                            l->items[i]->note.id);
+            tni_text_format(text + n, sizeof text - n, "%s%s", n ? ", " : "", l->items[i]->note.id);
     }
     tn_raise(
         TN_ERR_NOTFOUND,
@@ -300,20 +299,20 @@ static const row *row_of_file(const char *path) {
     const row *found = NULL;
     finding f;
     tn_plugin *p = tni_plugin_new("given", path);
-    if (p == NULL) {
+    if (!p) {
         tn_raise(TN_ERR_NOMEM, "out of memory while a plugin is examined");
         return NULL;
     }
     tni_loading l = {.p = p, .search = tni_search_now(), .path = path, .given = true};
     tn_status s = tni_load_examine(&l);
-    for (uint64_t i = 0; i < g_n_rows && !found; i++)
-        if (strcmp(g_rows[i].info.path, p->path) == 0) found = &g_rows[i];
+    for (uint64_t i = 0; i < n_rows && !found; i++)
+        if (strcmp(rows[i].info.path, p->path) == 0) found = &rows[i];
     if (s != TN_OK && p->report.failed == TNI_STAGE_FOUND) {
         find_out(&nobody, p, &f);
         tn_raise(s, "there is no plugin in '%.400s'\n  cause: %.600s", path, f.why);
     } else if (!found) {
         find_out(&nobody, p, &f);
-        found = row_add(p, &f) ? &g_rows[g_n_rows - 1] : NULL;
+        found = row_add(p, &f) ? &rows[n_rows - 1] : NULL;
         if (!found) tn_raise(TN_ERR_NOMEM, "out of memory while a plugin is examined");
     }
     tni_plugin_delete(p);
@@ -323,10 +322,10 @@ static const row *row_of_file(const char *path) {
 /* The one that its name means: loaded, or found first. */
 static const row *row_of_name(const tni_listing *l, const char *name) {
     const tn_plugin *p = tni_ready_find(name);
-    if (p == NULL) p = tni_listing_find(l, name);
-    for (uint64_t i = 0; i < g_n_rows && p; i++) {
-        const tn_plugin_info *info = &g_rows[i].info;
-        if (strcmp(info->id, name) == 0 && strcmp(info->path, p->path) == 0) return &g_rows[i];
+    if (!p) p = tni_listing_find(l, name);
+    for (uint64_t i = 0; i < n_rows && p; i++) {
+        const tn_plugin_info *info = &rows[i].info;
+        if (strcmp(info->id, name) == 0 && strcmp(info->path, p->path) == 0) return &rows[i];
     }
     raise_unknown(l, name);
     return NULL;
@@ -334,7 +333,7 @@ static const row *row_of_name(const tni_listing *l, const char *name) {
 
 tn_status tn_plugin_find(const char *name_or_path, tn_plugin_info *out) {
     tni_listing l;
-    if (name_or_path == NULL || out == NULL || out->size < sizeof(out->size))
+    if (!name_or_path || !out || out->size < sizeof out->size)
         return tn_raise(TN_ERR_INVALID, "tn_plugin_find: an argument is NULL, or size is not set");
     if (!tni_loader_enter("tn_plugin_find")) return tn_error();
     tn_status s = scan(&l);
@@ -342,7 +341,7 @@ tn_status tn_plugin_find(const char *name_or_path, tn_plugin_info *out) {
         const bool file = strchr(name_or_path, '/') != NULL;
         const row *r = file ? row_of_file(name_or_path) : row_of_name(&l, name_or_path);
         if (r) copy_row(r, out);
-        if (r == NULL) s = tn_error();
+        if (!r) s = tn_error();
         tni_listing_free(&l);
     }
     tni_loader_leave();
@@ -368,7 +367,7 @@ static void tell(const tni_report *r, tn_stage_fn line, void *user) {
         tni_stage stage = (tni_stage)i;
         if (r->code != TN_OK && r->failed == stage) {
             char text[2 * TNI_DETAIL_BYTES + 8];
-            tni_text_format(text, sizeof(text), "%s%s%s", r->detail[stage],
+            tni_text_format(text, sizeof text, "%s%s%s", r->detail[stage],
                             r->fix[0] ? "; fix: " : "", r->fix);
             line(user, tni_stage_name(stage), false, text);
             return;
@@ -379,11 +378,11 @@ static void tell(const tni_report *r, tn_stage_fn line, void *user) {
 }
 
 tn_status tn_plugin_why(const char *name_or_path, tn_stage_fn line, void *user) {
-    if (name_or_path == NULL || line == NULL)
+    if (!name_or_path || !line)
         return tn_raise(TN_ERR_INVALID, "tn_plugin_why: name or function is NULL");
     tni_report *copy =
-        tni_alloc(sizeof(*copy)); /* line may call anything, so it runs without the lock */
-    if (copy == NULL) return tn_raise(TN_ERR_NOMEM, "tn_plugin_why: out of memory");
+        tni_alloc(sizeof *copy); /* line may call anything, so it runs without the lock */
+    if (!copy) return tn_raise(TN_ERR_NOMEM, "tn_plugin_why: out of memory");
     if (!tni_loader_enter("tn_plugin_why")) {
         tni_free(copy);
         return tn_error();

@@ -28,18 +28,18 @@ typedef struct mapping { /* every file that was ever mapped here: ld.so knows th
     char path[];
 } mapping;
 
-static mapping *g_mapped;
+static mapping *mapped;
 
 static const mapping *mapped_find(const char *path) {
-    const mapping *m = g_mapped;
+    const mapping *m = mapped;
     while (m && strcmp(m->path, path) != 0) m = m->next;
     return m;
 }
 
 static mapping *mapped_new(const tn_plugin *p) {
     uint64_t n = strlen(p->path) + 1;
-    mapping *m = tni_alloc(sizeof(*m) + n);
-    if (m == NULL) return NULL;
+    mapping *m = tni_alloc(sizeof *m + n);
+    if (!m) return NULL;
     m->st = p->st;
     memcpy(m->path, p->path, n);
     return m;
@@ -47,8 +47,8 @@ static mapping *mapped_new(const tn_plugin *p) {
 
 static tn_status refuse(tn_plugin *p, tni_stage stage, tn_status code, const char *cause) {
     char fix[TNI_DETAIL_BYTES];
-    return tni_report_fail(&p->report, stage, code,
-                           tni_advice(stage, code, cause, fix, sizeof(fix)), "%s", cause);
+    return tni_report_fail(&p->report, stage, code, tni_advice(stage, code, cause, fix, sizeof fix),
+                           "%s", cause);
 }
 
 /* A library that is missing is an absence; all else is the plugin's fault. */
@@ -62,11 +62,11 @@ static tn_plugin_query_fn open_entry(const char *path, char *why, uint64_t capac
     tn_plugin_query_fn query = NULL;
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     void *entry = handle ? dlsym(handle, TN_PLUGIN_ENTRY) : NULL;
-    if (entry == NULL) {
+    if (!entry) {
         const char *text = dlerror();
         tni_text_format(why, capacity, "%s", text ? text : "the entry is empty");
     }
-    memcpy(&query, &entry, sizeof(query)); /* C has no other way from void * to a function */
+    memcpy(&query, &entry, sizeof query); /* C has no other way from void * to a function */
     return query;
 }
 
@@ -76,7 +76,7 @@ static bool mapped_same(const void *entry, const tn_plugin *p) {
     char line[PATH_MAX + 128], path[PATH_MAX + 16];
     FILE *f = fopen("/proc/self/maps", "re");
     bool same = true;
-    while (f && fgets(line, sizeof(line), f)) {
+    while (f && fgets(line, sizeof line, f)) {
         uintptr_t begin, end;
         unsigned major, minor;
         unsigned long inode;
@@ -102,13 +102,13 @@ static bool map_checked(tn_plugin *p, char *why, uint64_t capacity) {
     void *entry;
     tni_text_format(why, capacity, "out of memory");
     p->query = m ? open_entry(p->path, why, capacity) : NULL;
-    if (p->query == NULL) {
+    if (!p->query) {
         tni_free(m);
         return false;
     }
-    m->next = g_mapped;
-    g_mapped = m;
-    memcpy(&entry, &p->query, sizeof(entry));
+    m->next = mapped;
+    mapped = m;
+    memcpy(&entry, &p->query, sizeof entry);
     tni_text_format(why, capacity, "the file was replaced between check and load");
     return stat(p->path, &now) == 0 && tni_file_same(&now, &p->st) && mapped_same(entry, p);
 }
@@ -120,7 +120,7 @@ tn_status tni_start_map(tn_plugin *p) {
         return tni_report_fail(&p->report, TNI_STAGE_DLOPEN, TN_ERR_CONFLICT,
                                "start the program again",
                                "the file was replaced after it had been mapped");
-    if (!map_checked(p, why, sizeof(why))) return map_refused(p, why);
+    if (!map_checked(p, why, sizeof why)) return map_refused(p, why);
     tn_status s = tni_start_query(p);
     if (s == TN_OK) tni_report_pass(&p->report, TNI_STAGE_DLOPEN, "mapped");
     return s;
@@ -153,14 +153,14 @@ static tn_status query_refused(tni_report *r, const char *why) {
 }
 
 tn_status tni_start_query(tn_plugin *p) {
-    const tn_hello hello = {sizeof(hello), sanitizers(), 0, TN_ABI_MINOR, tni_core_build_id()};
+    const tn_hello hello = {sizeof hello, sanitizers(), 0, TN_ABI_MINOR, tni_core_build_id()};
     const char *why = NULL;
     const tn_plugin_desc *d = p->query(&hello, &why);
-    if (d == NULL) return query_refused(&p->report, why ? why : "it does not say why");
+    if (!d) return query_refused(&p->report, why ? why : "it does not say why");
     if (d->size < offsetof(tn_plugin_desc, interface))
         return query_refused(&p->report, "its description is too short");
-    if (d->start == NULL) return query_refused(&p->report, "its description has no start");
-    if (d->id == NULL || d->version == NULL)
+    if (!d->start) return query_refused(&p->report, "its description has no start");
+    if (!d->id || !d->version)
         return query_refused(&p->report, "its description has no id or no version");
     if (p->note.id && (strcmp(d->id, p->note.id) != 0 || strcmp(d->version, p->note.version) != 0))
         return tni_report_fail(&p->report, TNI_STAGE_DLOPEN, TN_ERR_PLUGIN,
@@ -199,7 +199,7 @@ static int by_op(const void *a, const void *b) {
 /* Of rows the registry has its copies of: their order does not matter any more. */
 static uint32_t distinct_ops(tn_plugin *p) {
     uint32_t n = 0;
-    if (p->n_kernels) qsort(p->kernels, p->n_kernels, sizeof(*p->kernels), by_op);
+    if (p->n_kernels) qsort(p->kernels, p->n_kernels, sizeof *p->kernels, by_op);
     for (uint32_t i = 0; i < p->n_kernels; i++)
         n += i == 0 || strcmp(p->kernels[i - 1].op, p->kernels[i].op) != 0;
     return n;
@@ -216,7 +216,7 @@ static void rows_done(tn_plugin *p) {
 /* A kernel may come before its op or its device. Whoever only misspelt a name must hear of it. */
 static void registered(tn_plugin *p) {
     char why[TNI_DETAIL_BYTES / 2] = "";
-    const uint64_t n = tni_registry_waiting(p->index, why, sizeof(why));
+    const uint64_t n = tni_registry_waiting(p->index, why, sizeof why);
     if (n)
         tni_log(TN_LOG_WARN, "", "plugin '%s': %llu of its kernels wait: %s", p->note.id,
                 (unsigned long long)n, why);
@@ -230,7 +230,7 @@ static tn_status register_plugin(tn_plugin *p) {
         return tni_report_fail(&p->report, TNI_STAGE_REGISTERED, TN_ERR_PLUGIN, NULL,
                                "more than %d plugins", TNI_MOST_PLUGINS);
     tni_rows rows = rows_of(p);
-    tn_status s = tni_registry_commit(&rows, why, sizeof(why));
+    tn_status s = tni_registry_commit(&rows, why, sizeof why);
     if (s == TN_OK) {
         rows_done(p);
         registered(p);
@@ -261,7 +261,7 @@ static tn_status dry_start(tn_plugin *p, void (*step)(const char *what)) {
     if (s != TN_OK) return s;
     step("rows");
     tni_rows rows = rows_of(p);
-    s = tni_registry_check(&rows, why, sizeof(why));
+    s = tni_registry_check(&rows, why, sizeof why);
     return s == TN_OK ? s : refuse(p, TNI_STAGE_REGISTERED, s, why);
 }
 
@@ -272,8 +272,8 @@ tn_status tni_start_dry(tn_plugin *p, void (*step)(const char *what)) {
     tn_status s = tni_load_examine(&l);
     if (s != TN_OK) return s;
     step("dlopen");
-    p->query = open_entry(p->path, why, sizeof(why));
-    if (p->query == NULL) return map_refused(p, why);
+    p->query = open_entry(p->path, why, sizeof why);
+    if (!p->query) return map_refused(p, why);
     step("query");
     s = tni_start_query(p);
     return s == TN_OK ? dry_start(p, step) : s;

@@ -60,7 +60,7 @@ static char *load(const char *folder) {
     char path[PATH_MAX + 16];
     struct stat st;
     char *text = NULL;
-    snprintf(path, sizeof(path), "%s/verdicts", folder);
+    snprintf(path, sizeof path, "%s/verdicts", folder);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return NULL;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
@@ -124,7 +124,7 @@ bool tni_verdict_get(const tni_subject *of, tni_verdict *out) {
         record r;
         if (strncmp(line, key, n) != 0 || !record_parse(line + n, &r) || !holds(&r, of)) continue;
         *out = (tni_verdict){.ok = r.ok, .late = r.late};
-        snprintf(out->text, sizeof(out->text), "%s", r.text);
+        snprintf(out->text, sizeof out->text, "%s", r.text);
         found = true; /* the last of them counts: it was written last */
     }
     tni_free(text);
@@ -179,7 +179,7 @@ static bool write_all(int fd, char *old, const tni_subject *of, const tni_verdic
     char key[KEY_BYTES];
     bool ignored;
     FILE *f = fdopen(fd, "w");
-    if (f == NULL) {
+    if (!f) {
         close(fd);
         return false;
     }
@@ -210,9 +210,9 @@ static bool may_grow(void) {
 void tni_verdict_put(const tni_subject *of, const tni_verdict *v, const char *causes) {
     char folder[PATH_MAX], path[PATH_MAX + 16], temp[PATH_MAX + 32];
     if (!may_grow() || !folder_path(folder, true)) return;
-    snprintf(path, sizeof(path), "%s/verdicts", folder);
+    snprintf(path, sizeof path, "%s/verdicts", folder);
     if (!may_replace(path)) return;
-    snprintf(temp, sizeof(temp), "%s/verdicts.XXXXXX", folder);
+    snprintf(temp, sizeof temp, "%s/verdicts.XXXXXX", folder);
     int fd = mkostemp(temp, O_CLOEXEC);
     if (fd < 0) return;
     tni_verdict clean = *v;

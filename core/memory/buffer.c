@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/memory/buffer.h"
 
+#include "core/base/heap.h"
 #include "core/memory/block.h"
 #include "core/memory/device.h"
 #include "core/memory/memory_cache.h"
@@ -47,7 +48,7 @@ static struct {
 } taken; /* from the system */
 
 static void count_alloc(uint64_t bytes) {
-    (void)atomic_fetch_add(&taken.allocs, 1);
+    atomic_fetch_add(&taken.allocs, 1);
     const int64_t now = atomic_fetch_add(&taken.reserved, (int64_t)bytes) + (int64_t)bytes;
     int64_t peak = atomic_load(&taken.peak);
     while (now > peak && !atomic_compare_exchange_weak(&taken.peak, &peak, now)) {
@@ -62,7 +63,7 @@ void *tni_system_alloc(tn_device device, uint64_t bytes) {
     if (!data) {
         tn_memory_trim(); /* what the caches hold may be just what is missing */
         data = d->alloc(d->user, device.index, TN_MEMORY_DEVICE, bytes, NULL);
-        if (data) (void)atomic_fetch_add(&taken.rescues, 1);
+        if (data) atomic_fetch_add(&taken.rescues, 1);
     }
     if (data) count_alloc(bytes);
     return data;
@@ -72,8 +73,8 @@ void tni_system_free(tn_device device, void *data, uint64_t bytes) {
     const tn_driver *d = tni_driver_of(device);
     if (!d) return;
     d->free(d->user, device.index, TN_MEMORY_DEVICE, data, bytes, NULL);
-    (void)atomic_fetch_add(&taken.frees, 1);
-    (void)atomic_fetch_sub(&taken.reserved, (int64_t)bytes);
+    atomic_fetch_add(&taken.frees, 1);
+    atomic_fetch_sub(&taken.reserved, (int64_t)bytes);
 }
 
 /* ---- Small blocks ---------------------------------------------------------------------------- */
@@ -105,7 +106,7 @@ static void *small_slowly(tni_memory_cache *c, uint32_t class) {
     move(&spare[class], l, BATCH);
     tni_memory_unlock();
     if (l->head) return pop(l);
-    (void)atomic_fetch_add_explicit(&small_misses, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&small_misses, 1, memory_order_relaxed);
     return tni_system_alloc((tn_device){TN_CPU, 0}, tni_class_bytes(class));
 }
 

@@ -41,7 +41,7 @@ static tn_status cpu_props(void *user, int32_t index, tn_device_props *out) {
     (void)user;
     if (index != 0) return TN_ERR_DEVICE;
     out->flags = TN_DEVICE_HOST_MEMORY;
-    (void)snprintf(out->name, sizeof out->name, "%s", tni_system_cpu_name());
+    snprintf(out->name, sizeof out->name, "%s", tni_system_cpu_name());
     out->memory_bytes = tni_system_memory();
     return TN_OK;
 }
@@ -56,7 +56,7 @@ static void *cpu_alloc(void *user, int32_t index, int32_t memory_kind, uint64_t 
     /* The system may promise more than there is, and kill the process when it is used. */
     if (bytes > tni_system_memory()) return NULL;
     if (posix_memalign(&data, huge ? HUGE_BYTES : LINE, bytes ? bytes : LINE)) return NULL;
-    if (huge) (void)madvise(data, bytes / HUGE_BYTES * HUGE_BYTES, MADV_HUGEPAGE);
+    if (huge) madvise(data, bytes / HUGE_BYTES * HUGE_BYTES, MADV_HUGEPAGE);
     return data;
 }
 
@@ -179,29 +179,28 @@ static const char *missing_slot(const tn_driver *d) {
 
 static tn_status check(const tn_driver *d, char *why, uint64_t capacity) {
     if (!tni_device_name_valid(d->kind)) {
-        (void)snprintf(why, capacity,
-                       "driver: the kind must be 1 to 31 characters of a-z, 0-9 and _");
+        snprintf(why, capacity, "driver: the kind must be 1 to 31 characters of a-z, 0-9 and _");
         return TN_ERR_INVALID;
     }
     const char *missing = missing_slot(d);
     if (missing) {
-        (void)snprintf(why, capacity, "driver for '%s' lacks %s; fill the slot", d->kind, missing);
+        snprintf(why, capacity, "driver for '%s' lacks %s; fill the slot", d->kind, missing);
         return TN_ERR_INVALID;
     }
     if (d->kind_code < 0 || d->kind_code >= FIRST_PRIVATE) {
-        (void)snprintf(why, capacity,
-                       "driver for '%s': kind code %d is not a DLPack code; give 0 and the core "
-                       "chooses a private one",
-                       d->kind, d->kind_code);
+        snprintf(why, capacity,
+                 "driver for '%s': kind code %d is not a DLPack code; give 0 and the core "
+                 "chooses a private one",
+                 d->kind, d->kind_code);
         return TN_ERR_INVALID;
     }
     const kind *owner = kind_named(d->kind);
     if (!owner && d->kind_code) owner = kind_of(d->kind_code);
     if (!owner) return TN_OK;
-    (void)snprintf(why, capacity,
-                   "device kind '%s' (code %d) is driven by plugin '%s' already; load only one of "
-                   "the two",
-                   owner->driver.kind, owner->driver.kind_code, owner->plugin);
+    snprintf(why, capacity,
+             "device kind '%s' (code %d) is driven by plugin '%s' already; load only one of "
+             "the two",
+             owner->driver.kind, owner->driver.kind_code, owner->plugin);
     return TN_ERR_CONFLICT;
 }
 
@@ -209,8 +208,8 @@ tn_status tni_device_kind_check(const tn_driver *given, char *why, uint64_t capa
     char unwanted[1];
     if (!why || capacity == 0) why = unwanted, capacity = sizeof unwanted;
     if (!given || given->size < offsetof(tn_driver, user)) {
-        (void)snprintf(why, capacity, "driver: %s; set size to sizeof(tn_driver)",
-                       given ? "the size field is too small" : "NULL was given");
+        snprintf(why, capacity, "driver: %s; set size to sizeof(tn_driver)",
+                 given ? "the size field is too small" : "NULL was given");
         return TN_ERR_INVALID;
     }
     tn_driver d = whole_driver(given);
@@ -240,9 +239,9 @@ tn_status tni_device_kind_add(const tn_driver *given, const char *plugin_id) {
     k->driver = whole_driver(given);
     k->driver.kind = text;
     k->plugin = plugin;
-    (void)pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&mutex);
     append(k);
-    (void)pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&mutex);
     return TN_OK;
 }
 
@@ -256,15 +255,15 @@ int64_t tn_device_count(void) {
 
 /* The text in memory that stays; NULL without memory. */
 static const char *intern(kind *k, const char *text) {
-    (void)pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&mutex);
     name *n = k->names;
     while (n && strcmp(n->text, text) != 0) n = n->next;
-    if (!n && (n = tni_alloc(sizeof *n)) != NULL) {
-        (void)snprintf(n->text, sizeof n->text, "%s", text);
+    if (!n && (n = tni_alloc(sizeof *n))) {
+        snprintf(n->text, sizeof n->text, "%s", text);
         n->next = k->names;
         k->names = n;
     }
-    (void)pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&mutex);
     return n ? n->text : NULL;
 }
 

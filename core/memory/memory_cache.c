@@ -16,8 +16,8 @@ static _Atomic int64_t shared_bytes; /* allocated, as far as threads have told *
 static _Atomic int64_t peak_bytes;
 static _Atomic int64_t ended_counts[TNI_COUNTS]; /* of threads that have ended, or had no cache */
 
-void tni_memory_lock(void) { (void)pthread_mutex_lock(&mutex); }
-void tni_memory_unlock(void) { (void)pthread_mutex_unlock(&mutex); }
+void tni_memory_lock(void) { pthread_mutex_lock(&mutex); }
+void tni_memory_unlock(void) { pthread_mutex_unlock(&mutex); }
 
 /* ---- Threads' caches ------------------------------------------------------------------------- */
 
@@ -43,14 +43,14 @@ static void thread_end(tni_state *st) {
 /* A child of a fork must not inherit a lock that another thread held. */
 static void start(void) {
     tni_state_at_end(TNI_END_MEMORY, thread_end);
-    (void)pthread_atfork(tni_memory_lock, tni_memory_unlock, tni_memory_unlock);
+    pthread_atfork(tni_memory_lock, tni_memory_unlock, tni_memory_unlock);
 }
 
 tni_memory_cache *tni_memory_cache_get(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     tni_state *st = tni_state_get();
     if (st->memory) return st->memory;
-    (void)pthread_once(&once, start);
+    pthread_once(&once, start);
     tni_memory_cache *c = calloc(1, sizeof *c);
     if (!c) return NULL;
     tni_heap_called();
@@ -84,7 +84,7 @@ void tni_account_flush(tni_memory_cache *c) {
 }
 
 void tni_count_change_slowly(uint32_t which, int64_t change) {
-    (void)atomic_fetch_add(&ended_counts[which], change);
+    atomic_fetch_add(&ended_counts[which], change);
 }
 
 int64_t tni_counted(uint32_t which) {

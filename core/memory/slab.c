@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/heap.h"
 #include "core/memory/memory_cache.h"
 
 enum { LINE = 64, SLAB_SLOTS = 128, BATCH = 128, QUEUE_CAP = 2048 };

@@ -22,9 +22,8 @@ enum { PARALLEL_BYTES = 4 << 20, GRAIN_BYTES = 1 << 20 };
 static bool may_create(const tni_state *st, const char *where) {
     if (__builtin_expect(st->error != TN_OK, 0) || tni_forked()) return false;
     if (__builtin_expect(!st->in_worker, 1)) return true;
-    (void)tn_raise(TN_ERR_INVALID,
-                   "%s: called inside a parallel body; make tensors before the parallel loop",
-                   where);
+    tn_raise(TN_ERR_INVALID,
+             "%s: called inside a parallel body; make tensors before the parallel loop", where);
     return false;
 }
 
@@ -33,13 +32,12 @@ static tn_tensor *make(const char *where, tn_ints sizes, tn_dtype dtype) {
     const tni_state *st = tni_state_get();
     if (!may_create(st, where)) return NULL;
     if (__builtin_expect(sizes.n < 0 || sizes.n > TN_MAX_RANK, 0)) {
-        (void)tn_raise(TN_ERR_SHAPE, "%s: %lld sizes were given; a tensor has 0 to %d dims", where,
-                       (long long)sizes.n, TN_MAX_RANK);
+        tn_raise(TN_ERR_SHAPE, "%s: %lld sizes were given; a tensor has 0 to %d dims", where,
+                 (long long)sizes.n, TN_MAX_RANK);
         return NULL;
     }
     if (__builtin_expect(sizes.n > 0 && !sizes.ptr, 0)) {
-        (void)tn_raise(TN_ERR_INVALID, "%s: the list of %lld sizes is NULL", where,
-                       (long long)sizes.n);
+        tn_raise(TN_ERR_INVALID, "%s: the list of %lld sizes is NULL", where, (long long)sizes.n);
         return NULL;
     }
     tn_tensor *t = tni_tensor_new(dtype, (int32_t)sizes.n, sizes.ptr, st->device);
@@ -127,14 +125,14 @@ static bool element_of(const char *where, tn_value number, tn_dtype dtype, uint6
     const bool wraps = dtype.code == 1 && number.tag == TN_TAG_INT && number.i < 0;
     if (wraps) status = TN_ERR_OVERFLOW;
     if (status == TN_ERR_OVERFLOW && number.tag == TN_TAG_FLOAT) {
-        (void)tn_raise(status, "%s: %g is no number that %s can hold", where, number.f,
-                       tn_dtype_name(dtype));
+        tn_raise(status, "%s: %g is no number that %s can hold", where, number.f,
+                 tn_dtype_name(dtype));
     } else if (status == TN_ERR_OVERFLOW) {
-        (void)tn_raise(status, "%s: %s cannot hold %lld", where, tn_dtype_name(dtype),
-                       (long long)number.i);
+        tn_raise(status, "%s: %s cannot hold %lld", where, tn_dtype_name(dtype),
+                 (long long)number.i);
     } else if (status) {
-        (void)tn_raise(status, "%s: the number has tag %d; pass tn_bool, tn_int or tn_float", where,
-                       number.tag);
+        tn_raise(status, "%s: the number has tag %d; pass tn_bool, tn_int or tn_float", where,
+                 number.tag);
     }
     return status == TN_OK;
 }
@@ -175,8 +173,7 @@ tn_tensor *tn_from(const void *data, tn_ints sizes, tn_dtype dtype) {
     tn_tensor *t = make("tn_from", sizes, dtype);
     if (!t) return NULL;
     if (!data && t->numel > 0) {
-        (void)tn_raise(TN_ERR_INVALID,
-                       "tn_from: data is NULL; use tn_empty for undefined contents");
+        tn_raise(TN_ERR_INVALID, "tn_from: data is NULL; use tn_empty for undefined contents");
     } else if (tni_tensor_upload(t, data, "tn_from") == TN_OK) {
         return tni_scope_own(t);
     }

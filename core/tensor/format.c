@@ -27,11 +27,11 @@ uint64_t tni_shape_text(const tn_meta *m, char *out, uint64_t capacity) {
     for (int32_t i = -1; i <= m->rank; i++) {
         char part[48];
         if (i < 0) {
-            (void)snprintf(part, sizeof part, "%s[", tn_dtype_name(m->dtype));
+            snprintf(part, sizeof part, "%s[", tn_dtype_name(m->dtype));
         } else if (i < m->rank) {
-            (void)snprintf(part, sizeof part, "%s%" PRId64, i ? "," : "", m->sizes[i]);
+            snprintf(part, sizeof part, "%s%" PRId64, i ? "," : "", m->sizes[i]);
         } else {
-            (void)snprintf(part, sizeof part, "]");
+            snprintf(part, sizeof part, "]");
         }
         const uint64_t length = strlen(part), room = capacity - 1 - n;
         memcpy(out + n, part, length < room ? length : room);
@@ -73,13 +73,13 @@ static void put_element(writer *w, const char *p) {
     const tn_dtype d = w->tensor->dtype;
     char text[64];
     if (d.code == 6) {
-        (void)snprintf(text, sizeof text, "%s", tni_element_int(p, d) ? "true" : "false");
+        snprintf(text, sizeof text, "%s", tni_element_int(p, d) ? "true" : "false");
     } else if (d.code == 0 || d.code == 1) {
-        (void)snprintf(text, sizeof text, "%" PRId64, tni_element_int(p, d));
+        snprintf(text, sizeof text, "%" PRId64, tni_element_int(p, d));
     } else {
         const double f = tni_element_float(p, d);
-        (void)tn_text(text, sizeof text, "%.6g", f);
-        if (f != f) (void)snprintf(text, sizeof text, "nan"); /* glibc shows its sign */
+        tn_text(text, sizeof text, "%.6g", f);
+        if (f != f) snprintf(text, sizeof text, "nan"); /* glibc shows its sign */
     }
     put(w, text);
 }
@@ -112,7 +112,7 @@ static void put_all(writer *w) {
     char shape[512];
     tn_meta meta;
     tni_tensor_meta(w->tensor, &meta);
-    (void)tni_shape_text(&meta, shape, sizeof shape);
+    tni_shape_text(&meta, shape, sizeof shape);
     put(w, shape);
     put(w, " ");
     if (w->tensor->numel == 0) {
@@ -125,7 +125,7 @@ static void put_all(writer *w) {
 static const char *give_to_scope(writer *w) {
     char *text = NULL;
     if (w->failed) {
-        (void)tn_raise(TN_ERR_NOMEM, "tn_to_string: no memory for the text; free memory");
+        tn_raise(TN_ERR_NOMEM, "tn_to_string: no memory for the text; free memory");
     } else {
         text = tni_scope_alloc(w->length + 1);
         if (text) memcpy(text, w->text, w->length + 1);
@@ -140,9 +140,8 @@ static const char *format_copy(const tn_tensor *t) {
     const uint64_t bytes = (uint64_t)(t->numel * tni_dtype_bytes(t->dtype));
     char *copy = tni_buffer_alloc(cpu, bytes);
     if (!copy) {
-        (void)tn_raise(TN_ERR_NOMEM,
-                       "tn_to_string: no memory for a copy of %llu bytes; free memory",
-                       (unsigned long long)bytes);
+        tn_raise(TN_ERR_NOMEM, "tn_to_string: no memory for a copy of %llu bytes; free memory",
+                 (unsigned long long)bytes);
         return "";
     }
     int64_t dense[TN_MAX_RANK];

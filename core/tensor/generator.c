@@ -23,9 +23,9 @@ static tn_generator process_default = {LIVE, 0, {0, 0}};
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static bool refuse(const char *where) {
-    (void)tn_raise(TN_ERR_STALE,
-                   "%s%sthe generator was freed, or is none; make one with tn_generator_new", where,
-                   where[0] ? ": " : "");
+    tn_raise(TN_ERR_STALE,
+             "%s%sthe generator was freed, or is none; make one with tn_generator_new", where,
+             where[0] ? ": " : "");
     return false;
 }
 
@@ -33,25 +33,25 @@ tn_generator *tn_generator_new(uint64_t seed) {
     if (tn_error() || tni_forked()) return NULL;
     tn_generator *g = tni_slab_get(&slab);
     if (!g) {
-        (void)tn_raise(TN_ERR_NOMEM, "tn_generator_new: no memory for a generator; free memory");
+        tn_raise(TN_ERR_NOMEM, "tn_generator_new: no memory for a generator; free memory");
         return NULL;
     }
-    (void)pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&mutex);
     *g = (tn_generator){LIVE, 0, {seed, 0}};
-    (void)pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&mutex);
     return g;
 }
 
 void tn_generator_free(tn_generator *g) {
     if (!g || tni_is_forked()) return;
-    (void)pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&mutex);
     const bool live = g->state == LIVE;
     if (live) g->state = FREED; /* else it is not ours to write */
-    (void)pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&mutex);
     if (live) {
         tni_slab_put(&slab, g);
     } else {
-        (void)refuse("tn_generator_free");
+        refuse("tn_generator_free");
     }
 }
 
@@ -64,11 +64,11 @@ static tn_generator *current(tn_generator *g) {
 
 /* Exchanges g's position with *next under the lock, or only reads it. False + STALE. */
 static bool position(tn_generator *g, const char *where, const tn_rng *set, tn_rng *get) {
-    (void)pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&mutex);
     const bool live = g->state == LIVE;
     if (live && get) *get = g->next;
     if (live && set) g->next = *set;
-    (void)pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&mutex);
     return live || refuse(where);
 }
 
@@ -80,7 +80,7 @@ tn_status tn_generator_seed(tn_generator *g, uint64_t seed) {
 
 tn_rng tn_generator_position(tn_generator *g) {
     tn_rng at = {0, 0};
-    if (!tni_forked()) (void)position(current(g), "tn_generator_position", NULL, &at);
+    if (!tni_forked()) position(current(g), "tn_generator_position", NULL, &at);
     return at;
 }
 
@@ -100,13 +100,13 @@ tn_rng tni_generator_reserve(tn_generator *g, uint64_t counters) {
     tn_rng mine = {0, 0};
     if (tni_forked()) return mine;
     g = current(g);
-    (void)pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&mutex);
     const bool live = g->state == LIVE;
     if (live) {
         mine = g->next;
         g->next.offset += counters;
     }
-    (void)pthread_mutex_unlock(&mutex);
-    if (!live) (void)refuse("");
+    pthread_mutex_unlock(&mutex);
+    if (!live) refuse("");
     return mine;
 }

@@ -18,9 +18,9 @@ int64_t tn_size(tn_tensor *t, int64_t dim) {
         char text[256];
         tn_meta meta;
         tni_tensor_meta(t, &meta);
-        (void)tni_shape_text(&meta, text, sizeof text);
-        (void)tn_raise(TN_ERR_INDEX, "tn_size: there is no dim %lld in %s; dims go from %d to %d",
-                       (long long)dim, text, -t->rank, t->rank - 1);
+        tni_shape_text(&meta, text, sizeof text);
+        tn_raise(TN_ERR_INDEX, "tn_size: there is no dim %lld in %s; dims go from %d to %d",
+                 (long long)dim, text, -t->rank, t->rank - 1);
         return -1;
     }
     return t->sizes[dim < 0 ? dim + t->rank : dim];
@@ -52,9 +52,9 @@ void *tn_data(tn_tensor *t) {
     if (!tni_tensor_check(t, "tn_data", "tensor")) return NULL;
     if (!tni_device_host_memory(t->storage->device)) {
         char where[64];
-        (void)tni_device_text(t->storage->device, where, sizeof where);
-        (void)tn_raise(TN_ERR_DEVICE,
-                       "tn_data: the cpu cannot reach the memory of %s; copy with tn_read", where);
+        tni_device_text(t->storage->device, where, sizeof where);
+        tn_raise(TN_ERR_DEVICE, "tn_data: the cpu cannot reach the memory of %s; copy with tn_read",
+                 where);
         return NULL;
     }
     return tni_tensor_data(t);

@@ -72,9 +72,9 @@ static bool reserve_items(tni_state *st, uint64_t needed) {
     if (__builtin_expect(needed <= st->scope_capacity, 1)) return true;
     void *items = st->scope_items;
     if (!grow(&items, &st->scope_capacity, needed, ITEMS_START, sizeof(void *))) {
-        (void)tn_raise(TN_ERR_NOMEM,
-                       "no memory for a scope of %llu items; pop scopes more often, or free memory",
-                       (unsigned long long)needed);
+        tn_raise(TN_ERR_NOMEM,
+                 "no memory for a scope of %llu items; pop scopes more often, or free memory",
+                 (unsigned long long)needed);
         return false;
     }
     st->scope_items = items;
@@ -86,9 +86,8 @@ static bool reserve_frames(tni_state *st) {
     void *frames = st->scope_frames;
     if (!grow(&frames, &st->scope_frames_capacity, st->scope_depth + 1, FRAMES_START,
               sizeof(struct tni_scope_frame))) {
-        (void)tn_raise(TN_ERR_NOMEM,
-                       "tn_scope_push: no memory for scope number %llu of this thread",
-                       (unsigned long long)st->scope_depth + 1);
+        tn_raise(TN_ERR_NOMEM, "tn_scope_push: no memory for scope number %llu of this thread",
+                 (unsigned long long)st->scope_depth + 1);
         return false;
     }
     st->scope_frames = frames;
@@ -107,20 +106,20 @@ tn_scope tn_scope_push(void) {
 /* A function that the library runs must not free what the library works on. */
 static struct tni_scope_frame *reachable(tni_state *st, uint64_t i, const char *where) {
     if (i >= st->scope_floor) return &st->scope_frames[i];
-    (void)tn_raise(TN_ERR_SCOPE,
-                   "%s: the scope was opened outside of the function that pops it (a hook, a "
-                   "derivative, a function to differentiate); leave that to who opened it",
-                   where);
+    tn_raise(TN_ERR_SCOPE,
+             "%s: the scope was opened outside of the function that pops it (a hook, a "
+             "derivative, a function to differentiate); leave that to who opened it",
+             where);
     return NULL;
 }
 
 /* The scope's frame, wherever it is, or NULL + SCOPE. */
 static struct tni_scope_frame *search(tni_state *st, tn_scope scope, const char *where) {
     if (scope.thread != st->thread) {
-        (void)tn_raise(TN_ERR_SCOPE,
-                       "%s: the scope was opened by thread %llu, this is thread %llu; pop a scope "
-                       "on the thread that pushed it",
-                       where, (unsigned long long)scope.thread, (unsigned long long)st->thread);
+        tn_raise(TN_ERR_SCOPE,
+                 "%s: the scope was opened by thread %llu, this is thread %llu; pop a scope "
+                 "on the thread that pushed it",
+                 where, (unsigned long long)scope.thread, (unsigned long long)st->thread);
         return NULL;
     }
     uint64_t low = 0, high = st->scope_depth; /* serials grow along the stack */
@@ -133,10 +132,10 @@ static struct tni_scope_frame *search(tni_state *st, tn_scope scope, const char 
             high = middle;
         }
     }
-    (void)tn_raise(TN_ERR_SCOPE,
-                   "%s: the scope is not open any more; it was popped before, alone or with an "
-                   "outer one, or its push failed",
-                   where);
+    tn_raise(TN_ERR_SCOPE,
+             "%s: the scope is not open any more; it was popped before, alone or with an "
+             "outer one, or its push failed",
+             where);
     return NULL;
 }
 
@@ -167,9 +166,9 @@ tn_status tn_scope_pop(tn_scope scope) {
 static bool check_kept(tn_tensor *const *kept, int64_t n, uint64_t *count) {
     *count = 0;
     if (n < 0 || (n > 0 && !kept)) {
-        (void)tn_raise(TN_ERR_INVALID,
-                       "tn_scope_pop_with: %lld kept tensors%s; give a list and its length",
-                       (long long)n, kept ? "" : " and no list");
+        tn_raise(TN_ERR_INVALID,
+                 "tn_scope_pop_with: %lld kept tensors%s; give a list and its length", (long long)n,
+                 kept ? "" : " and no list");
         return false;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -200,7 +199,7 @@ tn_tensor *tni_scope_return(uint64_t depth, tn_tensor *t) {
     tni_state *st = tni_state_get();
     if (st->scope_depth > depth) {
         const tn_scope left = {st->scope_frames[depth].serial, st->thread};
-        if (st->error || !t || tn_scope_pop_with(left, &t, 1)) (void)tn_scope_pop(left);
+        if (st->error || !t || tn_scope_pop_with(left, &t, 1)) tn_scope_pop(left);
     }
     return st->error ? NULL : t;
 }
@@ -220,9 +219,8 @@ void *tni_scope_alloc(uint64_t bytes) {
     if (!reserve_items(st, st->scope_n + 1)) return NULL;
     char *block = tni_alloc(bytes);
     if (!block) {
-        (void)tn_raise(TN_ERR_NOMEM,
-                       "no memory for %llu bytes in a scope; free memory or pop scopes",
-                       (unsigned long long)bytes);
+        tn_raise(TN_ERR_NOMEM, "no memory for %llu bytes in a scope; free memory or pop scopes",
+                 (unsigned long long)bytes);
         return NULL;
     }
     st->scope_items[st->scope_n++] = block + TAG_MEMORY;
@@ -241,7 +239,7 @@ tn_status tn_scope_adopt(tn_tensor *t) {
 tn_tensor *tn_keep(tn_tensor *t) {
     if (!tni_tensor_check(t, "tn_keep", "tensor")) return NULL;
     tni_tensor_retain(t);
-    (void)__atomic_fetch_add(&t->kept, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&t->kept, 1, __ATOMIC_RELAXED);
     return t;
 }
 

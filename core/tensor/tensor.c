@@ -39,7 +39,7 @@ static const char *bytes_text(uint64_t bytes, char out[static 32]) {
     double n = (double)bytes;
     int unit = 0;
     for (; n >= 1024 && unit < 6; unit++) n /= 1024;
-    (void)tn_text(out, 32, unit && n < 10 ? "%.1f %s" : "%.0f %s", n, units[unit]);
+    tn_text(out, 32, unit && n < 10 ? "%.1f %s" : "%.0f %s", n, units[unit]);
     return out;
 }
 
@@ -66,10 +66,10 @@ static uint64_t limit_of(tn_device device, uint64_t process) {
 static void raise_no_memory(tn_device device, uint64_t bytes, const char *where) {
     tn_memory_info m = {.size = sizeof m};
     char asked[32], used[32], peak[32], cached[32], limit[32], largest[160];
-    (void)tn_memory_stats(&m);
+    tn_memory_stats(&m);
     const uint64_t most = limit_of(device, m.limit_bytes);
     largest_text(device, largest, sizeof largest);
-    (void)tn_raise(
+    tn_raise(
         TN_ERR_NOMEM,
         "no memory for a tensor of %llu bytes (%s) on %s\n  tensors have %s, at most %s so far; "
         "cached, after giving back: %s; limit: %s%s\n  %s",
@@ -84,10 +84,9 @@ static void raise_no_memory(tn_device device, uint64_t bytes, const char *where)
 
 static tn_tensor *no_storage(tn_device device, uint64_t bytes) {
     char where[64];
-    (void)tni_device_text(device, where, sizeof where);
+    tni_device_text(device, where, sizeof where);
     if (!tni_driver_of(device))
-        (void)tn_raise(TN_ERR_DEVICE, "there is no device %s; tn_device_at lists those there are",
-                       where);
+        tn_raise(TN_ERR_DEVICE, "there is no device %s; tn_device_at lists those there are", where);
     else
         raise_no_memory(device, bytes, where);
     return NULL;
@@ -125,13 +124,13 @@ void tni_storage_release(tni_storage *s) {
 static int64_t checked_numel(tn_dtype dtype, int32_t rank, const int64_t *sizes) {
     const int64_t bytes = tni_dtype_bytes(dtype);
     if (bytes == 0) {
-        (void)tn_raise(TN_ERR_DTYPE, "unknown dtype (code %d, %d bits, %d lanes); use one of TN_*",
-                       dtype.code, dtype.bits, dtype.lanes);
+        tn_raise(TN_ERR_DTYPE, "unknown dtype (code %d, %d bits, %d lanes); use one of TN_*",
+                 dtype.code, dtype.bits, dtype.lanes);
         return -1;
     }
     if (rank < 0 || rank > TN_MAX_RANK) {
-        (void)tn_raise(TN_ERR_SHAPE, "a tensor of rank %d was asked for; ranks go from 0 to %d",
-                       rank, TN_MAX_RANK);
+        tn_raise(TN_ERR_SHAPE, "a tensor of rank %d was asked for; ranks go from 0 to %d", rank,
+                 TN_MAX_RANK);
         return -1;
     }
     const int64_t numel = tni_numel(sizes, rank, bytes);
@@ -139,15 +138,14 @@ static int64_t checked_numel(tn_dtype dtype, int32_t rank, const int64_t *sizes)
     char text[256];
     tn_meta meta = {.dtype = dtype, .rank = rank};
     if (rank) memcpy(meta.sizes, sizes, (size_t)rank * sizeof *sizes);
-    (void)tni_shape_text(&meta, text, sizeof text);
+    tni_shape_text(&meta, text, sizeof text);
     for (int32_t i = 0; i < rank; i++) {
         if (sizes[i] >= 0) continue;
-        (void)tn_raise(TN_ERR_SHAPE, "size %lld in dim %d of %s is negative; sizes start at 0",
-                       (long long)sizes[i], i, text);
+        tn_raise(TN_ERR_SHAPE, "size %lld in dim %d of %s is negative; sizes start at 0",
+                 (long long)sizes[i], i, text);
         return -1;
     }
-    (void)tn_raise(TN_ERR_OVERFLOW, "%s has more bytes than fit in 63 bits; use smaller sizes",
-                   text);
+    tn_raise(TN_ERR_OVERFLOW, "%s has more bytes than fit in 63 bits; use smaller sizes", text);
     return -1;
 }
 
@@ -156,10 +154,10 @@ static int64_t checked_numel(tn_dtype dtype, int32_t rank, const int64_t *sizes)
 static tn_tensor *new_header(void) {
     tn_tensor *t = tni_slab_get(&tensor_slab);
     if (!t) {
-        (void)tn_raise(TN_ERR_NOMEM,
-                       "no memory for the header of a tensor (%zu bytes); drop tensors "
-                       "or pop scopes earlier",
-                       sizeof *t);
+        tn_raise(TN_ERR_NOMEM,
+                 "no memory for the header of a tensor (%zu bytes); drop tensors "
+                 "or pop scopes earlier",
+                 sizeof *t);
         return NULL;
     }
     /* The slab zeroed the first 64 bytes: flags, kept, node among them. */
@@ -238,9 +236,9 @@ static tn_tensor *refuse_view(const tn_tensor *base, const tn_meta *m) {
     char of[256], to[256];
     tn_meta whole;
     tni_tensor_meta(base, &whole);
-    (void)tni_shape_text(&whole, of, sizeof of);
-    (void)tni_shape_text(m, to, sizeof to);
-    (void)tn_raise(
+    tni_shape_text(&whole, of, sizeof of);
+    tni_shape_text(m, to, sizeof to);
+    tn_raise(
         TN_ERR_INDEX,
         "a view %s at offset %lld, with the strides asked for, reaches beyond the memory of %s", to,
         (long long)m->offset, of);
@@ -251,8 +249,8 @@ tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *m) {
     int64_t first, numel = checked_numel(m->dtype, m->rank, m->sizes);
     if (numel < 0) return NULL;
     if (tni_dtype_bytes(m->dtype) != tni_dtype_bytes(base->dtype)) {
-        (void)tn_raise(TN_ERR_DTYPE, "a view of a %s tensor cannot be %s: elements differ in size",
-                       tn_dtype_name(base->dtype), tn_dtype_name(m->dtype));
+        tn_raise(TN_ERR_DTYPE, "a view of a %s tensor cannot be %s: elements differ in size",
+                 tn_dtype_name(base->dtype), tn_dtype_name(m->dtype));
         return NULL;
     }
     if (!inside(base, m, numel, &first)) return refuse_view(base, m);
@@ -271,7 +269,7 @@ tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *m) {
 }
 
 void tni_tensor_retain(tn_tensor *t) {
-    (void)atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
 }
 
 /* True if it was the last reference. */
@@ -336,11 +334,11 @@ void tni_tensor_meta(const tn_tensor *t, tn_meta *out) {
 
 void tni_tensor_refuse(const tn_tensor *t, const char *where, const char *what) {
     if (!t) {
-        (void)tn_raise(TN_ERR_INVALID, "%s: %s is NULL; pass a tensor", where, what);
+        tn_raise(TN_ERR_INVALID, "%s: %s is NULL; pass a tensor", where, what);
     } else {
-        (void)tn_raise(TN_ERR_STALE,
-                       "%s: %s was dropped, or its scope was popped; tn_keep or tn_scope_pop_with "
-                       "make a tensor live longer",
-                       where, what);
+        tn_raise(TN_ERR_STALE,
+                 "%s: %s was dropped, or its scope was popped; tn_keep or tn_scope_pop_with "
+                 "make a tensor live longer",
+                 where, what);
     }
 }

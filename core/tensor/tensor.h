@@ -102,7 +102,7 @@ static inline bool tni_tensor_check(const tn_tensor *t, const char *where, const
 }
 
 static inline void tni_storage_retain(tni_storage *s) {
-    (void)atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
 }
 void tni_storage_release(tni_storage *);
 

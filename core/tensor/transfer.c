@@ -96,7 +96,7 @@ static void walk(const tn_tensor *t, char *first, char *dense, bool gather) {
 static void span_of(const tn_tensor *t, int64_t *begin, int64_t *bytes) {
     int64_t low, high;
     const int64_t element = tni_dtype_bytes(t->dtype);
-    (void)tni_reach(t->sizes, t->strides, t->rank, &low, &high);
+    tni_reach(t->sizes, t->strides, t->rank, &low, &high);
     *begin = (t->offset + low) * element;
     *bytes = (high - low + 1) * element;
 }
@@ -115,7 +115,7 @@ static tn_status device_copy(const tn_tensor *t, void *host, int64_t begin, int6
     if (status == TN_OK) status = d->stream_sync(d->user, device.index, NULL);
     if (status == TN_OK) return TN_OK;
     char name[64];
-    (void)tni_device_text(device, name, sizeof name);
+    tni_device_text(device, name, sizeof name);
     return tn_raise(status, "%s: copying %lld bytes %s %s failed (%s)", where, (long long)bytes,
                     to_host ? "from" : "to", name, tn_status_text(status));
 }
@@ -167,7 +167,7 @@ static tn_status check_bytes(const tn_tensor *t, const void *data, uint64_t byte
     char shape[256];
     tn_meta meta;
     tni_tensor_meta(t, &meta);
-    (void)tni_shape_text(&meta, shape, sizeof shape);
+    tni_shape_text(&meta, shape, sizeof shape);
     if (bytes == needed)
         return tn_raise(TN_ERR_INVALID, "%s: %s has %llu bytes, but the memory given is NULL",
                         where, shape, (unsigned long long)needed);
@@ -218,8 +218,8 @@ double tn_item(tn_tensor *t) {
     uint64_t element = 0;
     if (!may_touch(t, "tn_item")) return (double)NAN;
     if (t->numel != 1) {
-        (void)tn_raise(TN_ERR_SHAPE, "tn_item: the tensor has %lld elements, not one; use tn_read",
-                       (long long)t->numel);
+        tn_raise(TN_ERR_SHAPE, "tn_item: the tensor has %lld elements, not one; use tn_read",
+                 (long long)t->numel);
         return (double)NAN;
     }
     if (tni_tensor_download(t, &element, "tn_item")) return (double)NAN;

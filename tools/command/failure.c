@@ -44,16 +44,16 @@ int exit_code(int32_t status) {
     }
 }
 
-static char g_text[8192]; /* "": nothing failed; no memory is asked for, as there may be none */
-static int g_code;
+static char failure[8192]; /* "": nothing failed; no memory is asked for, as there may be none */
+static int code_kept;
 
 int fail(int code, const char *format, ...) {
-    if (g_text[0]) return code;
+    if (failure[0]) return code;
     va_list list;
     va_start(list, format);
-    vsnprintf(g_text, sizeof g_text, format, list);
+    vsnprintf(failure, sizeof failure, format, list);
     va_end(list);
-    return g_code = code;
+    return code_kept = code;
 }
 
 int fail_memory(void) { return fail(EXIT_NO_MEMORY, "out of memory"); }
@@ -65,6 +65,6 @@ int fail_pending(void) {
     return code;
 }
 
-const char *failure_text(void) { return g_text[0] ? g_text : NULL; }
+const char *failure_text(void) { return failure[0] ? failure : NULL; }
 
-int failure_code(void) { return g_code; }
+int failure_code(void) { return code_kept; }

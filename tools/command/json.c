@@ -41,18 +41,18 @@ static void print_failure(void) {
 }
 
 /* What plugins print goes to stderr meanwhile. */
-static int g_stdout = -1;
+static int saved_stdout = -1;
 
 void json_begin(void) {
-    g_stdout = dup(STDOUT_FILENO);
-    if (g_stdout >= 0) dup2(STDERR_FILENO, STDOUT_FILENO);
+    saved_stdout = dup(STDOUT_FILENO);
+    if (saved_stdout >= 0) dup2(STDERR_FILENO, STDOUT_FILENO);
 }
 
 static void take_stdout_back(void) {
-    if (g_stdout < 0) return;
+    if (saved_stdout < 0) return;
     fflush(stdout);
-    dup2(g_stdout, STDOUT_FILENO);
-    close(g_stdout);
+    dup2(saved_stdout, STDOUT_FILENO);
+    close(saved_stdout);
 }
 
 #if TENON_HAVE_JANSSON

@@ -57,7 +57,7 @@ static int print_paths(const request *r) {
         json_array_append_new(list, json_pack("{s:o, s:o, s:b}", "origin", json_text(line),
                                               "folder", json_text(folder), "exists", exists));
     }
-    t.failed |= lines == NULL;
+    t.failed |= !lines;
     free(lines);
     tn_scope_pop(scope);
     json_t *all = json_pack("{s:s, s:o}", "schema", "tenon.plugin_paths/1", "folders", list);

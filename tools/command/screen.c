@@ -90,7 +90,7 @@ static void add(table *t, shade s, char *text) {
         t->cells = cells, t->capacity = capacity;
     }
     t->cells[t->n++] = (struct cell){text, s};
-    t->failed |= text == NULL;
+    t->failed |= !text;
 }
 
 table table_new(const char *const *titles) {

@@ -24,7 +24,7 @@
 static void step(const char *what) {
     char line[64];
     witness_files(); /* what the last step brought in: the next may not come back */
-    snprintf(line, sizeof(line), "step %s\n", what);
+    snprintf(line, sizeof line, "step %s\n", what);
     witness_say(line);
 }
 
@@ -36,7 +36,7 @@ static void answer(const char *nonce, const tn_plugin *p, tn_status s) {
     const tni_report *r = &p->report;
     const char *text = s == TN_OK ? p->facts : r->detail[r->failed];
     if (r->code != s) s = TN_ERR_PLUGIN, text = not_its_own;
-    snprintf(line, sizeof(line), "answer %s %d %s %.390s\n", nonce, s,
+    snprintf(line, sizeof line, "answer %s %d %s %.390s\n", nonce, s,
              tni_stage_name(s == TN_OK ? TNI_STAGE_REGISTERED : r->failed), text);
     witness_files();
     witness_say(line);
@@ -73,10 +73,10 @@ int main(int argc, char **argv) {
     }
     witness_begin(fcntl(TNI_PROBE_FD, F_GETFD) < 0 ? STDOUT_FILENO : TNI_PROBE_FD);
     set_limits(argc, argv);
-    snprintf(hello, sizeof(hello), "probe %s\n", argv[1]);
+    snprintf(hello, sizeof hello, "probe %s\n", argv[1]);
     witness_say(hello);
     tn_plugin *p = tni_plugin_new("given", argv[2]);
-    if (p == NULL) return 1;
+    if (!p) return 1;
     answer(argv[1], p, tni_start_dry(p, step));
     _exit(0); /* destructors of the plugin are not asked */
 }

@@ -16,12 +16,12 @@
 
 #include "core/loader/host.h"
 
-static int g_to = -1;
-static char g_program[PATH_MAX]; /* which is no cause: the host knows what it is built of */
+static int channel = -1;
+static char program[PATH_MAX]; /* which is no cause: the host knows what it is built of */
 
 void witness_say(const char *text) {
     for (size_t n = strlen(text); n > 0;) {
-        ssize_t done = write(g_to, text, n);
+        ssize_t done = write(channel, text, n);
         if (done < 0 && errno == EINTR) continue;
         if (done <= 0) return;
         text += done, n -= (size_t)done;
@@ -39,8 +39,7 @@ static void say_file(const char *path) {
 /* One line of the maps; neighbours mostly belong to one file. */
 static void file_of(const char *line, char last[PATH_MAX]) {
     const char *path = strchr(line, '/');
-    if (path == NULL || strlen(path) >= PATH_MAX || strcmp(path, last) == 0 ||
-        strcmp(path, g_program) == 0)
+    if (!path || strlen(path) >= PATH_MAX || strcmp(path, last) == 0 || strcmp(path, program) == 0)
         return;
     memcpy(last, path, strlen(path) + 1);
     say_file(path);
@@ -51,7 +50,7 @@ void witness_files(void) {
     size_t n = 0;
     const int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     last[0] = 0;
-    for (ssize_t got; fd >= 0 && (got = read(fd, text + n, sizeof(text) - 1 - n)) > 0;) {
+    for (ssize_t got; fd >= 0 && (got = read(fd, text + n, sizeof text - 1 - n)) > 0;) {
         n += (size_t)got;
         char *line = text;
         for (char *end; (end = memchr(line, '\n', n - (size_t)(line - text))); line = end + 1) {
@@ -70,8 +69,8 @@ void witness_files(void) {
 __attribute__((visibility("default"))) void *dlopen(const char *name, int flags) {
     static void *(*next)(const char *, int);
     void *found = next ? NULL : dlsym(RTLD_NEXT, "dlopen");
-    if (next == NULL) memcpy(&next, &found, sizeof(next));
-    if (name && strchr(name, '/') && g_to >= 0 && !strchr(name, '\n')) say_file(name);
+    if (!next) memcpy(&next, &found, sizeof next);
+    if (name && strchr(name, '/') && channel >= 0 && !strchr(name, '\n')) say_file(name);
     return next(name, flags);
 }
 
@@ -81,21 +80,21 @@ __attribute__((visibility("default"))) void *dlopen(const char *name, int flags)
 static void option_asked(const char *key) {
     char line[96];
     const size_t n = strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
-    if (n == 0 || key[n] || n >= sizeof(line) - 16) return;
-    snprintf(line, sizeof(line), "option %s\n", key);
+    if (n == 0 || key[n] || n >= sizeof line - 16) return;
+    snprintf(line, sizeof line, "option %s\n", key);
     witness_say(line);
 }
 
 /* ---- Deaths ---------------------------------------------------------------------------------- */
 
 static const int deaths[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS, SIGXCPU};
-enum { DEATHS = sizeof(deaths) / sizeof(deaths[0]) };
-static struct sigaction g_before[DEATHS]; /* a sanitizer has handlers of its own */
-static volatile sig_atomic_t g_dying;
+enum { DEATHS = sizeof deaths / sizeof deaths[0] };
+static struct sigaction before[DEATHS]; /* a sanitizer has handlers of its own */
+static volatile sig_atomic_t dying;
 
 static void last_words(void) {
-    if (!g_dying) {
-        g_dying = 1;
+    if (!dying) {
+        dying = 1;
         witness_files();
     }
 }
@@ -105,7 +104,7 @@ static void dies(int number, siginfo_t *info, void *context) {
     (void)context;
     const int error = errno;
     for (int i = 0; i < DEATHS; i++)
-        if (deaths[i] == number) sigaction(number, &g_before[i], NULL);
+        if (deaths[i] == number) sigaction(number, &before[i], NULL);
     last_words();
     if (info->si_code <= 0 || number == SIGXCPU) raise(number);
     errno = error;
@@ -120,18 +119,18 @@ static void is_late(int number) {
 /* An exhausted stack leaves no room to tell of it. */
 static void stack_for_signals(void) {
     static char room[1 << 16];
-    const stack_t stack = {.ss_sp = room, .ss_size = sizeof(room)};
+    const stack_t stack = {.ss_sp = room, .ss_size = sizeof room};
     sigaltstack(&stack, NULL);
 }
 
 void witness_begin(int to) {
-    g_to = to;
-    const ssize_t n = readlink("/proc/self/exe", g_program, sizeof(g_program) - 1);
-    g_program[n > 0 ? n : 0] = 0;
+    channel = to;
+    const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[n > 0 ? n : 0] = 0;
     tni_host_watch_options(option_asked);
     stack_for_signals();
     struct sigaction action = {.sa_sigaction = dies, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    for (int i = 0; i < DEATHS; i++) sigaction(deaths[i], &action, &g_before[i]);
+    for (int i = 0; i < DEATHS; i++) sigaction(deaths[i], &action, &before[i]);
     const struct sigaction late = {.sa_handler = is_late, .sa_flags = SA_ONSTACK};
     sigaction(SIGTERM, &late, NULL);
     atexit(last_words);
