@@ -163,6 +163,7 @@ INSTANTIATE_TEST_SUITE_P(
     EveryCase, Hostile,
     ::testing::Values(
         Case{"no_note", "note", "carries no Tenon note"},
+        Case{"note_preload", "note", "none of which begins with LD_"},
         Case{"note_twice", "note", "version= appears twice"},
         Case{"note_control", "note", "line 6 is not printable text"},
         Case{"wrong_major", "abi", "needs ABI 9.x, this tenon speaks 0.0"},

@@ -160,6 +160,14 @@ TEST_F(Loader, AsksAgainWhenTheEnvironmentOfVendorLibrariesIsAnother) {
     EXPECT_NE(remembered(folder, "vendor_option"), "");
 }
 
+TEST_F(Loader, RemembersWhateverIsSetThatItsNoteDoesNotAskFor) {
+    const string path = folder.copy("good");
+    settle(path);
+    ASSERT_EQ(in_child(path), "");
+    Setting other("OMP_NUM_THREADS", "3");
+    EXPECT_NE(remembered(folder, "good"), "");
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 struct Limit { // of a resource, for a while
     Limit(int resource, rlim_t most) : resource_(resource) {

@@ -151,4 +151,5 @@ static tn_status start(const tn_host *host, tn_plugin *self) {
     return host->add_kernels(self, kernels, sizeof kernels / sizeof *kernels, sizeof *kernels);
 }
 
-TN_PLUGIN("cpu_blas", "0.1.0", "kernels", "Apache-2.0", "", start, NULL);
+TN_PLUGIN("cpu_blas", "0.1.0", "kernels", "Apache-2.0", "environment=OPENBLAS_,OMP_\n", start,
+          NULL);

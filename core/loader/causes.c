@@ -56,12 +56,19 @@ static uint64_t file_number(const char *path, bool *settled) {
 
 /* ---- Surroundings ---------------------------------------------------------------------------- */
 
-bool tni_causes_passed_on(const char *entry) {
-    static const char *const names[] = {
-        "TENON_", "LD_LIBRARY_PATH=", "HOME=", "PATH=", "OMP_", "OPENBLAS_"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strncmp(entry, names[i], strlen(names[i])) == 0) return true;
+/* Does the entry begin with one of "A,B,C"? */
+static bool begins_with_one_of(const char *entry, const char *list) {
+    for (const char *at = list; *at; at += *at == ',') {
+        const size_t n = strcspn(at, ",");
+        if (strncmp(entry, at, n) == 0) return true;
+        at += n;
+    }
     return false;
+}
+
+bool tni_causes_passed_on(const char *entry, const char *prefixes) {
+    return begins_with_one_of(entry, "TENON_,LD_LIBRARY_PATH=,HOME=,PATH=") ||
+           begins_with_one_of(entry, prefixes);
 }
 
 tni_room tni_causes_in_use(void) {
@@ -97,11 +104,10 @@ static uint64_t mix_limits(uint64_t h) {
 }
 
 /* Options are causes one by one, where the plugin asks for them; the order of entries is nobody's. */
-static uint64_t environment_number(void) {
+static uint64_t environment_number(const char *prefixes) {
     uint64_t sum = 0;
     for (char **e = environ; e && *e; e++)
-        if (tni_causes_passed_on(*e) && strncmp(*e, "TENON_", 6) != 0 &&
-            strncmp(*e, "PATH=", 5) != 0 && strncmp(*e, "HOME=", 5) != 0)
+        if (tni_causes_passed_on(*e, prefixes) && !begins_with_one_of(*e, "TENON_,HOME=,PATH="))
             sum += mix_text(start, *e);
     return sum;
 }
@@ -120,10 +126,10 @@ static uint64_t mix_library_folders(uint64_t h) {
     return h;
 }
 
-uint64_t tni_causes_surroundings(const tni_room *room) {
+uint64_t tni_causes_surroundings(const tni_room *room, const char *prefixes) {
     uint64_t h = mix_text(start, tni_system_cpu_name());
     h = mix_number(mix_number(h, room->address), room->data);
-    return mix_library_folders(mix_number(mix_limits(h), environment_number()));
+    return mix_library_folders(mix_number(mix_limits(h), environment_number(prefixes)));
 }
 
 /* ---- Lists ----------------------------------------------------------------------------------- */

@@ -21,11 +21,13 @@ typedef struct tni_room {
 tni_room tni_causes_in_use(void); /* what this process has of both */
 /* What the limits leave it; UINT64_MAX: no limit. Rounded down to a power of two: the probe is tried with less than there is, never with more. */
 tni_room tni_causes_room(void);
-uint64_t tni_causes_surroundings(const tni_room *);
+/* A number for all that is around a plugin: limits, variables it is given, where libraries are. */
+uint64_t tni_causes_surroundings(const tni_room *, const char *prefixes);
 
 /* Is this entry of the environment given to the probe? What may decide whether a plugin and its
- * libraries are found and work is; what would inject code is not. */
-bool tni_causes_passed_on(const char *entry);
+ * libraries are found is, and what the plugin's note asks for by prefix ("OMP_,ACME_"); what would
+ * inject code is not. */
+bool tni_causes_passed_on(const char *entry, const char *prefixes);
 
 /* Adds an option by its key, or a file by its path, to a list of causes, once: one word of text.
  * False: no room. */

@@ -183,13 +183,14 @@ static tn_status stage_abi(journey *j) {
 
 /* ---- Probe ----------------------------------------------------------------------------------- */
 
-static tni_subject subject_of(const tn_plugin *p, uint64_t surroundings) {
-    return (tni_subject){&p->st, p->note.build_id, p->note.id, surroundings};
+static tni_subject subject_of(const tn_plugin *p, const tni_room *room) {
+    const tni_note *n = &p->note;
+    return (tni_subject){&p->st, n->build_id, n->id, tni_causes_surroundings(room, n->environment)};
 }
 
 bool tni_load_remembered(const tn_plugin *p, tni_verdict *out) {
     const tni_room room = tni_causes_room();
-    const tni_subject subject = subject_of(p, tni_causes_surroundings(&room));
+    const tni_subject subject = subject_of(p, &room);
     return tni_verdict_get(&subject, out);
 }
 
@@ -226,10 +227,10 @@ static tn_status judge(journey *j, tni_probe_policy policy, const tni_subject *s
 
 static tn_status ask_probe(journey *j, tni_probe_policy policy, const char *program) {
     const tni_room room = tni_causes_room();
-    const tni_subject subject = subject_of(j->p, tni_causes_surroundings(&room));
+    const tni_subject subject = subject_of(j->p, &room);
     tni_probe_answer *a = tni_alloc(sizeof *a);
     if (!a) return fail(j, TNI_STAGE_PROBE, TN_ERR_NOMEM, NULL, "out of memory");
-    tni_probe_ask(program, j->p->path, &room, a);
+    tni_probe_ask(program, j->p->path, j->p->note.environment, &room, a);
     const tn_status s = judge(j, policy, &subject, a);
     tni_free(a);
     return s;

@@ -84,6 +84,22 @@ static bool requires_parse(tni_note *n, char *list, const tni_problem *p) {
     return true;
 }
 
+/* "OMP_,ACME_". What decides which code is loaded ("LD_PRELOAD") is nobody's to ask for. */
+static bool environment_parse(tni_note *n, const char *list, const tni_problem *p) {
+    for (const char *at = list;; at++) {
+        const size_t len = strspn(at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+        if (len < 3 || strncmp(at, "LD_", 3) == 0 || (at[len] && at[len] != ','))
+            return tni_no(p,
+                          "note: environment='%.64s' must list prefixes of at least 3 capitals, "
+                          "as in OMP_,ACME_, none of which begins with LD_",
+                          list);
+        at += len;
+        if (!*at) break;
+    }
+    n->environment = list;
+    return true;
+}
+
 static bool pair_parse(tni_note *n, const char *key, char *value, const tni_problem *p) {
     static const char runtime[] = "runtime.";
     if (strcmp(key, "id") == 0) n->id = value;
@@ -92,6 +108,7 @@ static bool pair_parse(tni_note *n, const char *key, char *value, const tni_prob
     if (strcmp(key, "kinds") == 0) n->kinds = value;
     if (strcmp(key, "licence") == 0) n->licence = value;
     if (strcmp(key, "requires") == 0) return requires_parse(n, value, p);
+    if (strcmp(key, "environment") == 0) return environment_parse(n, value, p);
     if (strncmp(key, runtime, sizeof runtime - 1) == 0) {
         if (n->n_runtimes == TNI_NOTE_PAIRS)
             return tni_no(p, "note: more than %d runtime keys", TNI_NOTE_PAIRS);
@@ -157,7 +174,7 @@ static bool identity_parse(tni_note *n, uint64_t len, const tni_problem *p) {
     if (len > 0 && n->text[len - 1] == 0) len--; /* the string's own end */
     if (memchr(n->text, 0, len)) return tni_no(p, "note: is not printable text");
     n->text[len] = 0;
-    n->licence = "";
+    n->licence = n->environment = "";
     return lines_parse(n, len, p) && complete(n, p) && abi_parse(n, p);
 }
 

@@ -41,12 +41,12 @@ tni_probe_policy tni_probe_policy_of(const tni_search *s) {
 
 /* ---- Starting it ----------------------------------------------------------------------------- */
 
-static char **clean_environment(void) {
+static char **clean_environment(const char *prefixes) {
     uint64_t n = 0, kept = 0;
     while (environ && environ[n]) n++;
     char **out = tni_alloc((n + 1) * sizeof *out);
     for (uint64_t i = 0; i < n && out; i++)
-        if (tni_causes_passed_on(environ[i])) out[kept++] = environ[i];
+        if (tni_causes_passed_on(environ[i], prefixes)) out[kept++] = environ[i];
     return out;
 }
 
@@ -123,11 +123,11 @@ static int start_piped(const char *program, char *const *argv, char **env, pid_t
     return 0;
 }
 
-static int start(const char *program, const char *plugin, const tni_room *room, pid_t *pid,
-                 tni_message *m) {
+static int start(const char *program, const char *plugin, const char *prefixes,
+                 const tni_room *room, pid_t *pid, tni_message *m) {
     char name[] = "tenon-probe", token[TNI_PROBE_NONCE + 1], address[24], data[24];
     char *path = tni_strdup(plugin);
-    char **env = clean_environment();
+    char **env = clean_environment(prefixes);
     snprintf(token, sizeof token, "%s", m->nonce);
     snprintf(address, sizeof address, "%llu", (unsigned long long)room->address);
     snprintf(data, sizeof data, "%llu", (unsigned long long)room->data);
@@ -216,15 +216,15 @@ static void converse(tni_message *m, pid_t pid, const tni_room *room) {
     close(m->text);
 }
 
-bool tni_probe_ask(const char *program, const char *plugin, const tni_room *room,
-                   tni_probe_answer *out) {
+bool tni_probe_ask(const char *program, const char *plugin, const char *prefixes,
+                   const tni_room *room, tni_probe_answer *out) {
     char nonce[TNI_PROBE_NONCE + 1];
     pid_t pid = 0;
     *out = (tni_probe_answer){.told = true};
     tni_message *m = tni_alloc(sizeof *m);
     make_nonce(nonce);
     if (m) *m = (tni_message){.nonce = nonce, .out = out};
-    const int bad = m ? start(program, plugin, room, &pid, m) : ENOMEM;
+    const int bad = m ? start(program, plugin, prefixes, room, &pid, m) : ENOMEM;
     if (bad) {
         tni_text_format(out->text, sizeof out->text, "%s: %s", program, strerror(bad));
         out->lacking = tni_is_shortage(bad);

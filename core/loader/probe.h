@@ -34,9 +34,9 @@ typedef struct tni_probe_answer {
     char causes[TNI_CAUSES_BYTES]; /* options and files it named (causes.h) */
 } tni_probe_answer;
 
-/* Gives the plugin no more room than this process has. False: the program cannot be started (text
- * says why). */
-bool tni_probe_ask(const char *program, const char *plugin, const tni_room *,
+/* Gives the plugin no more room than this process has, and of the environment what
+ * tni_causes_passed_on says. False: the program cannot be started (text says why). */
+bool tni_probe_ask(const char *program, const char *plugin, const char *prefixes, const tni_room *,
                    tni_probe_answer *out);
 
 #endif

@@ -56,6 +56,12 @@
 #elif defined(CASE_note_twice)
 #undef EXTRA
 #define EXTRA "version=0.2\n"
+#elif defined(CASE_vendor_option)
+#undef EXTRA
+#define EXTRA "environment=OPENBLAS_,OMP_\n"
+#elif defined(CASE_note_preload)
+#undef EXTRA
+#define EXTRA "environment=OMP_,LD_PRELOAD\n"
 #elif defined(CASE_note_control)
 #undef EXTRA
 #define EXTRA "remark=\033[31mred\n"

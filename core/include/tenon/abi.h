@@ -585,7 +585,7 @@ extern TN_HIDDEN tn_plugin *tn_plugin_self;
 extern TN_HIDDEN const tn_ops *tn_plugin_ops; /* NULL in a host without tn.ops/0 */
 
 /* Once per plugin: note, description and entry. kinds: "ops", "kernels", "driver" joined by commas.
- * extra: more "key=value\n" lines (requires=, runtime.<name>=) or "". start(host, self) registers.
+ * extra: more "key=value\n" lines (requires=, runtime.<name>=, environment=) or "". start(host, self) registers.
  */
 #define TN_PLUGIN(id_, version_, kinds_, licence_, extra_, start_, stop_)                          \
     TN_NOTE(tn_plugin_note, TN_NOTE_IDENTITY,                                                      \
