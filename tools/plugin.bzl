@@ -31,6 +31,7 @@ def tn_plugin(
         name,
         srcs,
         hdrs = [],
+        kernels = [],
         deps = [],
         copts = [],
         linkopts = [],
@@ -40,13 +41,16 @@ def tn_plugin(
         version_script = "//tools:plugin.lds"):
     """Builds the plugin NAME.so; `:NAME` is the same target, for use in data.
 
-    It exports tn_plugin_query_v* only and may need nothing but libc and libm (plus linkopts);
+    `:NAME_static` is the same code for a program that hands it to tn_plugin_add itself. NAME.so
+    exports tn_plugin_query_v* only and may need nothing but libc and libm (plus linkopts);
     vendor libraries are opened with dlopen, so that a plugin can explain what is missing.
 
     Args:
       name: file name without .so.
       srcs: C sources.
-      hdrs: private headers.
+      hdrs: private headers, and what else the sources include.
+      kernels: more C sources, which tests link by themselves as `:kernels`; whoever does defines
+        tn_plugin_host and tn_plugin_self.
       deps: libraries linked into it, beside //core:abi.
       copts: added to TENON_COPTS.
       linkopts: added to the linker's command line.
@@ -55,13 +59,37 @@ def tn_plugin(
       tags: of NAME.so.
       version_script: for tests of the loader: what exports more is refused.
     """
+    deps = deps + ["//core:abi"]
+    copts = TENON_COPTS + copts
+    if kernels:
+        cc_library(
+            name = "kernels",
+            srcs = kernels,
+            textual_hdrs = hdrs,
+            copts = copts + ["-fPIC"],
+            linkopts = ["-lm"] + linkopts,
+            linkstatic = 1,
+            visibility = visibility,
+            deps = deps,
+        )
+    cc_library(
+        name = name + "_static",
+        srcs = srcs + kernels,
+        textual_hdrs = hdrs,
+        copts = copts + ["-DTN_PLUGIN_STATIC=" + name],
+        linkopts = ["-lm"] + linkopts,
+        linkstatic = 1,
+        tags = ["manual"],
+        visibility = visibility,
+        deps = deps,
+    )
     _shared_object(
         file = name + ".so",
         version_script = version_script,
         linkopts = linkopts,
-        srcs = srcs + hdrs,
-        copts = TENON_COPTS + ["-fPIC"] + copts,
-        deps = deps + ["//core:abi"],
+        srcs = srcs + ([] if kernels else hdrs),
+        copts = copts + ["-fPIC"],
+        deps = deps + ([":kernels"] if kernels else []),
         data = data,
         tags = tags,
         visibility = visibility,

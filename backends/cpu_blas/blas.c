@@ -13,7 +13,7 @@
 
 #define DEBIAN "/usr/lib/x86_64-linux-gnu/openblas-"
 
-tni_blas_lib tni_blas;
+blas_library blas_lib;
 
 typedef struct library {
     void *handle;
@@ -37,8 +37,8 @@ static void find_optional(library *l, const char *name, void *slot) {
 
 static bool find_all(library *l) {
     find_optional(l, "openblas_get_corename", &l->core);
-    return find(l, "cblas_sgemm", &tni_blas.sgemm) && find(l, "cblas_dgemm", &tni_blas.dgemm) &&
-           find(l, "cblas_sgemv", &tni_blas.sgemv) && find(l, "cblas_dgemv", &tni_blas.dgemv) &&
+    return find(l, "cblas_sgemm", &blas_lib.sgemm) && find(l, "cblas_dgemm", &blas_lib.dgemm) &&
+           find(l, "cblas_sgemv", &blas_lib.sgemv) && find(l, "cblas_dgemv", &blas_lib.dgemv) &&
            find(l, "openblas_get_config", &l->config) &&
            find(l, "openblas_set_num_threads", &l->set_threads);
 }
@@ -46,23 +46,22 @@ static bool find_all(library *l) {
 /* OpenMP keeps the number of threads per calling thread: it is set through the library's own
  * OpenMP, which its handle finds. */
 static bool find_openmp(library *l) {
-    tni_blas.omp_threads = NULL, tni_blas.omp_set_threads = NULL;
+    blas_lib.omp_threads = NULL, blas_lib.omp_set_threads = NULL;
     if (!strstr(l->config(), "USE_OPENMP")) {
         l->set_threads(1);
         return true;
     }
-    return find(l, "omp_get_max_threads", &tni_blas.omp_threads) &&
-           find(l, "omp_set_num_threads", &tni_blas.omp_set_threads);
+    return find(l, "omp_get_max_threads", &blas_lib.omp_threads) &&
+           find(l, "omp_set_num_threads", &blas_lib.omp_set_threads);
 }
 
 /* [1 2; 3 4] [5 6; 7 8] = [19 22; 43 50] */
 static bool multiplies(library *l) {
     const float a[4] = {1, 2, 3, 4}, b[4] = {5, 6, 7, 8}, right[4] = {19, 22, 43, 50};
     float c[4] = {0};
-    const int before = tni_blas_threads(1);
-    tni_blas.sgemm(TNI_BLAS_ROW_MAJOR, TNI_BLAS_PLAIN, TNI_BLAS_PLAIN, 2, 2, 2, 1, a, 2, b, 2, 0, c,
-                   2);
-    tni_blas_threads(before);
+    const int before = blas_library_threads(1);
+    blas_lib.sgemm(BLAS_ROW_MAJOR, BLAS_PLAIN, BLAS_PLAIN, 2, 2, 2, 1, a, 2, b, 2, 0, c, 2);
+    blas_library_threads(before);
     if (memcmp(c, right, sizeof c) == 0) return true;
     snprintf(l->reason, sizeof l->reason, "a 2x2 product came out wrong");
     return false;
@@ -96,7 +95,7 @@ static bool try_path(library *l, const char *path) {
     }
     if (is_fit(l)) return true;
     dlclose(l->handle);
-    tni_blas = (tni_blas_lib){0};
+    blas_lib = (blas_library){0};
     return false;
 }
 
@@ -108,7 +107,7 @@ static void describe(const library *l, const tn_host *host, tn_plugin *self) {
                           : strstr(l->config(), "SINGLE_THREADED") ? "serial"
                                                                    : "pthread, pinned to 1 thread";
     const char *core = l->core ? l->core() : "unknown core";
-    tni_blas.has_avx512_code = strcmp(core, "SkylakeX") == 0 || strcmp(core, "Cooperlake") == 0 ||
+    blas_lib.has_avx512_code = strcmp(core, "SkylakeX") == 0 || strcmp(core, "Cooperlake") == 0 ||
                                strcmp(core, "SapphireRapids") == 0;
     snprintf(text, sizeof text, "OpenBLAS %s (%s, %s)", version, flavour, core);
     host->describe(self, text);
@@ -125,7 +124,7 @@ static tn_status fail(const tn_host *host, tn_plugin *self, const char *tried) {
     return TN_ERR_UNSUPPORTED;
 }
 
-tn_status tni_blas_open(const tn_host *host, tn_plugin *self) {
+tn_status blas_library_open(const tn_host *host, tn_plugin *self) {
     const char *standard[] = {DEBIAN "openmp/libopenblas.so.0", DEBIAN "serial/libopenblas.so.0",
                               DEBIAN "pthread/libopenblas.so.0", "libopenblas.so.0", NULL};
     const char *chosen[] = {host->option(self, "library"), NULL};

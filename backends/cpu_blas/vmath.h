@@ -9,19 +9,19 @@
 AI FN(V) FN(absolute)(FN(V) x) { return (FN(V))((FN(U))x << 1 >> 1); }
 
 /* fma: fused where the set has it. root and the roundings: exact, -0 and NaN stay. */
-#if TNI_VECTOR_BYTES == 64 && WIDE
+#if BLAS_VECTOR_BYTES == 64 && WIDE
 AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm512_fmadd_pd(a, b, c); }
 AI FN(V) FN(root)(FN(V) x) { return _mm512_sqrt_pd(x); }
 #define ROUND(mode) _mm512_roundscale_pd(x, (mode) | _MM_FROUND_NO_EXC)
-#elif TNI_VECTOR_BYTES == 64
+#elif BLAS_VECTOR_BYTES == 64
 AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm512_fmadd_ps(a, b, c); }
 AI FN(V) FN(root)(FN(V) x) { return _mm512_sqrt_ps(x); }
 #define ROUND(mode) _mm512_roundscale_ps(x, (mode) | _MM_FROUND_NO_EXC)
-#elif TNI_VECTOR_BYTES == 32 && WIDE
+#elif BLAS_VECTOR_BYTES == 32 && WIDE
 AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm256_fmadd_pd(a, b, c); }
 AI FN(V) FN(root)(FN(V) x) { return _mm256_sqrt_pd(x); }
 #define ROUND(mode) _mm256_round_pd(x, (mode) | _MM_FROUND_NO_EXC)
-#elif TNI_VECTOR_BYTES == 32
+#elif BLAS_VECTOR_BYTES == 32
 AI FN(V) FN(fma)(FN(V) a, FN(V) b, FN(V) c) { return _mm256_fmadd_ps(a, b, c); }
 AI FN(V) FN(root)(FN(V) x) { return _mm256_sqrt_ps(x); }
 #define ROUND(mode) _mm256_round_ps(x, (mode) | _MM_FROUND_NO_EXC)
@@ -35,16 +35,16 @@ AI FN(V) FN(root)(FN(V) x) { return _mm_sqrt_ps(x); }
 #endif
 
 /* NaN stays: what the instructions return of a NaN is their second operand. */
-#if TNI_VECTOR_BYTES == 64 && WIDE
+#if BLAS_VECTOR_BYTES == 64 && WIDE
 AI FN(V) FN(at_least)(FN(V) x, T low) { return _mm512_max_pd(FN(splat)(low), x); }
 AI FN(V) FN(at_most)(FN(V) x, T high) { return _mm512_min_pd(FN(splat)(high), x); }
-#elif TNI_VECTOR_BYTES == 64
+#elif BLAS_VECTOR_BYTES == 64
 AI FN(V) FN(at_least)(FN(V) x, T low) { return _mm512_max_ps(FN(splat)(low), x); }
 AI FN(V) FN(at_most)(FN(V) x, T high) { return _mm512_min_ps(FN(splat)(high), x); }
-#elif TNI_VECTOR_BYTES == 32 && WIDE
+#elif BLAS_VECTOR_BYTES == 32 && WIDE
 AI FN(V) FN(at_least)(FN(V) x, T low) { return _mm256_max_pd(FN(splat)(low), x); }
 AI FN(V) FN(at_most)(FN(V) x, T high) { return _mm256_min_pd(FN(splat)(high), x); }
-#elif TNI_VECTOR_BYTES == 32
+#elif BLAS_VECTOR_BYTES == 32
 AI FN(V) FN(at_least)(FN(V) x, T low) { return _mm256_max_ps(FN(splat)(low), x); }
 AI FN(V) FN(at_most)(FN(V) x, T high) { return _mm256_min_ps(FN(splat)(high), x); }
 #elif WIDE
@@ -90,11 +90,11 @@ enum { FN(parts) = 1 };
 AI V_f64 FN(part)(FN(V) v, int p) { return (void)p, v; }
 #else
 enum { FN(parts) = 2 };
-#if TNI_VECTOR_BYTES == 64
+#if BLAS_VECTOR_BYTES == 64
 AI V_f64 FN(part)(FN(V) v, int p) {
     return _mm512_cvtps_pd(p ? _mm512_extractf32x8_ps(v, 1) : _mm512_castps512_ps256(v));
 }
-#elif TNI_VECTOR_BYTES == 32
+#elif BLAS_VECTOR_BYTES == 32
 AI V_f64 FN(part)(FN(V) v, int p) {
     return _mm256_cvtps_pd(p ? _mm256_extractf128_ps(v, 1) : _mm256_castps256_ps128(v));
 }
@@ -105,9 +105,9 @@ AI V_f64 FN(part)(FN(V) v, int p) { return _mm_cvtps_pd(p ? _mm_movehl_ps(v, v) 
 
 #if !WIDE /* two parts, each rounded to f32 */
 AI V_f32 join_f32(V_f64 a, V_f64 b) {
-#if TNI_VECTOR_BYTES == 64
+#if BLAS_VECTOR_BYTES == 64
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(a)), _mm512_cvtpd_ps(b), 1);
-#elif TNI_VECTOR_BYTES == 32
+#elif BLAS_VECTOR_BYTES == 32
     return _mm256_set_m128(_mm256_cvtpd_ps(b), _mm256_cvtpd_ps(a));
 #else
     return _mm_movelh_ps(_mm_cvtpd_ps(a), _mm_cvtpd_ps(b));
@@ -153,11 +153,11 @@ AI V_f64 vtanh_f64(V_f64 x) { return each_f64(x, libm_tanh_f64); }
 /* n / (d + lost), lost being less than d's last bit, 1 <= d < 2^60: to little more than the last
  * rounding. */
 AI V_f32 ratio_f32(V_f32 n, V_f32 d, V_f32 lost) {
-#if TNI_VECTOR_BYTES == 16
+#if BLAS_VECTOR_BYTES == 16
     const V_f32 q = n / d;
     return q - q * lost / d;
 #else
-#if TNI_VECTOR_BYTES == 64
+#if BLAS_VECTOR_BYTES == 64
     const V_f32 r = _mm512_rcp14_ps(d); /* the step below squares its error */
 #else
     const V_f32 r = 1.0f / d;
@@ -169,7 +169,7 @@ AI V_f32 ratio_f32(V_f32 n, V_f32 d, V_f32 lost) {
 
 /* x * 2^k for k in [-151, 129], rounded once */
 AI V_f32 scale_f32(V_f32 x, V_f32 k_float, M_f32 k) {
-#if TNI_VECTOR_BYTES == 64
+#if BLAS_VECTOR_BYTES == 64
     (void)k;
     return _mm512_scalef_ps(x, k_float);
 #else

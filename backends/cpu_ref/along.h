@@ -8,14 +8,14 @@
 #include "backends/cpu_ref/walk.h"
 
 /* x as seen from index's elements: it does not move along dim, where the index says how far. */
-typedef struct tni_along {
+typedef struct ref_along {
     tn_view x;
     int64_t strides[TN_MAX_RANK];
     int64_t limit, stride; /* size and stride of x along dim */
-} tni_along;
+} ref_along;
 
 /* v, or, if it is 0-dim, a view of it with one dim of size 1, in room. */
-static inline const tn_view *tni_with_dims(const tn_view *v, tn_view *room) {
+static inline const tn_view *ref_with_dims(const tn_view *v, tn_view *room) {
     static const int64_t one = 1, zero = 0;
     if (v->rank > 0) return v;
     *room = *v;
@@ -23,8 +23,8 @@ static inline const tn_view *tni_with_dims(const tn_view *v, tn_view *room) {
     return room;
 }
 
-static inline void tni_along_dim(const tn_view *x, int64_t dim, tni_along *out) {
-    x = tni_with_dims(x, &out->x);
+static inline void ref_along_dim(const tn_view *x, int64_t dim, ref_along *out) {
+    x = ref_with_dims(x, &out->x);
     out->limit = x->sizes[dim], out->stride = x->strides[dim];
     for (int32_t d = 0; d < x->rank; d++) out->strides[d] = d == dim ? 0 : x->strides[d];
     out->x = *x;

@@ -11,16 +11,16 @@
 extern "C" {
 #endif
 
-#define KERNEL(op, name, dtypes, n_args, plan) tn_status tni_ref_##name(const void *, tn_call *);
+#define KERNEL(op, name, dtypes, n_args, plan) tn_status ref_##name(const void *, tn_call *);
 #include "backends/cpu_ref/kernels.def"
 
-tn_status tni_ref_sort_plan(tn_call *, tn_plan *);
-tn_status tni_ref_scatter_plan(tn_call *, tn_plan *);
+tn_status ref_sort_plan(tn_call *, tn_plan *);
+tn_status ref_scatter_plan(tn_call *, tn_plan *);
 
 /* Fails with INDEX, naming the first position in row-major order, unless 0 <= index < limit all
  * over. */
-tn_status tni_ref_check_index(tn_call *, const char *op, const char *name, const tn_view *index,
-                              int64_t limit);
+tn_status ref_check_index(tn_call *, const char *op, const char *name, const tn_view *index,
+                          int64_t limit);
 
 #ifdef __cplusplus
 }

@@ -20,46 +20,46 @@
 #include <math.h>
 #include <stdint.h>
 
-#define TNI_LN2         0x1.62e42fefa39efp-1
-#define TNI_SQRT2       0x1.6a09e667f3bcdp+0
-#define TNI_TURN_2TO_32 0x1.921fb54442d18p-30 /* 2 pi 2^-32 */
+#define REF_LN2         0x1.62e42fefa39efp-1
+#define REF_SQRT2       0x1.6a09e667f3bcdp+0
+#define REF_TURN_2TO_32 0x1.921fb54442d18p-30 /* 2 pi 2^-32 */
 
 /* Coefficients, highest power first; each is the double nearest to the fraction. */
-#define TNI_LOG_SERIES                                                                             \
+#define REF_LOG_SERIES                                                                             \
     { 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13, 1.0 / 11, 1.0 / 9, 1.0 / 7, 1.0 / 5, 1.0 / 3, 1 }
-#define TNI_SIN_SERIES                                                                             \
+#define REF_SIN_SERIES                                                                             \
     {                                                                                              \
         -1.0 / 1307674368000, 1.0 / 6227020800, -1.0 / 39916800, 1.0 / 362880, -1.0 / 5040,        \
             1.0 / 120, -1.0 / 6                                                                    \
     }
-#define TNI_COS_SERIES                                                                             \
+#define REF_COS_SERIES                                                                             \
     {                                                                                              \
         1.0 / 20922789888000, -1.0 / 87178291200, 1.0 / 479001600, -1.0 / 3628800, 1.0 / 40320,    \
             -1.0 / 720, 1.0 / 24, -1.0 / 2                                                         \
     }
 
-static inline double tni_series(const double *c, int n, double x) {
+static inline double ref_series(const double *c, int n, double x) {
     double sum = c[0];
     for (int i = 1; i < n; i++) sum = sum * x + c[i];
     return sum;
 }
 
-static inline double tni_normal_radius(uint32_t w0) {
-    static const double series[] = TNI_LOG_SERIES;
+static inline double ref_normal_radius(uint32_t w0) {
+    static const double series[] = REF_LOG_SERIES;
     int e;
     double m = frexp(((double)w0 + 1) * 0x1p-32, &e); /* in [1/2, 1) */
-    if (m < TNI_SQRT2 / 2) m *= 2, e--;
+    if (m < REF_SQRT2 / 2) m *= 2, e--;
     const double s = (m - 1) / (m + 1);
-    return sqrt(-2 * (e * TNI_LN2 + 2 * s * tni_series(series, 10, s * s)));
+    return sqrt(-2 * (e * REF_LN2 + 2 * s * ref_series(series, 10, s * s)));
 }
 
-static inline void tni_normal_pair(uint32_t w0, uint32_t w1, double out[2]) {
-    static const double sines[] = TNI_SIN_SERIES, cosines[] = TNI_COS_SERIES;
-    const double r = tni_normal_radius(w0);
+static inline void ref_normal_pair(uint32_t w0, uint32_t w1, double out[2]) {
+    static const double sines[] = REF_SIN_SERIES, cosines[] = REF_COS_SERIES;
+    const double r = ref_normal_radius(w0);
     const int64_t quarter = ((int64_t)w1 + (INT64_C(1) << 29)) >> 30;
-    const double x = (double)(w1 - (quarter << 30)) * TNI_TURN_2TO_32, v = x * x;
-    const double s = r * (x + x * (v * tni_series(sines, 7, v)));
-    const double c = r * (1 + v * tni_series(cosines, 8, v));
+    const double x = (double)(w1 - (quarter << 30)) * REF_TURN_2TO_32, v = x * x;
+    const double s = r * (x + x * (v * ref_series(sines, 7, v)));
+    const double c = r * (1 + v * ref_series(cosines, 8, v));
     const double turned[4][2] = {{c, s}, {-s, c}, {-c, -s}, {s, -c}};
     out[0] = turned[quarter & 3][0], out[1] = turned[quarter & 3][1];
 }

@@ -18,7 +18,7 @@
 
 #include <stdint.h>
 
-static inline void tni_philox(const uint32_t counter[4], uint32_t key0, uint32_t key1,
+static inline void ref_philox(const uint32_t counter[4], uint32_t key0, uint32_t key1,
                               uint32_t out[4]) {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     for (int round = 0; round < 10; round++) {
@@ -31,7 +31,7 @@ static inline void tni_philox(const uint32_t counter[4], uint32_t key0, uint32_t
 }
 
 /* Words first .. first+n-1 after the position (seed, offset). */
-static inline void tni_philox_words(uint64_t seed, uint64_t offset, uint64_t first, int64_t n,
+static inline void ref_philox_words(uint64_t seed, uint64_t offset, uint64_t first, int64_t n,
                                     uint32_t *out) {
     uint32_t block[4];
     for (int64_t i = 0; i < n; i++) {
@@ -39,7 +39,7 @@ static inline void tni_philox_words(uint64_t seed, uint64_t offset, uint64_t fir
         if (i == 0 || word % 4 == 0) {
             const uint64_t at = offset + word / 4;
             const uint32_t counter[4] = {(uint32_t)at, (uint32_t)(at >> 32), 0, 0};
-            tni_philox(counter, (uint32_t)seed, (uint32_t)(seed >> 32), block);
+            ref_philox(counter, (uint32_t)seed, (uint32_t)(seed >> 32), block);
         }
         out[i] = block[word % 4];
     }

@@ -4,7 +4,7 @@
 #include "backends/cpu_ref/kernels.h"
 
 #define KERNEL(op, name, dtypes, n_args, plan)                                                     \
-    {sizeof(tn_kernel), n_args, op, "cpu", dtypes, 0, -100, NULL, NULL, plan, tni_ref_##name, NULL},
+    {sizeof(tn_kernel), n_args, op, "cpu", dtypes, 0, -100, NULL, NULL, plan, ref_##name, NULL},
 static const tn_kernel kernels[] = {
 #include "backends/cpu_ref/kernels.def"
 };

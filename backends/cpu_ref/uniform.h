@@ -16,47 +16,47 @@
 #include <math.h>
 #include <tenon/abi.h>
 
-typedef struct tni_range {
+typedef struct ref_range {
     double low, high, least, most;
-} tni_range;
+} ref_range;
 
 /* The bits of a significand, and the exponent of the smallest number above 0. */
-static inline int tni_digits(int ix) {
+static inline int ref_digits(int ix) {
     return ix == TN_IX_F16 ? 11 : ix == TN_IX_BF16 ? 8 : ix == TN_IX_F32 ? 24 : 53;
 }
 
-static inline int tni_smallest(int ix) {
+static inline int ref_smallest(int ix) {
     return ix == TN_IX_F16 ? -24 : ix == TN_IX_BF16 ? -133 : ix == TN_IX_F32 ? -149 : -1074;
 }
 
 /* How far apart the dtype's numbers are around x: a power of 2. */
-static inline double tni_spacing(int ix, double x) {
+static inline double ref_spacing(int ix, double x) {
     int exponent;
     frexp(x, &exponent);
-    const int step = exponent - tni_digits(ix), smallest = tni_smallest(ix);
+    const int step = exponent - ref_digits(ix), smallest = ref_smallest(ix);
     return ldexp(1, x == 0 || step < smallest ? smallest : step);
 }
 
-static inline double tni_nearest(int ix, double x) {
-    const double step = tni_spacing(ix, x);
+static inline double ref_nearest(int ix, double x) {
+    const double step = ref_spacing(ix, x);
     return rint(x / step) * step;
 }
 
-static inline double tni_before(int ix, double x) {
-    const double below = nextafter(x, -INFINITY), step = tni_spacing(ix, below);
+static inline double ref_before(int ix, double x) {
+    const double below = nextafter(x, -INFINITY), step = ref_spacing(ix, below);
     return floor(below / step) * step;
 }
 
-static inline tni_range tni_range_of(int ix, double low, double high) {
-    const double step = tni_spacing(ix, low);
-    tni_range r = {low, high, ceil(low / step) * step,
-                   tni_before(ix, fmin(high, tni_nearest(ix, high)))};
-    if (r.least > r.most) r.least = r.most = tni_nearest(ix, low);
+static inline ref_range ref_range_of(int ix, double low, double high) {
+    const double step = ref_spacing(ix, low);
+    ref_range r = {low, high, ceil(low / step) * step,
+                   ref_before(ix, fmin(high, ref_nearest(ix, high)))};
+    if (r.least > r.most) r.least = r.most = ref_nearest(ix, low);
     return r;
 }
 
 /* The last step: u in [0, 1) to a number that rounds to one of the dtype between least and most. */
-static inline double tni_stretch(const tni_range *r, double u) {
+static inline double ref_stretch(const ref_range *r, double u) {
     const double x = r->low + u * (r->high - r->low);
     return x < r->least ? r->least : x > r->most ? r->most : x;
 }

@@ -9,7 +9,7 @@
 static inline int64_t tni_dtype_bytes(tn_dtype d) { return tn_dtype_index(d) < 0 ? 0 : d.bits / 8; }
 
 /* Is d one of a set (TN_MASK_*)? An unknown dtype is in none. */
-static inline bool tni_dtype_in(tn_dtype d, uint32_t mask) {
+static inline bool tni_dtype_in(tn_dtype d, uint64_t mask) {
     const int index = tn_dtype_index(d);
     return index >= 0 && (mask >> index & 1) != 0;
 }

@@ -8,14 +8,14 @@
 
 #include <math.h>
 
-static tn_tensor *times(tn_tensor *t, double factor) { return tn_mul(t, math_number(factor)); }
-static tn_tensor *plus(tn_tensor *t, double term) { return tn_add(t, math_number(term)); }
+static tn_tensor *times(tn_tensor *t, double factor) { return tn_mul(t, tnk_scalar(factor)); }
+static tn_tensor *plus(tn_tensor *t, double term) { return tn_add(t, tnk_scalar(term)); }
 
 /* x times, or divided by, 10^n; in two steps where the dtype, of powers up to 10^most, lacks it. */
 static tn_tensor *shifted(tn_tensor *x, int64_t n, int64_t most, bool divide) {
     for (int64_t step; n > 0; n -= step) {
         step = n > most && n <= 2 * most ? most : n;
-        tn_tensor *power = math_number(pow(10, (double)step));
+        tn_tensor *power = tnk_scalar(pow(10, (double)step));
         x = divide ? tn_div(x, power) : tn_mul(x, power);
     }
     return x;
@@ -30,14 +30,14 @@ tn_status math_compose_round(const tn_value *args, uint32_t n_args, tn_value *ou
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     const bool f64 = tn_dtype_is(m.dtype, TN_F64), up = decimals > 0;
     const int64_t most = f64 ? 308 : 38;
     if (decimals < -most) /* all are nearer to 0; inf and NaN are far from everything */
         return give(outs, tn_where(tn_isfinite(x), times(x, 0), x));
     const int64_t n = up ? decimals : -decimals;
     tn_tensor *units = shifted(x, n, most, !up);
-    tn_tensor *between = tn_lt(tn_abs(units), math_number(f64 ? 0x1p53 : 0x1p24));
+    tn_tensor *between = tn_lt(tn_abs(units), tnk_scalar(f64 ? 0x1p53 : 0x1p24));
     return give(outs, tn_where(between, shifted(tn_round(units), n, most, up), x));
 }
 
@@ -56,7 +56,7 @@ tn_status math_compose_square(const tn_value *args, uint32_t n_args, tn_value *o
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (tn_dtype_is(m.dtype, TN_BOOL)) x = tn_to(x, TN_I64);
     return give(outs, tn_mul(x, x));
 }
@@ -69,7 +69,7 @@ tn_status math_compose_hardtanh(const tn_value *args, uint32_t n_args, tn_value 
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(math_arg(args, n_args, 0), &m)) return pending();
+    if (!tnk_meta(math_arg(args, n_args, 0), &m)) return tnk_pending();
     for (int i = 0; i < 2 && m.dtype.code <= 1; i++)
         if (bound[i].tag == TN_TAG_FLOAT)
             bound[i] = tn_int(bound[i].f >= 0x1p63 ? INT64_MAX : (int64_t)bound[i].f);
@@ -89,7 +89,7 @@ tn_status math_compose_leaky_relu(const tn_value *args, uint32_t n_args, tn_valu
 
     (void)n_outs;
     if (args[1].f == 0) return give(outs, tn_relu(x));
-    return give(outs, tn_where(tn_gt(x, math_number(0)), x, times(x, args[1].f)));
+    return give(outs, tn_where(tn_gt(x, tnk_scalar(0)), x, times(x, args[1].f)));
 }
 
 tn_status math_compose_softsign(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -161,17 +161,17 @@ tn_status math_compose_softplus(const tn_value *args, uint32_t n_args, tn_value 
                                 uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0), *z = math_times(x, args[1]);
     tn_tensor *soft = tn_add(tn_relu(z), tn_log1p(tn_exp(tn_neg(tn_abs(z)))));
-    tn_tensor *y = args[1].f == 1 ? soft : tn_div(soft, math_number(args[1].f));
+    tn_tensor *y = args[1].f == 1 ? soft : tn_div(soft, tnk_scalar(args[1].f));
 
     (void)n_outs;
-    return give(outs, tn_where(tn_gt(z, math_number(args[2].f)), x, y));
+    return give(outs, tn_where(tn_gt(z, tnk_scalar(args[2].f)), x, y));
 }
 
 /* (grad, x): with t = tanh(softplus(x)), grad (t + x (1 - t^2) sigmoid(x)) */
 tn_status math_compose_mish_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
                                 uint32_t n_outs) {
     tn_tensor *x = within(math_arg(args, n_args, 1), 1000), *t = tn_tanh(tn_softplus(x, NULL));
-    tn_tensor *rest = tn_mul(x, tn_mul(tn_sub(math_number(1), tn_mul(t, t)), tn_sigmoid(x)));
+    tn_tensor *rest = tn_mul(x, tn_mul(tn_sub(tnk_scalar(1), tn_mul(t, t)), tn_sigmoid(x)));
 
     (void)n_outs;
     return give(outs, tn_mul(math_arg(args, n_args, 0), tn_add(t, rest)));
@@ -187,18 +187,18 @@ tn_status math_compose_prelu(const tn_value *args, uint32_t n_args, tn_value *ou
     tn_meta mx, mw;
 
     (void)n_outs;
-    if (!math_meta(x, &mx) || !math_meta(weight, &mw)) return pending();
+    if (!tnk_meta(x, &mx) || !tnk_meta(weight, &mw)) return tnk_pending();
     for (int32_t i = 0; i < mx.rank; i++) sizes[i] = 1;
     if (mx.rank > 1) sizes[1] = math_meta_numel(&mw);
     weight = math_reshape(weight, sizes, mx.rank);
-    return give(outs, tn_where(tn_gt(x, math_number(0)), x, tn_mul(x, weight)));
+    return give(outs, tn_where(tn_gt(x, tnk_scalar(0)), x, tn_mul(x, weight)));
 }
 
 /* The halves of x along dim. */
 static bool halves(tn_tensor *x, int64_t dim, tn_tensor *out[2]) {
     tn_meta m;
 
-    if (!math_meta(x, &m)) return false;
+    if (!tnk_meta(x, &m)) return false;
     const int64_t n = m.sizes[dim] / 2;
     for (int i = 0; i < 2; i++) out[i] = math_narrow(x, dim, i * n, n);
     return true;
@@ -208,7 +208,7 @@ tn_status math_compose_glu(const tn_value *args, uint32_t n_args, tn_value *outs
     tn_tensor *half[2];
 
     (void)n_outs;
-    if (!halves(math_arg(args, n_args, 0), args[1].i, half)) return pending();
+    if (!halves(math_arg(args, n_args, 0), args[1].i, half)) return tnk_pending();
     return give(outs, tn_mul(half[0], tn_sigmoid(half[1])));
 }
 
@@ -218,7 +218,7 @@ tn_status math_compose_glu_bwd(const tn_value *args, uint32_t n_args, tn_value *
     tn_tensor *half[2];
 
     (void)n_outs;
-    if (!halves(math_arg(args, n_args, 1), args[2].i, half)) return pending();
+    if (!halves(math_arg(args, n_args, 1), args[2].i, half)) return tnk_pending();
     tn_tensor *da = tn_mul(math_arg(args, n_args, 0), tn_sigmoid(half[1]));
     tn_tensor *db = tn_mul(tn_mul(da, half[0]), tn_sigmoid(tn_neg(half[1])));
     return give(outs, math_cat((tn_tensor *const[]){da, db}, 2, args[2].i));

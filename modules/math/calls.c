@@ -5,26 +5,12 @@
 #include "modules/math/calls.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <tenon/abi_text.h>
 
 tn_tensor *math_call(tn_op_ref *op, const tn_value *args, size_t n_args) {
-    tn_value out = tn_value_none();
-    return tn_plugin_ops->call(op, args, (uint32_t)n_args, &out, 1) == TN_OK ? out.tensor : NULL;
+    return tnk_call(op, args, (uint32_t)n_args).tensor;
 }
 
-tn_tensor *math_number(double x) { return tn_plugin_ops->scalar(tn_float(x)); }
-
-tn_tensor *math_whole(int64_t i) { return tn_plugin_ops->scalar(tn_int(i)); }
-
-tn_tensor *math_wide(tn_tensor *t) {
-    tn_meta m;
-    const bool is_half =
-        math_meta(t, &m) && (tn_dtype_is(m.dtype, TN_F16) || tn_dtype_is(m.dtype, TN_BF16));
-    return is_half ? tn_to(t, TN_F32) : t;
-}
+tn_tensor *math_wide(tn_tensor *t) { return tnk_wide(tn_value_tensor(t)).tensor; }
 
 /* What a factor is in t's dtype: of integers its integer part, and without sign what is left of it
  * by wrapping. Shape rules have refused what is further away. */
@@ -32,10 +18,9 @@ static tn_value factor_of(tn_tensor *t, tn_value number) {
     const double x = number.tag == TN_TAG_FLOAT ? number.f : (double)number.i;
     tn_meta m;
 
-    if (!math_meta(t, &m)) return number;
+    if (!tnk_meta(t, &m)) return number;
     if (tn_dtype_is(m.dtype, TN_BOOL)) return tn_bool(x != 0);
-    const int index = tn_dtype_index(m.dtype);
-    if (index < 0 || !(TN_MASK_INT >> index & 1)) return number;
+    if (!tnk_dtype_in(m.dtype, TN_MASK_INT)) return number;
     if (number.tag == TN_TAG_FLOAT && fabs(x) < 0x1p63) number = tn_int((int64_t)x);
     return m.dtype.code == 1 && x < 0 ? tn_int(number.i & UINT8_MAX) : number;
 }
@@ -49,18 +34,6 @@ tn_tensor *math_times(tn_tensor *t, tn_value number) {
     const tn_value k = factor_of(t, number);
     return is_one(k) ? t : tn_mul(t, tn_plugin_ops->scalar(k));
 }
-
-tn_status math_fail(tn_status code, const char *format, ...) {
-    char text[MATH_TEXT * 3];
-    va_list list;
-
-    va_start(list, format);
-    tn_vtext(text, sizeof text, format, list);
-    va_end(list);
-    return tn_plugin_ops->fail(code, text, tn_strlen(text));
-}
-
-bool math_meta(tn_tensor *t, tn_meta *out) { return t && tn_plugin_ops->meta(t, out) == TN_OK; }
 
 tn_tensor *math_full(const tn_meta *m, double value, tn_tensor *where) {
     tn_device device;
@@ -90,12 +63,12 @@ tn_tensor *math_mean_keep(tn_tensor *t, const int64_t *dims, int64_t n) {
 
 tn_tensor *math_as(tn_tensor *t, tn_dtype dtype) {
     tn_meta m;
-    return !math_meta(t, &m) ? NULL : tn_dtype_is(m.dtype, dtype) ? t : tn_to(t, dtype);
+    return !tnk_meta(t, &m) ? NULL : tn_dtype_is(m.dtype, dtype) ? t : tn_to(t, dtype);
 }
 
 tn_tensor *math_like(tn_tensor *t, tn_tensor *x) {
     tn_meta m;
-    return math_meta(x, &m) ? math_as(t, m.dtype) : NULL;
+    return tnk_meta(x, &m) ? math_as(t, m.dtype) : NULL;
 }
 
 tn_tensor *math_centred(tn_tensor *x, tn_tensor *mean) {
@@ -104,14 +77,14 @@ tn_tensor *math_centred(tn_tensor *x, tn_tensor *mean) {
 }
 
 tn_tensor *math_unit(tn_tensor *t) {
-    tn_tensor *one = math_number(1), *zero = math_number(0), *infinity = math_number(INFINITY);
+    tn_tensor *one = tnk_scalar(1), *zero = tnk_scalar(0), *infinity = tnk_scalar(INFINITY);
     tn_meta m;
 
-    if (!math_meta(t, &m)) return NULL;
+    if (!tnk_meta(t, &m)) return NULL;
     const double most = tn_dtype_is(m.dtype, TN_F64) ? 1023 : 127; /* log2 of max rounds up */
     tn_tensor *good = tn_logical_and(tn_gt(t, zero), tn_lt(t, infinity));
     tn_tensor *power = tn_floor(tn_log2(tn_where(good, t, one)));
-    return tn_where(good, tn_exp2(tn_minimum(power, math_number(most))), one);
+    return tn_where(good, tn_exp2(tn_minimum(power, tnk_scalar(most))), one);
 }
 
 tn_tensor *math_narrow(tn_tensor *t, int64_t dim, int64_t start, int64_t n) {
@@ -157,15 +130,15 @@ tn_tensor *math_as_matrix(tn_tensor *t, const tn_meta *m) {
 }
 
 bool math_broadcast_pair(tn_tensor **a, tn_tensor **b, tn_meta *m) {
-    char a_text[MATH_TEXT], b_text[MATH_TEXT];
+    char a_text[TNK_LIST_BYTES], b_text[TNK_LIST_BYTES];
     tn_meta first, second;
 
-    if (!math_meta(*a, &first) || !math_meta(*b, &second)) return false;
+    if (!tnk_meta(*a, &first) || !tnk_meta(*b, &second)) return false;
     *m = first;
     if (!math_broadcast(m, second.sizes, second.rank)) {
-        math_fail(TN_ERR_SHAPE, "sizes %s and %s do not broadcast",
-                  math_shape_text(first.sizes, first.rank, a_text),
-                  math_shape_text(second.sizes, second.rank, b_text));
+        tnk_raise(TN_ERR_SHAPE, "sizes %s and %s do not broadcast",
+                  tnk_sizes_text(first.sizes, first.rank, a_text),
+                  tnk_sizes_text(second.sizes, second.rank, b_text));
         return false;
     }
     *a = tn_expand(*a, (tn_ints){m->sizes, m->rank});
@@ -176,7 +149,7 @@ bool math_broadcast_pair(tn_tensor **a, tn_tensor **b, tn_meta *m) {
 tn_tensor *math_diagonal(tn_tensor *t) {
     tn_meta m;
 
-    if (!math_meta(t, &m)) return NULL;
+    if (!tnk_meta(t, &m)) return NULL;
     const int32_t last = m.rank - 2;
     const int64_t n = m.sizes[last];
     m.sizes[last] = n * n;

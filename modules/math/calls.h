@@ -20,20 +20,14 @@ tn_tensor *math_call(tn_op_ref *, const tn_value *args, size_t n_args);
 /* How a decomposition of one result ends: y, or the error that is pending. */
 static inline tn_status give(tn_value *outs, tn_tensor *y) {
     outs[0] = tn_value_tensor(y);
-    return y ? TN_OK : tn_plugin_ops->error();
+    return y ? TN_OK : tnk_pending();
 }
-static inline tn_status pending(void) { return tn_plugin_ops->error(); }
 
-tn_tensor *math_number(double);    /* 0-dim; gives way in promotion */
-tn_tensor *math_whole(int64_t);    /* an integer, which gives way likewise */
 tn_tensor *math_wide(tn_tensor *); /* f32 of 16-bit floats, others as they are */
 /* The tensor itself where number is 1. Integers stay what they are: the number is truncated. */
 tn_tensor *math_times(tn_tensor *, tn_value number);
-/* Makes a formatted text the pending error; returns code. */
-tn_status math_fail(tn_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A new tensor of `value`, with sizes and dtype of a meta, where `where` lives. */
 tn_tensor *math_full(const tn_meta *, double value, tn_tensor *where);
-bool math_meta(tn_tensor *, tn_meta *out); /* false: an error is pending */
 tn_tensor *math_arg(const tn_value *args, uint32_t n_args, uint32_t i); /* NULL if absent */
 tn_tensor *math_reshape(tn_tensor *, const int64_t *sizes, int32_t rank);
 /* Sum and mean over dims, which stay with size 1. */

@@ -22,7 +22,7 @@ tn_status math_compose_clone(const tn_value *args, uint32_t n_args, tn_value *ou
     tn_meta m;
 
     (void)n_outs;
-    return math_meta(x, &m) ? give(outs, copy_as(x, &m, m.dtype)) : pending();
+    return tnk_meta(x, &m) ? give(outs, copy_as(x, &m, m.dtype)) : tnk_pending();
 }
 
 static bool is_contiguous(const tn_meta *m) {
@@ -42,7 +42,7 @@ tn_status math_compose_contiguous(const tn_value *args, uint32_t n_args, tn_valu
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     return give(outs, is_contiguous(&m) ? x : tn_clone(x));
 }
 
@@ -51,7 +51,7 @@ tn_status math_compose_to(const tn_value *args, uint32_t n_args, tn_value *outs,
     tn_meta m;
 
     (void)n_outs;
-    return math_meta(x, &m) ? give(outs, copy_as(x, &m, args[1].dtype)) : pending();
+    return tnk_meta(x, &m) ? give(outs, copy_as(x, &m, args[1].dtype)) : tnk_pending();
 }
 
 tn_status math_compose_full_like(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -61,7 +61,7 @@ tn_status math_compose_full_like(const tn_value *args, uint32_t n_args, tn_value
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m) || tn_plugin_ops->device(x, &device) != TN_OK) return pending();
+    if (!tnk_meta(x, &m) || tn_plugin_ops->device(x, &device) != TN_OK) return tnk_pending();
     return give(
         outs, tn_fill_(tn_plugin_ops->empty((tn_ints){m.sizes, m.rank}, m.dtype, device), args[1]));
 }
@@ -73,7 +73,7 @@ static tn_tensor *shifted(tn_tensor *x, const tn_value *dim) {
     static tn_op_ref amax = {"amax", 0, 0};
     tn_meta m;
 
-    if (!math_meta(x, &m) || math_meta_numel(&m) == 0) return x;
+    if (!tnk_meta(x, &m) || math_meta_numel(&m) == 0) return x;
     return tn_sub(x, MATH_CALL(&amax, tn_value_tensor(x), tn_value_ints((tn_ints){&dim->i, 1}),
                                tn_bool(true)));
 }
@@ -130,12 +130,12 @@ tn_status math_compose_layer_norm(const tn_value *args, uint32_t n_args, tn_valu
     tn_meta m;
     dims t;
 
-    if (!math_meta(x, &m) || !last_dims(&m, args[1].aux, &t)) return pending();
+    if (!tnk_meta(x, &m) || !last_dims(&m, args[1].aux, &t)) return tnk_pending();
     tn_tensor *near = math_mean_keep(x, t.dims, t.n), *centred = tn_sub(x, near);
     tn_tensor *rest = math_mean_keep(centred, t.dims, t.n); /* what rounding the mean has left */
     centred = tn_sub(centred, rest);
     tn_tensor *variance = math_mean_keep(tn_mul(centred, centred), t.dims, t.n);
-    tn_tensor *rstd = tn_rsqrt(tn_add(variance, math_number(args[4].f)));
+    tn_tensor *rstd = tn_rsqrt(tn_add(variance, tnk_scalar(args[4].f)));
     tn_tensor *y = tn_mul(centred, rstd);
     if (w) y = tn_mul(y, w);
     if (n_outs > 1) outs[1] = tn_value_tensor(tn_add(math_as(near, TN_F64), rest));
@@ -154,7 +154,7 @@ tn_status math_compose_layer_norm_bwd(const tn_value *args, uint32_t n_args, tn_
     dims t;
 
     (void)n_outs;
-    if (!math_meta(x, &kept) || !last_dims(&kept, args[5].aux, &t)) return pending();
+    if (!tnk_meta(x, &kept) || !last_dims(&kept, args[5].aux, &t)) return tnk_pending();
     tn_tensor *rstd = math_as(math_arg(args, n_args, 4), kept.dtype);
     for (int64_t i = 0; i < t.n; i++) kept.sizes[t.dims[i]] = 1;
     tn_tensor *mean = math_reshape(math_arg(args, n_args, 3), kept.sizes, kept.rank);
@@ -175,7 +175,7 @@ tn_status math_compose_one_hot(const tn_value *args, uint32_t n_args, tn_value *
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(at, &m)) return pending();
+    if (!tnk_meta(at, &m)) return tnk_pending();
     m.sizes[m.rank - 1] = args[1].i;
     return give(outs, tn_scatter_add(math_full(&m, 0, at), -1, at, tn_ones_like(at)));
 }
@@ -189,7 +189,7 @@ static tn_status put_back(tn_op_ref *op, const tn_value *args, uint32_t n_args, 
     tn_value part_args[5];
     tn_meta m;
 
-    if (!math_meta(grad, &m) || args[1].aux > TN_MAX_RANK || n_args > 6) return pending();
+    if (!tnk_meta(grad, &m) || args[1].aux > TN_MAX_RANK || n_args > 6) return tnk_pending();
     m.rank = (int32_t)args[1].aux;
     for (int32_t i = 0; i < m.rank; i++) m.sizes[i] = args[1].ints[i];
     tn_tensor *whole = math_full(&m, 0, grad);
@@ -226,13 +226,13 @@ tn_status math_compose_diagonal_bwd(const tn_value *args, uint32_t n_args, tn_va
 tn_status math_compose_reshape(const tn_value *args, uint32_t n_args, tn_value *outs,
                                uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0);
-    char why[MATH_TEXT] = "";
+    char why[TNK_LIST_BYTES] = "";
     tn_meta m, y;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (!math_infer_sizes(&m, (tn_ints){args[1].ints, args[1].aux}, &y, why))
-        return tn_plugin_ops->fail(TN_ERR_SHAPE, why, tn_strlen(why));
+        return tnk_raise(TN_ERR_SHAPE, "%s", why);
     if (!math_view_strides(&m, &y)) x = tn_clone(x);
     return give(outs, tn_view_sizes(x, (tn_ints){y.sizes, y.rank}));
 }
@@ -245,13 +245,13 @@ static tn_tensor *nothing_of(tn_tensor *x) { /* [0], of x's dtype */
 static bool common_dtype(const tn_value *xs, tn_dtype *out) {
     tn_meta m;
 
-    if (!math_meta(xs->tensors[0], &m)) return false;
+    if (!tnk_meta(xs->tensors[0], &m)) return false;
     *out = m.dtype;
     for (uint32_t i = 1; i < xs->aux; i++) {
-        if (!math_meta(xs->tensors[i], &m)) return false;
+        if (!tnk_meta(xs->tensors[i], &m)) return false;
         if (tn_dtype_is(m.dtype, *out)) continue;
         tn_tensor *sum = tn_to(nothing_of(xs->tensors[0]), *out);
-        if (!math_meta(tn_add(sum, nothing_of(xs->tensors[i])), &m)) return false;
+        if (!tnk_meta(tn_add(sum, nothing_of(xs->tensors[i])), &m)) return false;
         *out = m.dtype;
     }
     return true;
@@ -264,22 +264,22 @@ tn_status math_compose_cat(const tn_value *args, uint32_t n_args, tn_value *outs
     tn_meta x, y;
 
     (void)n_args, (void)n_outs;
-    if (!common_dtype(xs, &dtype) || !math_meta(xs->tensors[0], &y)) return pending();
-    if (tn_plugin_ops->device(xs->tensors[0], &device) != TN_OK) return pending();
+    if (!common_dtype(xs, &dtype) || !tnk_meta(xs->tensors[0], &y)) return tnk_pending();
+    if (tn_plugin_ops->device(xs->tensors[0], &device) != TN_OK) return tnk_pending();
     for (uint32_t i = 1; math_is_nothing(&y) && i < xs->aux; i++)
-        if (!math_meta(xs->tensors[i], &y)) return pending();
+        if (!tnk_meta(xs->tensors[i], &y)) return tnk_pending();
     const int64_t dim = math_is_nothing(&y) ? 0 : math_from_end(args[1].i, y.rank);
     y.sizes[dim] = 0;
     for (uint32_t i = 0; i < xs->aux; i++) {
-        if (!math_meta(xs->tensors[i], &x)) return pending();
+        if (!tnk_meta(xs->tensors[i], &x)) return tnk_pending();
         if (!math_is_nothing(&x)) y.sizes[dim] += x.sizes[dim]; /* checked by the shape rule */
     }
     tn_tensor *whole = tn_plugin_ops->empty((tn_ints){y.sizes, y.rank}, dtype, device);
     for (int64_t i = 0, start = 0; i < (int64_t)xs->aux; i++) {
-        if (!math_meta(xs->tensors[i], &x)) return pending();
+        if (!tnk_meta(xs->tensors[i], &x)) return tnk_pending();
         if (math_is_nothing(&x)) continue;
         if (!tn_copy_(math_narrow(whole, dim, start, x.sizes[dim]), xs->tensors[i]))
-            return pending();
+            return tnk_pending();
         start += x.sizes[dim];
     }
     return give(outs, whole);
@@ -291,7 +291,7 @@ tn_status math_compose_stack(const tn_value *args, uint32_t n_args, tn_value *ou
     tn_tensor **xs = tn_plugin_host->alloc(tn_plugin_self, (n ? n : 1) * sizeof *xs);
 
     (void)n_args, (void)n_outs;
-    if (!xs) return tn_plugin_ops->fail(TN_ERR_NOMEM, "no memory for the list", 22);
+    if (!xs) return tnk_raise(TN_ERR_NOMEM, "no memory for the list");
     for (uint64_t i = 0; i < n; i++) xs[i] = tn_unsqueeze(args[0].tensors[i], args[1].i);
     tn_tensor *y = math_cat(xs, (int64_t)n, args[1].i);
     tn_plugin_host->free(tn_plugin_self, xs);
@@ -306,6 +306,6 @@ tn_status math_compose_nonzero(const tn_value *args, uint32_t n_args, tn_value *
     int64_t n = 0;
 
     (void)n_outs;
-    if (!count || tn_plugin_ops->read(count, &n, sizeof n) != TN_OK) return pending();
+    if (!count || tn_plugin_ops->read(count, &n, sizeof n) != TN_OK) return tnk_pending();
     return give(outs, tn_nonzero_fill(x, n));
 }

@@ -19,20 +19,20 @@ typedef struct plan {
 } plan;
 
 static bool refuse_rank(const plan *p, uint32_t entry) {
-    math_fail(TN_ERR_INDEX, "%s: indices[%u] is one too many for x of rank %d", p->op,
+    tnk_raise(TN_ERR_INDEX, "%s: indices[%u] is one too many for x of rank %d", p->op,
               (unsigned)entry, (int)p->x.rank);
     return false;
 }
 
 /* One index for each of the mask's dims. */
 static bool take_mask(plan *p, tn_tensor *mask, const tn_meta *m, uint32_t entry, int32_t *dim) {
-    char have[MATH_TEXT], want[MATH_TEXT];
+    char have[TNK_LIST_BYTES], want[TNK_LIST_BYTES];
 
     if (m->rank > p->x.rank - *dim) return refuse_rank(p, entry);
     if (m->rank && memcmp(m->sizes, p->x.sizes + *dim, (size_t)m->rank * sizeof *m->sizes) != 0) {
-        math_fail(TN_ERR_INDEX, "%s: indices[%u] is a mask of sizes %s, but x has %s there", p->op,
-                  (unsigned)entry, math_shape_text(m->sizes, m->rank, have),
-                  math_shape_text(p->x.sizes + *dim, m->rank, want));
+        tnk_raise(TN_ERR_INDEX, "%s: indices[%u] is a mask of sizes %s, but x has %s there", p->op,
+                  (unsigned)entry, tnk_sizes_text(m->sizes, m->rank, have),
+                  tnk_sizes_text(p->x.sizes + *dim, m->rank, want));
         return false;
     }
     tn_tensor *at = tn_nonzero(mask);
@@ -44,11 +44,11 @@ static bool take_entry(plan *p, tn_tensor *t, uint32_t entry, int32_t *dim) {
     tn_meta m;
 
     if (!t) return ++*dim <= p->x.rank || refuse_rank(p, entry);
-    if (!math_meta(t, &m)) return false;
+    if (!tnk_meta(t, &m)) return false;
     const int index = tn_dtype_index(m.dtype);
     if (index == TN_IX_BOOL && m.rank > 0) return take_mask(p, t, &m, entry, dim);
     if (index != TN_IX_I64 && index != TN_IX_I32) {
-        math_fail(TN_ERR_DTYPE,
+        tnk_raise(TN_ERR_DTYPE,
                   "%s: indices[%u] must be integers, i64 or i32, or a mask of rank 1 or more; "
                   "convert it",
                   p->op, (unsigned)entry);
@@ -77,20 +77,20 @@ static void arrange(plan *p) {
 }
 
 static bool broadcast_indices(plan *p) {
-    char a[MATH_TEXT], b[MATH_TEXT];
+    char a[TNK_LIST_BYTES], b[TNK_LIST_BYTES];
     tn_meta m;
 
     for (int32_t i = 0; i < p->x.rank; i++) {
         if (!p->index[i]) continue;
-        if (!math_meta(p->index[i], &m)) return false;
+        if (!tnk_meta(p->index[i], &m)) return false;
         const tn_meta have = p->together;
         if (math_broadcast(&p->together, m.sizes, m.rank)) continue;
-        math_fail(TN_ERR_INDEX, "%s: index tensors of sizes %s and %s do not broadcast", p->op,
-                  math_shape_text(have.sizes, have.rank, a), math_shape_text(m.sizes, m.rank, b));
+        tnk_raise(TN_ERR_INDEX, "%s: index tensors of sizes %s and %s do not broadcast", p->op,
+                  tnk_sizes_text(have.sizes, have.rank, a), tnk_sizes_text(m.sizes, m.rank, b));
         return false;
     }
     if (p->together.rank + p->x.rank - p->n <= TN_MAX_RANK) return true;
-    math_fail(TN_ERR_SHAPE, "%s: the result would have rank %d; at most %d are possible", p->op,
+    tnk_raise(TN_ERR_SHAPE, "%s: the result would have rank %d; at most %d are possible", p->op,
               (int)(p->together.rank + p->x.rank - p->n), TN_MAX_RANK);
     return false;
 }
@@ -100,12 +100,12 @@ static bool make_plan(plan *p, const char *op, tn_tensor *x, const tn_value *ind
 
     memset(p, 0, sizeof *p);
     p->op = op;
-    if (!math_meta(x, &p->x)) return false;
+    if (!tnk_meta(x, &p->x)) return false;
     for (uint32_t i = 0; i < indices->aux; i++)
         if (!take_entry(p, indices->tensors[i], i, &dim)) return false;
     arrange(p);
     if (p->n) return broadcast_indices(p);
-    math_fail(TN_ERR_INVALID, "%s: indices names no tensor", op);
+    tnk_raise(TN_ERR_INVALID, "%s: indices names no tensor", op);
     return false;
 }
 
@@ -158,7 +158,7 @@ tn_status math_compose_index(const tn_value *args, uint32_t n_args, tn_value *ou
     plan p;
 
     (void)n_outs;
-    if (!make_plan(&p, "index", x, &args[1])) return pending();
+    if (!make_plan(&p, "index", x, &args[1])) return tnk_pending();
     const int32_t rank = result_dims(&p, &front, place);
     tn_tensor *y = tn_index_select(as_rows(&p, x, &rows), 0, row_of(&p));
     y = math_reshape(y, front.sizes, rank);
@@ -175,9 +175,9 @@ tn_status math_compose_index_put(const tn_value *args, uint32_t n_args, tn_value
     plan p;
 
     (void)n_outs;
-    if (!make_plan(&p, "index_put", x, &args[1]) || !math_meta(values, &m)) return pending();
+    if (!make_plan(&p, "index_put", x, &args[1]) || !tnk_meta(values, &m)) return tnk_pending();
     if (!tn_dtype_is(m.dtype, p.x.dtype))
-        return math_fail(TN_ERR_DTYPE, "index_put: values must have x's dtype; convert them");
+        return tnk_raise(TN_ERR_DTYPE, "index_put: values must have x's dtype; convert them");
     const int32_t rank = result_dims(&p, &front, place);
     for (int32_t i = 0; i < rank; i++) sizes[i] = front.sizes[place[i]], back[place[i]] = i;
     values = tn_permute(tn_expand(values, (tn_ints){sizes, rank}), (tn_ints){back, rank});
@@ -203,7 +203,7 @@ static tn_tensor *flat(tn_tensor *t) { return math_reshape(t, (int64_t[]){-1}, 1
 static bool flat_index(tn_tensor **x, tn_tensor **index) {
     tn_meta m;
 
-    if (!math_meta(*x, &m)) return false;
+    if (!tnk_meta(*x, &m)) return false;
     *index = tn_wrap_index(flat(*index), math_meta_numel(&m)), *x = flat(*x);
     return *x && *index;
 }
@@ -214,7 +214,7 @@ tn_status math_compose_take(const tn_value *args, uint32_t n_args, tn_value *out
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(index, &m) || !flat_index(&x, &index)) return pending();
+    if (!tnk_meta(index, &m) || !flat_index(&x, &index)) return tnk_pending();
     return give(outs, math_reshape(tn_index_select(x, 0, index), m.sizes, m.rank));
 }
 
@@ -226,7 +226,7 @@ tn_status math_compose_put(const tn_value *args, uint32_t n_args, tn_value *outs
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m) || !flat_index(&x, &index)) return pending();
+    if (!tnk_meta(x, &m) || !flat_index(&x, &index)) return tnk_pending();
     tn_tensor *y = args[3].i ? MATH_CALL(&add, tn_value_tensor(x), tn_int(0),
                                          tn_value_tensor(index), tn_value_tensor(source))
                              : tn_index_copy(x, 0, index, source);
@@ -238,13 +238,13 @@ tn_status math_compose_put(const tn_value *args, uint32_t n_args, tn_value *outs
 tn_status math_compose_take_along_dim(const tn_value *args, uint32_t n_args, tn_value *outs,
                                       uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0), *index = math_arg(args, n_args, 1);
-    char a[MATH_TEXT], b[MATH_TEXT];
+    char a[TNK_LIST_BYTES], b[TNK_LIST_BYTES];
     tn_meta m, n;
 
     (void)n_outs;
     if (args[2].tag != TN_TAG_INT)
-        return flat_index(&x, &index) ? give(outs, tn_gather(x, 0, index)) : pending();
-    if (!math_meta(x, &m) || !math_meta(index, &n)) return pending();
+        return flat_index(&x, &index) ? give(outs, tn_gather(x, 0, index)) : tnk_pending();
+    if (!tnk_meta(x, &m) || !tnk_meta(index, &n)) return tnk_pending();
     const int64_t dim = args[2].i;
     index = tn_wrap_index(index, m.rank ? m.sizes[dim] : 1);
     tn_meta both = m;
@@ -252,8 +252,8 @@ tn_status math_compose_take_along_dim(const tn_value *args, uint32_t n_args, tn_
     const int64_t along = n.rank == m.rank && m.rank ? n.sizes[dim] : 1;
     if (n.rank == m.rank && m.rank) n.sizes[dim] = 1;
     if (n.rank != m.rank || !math_broadcast(&both, n.sizes, n.rank))
-        return math_fail(TN_ERR_SHAPE, "take_along_dim: x%s and index%s do not fit beside dim %lld",
-                         math_shape_text(m.sizes, m.rank, a), math_shape_text(n.sizes, n.rank, b),
+        return tnk_raise(TN_ERR_SHAPE, "take_along_dim: x%s and index%s do not fit beside dim %lld",
+                         tnk_sizes_text(m.sizes, m.rank, a), tnk_sizes_text(n.sizes, n.rank, b),
                          (long long)dim);
     if (m.rank == 0) return give(outs, tn_gather(x, 0, index));
     both.sizes[dim] = m.sizes[dim];

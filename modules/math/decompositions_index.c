@@ -9,7 +9,7 @@
 static tn_tensor *row_index(tn_tensor *x, int64_t dim, tn_tensor *index) {
     tn_meta m, have;
 
-    if (!math_meta(x, &m) || !math_meta(index, &have)) return NULL;
+    if (!tnk_meta(x, &m) || !tnk_meta(index, &have)) return NULL;
     if (m.rank == 0) return math_reshape(index, NULL, 0);
     int64_t sizes[TN_MAX_RANK];
     for (int32_t i = 0; i < m.rank; i++) sizes[i] = 1;
@@ -23,7 +23,7 @@ tn_status math_compose_scatter_value(const tn_value *args, uint32_t n_args, tn_v
     tn_meta m, one;
 
     (void)n_outs;
-    if (!math_meta(x, &one) || !math_meta(index, &m)) return pending();
+    if (!tnk_meta(x, &one) || !tnk_meta(index, &m)) return tnk_pending();
     one.rank = 0;
     tn_tensor *value = tn_fill_(math_full(&one, 0, x), args[3]);
     return give(outs,
@@ -65,7 +65,7 @@ tn_status math_compose_index_fill(const tn_value *args, uint32_t n_args, tn_valu
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     index = tn_wrap_index(index, m.rank ? m.sizes[dim] : 1);
     return give(outs, tn_scatter_value(x, dim, row_index(x, dim, index), args[3]));
 }
@@ -80,7 +80,7 @@ tn_status math_compose_embedding(const tn_value *args, uint32_t n_args, tn_value
     tn_meta w, m;
 
     (void)n_outs;
-    if (!math_meta(weight, &w) || !math_meta(index, &m)) return pending();
+    if (!tnk_meta(weight, &w) || !tnk_meta(index, &m)) return tnk_pending();
     tn_tensor *rows = tn_index_select(weight, 0, flat(index));
     m.sizes[m.rank] = w.sizes[1]; /* the shape rule has checked the rank */
     return give(outs, math_reshape(rows, m.sizes, m.rank + 1));
@@ -93,13 +93,13 @@ tn_status math_compose_embedding_bwd(const tn_value *args, uint32_t n_args, tn_v
     tn_meta m, n;
 
     (void)n_outs;
-    if (!math_meta(grad, &m) || !math_meta(index, &n)) return pending();
+    if (!tnk_meta(grad, &m) || !tnk_meta(index, &n)) return tnk_pending();
     const int64_t row = m.sizes[m.rank - 1];
     index = flat(index);
     tn_tensor *rows = math_reshape(grad, (int64_t[]){math_meta_numel(&n), row}, 2);
     if (args[3].tag == TN_TAG_INT)
-        rows =
-            tn_masked_fill(rows, tn_unsqueeze(tn_eq(index, math_whole(args[3].i)), 1), tn_int(0));
+        rows = tn_masked_fill(rows, tn_unsqueeze(tn_eq(index, tnk_scalar_int(args[3].i)), 1),
+                              tn_int(0));
     m.rank = 2, m.sizes[0] = args[2].i, m.sizes[1] = row;
     static tn_op_ref op = {"index_add", 0, 0};
     return give(outs, MATH_CALL(&op, tn_value_tensor(math_full(&m, 0, grad)), tn_int(0),

@@ -4,10 +4,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/losses.h"
 
-static tn_tensor *plus(tn_tensor *x, double number) { return tn_add(x, math_number(number)); }
-static tn_tensor *times(tn_tensor *x, double number) { return tn_mul(x, math_number(number)); }
+static tn_tensor *plus(tn_tensor *x, double number) { return tn_add(x, tnk_scalar(number)); }
+static tn_tensor *times(tn_tensor *x, double number) { return tn_mul(x, tnk_scalar(number)); }
 static tn_tensor *square(tn_tensor *x) { return tn_mul(x, x); }
-static tn_tensor *one_minus(tn_tensor *x) { return tn_sub(math_number(1), x); }
+static tn_tensor *one_minus(tn_tensor *x) { return tn_sub(tnk_scalar(1), x); }
 
 /* max(x, 0) with gradient 1 at 0, as PyTorch's clamp_min has it. */
 static tn_tensor *positive_part(tn_tensor *x) {
@@ -25,7 +25,7 @@ tn_tensor *math_reduced(tn_tensor *x, const tn_value *reduction) {
     case MATH_UNKNOWN:
         break;
     }
-    math_fail(TN_ERR_INVALID, MATH_REDUCTION_TEXT, (int)reduction->aux, reduction->str);
+    tnk_raise(TN_ERR_INVALID, MATH_REDUCTION_TEXT, (int)reduction->aux, reduction->str);
     return NULL;
 }
 
@@ -49,7 +49,7 @@ tn_status math_compose_l1_loss(const tn_value *args, uint32_t n_args, tn_value *
 
 /* m (d - m / 2) with m = min(d, delta) is d^2 / 2 below delta, and the line that goes on above. */
 static tn_tensor *huber(tn_tensor *x, double delta) {
-    tn_tensor *d = tn_abs(x), *m = tn_minimum(d, math_number(delta));
+    tn_tensor *d = tn_abs(x), *m = tn_minimum(d, tnk_scalar(delta));
     return tn_mul(m, tn_sub(d, times(m, 0.5)));
 }
 
@@ -58,7 +58,7 @@ tn_status math_compose_huber_loss(const tn_value *args, uint32_t n_args, tn_valu
     const double delta = args[3].f;
 
     (void)n_outs;
-    if (!(delta > 0)) return math_fail(TN_ERR_INVALID, "delta is %g; it must be above 0", delta);
+    if (!(delta > 0)) return tnk_raise(TN_ERR_INVALID, "delta is %g; it must be above 0", delta);
     return give(outs, math_reduced(huber(difference(args, n_args), delta), &args[2]));
 }
 
@@ -68,7 +68,7 @@ tn_status math_compose_smooth_l1_loss(const tn_value *args, uint32_t n_args, tn_
     tn_tensor *d = difference(args, n_args);
 
     (void)n_outs;
-    d = beta == 0 ? tn_abs(d) : tn_div(huber(d, beta), math_number(beta));
+    d = beta == 0 ? tn_abs(d) : tn_div(huber(d, beta), tnk_scalar(beta));
     return give(outs, math_reduced(d, &args[2]));
 }
 
@@ -119,21 +119,21 @@ tn_status math_compose_multilabel_soft_margin_loss(const tn_value *args, uint32_
 
 /* The log of a probability that is 0 counts as 0: its factor is. */
 static tn_tensor *safe_log(tn_tensor *x, tn_tensor *is_safe) {
-    return tn_log(tn_where(is_safe, x, math_number(1)));
+    return tn_log(tn_where(is_safe, x, tnk_scalar(1)));
 }
 
 /* Divided before it is added up, for the sum may leave the range. */
 static tn_status batch_mean(tn_tensor *loss, tn_tensor *x, tn_value *outs) {
     tn_meta m;
 
-    if (!math_meta(x, &m)) return pending();
-    return give(outs, tn_sum(m.rank ? tn_div(loss, math_number((double)m.sizes[0])) : loss));
+    if (!tnk_meta(x, &m)) return tnk_pending();
+    return give(outs, tn_sum(m.rank ? tn_div(loss, tnk_scalar((double)m.sizes[0])) : loss));
 }
 
 tn_status math_compose_kl_div(const tn_value *args, uint32_t n_args, tn_value *outs,
                               uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1);
-    tn_tensor *loss, *zero = math_number(0);
+    tn_tensor *loss, *zero = tnk_scalar(0);
 
     (void)n_outs;
     if (args[3].i) {
@@ -148,10 +148,10 @@ tn_status math_compose_kl_div(const tn_value *args, uint32_t n_args, tn_value *o
 
 /* target log(target) - target + log(2 pi target) / 2 where target > 1, else 0 */
 static tn_tensor *stirling(tn_tensor *target) {
-    tn_tensor *large = tn_gt(target, math_number(1)), *log = safe_log(target, large);
+    tn_tensor *large = tn_gt(target, tnk_scalar(1)), *log = safe_log(target, large);
     tn_tensor *sum =
         tn_add(tn_sub(tn_mul(target, log), target), times(plus(log, MATH_LOG_2PI), 0.5));
-    return tn_where(large, sum, math_number(0));
+    return tn_where(large, sum, tnk_scalar(0));
 }
 
 tn_status math_compose_poisson_nll_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -170,21 +170,21 @@ tn_status math_compose_poisson_nll_loss(const tn_value *args, uint32_t n_args, t
 /* var in a form that broadcasts to x: its sizes, or without the last, or 1 there. */
 static tn_tensor *fitting_variance(tn_tensor *x, tn_tensor *var) {
     tn_meta x_meta, v;
-    char have[MATH_TEXT], want[MATH_TEXT];
+    char have[TNK_LIST_BYTES], want[TNK_LIST_BYTES];
 
-    if (!math_meta(x, &x_meta) || !math_meta(var, &v)) return NULL;
+    if (!tnk_meta(x, &x_meta) || !tnk_meta(var, &v)) return NULL;
     bool fits = v.rank == x_meta.rank || v.rank == x_meta.rank - 1;
     for (int32_t i = 0; fits && i < v.rank; i++)
         fits = v.sizes[i] == x_meta.sizes[i] || (i == x_meta.rank - 1 && v.sizes[i] == 1);
     if (fits) return v.rank == x_meta.rank ? var : tn_unsqueeze(var, -1);
-    math_fail(TN_ERR_SHAPE, "var%s must have the sizes of x%s; the last may be 1 or missing",
-              math_shape_text(v.sizes, v.rank, have),
-              math_shape_text(x_meta.sizes, x_meta.rank, want));
+    tnk_raise(TN_ERR_SHAPE, "var%s must have the sizes of x%s; the last may be 1 or missing",
+              tnk_sizes_text(v.sizes, v.rank, have),
+              tnk_sizes_text(x_meta.sizes, x_meta.rank, want));
     return NULL;
 }
 
 static bool has_negative(tn_tensor *x) {
-    tn_tensor *n = tn_sum(tn_lt(x, math_number(0)));
+    tn_tensor *n = tn_sum(tn_lt(x, tnk_scalar(0)));
     int64_t count = 0;
     return n && tn_plugin_ops->read(n, &count, sizeof count) == TN_OK && count > 0;
 }
@@ -196,7 +196,7 @@ tn_status math_compose_gaussian_nll_loss(const tn_value *args, uint32_t n_args, 
 
     (void)n_outs;
     if (has_negative(var))
-        return math_fail(TN_ERR_INVALID, "var has a negative element: a variance has none");
+        return tnk_raise(TN_ERR_INVALID, "var has a negative element: a variance has none");
     var = tn_clamp(var, &(tn_clamp_opts){.min = tn_float(eps)});
     tn_tensor *d = square(difference(args, n_args));
     tn_tensor *loss = times(tn_add(tn_log(var), tn_div(d, var)), 0.5);
@@ -209,11 +209,11 @@ tn_status math_compose_gaussian_nll_loss(const tn_value *args, uint32_t n_args, 
 tn_status math_compose_hinge_embedding_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
                                             uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1);
-    tn_tensor *zero = math_number(0), *far = tn_sub(math_number(args[2].f), x);
+    tn_tensor *zero = tnk_scalar(0), *far = tn_sub(tnk_scalar(args[2].f), x);
 
     (void)n_outs; /* a target that is neither 1 nor -1 counts as both, as in PyTorch */
-    tn_tensor *loss = tn_add(tn_where(tn_eq(target, math_number(-1)), zero, x),
-                             tn_where(tn_eq(target, math_number(1)), zero, positive_part(far)));
+    tn_tensor *loss = tn_add(tn_where(tn_eq(target, tnk_scalar(-1)), zero, x),
+                             tn_where(tn_eq(target, tnk_scalar(1)), zero, positive_part(far)));
     return give(outs, math_reduced(loss, &args[3]));
 }
 
@@ -222,7 +222,7 @@ tn_status math_compose_margin_ranking_loss(const tn_value *args, uint32_t n_args
     tn_tensor *d = tn_mul(math_arg(args, n_args, 2), difference(args, n_args));
 
     (void)n_outs;
-    tn_tensor *loss = positive_part(tn_sub(math_number(args[3].f), d));
+    tn_tensor *loss = positive_part(tn_sub(tnk_scalar(args[3].f), d));
     return give(outs, math_reduced(loss, &args[4]));
 }
 
@@ -263,7 +263,7 @@ tn_status math_compose_triplet_margin_loss(const tn_value *args, uint32_t n_args
 
     (void)n_outs;
     if (args[3].f <= 0)
-        return math_fail(TN_ERR_INVALID, "triplet_margin_loss: margin is %g; it must be above 0",
+        return tnk_raise(TN_ERR_INVALID, "triplet_margin_loss: margin is %g; it must be above 0",
                          args[3].f);
     tn_tensor *near = distance(anchor, positive, p, eps, false);
     tn_tensor *far = distance(anchor, negative, p, eps, false);
@@ -295,7 +295,7 @@ tn_status math_compose_cosine_similarity(const tn_value *args, uint32_t n_args, 
     tn_meta m;
 
     (void)n_outs;
-    if (!math_broadcast_pair(&a, &b, &m)) return pending(); /* dim counts in what comes out */
+    if (!math_broadcast_pair(&a, &b, &m)) return tnk_pending(); /* dim counts in what comes out */
     const int64_t dim = args[2].i;
     tn_tensor *products = tn_mul(unit(a, dim, eps), unit(b, dim, eps));
     return give(outs, tn_sum_dim(products, (tn_ints){&dim, 1}, NULL));
@@ -312,11 +312,11 @@ static tn_tensor *softened_unit(tn_tensor *a) {
 tn_status math_compose_cosine_embedding_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
                                              uint32_t n_outs) {
     tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
-    tn_tensor *target = math_arg(args, n_args, 2), *zero = math_number(0);
+    tn_tensor *target = math_arg(args, n_args, 2), *zero = tnk_scalar(0);
     tn_meta m;
 
     (void)n_outs;
-    if (!math_broadcast_pair(&a, &b, &m)) return pending();
+    if (!math_broadcast_pair(&a, &b, &m)) return tnk_pending();
     tn_tensor *cos = sum_last(tn_mul(softened_unit(a), softened_unit(b)));
     tn_tensor *apart = positive_part(plus(cos, -args[3].f));
     tn_tensor *loss =

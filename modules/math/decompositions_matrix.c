@@ -19,7 +19,7 @@ static tn_tensor *batched(tn_tensor *t, const tn_meta *m, const tn_meta *batch, 
 static tn_tensor *product(tn_tensor *a, tn_tensor *b, tn_ints sizes) {
     tn_meta a_meta, b_meta, batch = {0};
 
-    if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return NULL;
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return NULL;
     if (b_meta.rank == 2) { /* a's batches are rows of one product */
         const int64_t rows[3] = {1, math_rows(&a_meta), a_meta.sizes[a_meta.rank - 1]};
         a = math_reshape(a, rows, 3);
@@ -38,7 +38,7 @@ tn_status math_compose_matmul(const tn_value *args, uint32_t n_args, tn_value *o
     tn_meta a_meta, b_meta, y = {0};
 
     (void)n_outs;
-    if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return pending();
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return tnk_pending();
     math_broadcast(&y, a_meta.sizes, a_meta.rank > 2 ? a_meta.rank - 2 : 0);
     math_broadcast(&y, b_meta.sizes, b_meta.rank > 2 ? b_meta.rank - 2 : 0);
     if (a_meta.rank > 1)
@@ -57,7 +57,7 @@ tn_status math_compose_linear(const tn_value *args, uint32_t n_args, tn_value *o
     tn_tensor *w = math_arg(args, n_args, 1), *b = math_arg(args, n_args, 2);
     tn_meta m;
 
-    if (!math_meta(w, &m)) return pending();
+    if (!tnk_meta(w, &m)) return tnk_pending();
     tn_tensor *y = tn_matmul(math_arg(args, n_args, 0), m.rank == 1 ? w : tn_transpose(w, 0, 1));
 
     (void)n_outs;
@@ -87,7 +87,7 @@ tn_status math_compose_linear_bwd(const tn_value *args, uint32_t n_args, tn_valu
     tn_meta g_meta, x_meta;
 
     (void)n_outs;
-    if (!math_meta(grad, &g_meta) || !math_meta(x, &x_meta)) return pending();
+    if (!tnk_meta(grad, &g_meta) || !tnk_meta(x, &x_meta)) return tnk_pending();
     grad = math_as_matrix(grad, &g_meta);
     outs[1] = tn_value_tensor(tn_sum_dim(grad, (tn_ints){&first, 1}, NULL));
     return give(outs, tn_matmul(tn_transpose(grad, 0, 1), math_as_matrix(x, &x_meta)));
@@ -101,7 +101,7 @@ tn_status math_compose_bilinear(const tn_value *args, uint32_t n_args, tn_value 
     tn_meta m, rows;
 
     (void)n_outs;
-    if (!math_meta(w, &m) || !math_meta(x1, &rows)) return pending();
+    if (!tnk_meta(w, &m) || !tnk_meta(x1, &rows)) return tnk_pending();
     const int64_t o = m.sizes[1], j = m.sizes[2];
     w = math_reshape(w, (int64_t[]){m.sizes[0], o * j}, 2);
     const int64_t n = math_rows(&rows);
@@ -119,7 +119,7 @@ tn_status math_compose_trace(const tn_value *args, uint32_t n_args, tn_value *ou
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     const int64_t n = m.sizes[0] < m.sizes[1] ? m.sizes[0] : m.sizes[1];
     return give(outs, tn_sum(math_diagonal(math_narrow(math_narrow(x, 0, 0, n), 1, 0, n))));
 }
@@ -131,10 +131,10 @@ static tn_tensor *turned(tn_tensor *x, int64_t dim) {
 }
 
 static tn_status no_three(const tn_meta *a, const tn_meta *b) {
-    char a_text[MATH_TEXT], b_text[MATH_TEXT];
-    return math_fail(TN_ERR_SHAPE, "a%s and b%s must have one rank, and both size 3 in dim",
-                     math_shape_text(a->sizes, a->rank, a_text),
-                     math_shape_text(b->sizes, b->rank, b_text));
+    char a_text[TNK_LIST_BYTES], b_text[TNK_LIST_BYTES];
+    return tnk_raise(TN_ERR_SHAPE, "a%s and b%s must have one rank, and both size 3 in dim",
+                     tnk_sizes_text(a->sizes, a->rank, a_text),
+                     tnk_sizes_text(b->sizes, b->rank, b_text));
 }
 
 /* a x b = turn(a turn(b) - turn(a) b) */
@@ -145,13 +145,13 @@ tn_status math_compose_cross(const tn_value *args, uint32_t n_args, tn_value *ou
     tn_meta m, a_meta, b_meta;
 
     (void)n_outs;
-    if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return pending();
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return tnk_pending();
     if (a_meta.rank != b_meta.rank) return no_three(&a_meta, &b_meta);
-    if (!math_broadcast_pair(&a, &b, &m)) return pending();
+    if (!math_broadcast_pair(&a, &b, &m)) return tnk_pending();
     if (args[2].tag == TN_TAG_INT) {
         dim = math_from_end(args[2].i, m.rank);
         if (dim < 0 || dim >= m.rank)
-            return math_fail(TN_ERR_INDEX, "dim is %lld, allowed are %d to %d",
+            return tnk_raise(TN_ERR_INDEX, "dim is %lld, allowed are %d to %d",
                              (long long)args[2].i, -(int)m.rank, (int)m.rank - 1);
     } else {
         while (dim < m.rank && m.sizes[dim] != 3) dim++;
@@ -179,14 +179,14 @@ tn_status math_compose_kron(const tn_value *args, uint32_t n_args, tn_value *out
     tn_meta a_meta, b_meta, y;
 
     (void)n_outs;
-    if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return pending();
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return tnk_pending();
     const int32_t rank = a_meta.rank > b_meta.rank ? a_meta.rank : b_meta.rank;
     if (2 * rank > TN_MAX_RANK)
-        return math_fail(TN_ERR_SHAPE, "rank %d is more than %d, which this op can take", (int)rank,
+        return tnk_raise(TN_ERR_SHAPE, "rank %d is more than %d, which this op can take", (int)rank,
                          TN_MAX_RANK / 2);
     tn_tensor *blocks =
         tn_mul(interleaved(a, &a_meta, rank, true), interleaved(b, &b_meta, rank, false));
-    if (!math_meta(blocks, &y)) return pending();
+    if (!tnk_meta(blocks, &y)) return tnk_pending();
     for (int32_t i = 0; i < rank; i++) y.sizes[i] = y.sizes[2 * i] * y.sizes[2 * i + 1];
     return give(outs, math_reshape(blocks, y.sizes, rank));
 }

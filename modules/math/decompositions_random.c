@@ -31,7 +31,7 @@ static tn_tensor *bits(tn_value sizes, tn_value rng, tn_value device) {
 
 static tn_tensor *as(tn_tensor *t, tn_dtype dtype) {
     tn_meta m;
-    return math_meta(t, &m) && tn_dtype_is(m.dtype, dtype) ? t : tn_to(t, dtype);
+    return tnk_meta(t, &m) && tn_dtype_is(m.dtype, dtype) ? t : tn_to(t, dtype);
 }
 
 /* 64 bits modulo the range: as PyTorch's, uniform but for range / 2^64. From 2^63 on the range is
@@ -41,7 +41,7 @@ static tn_tensor *modulo(tn_tensor *words, uint64_t range) {
     tn_tensor *r = tn_plugin_ops->scalar(tn_int((int64_t)range));
 
     if (range <= INT64_MAX) return tn_remainder(words, r);
-    tn_tensor *beyond = tn_logical_and(tn_lt(words, math_number(0)), tn_ge(words, r));
+    tn_tensor *beyond = tn_logical_and(tn_lt(words, tnk_scalar(0)), tn_ge(words, r));
     return tn_where(beyond, tn_sub(words, r), words);
 }
 
@@ -71,8 +71,8 @@ static bool holds_for_all(tn_tensor *condition) {
 
 /* NaN is smallest and largest at once, and neither. */
 static bool are_probabilities(tn_tensor *p, const tn_meta *m) {
-    return math_meta_numel(m) == 0 || (holds_for_all(tn_ge(tn_amin(p, NULL), math_number(0))) &&
-                                       holds_for_all(tn_le(tn_amax(p, NULL), math_number(1))));
+    return math_meta_numel(m) == 0 || (holds_for_all(tn_ge(tn_amin(p, NULL), tnk_scalar(0))) &&
+                                       holds_for_all(tn_le(tn_amax(p, NULL), tnk_scalar(1))));
 }
 
 tn_status math_compose_bernoulli(const tn_value *args, uint32_t n_args, tn_value *outs,
@@ -81,9 +81,9 @@ tn_status math_compose_bernoulli(const tn_value *args, uint32_t n_args, tn_value
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(p, &m)) return pending();
+    if (!tnk_meta(p, &m)) return tnk_pending();
     if (!are_probabilities(p, &m))
-        return math_fail(TN_ERR_INVALID, "bernoulli: p has elements that are not within 0..1");
+        return tnk_raise(TN_ERR_INVALID, "bernoulli: p has elements that are not within 0..1");
     return give(outs, as(tn_lt(uniform_like(p, &m, args[1]), p), m.dtype));
 }
 
@@ -93,17 +93,17 @@ tn_status math_compose_bernoulli_p(const tn_value *args, uint32_t n_args, tn_val
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
-    return give(outs, as(tn_lt(uniform_like(x, &m, args[2]), math_number(args[1].f)), m.dtype));
+    if (!tnk_meta(x, &m)) return tnk_pending();
+    return give(outs, as(tn_lt(uniform_like(x, &m, args[2]), tnk_scalar(args[1].f)), m.dtype));
 }
 
 /* -ln(1 - u), never 0: u may be 0, never 1, and half a step stands for 0. */
 static tn_tensor *standard_exponential(tn_tensor *u) {
     tn_meta m;
 
-    if (!math_meta(u, &m)) return NULL;
+    if (!tnk_meta(u, &m)) return NULL;
     const double half_step = tn_dtype_is(m.dtype, TN_F64) ? 0x1p-54 : 0x1p-25;
-    return tn_neg(tn_log1p(tn_neg(tn_maximum(u, math_number(half_step)))));
+    return tn_neg(tn_log1p(tn_neg(tn_maximum(u, tnk_scalar(half_step)))));
 }
 
 /* y in dtype, with the dtype's smallest number for what is too small for it. */
@@ -112,7 +112,7 @@ static tn_tensor *above_zero(tn_tensor *y, tn_dtype dtype) {
                          : tn_dtype_is(dtype, TN_BF16) ? 0x1p-133
                          : tn_dtype_is(dtype, TN_F32)  ? 0x1p-149
                                                        : 0x1p-1074;
-    return tn_maximum(as(y, dtype), math_number(least));
+    return tn_maximum(as(y, dtype), tnk_scalar(least));
 }
 
 /* (sizes, lambd, dtype, rng, device) */
@@ -122,11 +122,11 @@ tn_status math_compose_exponential(const tn_value *args, uint32_t n_args, tn_val
 
     (void)n_args, (void)n_outs;
     if (index < 0 || !(UINT64_C(1) << index & TN_MASK_FLOAT))
-        return math_fail(TN_ERR_DTYPE, "exponential: dtype must be a floating one");
+        return tnk_raise(TN_ERR_DTYPE, "exponential: dtype must be a floating one");
     if (args[1].f == 0)
-        return math_fail(TN_ERR_INVALID, "exponential: lambd is 0; it must be larger");
+        return tnk_raise(TN_ERR_INVALID, "exponential: lambd is 0; it must be larger");
     tn_tensor *y = standard_exponential(uniform(args[0], args[2].dtype, args[3], args[4]));
-    return give(outs, above_zero(tn_div(y, math_number(args[1].f)), args[2].dtype));
+    return give(outs, above_zero(tn_div(y, tnk_scalar(args[1].f)), args[2].dtype));
 }
 
 /* ---- multinomial -------------------------------------------------------------------------- */
@@ -135,27 +135,27 @@ tn_status math_compose_exponential(const tn_value *args, uint32_t n_args, tn_val
  * is put back. largest: of each row. */
 static bool are_weights(tn_tensor *probs, tn_tensor *largest, const tn_meta *m, int64_t draws) {
     const int64_t last = -1;
-    tn_tensor *zero = math_number(0);
+    tn_tensor *zero = tnk_scalar(0);
 
-    if (math_meta_numel(m) == 0) return pending() == TN_OK;
+    if (math_meta_numel(m) == 0) return tnk_pending() == TN_OK;
     if (!holds_for_all(tn_isfinite(largest)) || !holds_for_all(tn_ge(tn_amin(probs, NULL), zero)))
-        math_fail(TN_ERR_INVALID, "multinomial: probs has elements that are negative, inf or NaN");
+        tnk_raise(TN_ERR_INVALID, "multinomial: probs has elements that are negative, inf or NaN");
     else if (!holds_for_all(tn_gt(largest, zero)))
-        math_fail(TN_ERR_INVALID, "multinomial: a row of probs adds up to 0");
+        tnk_raise(TN_ERR_INVALID, "multinomial: a row of probs adds up to 0");
     else if (draws > 1 && !holds_for_all(tn_ge(math_sum_keep(tn_gt(probs, zero), &last, 1),
                                                tn_plugin_ops->scalar(tn_int(draws)))))
-        math_fail(TN_ERR_INVALID,
+        tnk_raise(TN_ERR_INVALID,
                   "multinomial: num_samples is %lld, but a row of probs has fewer weights above 0, "
                   "and drawing is without replacement",
                   (long long)draws);
-    return pending() == TN_OK;
+    return tnk_pending() == TN_OK;
 }
 
 /* Exponential times of rate p race, and the first ones to arrive are drawn (Efraimidis, Spirakis
  * 2006); what has weight 0 never arrives. */
 static tn_tensor *race(tn_tensor *probs, tn_tensor *p, const tn_meta *m, tn_value rng) {
     tn_tensor *speed = tn_div(p, standard_exponential(uniform_like(p, m, rng)));
-    return tn_where(tn_gt(probs, math_number(0)), speed, math_number(-1));
+    return tn_where(tn_gt(probs, tnk_scalar(0)), speed, tnk_scalar(-1));
 }
 
 /* Without replacement: the first of a race. With it: where a uniform number in (0, 1] falls in the
@@ -171,20 +171,20 @@ tn_status math_compose_multinomial(const tn_value *args, uint32_t n_args, tn_val
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(probs, &m)) return pending();
+    if (!tnk_meta(probs, &m)) return tnk_pending();
     if (!tn_dtype_is(m.dtype, TN_F64)) probs = as(probs, m.dtype = TN_F32);
     tn_tensor *largest =
         MATH_CALL(&amax, tn_value_tensor(probs), tn_value_ints((tn_ints){&last, 1}), tn_bool(true));
-    if (!are_weights(probs, largest, &m, again ? 1 : args[1].i)) return pending();
+    if (!are_weights(probs, largest, &m, again ? 1 : args[1].i)) return tnk_pending();
     tn_tensor *p = tn_div(probs, largest);
     if (!again) {
         tn_value pair[2];
         const tn_value call[] = {tn_value_tensor(race(probs, p, &m, args[3])), args[1], tn_int(-1)};
-        if (tn_plugin_ops->call(&top, call, 3, pair, 2) != TN_OK) return pending();
+        if (tn_plugin_ops->call(&top, call, 3, pair, 2) != TN_OK) return tnk_pending();
         return give(outs, pair[1].tensor);
     }
     tn_tensor *sum = tn_cumsum(p, last), *all = math_narrow(sum, last, m.sizes[m.rank - 1] - 1, 1);
     m.sizes[m.rank - 1] = args[1].i;
-    tn_tensor *at = tn_mul(tn_sub(math_number(1), uniform_like(p, &m, args[3])), all);
+    tn_tensor *at = tn_mul(tn_sub(tnk_scalar(1), uniform_like(p, &m, args[3])), all);
     return give(outs, MATH_CALL(&search, tn_value_tensor(sum), tn_value_tensor(at)));
 }

@@ -19,7 +19,7 @@ static tn_tensor *count_from(int64_t first, int64_t n, tn_tensor *x) {
 static tn_tensor *of_dtype(tn_tensor *x, tn_value value) {
     tn_meta m;
 
-    if (!math_meta(x, &m)) return NULL;
+    if (!tnk_meta(x, &m)) return NULL;
     m.rank = 0;
     return tn_fill_(math_full(&m, 0, x), value);
 }
@@ -35,7 +35,7 @@ static tn_tensor *backwards(tn_tensor *x, int64_t dim) {
 static tn_tensor *flipped(tn_tensor *x, const tn_value *dims) {
     tn_meta m;
 
-    if (!math_meta(x, &m)) return NULL;
+    if (!tnk_meta(x, &m)) return NULL;
     for (uint32_t i = 0; m.rank && i < dims->aux; i++) x = backwards(x, dims->ints[i]);
     return x;
 }
@@ -72,7 +72,7 @@ tn_status math_compose_rot90(const tn_value *args, uint32_t n_args, tn_value *ou
 static tn_tensor *rolled(tn_tensor *x, int64_t shift, int64_t dim) {
     tn_meta m;
 
-    if (!math_meta(x, &m) || m.rank == 0 || m.sizes[dim] == 0) return tn_clone(x);
+    if (!tnk_meta(x, &m) || m.rank == 0 || m.sizes[dim] == 0) return tn_clone(x);
     const int64_t n = m.sizes[dim], back = shift % n < 0 ? shift % n + n : shift % n;
     tn_tensor *const parts[2] = {math_narrow(x, dim, n - back, back),
                                  math_narrow(x, dim, 0, n - back)};
@@ -87,9 +87,9 @@ tn_status math_compose_roll(const tn_value *args, uint32_t n_args, tn_value *out
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (shifts->aux == 0 || shifts->aux != (dims->aux ? dims->aux : 1))
-        return math_fail(TN_ERR_INVALID,
+        return tnk_raise(TN_ERR_INVALID,
                          "roll: there are %u shifts for %u dims; give one for each, or one and no "
                          "dims",
                          (unsigned)shifts->aux, (unsigned)dims->aux);
@@ -100,7 +100,7 @@ tn_status math_compose_roll(const tn_value *args, uint32_t n_args, tn_value *out
     for (uint32_t i = 0; i < dims->aux; i++) { /* a dim may be rolled twice */
         const int64_t dim = math_from_end(dims->ints[i], m.rank);
         if (dim < 0 || dim >= m.rank)
-            return math_fail(TN_ERR_INDEX, "roll: dims[%u] is %lld, but x has %d dims", (unsigned)i,
+            return tnk_raise(TN_ERR_INDEX, "roll: dims[%u] is %lld, but x has %d dims", (unsigned)i,
                              (long long)dims->ints[i], (int)m.rank);
         y = rolled(y, shifts->ints[i], dim);
     }
@@ -116,7 +116,7 @@ static tn_status triangle(const tn_value *args, uint32_t n_args, tn_value *outs,
     int64_t diagonal = args[1].i;
     tn_meta m;
 
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     const int64_t rows = m.sizes[m.rank - 2], columns = m.sizes[m.rank - 1];
     if (diagonal < -rows) diagonal = -rows; /* beyond these nothing changes */
     if (diagonal > columns) diagonal = columns;
@@ -142,11 +142,11 @@ static tn_tensor *embedded(tn_tensor *x, int64_t offset, int64_t dim1, int64_t d
     tn_meta m;
     int64_t sizes[TN_MAX_RANK], side;
 
-    if (!math_meta(x, &m)) return NULL;
+    if (!tnk_meta(x, &m)) return NULL;
     const int32_t rank = m.rank + 1;
     if (__builtin_add_overflow(m.sizes[m.rank - 1], offset < 0 ? -(offset + 1) : offset, &side) ||
         __builtin_add_overflow(side, offset < 0, &side)) {
-        math_fail(TN_ERR_OVERFLOW, "diag_embed: offset %lld is too large", (long long)offset);
+        tnk_raise(TN_ERR_OVERFLOW, "diag_embed: offset %lld is too large", (long long)offset);
         return NULL;
     }
     for (int32_t i = 0, from = 0; i < rank; i++)
@@ -162,15 +162,15 @@ tn_status math_compose_diag_embed(const tn_value *args, uint32_t n_args, tn_valu
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     const int64_t rank = m.rank + 1;
     for (int i = 2; i < 4; i++)
         if (args[i].i < -rank || args[i].i >= rank)
-            return math_fail(TN_ERR_INDEX, "diag_embed: dim%d is %lld, allowed are %lld to %lld",
+            return tnk_raise(TN_ERR_INDEX, "diag_embed: dim%d is %lld, allowed are %lld to %lld",
                              i - 1, (long long)args[i].i, (long long)-rank, (long long)rank - 1);
     const int64_t dim1 = math_from_end(args[2].i, rank), dim2 = math_from_end(args[3].i, rank);
     if (dim1 == dim2 || rank > TN_MAX_RANK)
-        return math_fail(TN_ERR_INVALID,
+        return tnk_raise(TN_ERR_INVALID,
                          rank > TN_MAX_RANK ? "diag_embed: rank %lld would be more than 16"
                                             : "diag_embed: dim1 and dim2 are both %lld",
                          (long long)(rank > TN_MAX_RANK ? rank : dim1));
@@ -185,7 +185,7 @@ tn_status math_compose_diag(const tn_value *args, uint32_t n_args, tn_value *out
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (m.rank == 1) return give(outs, embedded(x, args[1].i, 0, 1));
     return give(outs, tn_clone(MATH_CALL(&diagonal, tn_value_tensor(x), args[1])));
 }
@@ -198,11 +198,11 @@ static tn_tensor *repeated(tn_tensor *x, const int64_t *repeats, int32_t n) {
     int32_t rank = 0;
     tn_meta m;
 
-    if (!math_meta(x, &m)) return NULL;
+    if (!tnk_meta(x, &m)) return NULL;
     for (int32_t i = 0; i < n; i++) {
         const int64_t size = i < n - m.rank ? 1 : m.sizes[i - (n - m.rank)];
         if (__builtin_mul_overflow(size, repeats[i], &sizes[i])) {
-            math_fail(TN_ERR_OVERFLOW, "repeat: dim %d would have too many elements", (int)i);
+            tnk_raise(TN_ERR_OVERFLOW, "repeat: dim %d would have too many elements", (int)i);
             return NULL;
         }
         if (repeats[i] != 1) split[rank] = 1, wide[rank++] = repeats[i];
@@ -218,9 +218,9 @@ tn_status math_compose_repeat(const tn_value *args, uint32_t n_args, tn_value *o
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (args[1].aux < (uint32_t)m.rank || args[1].aux > TN_MAX_RANK)
-        return math_fail(TN_ERR_SHAPE, "repeat: repeats has %u entries, x has rank %d",
+        return tnk_raise(TN_ERR_SHAPE, "repeat: repeats has %u entries, x has rank %d",
                          (unsigned)args[1].aux, (int)m.rank);
     return give(outs, repeated(x, args[1].ints, (int32_t)args[1].aux));
 }
@@ -233,9 +233,9 @@ tn_status math_compose_tile(const tn_value *args, uint32_t n_args, tn_value *out
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (args[1].aux > TN_MAX_RANK)
-        return math_fail(TN_ERR_SHAPE, "tile: dims has %u entries", (unsigned)args[1].aux);
+        return tnk_raise(TN_ERR_SHAPE, "tile: dims has %u entries", (unsigned)args[1].aux);
     const int32_t given = (int32_t)args[1].aux, n = given > m.rank ? given : m.rank;
     for (int32_t i = 0; i < n; i++) repeats[i] = i < n - given ? 1 : args[1].ints[i - (n - given)];
     return give(outs, repeated(x, repeats, n));
@@ -248,18 +248,18 @@ tn_status math_compose_repeat_interleave(const tn_value *args, uint32_t n_args, 
     tn_meta m, wide;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (args[2].tag != TN_TAG_INT || m.rank == 0)
         m.sizes[0] = math_meta_numel(&m), m.rank = 1, x = math_reshape(x, m.sizes, 1);
     const int64_t dim = args[2].tag == TN_TAG_INT ? args[2].i : 0;
     wide = m;
     if (m.rank == TN_MAX_RANK)
-        return math_fail(TN_ERR_SHAPE, "repeat_interleave: rank 16 leaves no room to repeat in");
+        return tnk_raise(TN_ERR_SHAPE, "repeat_interleave: rank 16 leaves no room to repeat in");
     for (int32_t i = m.rank++; i > dim; i--) wide.sizes[i] = m.sizes[i - 1];
     wide.sizes[dim + 1] = args[1].i;
     tn_tensor *y = tn_expand(tn_unsqueeze(x, dim + 1), (tn_ints){wide.sizes, m.rank});
     if (__builtin_mul_overflow(m.sizes[dim], args[1].i, &m.sizes[dim]))
-        return math_fail(TN_ERR_OVERFLOW, "repeat_interleave: too many elements");
+        return tnk_raise(TN_ERR_OVERFLOW, "repeat_interleave: too many elements");
     return give(outs, math_reshape(y ? tn_clone(y) : y, m.sizes, m.rank - 1));
 }
 
@@ -279,7 +279,7 @@ tn_status math_compose_constant_pad(const tn_value *args, uint32_t n_args, tn_va
     tn_meta m, y;
 
     (void)n_outs;
-    if (!math_meta(x, &m) || tn_plugin_ops->device(x, &device) != TN_OK) return pending();
+    if (!tnk_meta(x, &m) || tn_plugin_ops->device(x, &device) != TN_OK) return tnk_pending();
     y = m;
     for (int32_t i = 0; i < m.rank; i++)
         y.sizes[i] += before(&args[1], &m, i, false) + before(&args[1], &m, i, true);
@@ -305,11 +305,12 @@ static tn_tensor *source_of(tn_tensor *x, const tn_value *mode, int64_t n, int64
 
     if (math_says(mode, "circular")) {
         const int64_t first = left < 0 ? -left : 0, kept = n - first + (right < 0 ? right : 0);
-        return tn_add(tn_remainder(tn_sub(at, math_whole(first)), math_whole(kept ? kept : 1)),
-                      math_whole(first));
+        return tn_add(
+            tn_remainder(tn_sub(at, tnk_scalar_int(first)), tnk_scalar_int(kept ? kept : 1)),
+            tnk_scalar_int(first));
     }
     if (math_says(mode, "reflect"))
-        return tn_sub(math_whole(n - 1), tn_abs(tn_sub(math_whole(n - 1), tn_abs(at))));
+        return tn_sub(tnk_scalar_int(n - 1), tn_abs(tn_sub(tnk_scalar_int(n - 1), tn_abs(at))));
     return MATH_CALL(&clamp, tn_value_tensor(at), tn_int(0), tn_int(n - 1));
 }
 
@@ -319,7 +320,7 @@ tn_status math_compose_pad(const tn_value *args, uint32_t n_args, tn_value *outs
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (math_says(&args[2], "constant"))
         return give(outs, tn_constant_pad(x, (tn_ints){pad->ints, pad->aux}, args[3]));
     for (int64_t i = m.rank - (int64_t)pad->aux / 2; i < m.rank; i++) {
@@ -346,7 +347,7 @@ static bool is_held(tn_tensor *value, tn_dtype dtype) {
     const tn_meta one = {.dtype = dtype};
     tn_meta m;
 
-    if (!math_meta(value, &m)) return false;
+    if (!tnk_meta(value, &m)) return false;
     const int index = tn_dtype_index(m.dtype);
     const bool is_float = index >= 0 && (TN_MASK_FLOAT >> index & 1);
     tn_value number = is_float ? tn_float(0) : tn_int(0);
@@ -362,20 +363,20 @@ tn_status math_compose_masked_fill_tensor(const tn_value *args, uint32_t n_args,
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m) || !is_held(value, m.dtype)) return pending();
+    if (!tnk_meta(x, &m) || !is_held(value, m.dtype)) return tnk_pending();
     return give(outs, tn_where(math_arg(args, n_args, 1), tn_to(value, m.dtype), x));
 }
 
 /* Both as large as they are together. */
 static bool broadcast_both(tn_tensor **x, tn_tensor **mask, tn_meta *together) {
-    char a[MATH_TEXT], b[MATH_TEXT];
+    char a[TNK_LIST_BYTES], b[TNK_LIST_BYTES];
     tn_meta m;
 
-    if (!math_meta(*x, together) || !math_meta(*mask, &m)) return false;
+    if (!tnk_meta(*x, together) || !tnk_meta(*mask, &m)) return false;
     const tn_meta have = *together;
     if (!math_broadcast(together, m.sizes, m.rank)) {
-        math_fail(TN_ERR_SHAPE, "x%s and mask%s do not broadcast",
-                  math_shape_text(have.sizes, have.rank, a), math_shape_text(m.sizes, m.rank, b));
+        tnk_raise(TN_ERR_SHAPE, "x%s and mask%s do not broadcast",
+                  tnk_sizes_text(have.sizes, have.rank, a), tnk_sizes_text(m.sizes, m.rank, b));
         return false;
     }
     const tn_ints sizes = {together->sizes, together->rank};
@@ -391,7 +392,7 @@ tn_status math_compose_masked_select(const tn_value *args, uint32_t n_args, tn_v
     tn_meta m;
 
     (void)n_outs;
-    if (!broadcast_both(&x, &mask, &m)) return pending();
+    if (!broadcast_both(&x, &mask, &m)) return tnk_pending();
     return give(outs, tn_index_select(flat(x), 0, flat(tn_nonzero(flat(mask)))));
 }
 
@@ -402,9 +403,9 @@ tn_status math_compose_masked_scatter(const tn_value *args, uint32_t n_args, tn_
     tn_meta m;
 
     (void)n_outs;
-    if (!broadcast_both(&x, &mask, &m)) return pending();
-    tn_tensor *seen = tn_sub(tn_cumsum(tn_to(flat(mask), TN_I64), 0), math_whole(1));
-    tn_tensor *place = tn_where(flat(mask), seen, math_whole(0));
+    if (!broadcast_both(&x, &mask, &m)) return tnk_pending();
+    tn_tensor *seen = tn_sub(tn_cumsum(tn_to(flat(mask), TN_I64), 0), tnk_scalar_int(1));
+    tn_tensor *place = tn_where(flat(mask), seen, tnk_scalar_int(0));
     tn_tensor *picked = tn_index_select(flat(math_arg(args, n_args, 2)), 0, place);
     return give(outs, tn_where(mask, math_reshape(picked, m.sizes, m.rank), x));
 }
@@ -417,10 +418,10 @@ static tn_status join(const tn_value *xs, int32_t least, tn_value *outs) {
     tn_tensor **list = tn_plugin_host->alloc(tn_plugin_self, (n ? n : 1) * sizeof *list);
     tn_meta m = {.rank = 1};
 
-    if (!list) return math_fail(TN_ERR_NOMEM, "no memory for the list");
+    if (!list) return tnk_raise(TN_ERR_NOMEM, "no memory for the list");
     for (uint64_t i = 0; i < n; i++) {
         list[i] = xs->tensors[i];
-        for (int32_t rank = math_meta(list[i], &m) ? m.rank : least; rank < least; rank++)
+        for (int32_t rank = tnk_meta(list[i], &m) ? m.rank : least; rank < least; rank++)
             list[i] = tn_unsqueeze(list[i], 0);
     }
     const int64_t dim = least == 1 && m.rank > 1;

@@ -19,7 +19,7 @@ typedef struct reduction {
 static bool reduction_of(const tn_value *args, uint32_t n_args, uint32_t dim, uint32_t keepdim,
                          reduction *r) {
     r->x = math_arg(args, n_args, 0);
-    if (!math_meta(r->x, &r->m)) return false;
+    if (!tnk_meta(r->x, &r->m)) return false;
     r->dim = args[dim], r->n = 1;
     r->keepdim = keepdim < n_args ? args[keepdim] : tn_bool(false);
     const uint32_t mask = math_dim_mask(r->dim, r->m.rank);
@@ -48,8 +48,8 @@ tn_status math_compose_mean(const tn_value *args, uint32_t n_args, tn_value *out
     reduction r;
 
     (void)n_outs;
-    if (!reduction_of(args, n_args, 1, 2, &r)) return pending();
-    return give(outs, tn_div(sum(&r, r.x), math_number(r.n)));
+    if (!reduction_of(args, n_args, 1, 2, &r)) return tnk_pending();
+    return give(outs, tn_div(sum(&r, r.x), tnk_scalar(r.n)));
 }
 
 /* Of what is not NaN. */
@@ -59,10 +59,10 @@ tn_status math_compose_nanmean(const tn_value *args, uint32_t n_args, tn_value *
     reduction r;
 
     (void)n_outs;
-    if (!reduction_of(args, n_args, 1, 2, &r)) return pending();
-    tn_tensor *nan = tn_isnan(r.x), *rest = tn_where(nan, math_number(0), r.x);
+    if (!reduction_of(args, n_args, 1, 2, &r)) return tnk_pending();
+    tn_tensor *nan = tn_isnan(r.x), *rest = tn_where(nan, tnk_scalar(0), r.x);
     tn_tensor *share = tn_to(sum(&r, tn_logical_not(nan)), r.m.dtype);
-    share = tn_div(math_number(r.n), share); /* the sum itself may leave the range */
+    share = tn_div(tnk_scalar(r.n), share); /* the sum itself may leave the range */
     return give(outs, tn_mul(over(&r, &mean, rest), share));
 }
 
@@ -76,7 +76,7 @@ static bool variance(const tn_value *args, uint32_t n_args, reduction *r, tn_ten
     const tn_value inner[] = {tn_value_tensor(r->x), r->dim, r->keepdim};
     if (tn_plugin_ops->call(&op, inner, 3, parts, 2) != TN_OK) return false;
     *mean = parts[0].tensor;
-    *var = tn_div(parts[1].tensor, math_number(fmax(0, r->n - args[2].f)));
+    *var = tn_div(parts[1].tensor, tnk_scalar(fmax(0, r->n - args[2].f)));
     return *var != NULL;
 }
 
@@ -85,7 +85,7 @@ tn_status math_compose_var(const tn_value *args, uint32_t n_args, tn_value *outs
     reduction r;
 
     (void)n_outs;
-    if (!variance(args, n_args, &r, &var, &mean)) return pending();
+    if (!variance(args, n_args, &r, &var, &mean)) return tnk_pending();
     return give(outs, in_dtype_of_x(&r, var));
 }
 
@@ -94,7 +94,7 @@ tn_status math_compose_std(const tn_value *args, uint32_t n_args, tn_value *outs
     reduction r;
 
     (void)n_outs;
-    if (!variance(args, n_args, &r, &var, &mean)) return pending();
+    if (!variance(args, n_args, &r, &var, &mean)) return tnk_pending();
     return give(outs, in_dtype_of_x(&r, tn_sqrt(var)));
 }
 
@@ -104,7 +104,7 @@ tn_status math_compose_var_mean(const tn_value *args, uint32_t n_args, tn_value 
     reduction r;
 
     (void)n_outs;
-    if (!variance(args, n_args, &r, &var, &mean)) return pending();
+    if (!variance(args, n_args, &r, &var, &mean)) return tnk_pending();
     outs[1] = tn_value_tensor(in_dtype_of_x(&r, mean));
     return give(outs, in_dtype_of_x(&r, var));
 }
@@ -126,7 +126,7 @@ tn_status math_compose_std_mean(const tn_value *args, uint32_t n_args, tn_value 
 static tn_tensor *unit_of(const reduction *r, tn_tensor *magnitude, double p) {
     static tn_op_ref amax = {"amax", 0, 0}, amin = {"amin", 0, 0};
 
-    if (math_meta_numel(&r->m) == 0) return math_number(1);
+    if (math_meta_numel(&r->m) == 0) return tnk_scalar(1);
     return math_unit(
         MATH_CALL(p > 0 ? &amax : &amin, tn_value_tensor(magnitude), r->dim, tn_bool(true)));
 }
@@ -140,8 +140,8 @@ static tn_tensor *norm_of_powers(const reduction *r, double p) {
     if (p == 2)
         y = tn_sqrt(sum(r, tn_mul(magnitude, magnitude)));
     else
-        y = tn_pow(sum(r, tn_pow(magnitude, math_number(p))), math_number(1 / p));
-    if (!math_meta(y, &m)) return NULL;
+        y = tn_pow(sum(r, tn_pow(magnitude, tnk_scalar(p))), tnk_scalar(1 / p));
+    if (!tnk_meta(y, &m)) return NULL;
     return math_meta_numel(&r->m) == 0 ? y : tn_mul(y, math_reshape(unit, m.sizes, m.rank));
 }
 
@@ -154,9 +154,9 @@ tn_status math_compose_norm(const tn_value *args, uint32_t n_args, tn_value *out
     reduction r;
 
     (void)n_outs;
-    if (!reduction_of(args, n_args, 2, 3, &r)) return pending();
+    if (!reduction_of(args, n_args, 2, 3, &r)) return tnk_pending();
     if (p == 0)
-        y = tn_to(sum(&r, tn_ne(r.x, math_number(0))), r.m.dtype);
+        y = tn_to(sum(&r, tn_ne(r.x, tnk_scalar(0))), r.m.dtype);
     else if (p == 1)
         y = sum(&r, tn_abs(r.x));
     else if (isinf(p))
@@ -171,14 +171,14 @@ tn_status math_compose_norm(const tn_value *args, uint32_t n_args, tn_value *out
 tn_status math_compose_renorm(const tn_value *args, uint32_t n_args, tn_value *outs,
                               uint32_t n_outs) {
     static tn_op_ref op = {"norm", 0, 0};
-    tn_tensor *limit = math_number(args[3].f);
+    tn_tensor *limit = tnk_scalar(args[3].f);
     int64_t dims[TN_MAX_RANK], n = 0;
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(math_arg(args, n_args, 0), &m)) return pending();
+    if (!tnk_meta(math_arg(args, n_args, 0), &m)) return tnk_pending();
     if (!(args[1].f > 0))
-        return math_fail(TN_ERR_INVALID, "p is %g; it must be above 0", args[1].f);
+        return tnk_raise(TN_ERR_INVALID, "p is %g; it must be above 0", args[1].f);
     tn_tensor *x = math_as(math_arg(args, n_args, 0), TN_F64);
     for (int32_t i = 0; i < m.rank; i++)
         if (i != math_from_end(args[2].i, m.rank)) dims[n++] = i;
@@ -186,8 +186,8 @@ tn_status math_compose_renorm(const tn_value *args, uint32_t n_args, tn_value *o
     if (n > 0)
         norm = MATH_CALL(&op, tn_value_tensor(x), args[1], tn_value_ints((tn_ints){dims, n}),
                          tn_bool(true));
-    tn_tensor *scale = tn_div(limit, tn_add(norm, math_number(1e-7)));
-    tn_tensor *y = tn_mul(x, tn_where(tn_gt(norm, limit), scale, math_number(1)));
+    tn_tensor *scale = tn_div(limit, tn_add(norm, tnk_scalar(1e-7)));
+    tn_tensor *y = tn_mul(x, tn_where(tn_gt(norm, limit), scale, tnk_scalar(1)));
     return give(outs, math_as(y, m.dtype));
 }
 
@@ -201,10 +201,10 @@ static tn_tensor *total_norm(tn_value grads, tn_value p) {
     tn_meta m;
 
     if (!norms) {
-        tn_plugin_ops->fail(TN_ERR_NOMEM, "no memory for the list of norms", 31);
+        tnk_raise(TN_ERR_NOMEM, "no memory for the list of norms");
         return NULL;
     }
-    for (uint32_t i = 0; i < grads.aux && math_meta(grads.tensors[i], &m); i++)
+    for (uint32_t i = 0; i < grads.aux && tnk_meta(grads.tensors[i], &m); i++)
         if (math_meta_numel(&m) > 0)
             norms[n++] =
                 tn_to(MATH_CALL(&op, tn_value_tensor(math_wide(grads.tensors[i])), p), TN_F64);
@@ -222,7 +222,7 @@ static bool is_finite(tn_tensor *total, double p) {
 
     if (!total || tn_plugin_ops->read(total, &norm, sizeof norm) != TN_OK) return false;
     if (isfinite(norm)) return true;
-    math_fail(TN_ERR_INVALID,
+    tnk_raise(TN_ERR_INVALID,
               "the total norm of order %g is %g, so the gradients cannot be clipped; leave "
               "error_if_nonfinite away to scale by it nevertheless",
               p, norm);
@@ -233,7 +233,7 @@ static bool is_finite(tn_tensor *total, double p) {
 static tn_dtype norm_dtype(tn_value grads) {
     tn_meta m;
 
-    for (uint32_t i = 0; i < grads.aux && math_meta(grads.tensors[i], &m); i++)
+    for (uint32_t i = 0; i < grads.aux && tnk_meta(grads.tensors[i], &m); i++)
         if (tn_dtype_is(m.dtype, TN_F64)) return TN_F64;
     return TN_F32;
 }
@@ -245,11 +245,11 @@ tn_status math_compose_clip_grad_norm(const tn_value *args, uint32_t n_args, tn_
     tn_tensor *total = total_norm(args[0], args[2]);
 
     (void)n_args, (void)n_outs;
-    if (!total || (args[3].i && !is_finite(total, args[2].f))) return pending();
-    tn_tensor *scale = tn_div(math_number(args[1].f), tn_add(total, math_number(1e-6)));
+    if (!total || (args[3].i && !is_finite(total, args[2].f))) return tnk_pending();
+    tn_tensor *scale = tn_div(tnk_scalar(args[1].f), tn_add(total, tnk_scalar(1e-6)));
     scale = MATH_CALL(&clamp, tn_value_tensor(scale), tn_value_none(), tn_float(1));
     for (uint32_t i = 0; i < args[0].aux; i++)
-        if (!tn_mul_(args[0].tensors[i], scale)) return pending();
+        if (!tn_mul_(args[0].tensors[i], scale)) return tnk_pending();
     return give(outs, math_as(total, norm_dtype(args[0])));
 }
 
@@ -264,12 +264,12 @@ tn_status math_compose_logsumexp(const tn_value *args, uint32_t n_args, tn_value
     reduction r;
 
     (void)n_outs;
-    if (!reduction_of(args, n_args, 1, 2, &r)) return pending();
+    if (!reduction_of(args, n_args, 1, 2, &r)) return tnk_pending();
     if (math_meta_numel(&r.m) == 0) return give(outs, tn_log(sum(&r, tn_exp(r.x))));
     tn_tensor *m = MATH_CALL(&amax, tn_value_tensor(r.x), r.dim, tn_bool(true));
-    m = tn_where(tn_eq(tn_abs(m), math_number(INFINITY)), math_number(0), m);
+    m = tn_where(tn_eq(tn_abs(m), tnk_scalar(INFINITY)), tnk_scalar(0), m);
     tn_tensor *total = tn_log(sum(&r, tn_exp(tn_sub(r.x, m))));
-    if (!math_meta(total, &y)) return pending();
+    if (!tnk_meta(total, &y)) return tnk_pending();
     return give(outs, tn_add(total, math_reshape(m, y.sizes, y.rank)));
 }
 
@@ -283,7 +283,7 @@ tn_status math_compose_sum_to(const tn_value *args, uint32_t n_args, tn_value *o
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     const int32_t rank = (int32_t)args[1].aux, more = m.rank - rank;
     for (int32_t i = 0; i < m.rank; i++)
         if (i < more || (args[1].ints[i - more] == 1 && m.sizes[i] != 1)) dims[n++] = i;
@@ -300,7 +300,7 @@ tn_status math_compose_diff(const tn_value *args, uint32_t n_args, tn_value *out
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     const int64_t dim = math_from_end(args[2].i, m.rank), size = m.sizes[dim];
     const int64_t n = args[1].i < size ? args[1].i : size;
     for (int64_t left = size - 1; left >= size - n; left--) {

@@ -25,7 +25,7 @@ static bool find_ends(const tn_value *args, tn_dtype dtype, ends *e) {
         const bool is_float = args[k].tag == TN_TAG_FLOAT;
         const double x = is_float ? args[k].f : (double)args[k].i;
         if (!math_holds(dtype, args[k])) {
-            math_fail(TN_ERR_INVALID, "%s is %g, which is no number of the dtype", names[k], x);
+            tnk_raise(TN_ERR_INVALID, "%s is %g, which is no number of the dtype", names[k], x);
             return false;
         }
         e->f[k] = is_int ? trunc(x) : x;
@@ -41,11 +41,11 @@ static tn_tensor *spaced(const ends *e, tn_tensor *at) {
     const bool whole = isfinite(e->f[1] - e->f[0]) || !isfinite(e->f[0]) || !isfinite(e->f[1]);
     const double scale = whole ? 1 : 0.5, a = e->f[0] * scale, b = e->f[1] * scale;
     const double last = (double)e->steps - 1;
-    tn_tensor *step = math_number(last > 0 ? (b - a) / last : 0), *i = tn_to(at, TN_F64);
-    tn_tensor *up = tn_add(math_number(a), tn_mul(step, i));
-    tn_tensor *down = tn_sub(math_number(b), tn_mul(step, tn_sub(math_number(last), i)));
-    tn_tensor *y = last > 0 ? tn_where(tn_lt(at, math_whole(e->steps / 2)), up, down) : up;
-    return whole ? y : tn_div(y, math_number(scale));
+    tn_tensor *step = tnk_scalar(last > 0 ? (b - a) / last : 0), *i = tn_to(at, TN_F64);
+    tn_tensor *up = tn_add(tnk_scalar(a), tn_mul(step, i));
+    tn_tensor *down = tn_sub(tnk_scalar(b), tn_mul(step, tn_sub(tnk_scalar(last), i)));
+    tn_tensor *y = last > 0 ? tn_where(tn_lt(at, tnk_scalar_int(e->steps / 2)), up, down) : up;
+    return whole ? y : tn_div(y, tnk_scalar(scale));
 }
 
 /* The same of integers: the way is q steps - 1 times, and r. Additions wrap on the way and come out
@@ -57,18 +57,18 @@ static tn_tensor *spaced_whole(const ends *e, tn_tensor *at) {
     const uint64_t q = way / (uint64_t)last, r = way % (uint64_t)last;
 
     if (last > INT32_MAX) { /* the products below would overflow */
-        math_fail(TN_ERR_INVALID, "steps is %lld: between integers this large, at most 2^31",
+        tnk_raise(TN_ERR_INVALID, "steps is %lld: between integers this large, at most 2^31",
                   (long long)e->steps);
         return NULL;
     }
-    tn_tensor *more = tn_mul(at, math_whole((int64_t)r));
+    tn_tensor *more = tn_mul(at, tnk_scalar_int((int64_t)r));
     tn_tensor *far =
-        tn_add(tn_mul(at, math_whole((int64_t)q)), tn_floor_divide(more, math_whole(last)));
-    tn_tensor *from = math_whole(e->i[0]), *zero = math_whole(0);
+        tn_add(tn_mul(at, tnk_scalar_int((int64_t)q)), tn_floor_divide(more, tnk_scalar_int(last)));
+    tn_tensor *from = tnk_scalar_int(e->i[0]), *zero = tnk_scalar_int(0);
     tn_tensor *y = up ? tn_add(far, from) : tn_sub(from, far);
-    tn_tensor *beyond = tn_logical_and(tn_ne(tn_remainder(more, math_whole(last)), zero),
+    tn_tensor *beyond = tn_logical_and(tn_ne(tn_remainder(more, tnk_scalar_int(last)), zero),
                                        up ? tn_lt(y, zero) : tn_gt(y, zero));
-    return tn_add(y, tn_mul(tn_to(beyond, TN_I64), math_whole(up ? 1 : -1)));
+    return tn_add(y, tn_mul(tn_to(beyond, TN_I64), tnk_scalar_int(up ? 1 : -1)));
 }
 
 static tn_tensor *steps_of(int64_t steps, tn_value device) {
@@ -82,7 +82,7 @@ tn_status math_compose_linspace(const tn_value *args, uint32_t n_args, tn_value 
     ends e;
 
     (void)n_args, (void)n_outs;
-    if (!find_ends(args, args[3].dtype, &e)) return pending();
+    if (!find_ends(args, args[3].dtype, &e)) return tnk_pending();
     tn_tensor *at = steps_of(e.steps, args[4]);
     return give(outs, tn_to(e.whole ? spaced_whole(&e, at) : spaced(&e, at), args[3].dtype));
 }
@@ -93,9 +93,9 @@ tn_status math_compose_logspace(const tn_value *args, uint32_t n_args, tn_value 
     ends e;
 
     (void)n_args, (void)n_outs;
-    if (!find_ends(args, args[4].dtype, &e)) return pending();
+    if (!find_ends(args, args[4].dtype, &e)) return tnk_pending();
     tn_tensor *y = spaced(&e, steps_of(e.steps, args[5]));
-    return give(outs, tn_to(tn_pow(math_number(args[3].f), y), args[4].dtype));
+    return give(outs, tn_to(tn_pow(tnk_scalar(args[3].f), y), args[4].dtype));
 }
 
 /* (n, m, dtype, device) */

@@ -55,7 +55,7 @@ static void find_runs(runs *r) {
 
 /* For each element of x the number of its run, in x's shape. */
 static tn_tensor *run_numbers(const runs *r, const tn_meta *x) {
-    tn_tensor *numbers = tn_sub(tn_cumsum(r->first, 0), math_whole(1));
+    tn_tensor *numbers = tn_sub(tn_cumsum(r->first, 0), tnk_scalar_int(1));
     if (r->order) numbers = tn_scatter_add(tn_zeros_like(r->order), 0, r->order, numbers);
     return math_reshape(numbers, x->sizes, x->rank);
 }
@@ -63,7 +63,7 @@ static tn_tensor *run_numbers(const runs *r, const tn_meta *x) {
 static tn_tensor *run_lengths(const runs *r) {
     tn_meta m;
 
-    if (!math_meta(r->starts, &m) || m.sizes[0] == 0) return r->starts;
+    if (!tnk_meta(r->starts, &m) || m.sizes[0] == 0) return r->starts;
     tn_tensor *ends = joined(math_narrow(r->starts, 0, 1, m.sizes[0] - 1),
                              all_of(r->starts, 1, TN_I64, (double)r->n));
     return tn_sub(ends, r->starts);
@@ -79,7 +79,7 @@ static tn_status give_runs(tn_value *outs, runs *r, const tn_meta *x, tn_value i
 }
 
 static bool line_of(tn_tensor *x, tn_meta *m, runs *r) {
-    if (!math_meta(x, m)) return false;
+    if (!tnk_meta(x, m)) return false;
     r->n = math_meta_numel(m);
     r->line = math_reshape(x, &r->n, 1);
     return true;
@@ -93,10 +93,10 @@ tn_status math_compose_unique(const tn_value *args, uint32_t n_args, tn_value *o
     tn_meta x;
 
     (void)n_outs;
-    if (!line_of(math_arg(args, n_args, 0), &x, &r)) return pending();
+    if (!line_of(math_arg(args, n_args, 0), &x, &r)) return tnk_pending();
     sort(r.line, sorted);
     r.line = sorted[0].tensor, r.order = sorted[1].tensor;
-    return r.order ? give_runs(outs, &r, &x, args[2], args[3]) : pending();
+    return r.order ? give_runs(outs, &r, &x, args[2], args[3]) : tnk_pending();
 }
 
 /* (x, return_inverse, return_counts) */
@@ -106,7 +106,7 @@ tn_status math_compose_unique_consecutive(const tn_value *args, uint32_t n_args,
     tn_meta x;
 
     (void)n_outs;
-    if (!line_of(math_arg(args, n_args, 0), &x, &r)) return pending();
+    if (!line_of(math_arg(args, n_args, 0), &x, &r)) return tnk_pending();
     return give_runs(outs, &r, &x, args[1], args[2]);
 }
 
@@ -118,7 +118,7 @@ static tn_tensor *ranks(tn_tensor *keys, int64_t n) {
     tn_meta m;
 
     sort(keys, sorted);
-    if (!math_meta(sorted[1].tensor, &m)) return NULL;
+    if (!tnk_meta(sorted[1].tensor, &m)) return NULL;
     tn_tensor *rank = tn_zeros_like(sorted[1].tensor);
     if (n < 2) return rank;
     m.sizes[0] = 1, m.dtype = TN_BOOL;
@@ -142,7 +142,7 @@ static tn_tensor *row_ranks(tn_tensor *rows, int64_t n, int64_t columns) {
         for (int64_t k = 0; k < 2; k++)
             pair[k] = MATH_CALL(&slice, tn_value_tensor(keys), tn_int(1), tn_int(k),
                                 tn_value_none(), tn_int(2));
-        keys = ranks(tn_add(tn_mul(pair[0], math_whole(n)), pair[1]), n);
+        keys = ranks(tn_add(tn_mul(pair[0], tnk_scalar_int(n)), pair[1]), n);
     }
     return math_reshape(keys, &n, 1);
 }
@@ -162,7 +162,7 @@ static tn_tensor *dim_first(tn_tensor *x, int64_t dim, int32_t rank, int64_t bac
 static tn_tensor *taken(tn_tensor *x, tn_tensor *index) {
     tn_meta m, k;
 
-    if (!math_meta(x, &m) || !math_meta(index, &k)) return NULL;
+    if (!tnk_meta(x, &m) || !tnk_meta(index, &k)) return NULL;
     m.sizes[0] = k.sizes[0];
     for (int32_t i = 1; i < m.rank; i++) index = tn_unsqueeze(index, -1);
     return tn_gather(x, 0, tn_expand(index, (tn_ints){m.sizes, m.rank}));
@@ -178,9 +178,9 @@ tn_status math_compose_unique_dim(const tn_value *args, uint32_t n_args, tn_valu
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     x = dim_first(x, math_from_end(args[1].i, m.rank), m.rank, back);
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     tn_meta slice = m, line = {.rank = 1, .sizes = {m.sizes[0]}};
     slice.sizes[0] = 1;
     r.n = m.sizes[0];
@@ -189,7 +189,7 @@ tn_status math_compose_unique_dim(const tn_value *args, uint32_t n_args, tn_valu
         return fail(TN_ERR_SHAPE, "x has slices of size 0: they cannot be told apart");
     sort(row_ranks(math_reshape(x, (int64_t[]){r.n, columns}, 2), r.n, columns), sorted);
     r.line = sorted[0].tensor, r.order = sorted[1].tensor;
-    if (!r.order || give_runs(outs, &r, &line, args[3], args[4])) return pending();
+    if (!r.order || give_runs(outs, &r, &line, args[3], args[4])) return tnk_pending();
     tn_tensor *values = taken(x, tn_gather(r.order, 0, r.starts));
     return give(outs, tn_permute(values, (tn_ints){back, m.rank}));
 }
@@ -213,7 +213,8 @@ tn_status math_compose_bincount(const tn_value *args, uint32_t n_args, tn_value 
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m) || (m.sizes[0] > 0 && !bounds(x, TN_I64, &low, &high))) return pending();
+    if (!tnk_meta(x, &m) || (m.sizes[0] > 0 && !bounds(x, TN_I64, &low, &high)))
+        return tnk_pending();
     if (low < 0) {
         snprintf(text, sizeof text, "x holds %lld: only numbers from 0 on can be counted",
                  (long long)low);
@@ -223,7 +224,7 @@ tn_status math_compose_bincount(const tn_value *args, uint32_t n_args, tn_value 
         return fail(TN_ERR_OVERFLOW, "x holds a number too large to count up to");
     const int64_t n = high + 1 > args[2].i ? high + 1 : args[2].i;
     tn_tensor *ones = weights ? weights : all_of(x, m.sizes[0], TN_I64, 1);
-    if (!math_meta(ones, &m)) return pending();
+    if (!tnk_meta(ones, &m)) return tnk_pending();
     if (weights && !tn_dtype_is(m.dtype, TN_F32)) m.dtype = TN_F64;
     return give(
         outs, tn_scatter_add(all_of(x, n, m.dtype, 0), 0, tn_to(x, TN_I64), tn_to(ones, m.dtype)));
@@ -234,7 +235,7 @@ static bool range(tn_tensor *x, int64_t n, double *low, double *high) {
     if (*low == *high && n > 0 && !bounds(x, TN_F64, low, high)) return false;
     if (*low == *high) *low -= 1, *high += 1;
     if (*low < *high && isfinite(*high - *low)) return true;
-    math_fail(TN_ERR_INVALID,
+    tnk_raise(TN_ERR_INVALID,
               "the range %g to %g cannot be cut into parts: it must be finite, and max above min",
               *low, *high);
     return false;
@@ -251,11 +252,11 @@ tn_status math_compose_histc(const tn_value *args, uint32_t n_args, tn_value *ou
 
     (void)n_outs;
     if (!line_of(math_arg(args, n_args, 0), &m, &r) || !range(r.line, r.n, &low, &high))
-        return pending();
-    tn_tensor *x = tn_to(r.line, TN_F64), *least = math_number(low), *most = math_number(high);
+        return tnk_pending();
+    tn_tensor *x = tn_to(r.line, TN_F64), *least = tnk_scalar(low), *most = tnk_scalar(high);
     tn_tensor *inside = tn_mul(tn_ge(x, least), tn_le(x, most));
-    tn_tensor *share = tn_div(tn_sub(x, least), math_number(high - low));
-    tn_tensor *bin = tn_to(tn_floor(tn_mul(share, math_number((double)bins))), TN_I64);
+    tn_tensor *share = tn_div(tn_sub(x, least), tnk_scalar(high - low));
+    tn_tensor *bin = tn_to(tn_floor(tn_mul(share, tnk_scalar((double)bins))), TN_I64);
     bin = MATH_CALL(&clamp, tn_value_tensor(bin), tn_int(0), tn_int(bins - 1));
     tn_tensor *counts = all_of(x, bins, TN_I64, 0);
     return give(outs, tn_to(tn_scatter_add(counts, 0, bin, tn_to(inside, TN_I64)), m.dtype));

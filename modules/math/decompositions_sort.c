@@ -16,8 +16,7 @@ static bool sort(tn_tensor *x, int64_t dim, bool descending, sorted *out) {
     const tn_value args[] = {tn_value_tensor(x), tn_int(dim), tn_bool(descending)};
     tn_value parts[2] = {tn_value_none(), tn_value_none()};
 
-    if (!math_meta(x, &out->x) || tn_plugin_ops->call(&op, args, 3, parts, 2) != TN_OK)
-        return false;
+    if (!tnk_meta(x, &out->x) || tn_plugin_ops->call(&op, args, 3, parts, 2) != TN_OK) return false;
     out->values = parts[0].tensor, out->indices = parts[1].tensor;
     out->dim = math_from_end(dim, out->x.rank);
     out->n = out->x.rank ? out->x.sizes[out->dim] : 1;
@@ -49,7 +48,7 @@ tn_status math_compose_argsort(const tn_value *args, uint32_t n_args, tn_value *
     sorted s;
 
     (void)n_outs;
-    if (!sort(math_arg(args, n_args, 0), args[1].i, args[2].i, &s)) return pending();
+    if (!sort(math_arg(args, n_args, 0), args[1].i, args[2].i, &s)) return tnk_pending();
     return give(outs, s.indices);
 }
 
@@ -59,7 +58,7 @@ tn_status math_compose_topk(const tn_value *args, uint32_t n_args, tn_value *out
     sorted s;
 
     (void)n_outs;
-    if (!sort(math_arg(args, n_args, 0), args[2].i, args[3].i, &s)) return pending();
+    if (!sort(math_arg(args, n_args, 0), args[2].i, args[3].i, &s)) return tnk_pending();
     outs[1] = tn_value_tensor(part(&s, s.indices, 0, args[1].i));
     return give(outs, part(&s, s.values, 0, args[1].i));
 }
@@ -71,7 +70,7 @@ tn_status math_compose_kthvalue(const tn_value *args, uint32_t n_args, tn_value 
     sorted s;
 
     (void)n_outs;
-    if (!sort(math_arg(args, n_args, 0), args[2].i, false, &s)) return pending();
+    if (!sort(math_arg(args, n_args, 0), args[2].i, false, &s)) return tnk_pending();
     return give_pair(outs, &s, part(&s, s.values, at, 1), part(&s, s.indices, at, 1), args[3]);
 }
 
@@ -80,18 +79,19 @@ tn_status math_compose_kthvalue(const tn_value *args, uint32_t n_args, tn_value 
 static tn_tensor *median_position(const sorted *s, bool ignore_nan) {
     tn_tensor *nans = tn_to(tn_isnan(s->values), TN_I64);
     if (s->x.rank) nans = math_sum_keep(nans, &s->dim, 1);
-    tn_tensor *valid = tn_sub(math_whole(s->n), nans);
-    if (!ignore_nan) return tn_where(tn_gt(nans, math_whole(0)), valid, math_whole((s->n - 1) / 2));
+    tn_tensor *valid = tn_sub(tnk_scalar_int(s->n), nans);
+    if (!ignore_nan)
+        return tn_where(tn_gt(nans, tnk_scalar_int(0)), valid, tnk_scalar_int((s->n - 1) / 2));
     tn_tensor *middle =
-        tn_floor(tn_mul(tn_to(tn_sub(valid, math_whole(1)), TN_F64), math_number(0.5)));
-    return tn_to(tn_maximum(middle, math_number(0)), TN_I64);
+        tn_floor(tn_mul(tn_to(tn_sub(valid, tnk_scalar_int(1)), TN_F64), tnk_scalar(0.5)));
+    return tn_to(tn_maximum(middle, tnk_scalar(0)), TN_I64);
 }
 
 /* (x, dim, keepdim) */
 static tn_status median(const tn_value *args, uint32_t n_args, tn_value *outs, bool ignore_nan) {
     sorted s;
 
-    if (!sort(math_arg(args, n_args, 0), args[1].i, false, &s)) return pending();
+    if (!sort(math_arg(args, n_args, 0), args[1].i, false, &s)) return tnk_pending();
     tn_tensor *at = median_position(&s, ignore_nan);
     return give_pair(outs, &s, tn_gather(s.values, s.dim, at), tn_gather(s.indices, s.dim, at),
                      args[2]);
@@ -138,7 +138,7 @@ static tn_status extreme(tn_op_ref *arg_op, const tn_value *args, uint32_t n_arg
     tn_tensor *x = math_arg(args, n_args, 0);
     sorted s = {.dim = args[1].i};
 
-    if (!math_meta(x, &s.x)) return pending();
+    if (!tnk_meta(x, &s.x)) return tnk_pending();
     tn_tensor *at = MATH_CALL(arg_op, args[0], args[1], tn_bool(true));
     return give_pair(outs, &s, tn_gather(x, s.dim, at), at, args[2]);
 }

@@ -16,14 +16,14 @@ tn_status math_compose_narrow(const tn_value *args, uint32_t n_args, tn_value *o
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     const int64_t size = m.sizes[dim];
     if (start < -size || start > size)
-        return math_fail(TN_ERR_INDEX, "narrow: start is %lld, x has size %lld in dim %lld",
+        return tnk_raise(TN_ERR_INDEX, "narrow: start is %lld, x has size %lld in dim %lld",
                          (long long)start, (long long)size, (long long)dim);
     if (start < 0) start += size;
     if (length > size - start)
-        return math_fail(TN_ERR_INDEX,
+        return tnk_raise(TN_ERR_INDEX,
                          "narrow: start %lld and length %lld reach beyond size %lld of dim %lld",
                          (long long)start, (long long)length, (long long)size, (long long)dim);
     return give(outs, math_narrow(x, dim, start, length));
@@ -36,10 +36,10 @@ tn_status math_compose_flatten(const tn_value *args, uint32_t n_args, tn_value *
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (m.rank == 0) return give(outs, tn_unsqueeze(x, 0));
     if (first > last)
-        return math_fail(TN_ERR_INVALID, "flatten: start_dim %lld is behind end_dim %lld",
+        return tnk_raise(TN_ERR_INVALID, "flatten: start_dim %lld is behind end_dim %lld",
                          (long long)first, (long long)last);
     for (int64_t i = first + 1; i <= last; i++) m.sizes[first] *= m.sizes[i];
     for (int64_t i = last + 1; i < m.rank; i++) m.sizes[i - last + first] = m.sizes[i];
@@ -51,17 +51,17 @@ tn_status math_compose_unflatten(const tn_value *args, uint32_t n_args, tn_value
                                  uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0);
     const int64_t dim = args[1].i, n = args[2].aux;
-    char why[MATH_TEXT] = "";
+    char why[TNK_LIST_BYTES] = "";
     tn_meta m, part, one = {.rank = 1};
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     one.sizes[0] = m.sizes[dim];
     if (n == 0 || m.rank - 1 + n > TN_MAX_RANK)
-        return math_fail(TN_ERR_SHAPE, "unflatten: sizes has %lld entries, for x of rank %d",
+        return tnk_raise(TN_ERR_SHAPE, "unflatten: sizes has %lld entries, for x of rank %d",
                          (long long)n, (int)m.rank);
     if (!math_infer_sizes(&one, (tn_ints){args[2].ints, n}, &part, why))
-        return math_fail(TN_ERR_SHAPE, "unflatten: dim %lld: %s", (long long)dim, why);
+        return tnk_raise(TN_ERR_SHAPE, "unflatten: dim %lld: %s", (long long)dim, why);
     memmove(m.sizes + dim + n, m.sizes + dim + 1, (size_t)(m.rank - dim - 1) * sizeof *m.sizes);
     memcpy(m.sizes + dim, part.sizes, (size_t)n * sizeof *m.sizes);
     return give(outs, tn_view_sizes(x, (tn_ints){m.sizes, m.rank - 1 + n}));
@@ -76,9 +76,9 @@ tn_status math_compose_movedim(const tn_value *args, uint32_t n_args, tn_value *
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (args[1].aux != args[2].aux)
-        return math_fail(TN_ERR_INVALID, "movedim: source has %u dims, destination %u",
+        return tnk_raise(TN_ERR_INVALID, "movedim: source has %u dims, destination %u",
                          (unsigned)args[1].aux, (unsigned)args[2].aux);
     for (uint32_t i = 0; i < args[1].aux && m.rank; i++) {
         from[args[2].ints[i]] = args[1].ints[i];
@@ -97,7 +97,7 @@ static tn_status like_other(const tn_value *args, uint32_t n_args, tn_value *out
     tn_tensor *x = math_arg(args, n_args, 0);
     tn_meta m;
 
-    if (!math_meta(math_arg(args, n_args, 1), &m)) return pending();
+    if (!tnk_meta(math_arg(args, n_args, 1), &m)) return tnk_pending();
     const tn_ints sizes = {m.sizes, m.rank};
     return give(outs, expand ? tn_expand(x, sizes) : tn_view_sizes(x, sizes));
 }
@@ -129,7 +129,7 @@ tn_status math_compose_chunk(const tn_value *args, uint32_t n_args, tn_value *ou
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     const int64_t size = m.sizes[dim];
     return give_list(&split, x, tn_int(size > chunks ? (size - 1) / chunks + 1 : 1), dim, outs);
 }
@@ -143,11 +143,11 @@ tn_status math_compose_tensor_split(const tn_value *args, uint32_t n_args, tn_va
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     if (n > 1 << 20)
-        return math_fail(TN_ERR_OVERFLOW, "tensor_split: %lld sections are too many", (long long)n);
+        return tnk_raise(TN_ERR_OVERFLOW, "tensor_split: %lld sections are too many", (long long)n);
     int64_t *sizes = tn_plugin_host->alloc(tn_plugin_self, (uint64_t)n * sizeof *sizes);
-    if (!sizes) return math_fail(TN_ERR_NOMEM, "tensor_split: no memory for the sizes");
+    if (!sizes) return tnk_raise(TN_ERR_NOMEM, "tensor_split: no memory for the sizes");
     for (int64_t i = 0; i < n; i++) sizes[i] = m.sizes[dim] / n + (i < m.sizes[dim] % n);
     const tn_status status = give_list(&split, x, tn_value_ints((tn_ints){sizes, n}), dim, outs);
     tn_plugin_host->free(tn_plugin_self, sizes);

@@ -21,12 +21,12 @@ static bool make_windows(windows *w, const char *op, const tn_value *args, const
         if (__builtin_mul_overflow(w->kernel[i] - 1, w->dilation[i], &reach) ||
             __builtin_mul_overflow(w->padding[i], 2, &all) ||
             __builtin_add_overflow(all, size[i], &w->padded[i]) || reach == INT64_MAX)
-            return math_fail(TN_ERR_OVERFLOW, "%s: kernel_size, dilation or padding is too large",
+            return tnk_raise(TN_ERR_OVERFLOW, "%s: kernel_size, dilation or padding is too large",
                              op),
                    false;
         w->span[i] = reach + 1;
         if (w->span[i] > w->padded[i])
-            return math_fail(TN_ERR_SHAPE,
+            return tnk_raise(TN_ERR_SHAPE,
                              "%s: a window of %lld does not fit into %lld of dim %d with padding",
                              op, (long long)w->span[i], (long long)w->padded[i], i),
                    false;
@@ -50,15 +50,16 @@ tn_status math_compose_im2col(const tn_value *args, uint32_t n_args, tn_value *o
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     const bool single = m.rank == 3;
     if (single) x = tn_unsqueeze(x, 0);
-    if (!math_meta(x, &m) || !make_windows(&w, "im2col", args + 1, m.sizes + 2)) return pending();
+    if (!tnk_meta(x, &m) || !make_windows(&w, "im2col", args + 1, m.sizes + 2))
+        return tnk_pending();
     const int64_t pad[4] = {w.padding[1], w.padding[1], w.padding[0], w.padding[0]};
     if (w.padding[0] || w.padding[1]) x = tn_constant_pad(x, (tn_ints){pad, 4}, tn_int(0));
     x = tn_unfold(tn_unfold(x, 2, w.span[0], w.stride[0]), 3, w.span[1], w.stride[1]);
     x = tn_permute(every(every(x, 4, w.dilation[0]), 5, w.dilation[1]), (tn_ints){order, 6});
-    if (!x) return pending(); /* else its elements could be counted, and so can these */
+    if (!x) return tnk_pending(); /* else its elements could be counted, and so can these */
     const int64_t sizes[3] = {m.sizes[0], m.sizes[1] * w.kernel[0] * w.kernel[1],
                               w.count[0] * w.count[1]};
     x = math_reshape(x, sizes, 3);
@@ -70,7 +71,7 @@ static tn_tensor *spread(tn_tensor *t, int64_t dim, int64_t n, int64_t step) {
     static tn_op_ref op = {"slice_bwd", 0, 0};
     tn_meta m;
 
-    if (step == 1 || !math_meta(t, &m)) return t;
+    if (step == 1 || !tnk_meta(t, &m)) return t;
     m.sizes[dim] = n;
     return MATH_CALL(&op, tn_value_tensor(t), tn_value_ints((tn_ints){m.sizes, m.rank}),
                      tn_int(dim), tn_value_none(), tn_value_none(), tn_int(step));
@@ -86,15 +87,16 @@ tn_status math_compose_col2im(const tn_value *args, uint32_t n_args, tn_value *o
     tn_meta m;
 
     (void)n_outs;
-    if (!math_meta(x, &m)) return pending();
+    if (!tnk_meta(x, &m)) return tnk_pending();
     const bool single = m.rank == 2;
     if (single) x = tn_unsqueeze(x, 0);
-    if (!math_meta(x, &m) || !make_windows(&w, "col2im", args + 2, args[1].ints)) return pending();
+    if (!tnk_meta(x, &m) || !make_windows(&w, "col2im", args + 2, args[1].ints))
+        return tnk_pending();
     int64_t area, places;
     if (__builtin_mul_overflow(w.kernel[0], w.kernel[1], &area) ||
         __builtin_mul_overflow(w.count[0], w.count[1], &places) || m.sizes[1] % area ||
         m.sizes[2] != places)
-        return math_fail(
+        return tnk_raise(
             TN_ERR_SHAPE,
             "col2im: x has %lld rows and %lld columns; kernel_size, dilation, padding "
             "and stride ask for a multiple of %lld x %lld rows and %lld x %lld columns",

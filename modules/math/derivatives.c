@@ -10,7 +10,7 @@
 
 /* g where x is inside min..max, the bounds included. */
 void math_grad_clamp(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c), *x = saved(c, "x"), *zero = math_number(0);
+    tn_tensor *g = grad_of(c), *x = saved(c, "x"), *zero = tnk_scalar(0);
     const tn_value min = arg(c, "min"), max = arg(c, "max");
 
     if (min.tag != TN_TAG_NONE) g = tn_where(tn_ge(x, tn_plugin_ops->scalar(min)), g, zero);
@@ -25,7 +25,7 @@ typedef struct hypotenuse {
 } hypotenuse;
 
 static hypotenuse hypotenuse_of(tn_tensor *x) {
-    tn_tensor *size = tn_abs(x), *one = math_number(1);
+    tn_tensor *size = tn_abs(x), *one = tnk_scalar(1);
     tn_tensor *far = tn_reciprocal(tn_maximum(size, one)), *near = tn_minimum(size, one);
 
     return (hypotenuse){far, tn_add(tn_mul(near, near), tn_mul(far, far))};
@@ -48,7 +48,7 @@ void math_grad_asinh(tn_grad_ctx *c) {
  * PyTorch, and at infinity. */
 void math_grad_atan2(tn_grad_ctx *c) {
     tn_tensor *a = math_wide(saved(c, "a")), *b = math_wide(saved(c, "b"));
-    tn_tensor *zero = math_number(0), *one = math_number(1);
+    tn_tensor *zero = tnk_scalar(0), *one = tnk_scalar(1);
     tn_tensor *size = tn_maximum(tn_abs(a), tn_abs(b));
     tn_tensor *flat = tn_logical_or(tn_eq(size, zero), tn_isinf(size));
 
@@ -77,14 +77,14 @@ static tn_tensor *norm_statistics(tn_grad_ctx *c, tn_tensor *dx) {
     double n = 1;
     tn_meta m;
 
-    if (!math_meta(dx, &m)) return NULL;
+    if (!tnk_meta(dx, &m)) return NULL;
     for (uint32_t i = 0; i < shape.aux; i++) n *= (double)shape.ints[i];
     if (tn_plugin_ops->grad_out_defined(c, 1)) {
-        tn_tensor *share = tn_mul(tn_plugin_ops->grad_out(c, 1), math_number(1 / n));
+        tn_tensor *share = tn_mul(tn_plugin_ops->grad_out(c, 1), tnk_scalar(1 / n));
         dx = tn_add(dx, math_as(share, m.dtype));
     }
     if (!tn_plugin_ops->grad_out_defined(c, 2)) return dx;
-    tn_tensor *scale = tn_mul(tn_mul(rstd, tn_mul(rstd, rstd)), math_number(1 / n));
+    tn_tensor *scale = tn_mul(tn_mul(rstd, tn_mul(rstd, rstd)), tnk_scalar(1 / n));
     scale = math_as(tn_mul(tn_plugin_ops->grad_out(c, 2), scale), m.dtype);
     return tn_sub(dx, tn_mul(scale, math_centred(saved(c, "x"), saved(c, "mean"))));
 }
@@ -179,7 +179,7 @@ void math_grad_as_strided(tn_grad_ctx *c) {
     tn_device device;
     tn_meta x, y;
 
-    if (!meta_of(c, "x", &x) || !math_meta(g, &y)) return;
+    if (!meta_of(c, "x", &x) || !tnk_meta(g, &y)) return;
     if (tn_plugin_ops->device(g, &device) != TN_OK) return;
     const tn_value stride = arg(c, "stride");
     for (uint32_t i = 0; i < stride.aux; i++) y.strides[i] = stride.ints[i];
@@ -192,9 +192,9 @@ void math_grad_as_strided(tn_grad_ctx *c) {
     tn_tensor *numbers = MATH_CALL(&arange, tn_int(0), tn_int(row.sizes[0]), tn_int(1),
                                    tn_value_dtype(TN_I64), tn_value_device(device));
     tn_tensor *sum = add_shown(zeros, &y, low, numbers, g);
-    tn_tensor *ones = tn_expand(math_number(1), (tn_ints){x.sizes, x.rank});
+    tn_tensor *ones = tn_expand(tnk_scalar(1), (tn_ints){x.sizes, x.rank});
     tn_tensor *often = add_shown(zeros, &x, low, numbers, ones);
-    sum = tn_div(sum, tn_maximum(often, math_number(1)));
+    sum = tn_div(sum, tn_maximum(often, tnk_scalar(1)));
     set(c, "x", tn_clone(strided(sum, &x, low)));
 }
 
@@ -208,10 +208,7 @@ void math_grad_reshaped(tn_grad_ctx *c) {
 
 static tn_tensor **new_list(int64_t n) {
     tn_tensor **list = tn_plugin_host->alloc(tn_plugin_self, (uint64_t)n * sizeof *list);
-    if (!list) {
-        static const char text[] = "no memory for a list of gradients";
-        tn_plugin_ops->fail(TN_ERR_NOMEM, text, sizeof text - 1);
-    }
+    if (!list) tnk_raise(TN_ERR_NOMEM, "no memory for a list of gradients");
     return list;
 }
 
@@ -261,7 +258,7 @@ void math_grad_cat(tn_grad_ctx *c) {
 
     if (!gs) return;
     int64_t start = 0;
-    const int64_t dim = math_meta(g, &y) ? math_from_end(arg(c, "dim").i, y.rank) : 0;
+    const int64_t dim = tnk_meta(g, &y) ? math_from_end(arg(c, "dim").i, y.rank) : 0;
     for (uint32_t i = 0; i < n; i++) {
         gs[i] = NULL;
         if (tn_plugin_ops->grad_meta_at(c, "xs", i, &x)) break; /* an error is pending */

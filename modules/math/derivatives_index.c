@@ -22,7 +22,7 @@ static void set_src(tn_grad_ctx *c, tn_tensor *d) {
     static tn_op_ref op = {"slice_bwd", 0, 0};
     tn_meta src, have;
 
-    if (!meta_of(c, "src", &src) || !math_meta(d, &have)) return;
+    if (!meta_of(c, "src", &src) || !tnk_meta(d, &have)) return;
     if (have.rank != src.rank) { /* one of them is 0-dim */
         have.rank = src.rank, have.sizes[0] = math_meta_numel(&have);
         d = math_reshape(d, have.sizes, src.rank);
@@ -50,7 +50,7 @@ static tn_tensor *stays(tn_tensor *index, const tn_meta *x, int64_t dim) {
     tn_meta m, place = *x;
     tn_device device;
 
-    if (!math_meta(index, &m) || tn_plugin_ops->device(index, &device) != TN_OK) return NULL;
+    if (!tnk_meta(index, &m) || tn_plugin_ops->device(index, &device) != TN_OK) return NULL;
     tn_tensor *numbers = MATH_CALL(&arange, tn_int(0), tn_int(math_meta_numel(&m)), tn_int(1),
                                    tn_value_dtype(TN_I64), tn_value_device(device));
     numbers = math_reshape(numbers, m.sizes, m.rank);
@@ -66,7 +66,7 @@ void math_grad_scatter(tn_grad_ctx *c) {
 
     if (needs(c, "x")) set(c, "x", tn_scatter_value(g, dim, index, tn_int(0)));
     if (!needs(c, "src") || !meta_of(c, "x", &x)) return;
-    set_src(c, tn_where(stays(index, &x, dim), tn_gather(g, dim, index), math_number(0)));
+    set_src(c, tn_where(stays(index, &x, dim), tn_gather(g, dim, index), tnk_scalar(0)));
 }
 
 /* ---- scatter_reduce ----------------------------------------------------------------------- */
@@ -99,10 +99,10 @@ static void grad_mean(reduced *r) {
 
 /* The gradient is shared evenly among all that equal the result. */
 static void grad_extreme(reduced *r) {
-    tn_tensor *mine = tn_where(tn_eq(r->x, r->y), own_part(r), math_number(0));
+    tn_tensor *mine = tn_where(tn_eq(r->x, r->y), own_part(r), tnk_scalar(0));
     tn_tensor *theirs =
-        tn_where(tn_eq(r->src, at_index(r, r->y)), tn_ones_like(at_index(r, r->g)), math_number(0));
-    tn_tensor *share = tn_div(r->g, tn_maximum(sum_at(r, mine, theirs), math_number(1)));
+        tn_where(tn_eq(r->src, at_index(r, r->y)), tn_ones_like(at_index(r, r->g)), tnk_scalar(0));
+    tn_tensor *share = tn_div(r->g, tn_maximum(sum_at(r, mine, theirs), tnk_scalar(1)));
     r->dx = tn_mul(share, mine);
     r->dsrc = tn_mul(at_index(r, share), theirs);
 }
@@ -113,7 +113,7 @@ static void grad_prod(reduced *r) {
     static tn_op_ref op = {"scatter_reduce", 0, 0};
     const tn_value dim = tn_int(r->dim), index = tn_value_tensor(r->index),
                    prod = tn_value_str("prod", 4), self = tn_bool(r->include_self);
-    tn_tensor *one = math_number(1), *zero = math_number(0);
+    tn_tensor *one = tnk_scalar(1), *zero = tnk_scalar(0);
     r->y = MATH_CALL(&op, tn_value_tensor(r->x), dim, index, tn_value_tensor(r->src), prod, self);
     tn_tensor *x = tn_where(tn_eq(r->x, zero), one, r->x), *none = tn_eq(r->src, zero);
     tn_tensor *without =
@@ -140,9 +140,9 @@ void math_grad_scatter_reduce(tn_grad_ctx *c) {
                  .include_self = arg(c, "include_self").i != 0};
     tn_meta m, src;
 
-    if (!math_meta(r.index, &m)) return;
+    if (!tnk_meta(r.index, &m)) return;
     r.src = math_wide(saved(c, "src"));
-    if (!math_meta(r.src, &src)) return;
+    if (!tnk_meta(r.src, &src)) return;
     if (src.rank != m.rank) r.src = math_reshape(r.src, m.sizes, m.rank); /* one of them is 0-dim */
     for (int32_t i = 0; i < m.rank; i++) r.src = math_narrow(r.src, i, 0, m.sizes[i]);
     if (math_says(&word, "mean"))

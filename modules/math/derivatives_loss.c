@@ -12,7 +12,7 @@ static tn_tensor *each(tn_grad_ctx *c, int64_t n) {
     tn_tensor *g = math_wide(grad_of(c));
 
     if (math_reduction_of(&reduction) != MATH_MEAN) return g;
-    return tn_div(g, math_number((double)n));
+    return tn_div(g, tnk_scalar((double)n));
 }
 
 /* g 2 (x - target) */
@@ -21,10 +21,10 @@ void math_grad_mse_loss(tn_grad_ctx *c) {
     const tn_value reduction = arg(c, "reduction");
     tn_meta m;
 
-    if (!math_meta(difference, &m)) return;
+    if (!tnk_meta(difference, &m)) return;
     const bool mean = math_reduction_of(&reduction) == MATH_MEAN;
     const double scale = mean ? 2.0 / (double)math_meta_numel(&m) : 2;
-    tn_tensor *d = tn_mul(difference, tn_mul(math_wide(grad_of(c)), math_number(scale)));
+    tn_tensor *d = tn_mul(difference, tn_mul(math_wide(grad_of(c)), tnk_scalar(scale)));
     if (needs(c, "x")) set(c, "x", d);
     if (needs(c, "target")) set(c, "target", tn_neg(d));
 }
@@ -32,10 +32,10 @@ void math_grad_mse_loss(tn_grad_ctx *c) {
 /* d x: (x - target) / (x (1 - x)), d target: log(1 - x) - log(x), kept finite as in the loss. */
 void math_grad_bce(tn_grad_ctx *c) {
     tn_tensor *x = math_wide(saved(c, "x")), *target = math_wide(saved(c, "target"));
-    tn_tensor *weight = saved(c, "weight"), *other = tn_sub(math_number(1), x);
+    tn_tensor *weight = saved(c, "weight"), *other = tn_sub(tnk_scalar(1), x);
     tn_meta m;
 
-    if (!math_meta(x, &m)) return;
+    if (!tnk_meta(x, &m)) return;
     tn_tensor *g = each(c, math_meta_numel(&m)), *weighted = weight ? tn_mul(g, weight) : g;
     if (needs(c, "x")) { /* PyTorch's bound is a float */
         tn_tensor *room = tn_clamp(tn_mul(x, other), &(tn_clamp_opts){.min = tn_float(1e-12f)});
@@ -58,20 +58,20 @@ static tn_tensor *weight_slope(tn_grad_ctx *ctx, const math_classes *c, const tn
     tn_tensor *counts = tn_to(c->counts, c->x.dtype), *loss = tn_neg(math_picked(c, log_p));
     tn_meta m, weight;
 
-    if (!meta_of(ctx, "weight", &weight) || !math_meta(counts, &m)) return NULL;
-    loss = tn_mul(loss, math_number(1 - smoothing));
+    if (!meta_of(ctx, "weight", &weight) || !tnk_meta(counts, &m)) return NULL;
+    loss = tn_mul(loss, tnk_scalar(1 - smoothing));
     if (math_reduction_of(&args[4]) == MATH_MEAN) {
         g = tn_div(g, tn_sum(c->weight));
         loss = tn_sub(loss, math_call(&op, args, 6));
     }
-    g = tn_where(c->counts, g, math_number(0));
-    loss = tn_where(c->counts, tn_mul(g, loss), math_number(0));
+    g = tn_where(c->counts, g, tnk_scalar(0));
+    loss = tn_where(c->counts, tn_mul(g, loss), tnk_scalar(0));
     const int64_t n = math_meta_numel(&m);
     tn_tensor *d = tn_scatter_add(math_full(&weight, 0, g), 0, math_reshape(c->at, &n, 1),
                                   math_reshape(loss, &n, 1));
     if (smoothing == 0) return d;
     tn_tensor *all =
-        tn_mul(tn_mul(math_spread(c, g), log_p), math_number(-smoothing / (double)c->n));
+        tn_mul(tn_mul(math_spread(c, g), log_p), tnk_scalar(-smoothing / (double)c->n));
     int64_t dims[TN_MAX_RANK], n_dims = 0;
     for (int32_t i = 0; i < c->x.rank; i++)
         if (i != c->dim) dims[n_dims++] = i;

@@ -12,7 +12,7 @@ static tn_tensor *left_product(tn_tensor *left, tn_tensor *right, bool one_produ
     tn_meta l, r;
 
     if (!one_product) return tn_matmul(last_two_exchanged(left), right);
-    if (!math_meta(left, &l) || !math_meta(right, &r)) return NULL;
+    if (!tnk_meta(left, &l) || !tnk_meta(right, &r)) return NULL;
     return tn_matmul(last_two_exchanged(math_as_matrix(left, &l)), math_as_matrix(right, &r));
 }
 
@@ -52,7 +52,7 @@ void math_grad_addmm(tn_grad_ctx *c) {
 
 static int32_t rank_of(tn_tensor *t) {
     tn_meta m;
-    return math_meta(t, &m) ? m.rank : 0;
+    return tnk_meta(t, &m) ? m.rank : 0;
 }
 
 /* One kernel for w and b together, where a provider has it. A w of rank 1 is one row. */

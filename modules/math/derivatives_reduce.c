@@ -47,7 +47,7 @@ void math_grad_mean(tn_grad_ctx *c) {
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
     set(c, "x",
-        tn_expand(tn_div(as_kept(&r, grad_of(c)), math_number(r.n)),
+        tn_expand(tn_div(as_kept(&r, grad_of(c)), tnk_scalar(r.n)),
                   (tn_ints){r.x.sizes, r.x.rank}));
 }
 
@@ -57,9 +57,9 @@ void math_grad_moments(tn_grad_ctx *c) {
     reduction r;
 
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
-    tn_tensor *d = tn_div(as_kept(&r, grad_of(c)), math_number(r.n));
+    tn_tensor *d = tn_div(as_kept(&r, grad_of(c)), tnk_scalar(r.n));
     if (tn_plugin_ops->grad_out_defined(c, 1)) {
-        tn_tensor *slope = tn_mul(as_kept(&r, tn_plugin_ops->grad_out(c, 1)), math_number(2));
+        tn_tensor *slope = tn_mul(as_kept(&r, tn_plugin_ops->grad_out(c, 1)), tnk_scalar(2));
         tn_tensor *x = math_as(saved(c, "x"), TN_F64), *mean = as_kept(&r, saved(c, "mean"));
         d = tn_add(d, tn_mul(slope, tn_sub(x, mean)));
     }
@@ -68,12 +68,12 @@ void math_grad_moments(tn_grad_ctx *c) {
 
 /* t, with `other` where it is 0: what is divided by, or raised to a power. */
 static tn_tensor *nonzero_or(tn_tensor *t, double other) {
-    return tn_where(tn_eq(t, math_number(0)), math_number(other), t);
+    return tn_where(tn_eq(t, tnk_scalar(0)), tnk_scalar(other), t);
 }
 
 /* g / y, 0 where y is 0, as in PyTorch. */
 static tn_tensor *over_result(tn_tensor *g, tn_tensor *y) {
-    tn_tensor *zero = math_number(0);
+    tn_tensor *zero = tnk_scalar(0);
     return tn_where(tn_eq(y, zero), zero, tn_div(g, nonzero_or(y, 1)));
 }
 
@@ -89,17 +89,17 @@ void math_grad_std(tn_grad_ctx *c) {
     if (!reduction_of(c, arg(c, "dim"), &r)) return;
     const double freedom = fmax(0, r.n - arg(c, "correction").f);
     tn_tensor *x = math_wide(saved(c, "x")), *y = as_kept(&r, math_wide(saved(c, "y")));
-    tn_tensor *unit = math_unit(y), *zero = math_number(0);
+    tn_tensor *unit = math_unit(y), *zero = tnk_scalar(0);
     x = tn_div(x, unit), y = tn_div(y, unit);
     tn_tensor *d = tn_sub(x, mean_of(&r, x));
     d = tn_div(tn_sub(d, mean_of(&r, d)), nonzero_or(y, 1));
-    tn_tensor *g = tn_div(as_kept(&r, math_wide(grad_of(c))), math_number(freedom));
+    tn_tensor *g = tn_div(as_kept(&r, math_wide(grad_of(c))), tnk_scalar(freedom));
     set(c, "x", tn_mul(d, tn_where(tn_eq(y, zero), zero, g)));
 }
 
 /* t, with 0 for -inf, which is the logarithm of nothing. */
 static tn_tensor *finite_or_0(tn_tensor *t) {
-    return tn_where(tn_eq(t, math_number(-INFINITY)), math_number(0), t);
+    return tn_where(tn_eq(t, tnk_scalar(-INFINITY)), tnk_scalar(0), t);
 }
 
 /* softmax of x, times g; of nothing but -inf it is 0 */
@@ -120,11 +120,11 @@ static void share(tn_grad_ctx *c, const reduction *r, tn_tensor *chosen, tn_tens
     tn_tensor *g = as_kept(r, grad_of(c));
     tn_meta y;
 
-    if (!math_meta(g, &y)) return;
+    if (!tnk_meta(g, &y)) return;
     tn_tensor *ties = math_wide(tn_to(chosen, y.dtype)); /* to be counted */
     if (r->n_dims) ties = math_sum_keep(ties, r->dims, r->n_dims);
     g = math_as(tn_div(g, ties), y.dtype);
-    set(c, "x", tn_where(chosen, sign ? tn_mul(g, sign) : g, math_number(0)));
+    set(c, "x", tn_where(chosen, sign ? tn_mul(g, sign) : g, tnk_scalar(0)));
 }
 
 /* nanmean: of what is not NaN, g / their count. */
@@ -156,7 +156,7 @@ void math_grad_pick(tn_grad_ctx *c) {
     tn_tensor *g = grad_of(c), *indices = saved(c, "indices");
     tn_meta x, picked;
 
-    if (!meta_of(c, "x", &x) || !math_meta(indices, &picked)) return;
+    if (!meta_of(c, "x", &x) || !tnk_meta(indices, &picked)) return;
     const int64_t dim = math_from_end(arg(c, "dim").i, x.rank);
     if (picked.rank < x.rank) g = tn_unsqueeze(g, dim), indices = tn_unsqueeze(indices, dim);
     set(c, "x", tn_scatter_add(math_full(&x, 0, g), dim, indices, g));
@@ -167,8 +167,8 @@ void math_grad_pick(tn_grad_ctx *c) {
 /* (a / b)^e; for small e factor by factor, for the quotient may leave the range where its power does
  * not. */
 static tn_tensor *ratio_power(tn_tensor *a, tn_tensor *b, double e) {
-    if (fabs(e) > 1) return tn_pow(tn_div(a, b), math_number(e));
-    return tn_mul(tn_pow(a, math_number(e)), tn_pow(b, math_number(-e)));
+    if (fabs(e) > 1) return tn_pow(tn_div(a, b), tnk_scalar(e));
+    return tn_mul(tn_pow(a, tnk_scalar(e)), tn_pow(b, tnk_scalar(-e)));
 }
 
 /* p:     0    1            2          inf, -inf                       else
@@ -192,7 +192,7 @@ void math_grad_norm(tn_grad_ctx *c) {
     } else if (isinf(p)) {
         share(c, &r, tn_eq(tn_abs(x), as_kept(&r, saved(c, "y"))), tn_sign(x));
     } else {
-        tn_tensor *zero = math_number(0), *x_is_0 = tn_eq(x, zero), *y_is_0 = tn_eq(y, zero);
+        tn_tensor *zero = tnk_scalar(0), *x_is_0 = tn_eq(x, zero), *y_is_0 = tn_eq(y, zero);
         tn_tensor *size = tn_where(x_is_0, y, tn_abs(math_wide(x))), *slope = tn_sign(x);
         slope = tn_mul(slope, ratio_power(nonzero_or(size, 1), nonzero_or(y, 1), p - 1));
         tn_tensor *dx = tn_where(tn_logical_or(x_is_0, y_is_0), zero, tn_mul(slope, g));
@@ -213,7 +213,7 @@ static tn_tensor *reversed(tn_tensor *t, int64_t dim) {
 static tn_tensor *shifted(tn_tensor *t, int64_t dim, double first) {
     tn_meta m;
 
-    if (!math_meta(t, &m)) return NULL;
+    if (!tnk_meta(t, &m)) return NULL;
     const int64_t n = m.sizes[dim];
     m.sizes[dim] = 1;
     tn_tensor *pair[2] = {math_full(&m, first, t), math_narrow(t, dim, 0, n - 1)};

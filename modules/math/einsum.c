@@ -76,7 +76,7 @@ static bool parse_labels(spec *s, const char *place, int32_t *labels, int32_t *n
         } else {
             labels[(*n)++] = letter_label(c), s->at++;
         }
-        if (why) math_fail(TN_ERR_INVALID, "equation: '%c' in %s %s", c, place, why);
+        if (why) tnk_raise(TN_ERR_INVALID, "equation: '%c' in %s %s", c, place, why);
     }
     return !why;
 }
@@ -96,9 +96,9 @@ static bool parse_operand(spec *s, int64_t operand, term *x) {
     tn_meta m;
 
     snprintf(place, sizeof place, "operand %lld", (long long)operand);
-    if (!math_meta(x->t, &m) || !parse_labels(s, place, letters, &n, &ellipsis)) return false;
+    if (!tnk_meta(x->t, &m) || !parse_labels(s, place, letters, &n, &ellipsis)) return false;
     if (ellipsis < 0 ? n != m.rank : n > m.rank) {
-        math_fail(TN_ERR_SHAPE, "equation: operand %lld has %d dims, but %d subscripts%s",
+        tnk_raise(TN_ERR_SHAPE, "equation: operand %lld has %d dims, but %d subscripts%s",
                   (long long)operand, (int)m.rank, (int)n, ellipsis < 0 ? "" : " and an ellipsis");
         return false;
     }
@@ -112,7 +112,7 @@ static bool spread_output(const spec *s, term *y, const int32_t *letters, int32_
     const int32_t dims = ellipsis < 0 ? 0 : s->ellipsis;
 
     if (n + dims > TN_MAX_RANK) {
-        math_fail(TN_ERR_SHAPE, "equation: the output would have %d dims, allowed are %d",
+        tnk_raise(TN_ERR_SHAPE, "equation: the output would have %d dims, allowed are %d",
                   (int)(n + dims), TN_MAX_RANK);
         return false;
     }
@@ -135,7 +135,7 @@ static bool check_output(const spec *s, const int32_t *letters, int32_t n) {
         bool twice = false;
         for (int32_t k = 0; k < i; k++) twice = twice || letters[k] == letters[i];
         if (!twice && s->seen[letters[i]]) continue;
-        math_fail(TN_ERR_INVALID,
+        tnk_raise(TN_ERR_INVALID,
                   twice ? "equation: subscript '%c' stands twice in the output"
                         : "equation: subscript '%c' of the output is in no operand",
                   label_letter(letters[i]));
@@ -153,7 +153,7 @@ static bool parse_output(spec *s, term *y) {
         if (next(s) == 0)
             return check_output(s, letters, n) && spread_output(s, y, letters, n, ellipsis);
     }
-    math_fail(TN_ERR_INVALID,
+    tnk_raise(TN_ERR_INVALID,
               "equation: '%c' is out of place: one -> and nothing behind the output", next(s));
     return false;
 }
@@ -199,9 +199,9 @@ static bool take_diagonals(term *x, int64_t operand) {
     tn_meta m;
 
     while (find_twice(x, &i, &k)) {
-        if (!math_meta(x->t, &m)) return false;
+        if (!tnk_meta(x->t, &m)) return false;
         if (m.sizes[i] != m.sizes[k]) {
-            math_fail(TN_ERR_SHAPE,
+            tnk_raise(TN_ERR_SHAPE,
                       "equation: subscript '%c' stands twice in operand %lld, but for sizes %lld "
                       "and %lld",
                       label_letter(x->labels[i]), (long long)operand, (long long)m.sizes[i],
@@ -217,13 +217,13 @@ static bool take_diagonals(term *x, int64_t operand) {
 static bool note_sizes(spec *s, const term *x, int64_t operand) {
     tn_meta m;
 
-    if (!math_meta(x->t, &m)) return false;
+    if (!tnk_meta(x->t, &m)) return false;
     for (int32_t i = 0; i < x->n; i++) {
         int64_t *size = &s->sizes[x->labels[i]];
         if (*size == 1)
             *size = m.sizes[i];
         else if (m.sizes[i] != 1 && m.sizes[i] != *size) {
-            math_fail(TN_ERR_SHAPE,
+            tnk_raise(TN_ERR_SHAPE,
                       "equation: subscript '%c' has size %lld in operand %lld, but %lld before",
                       label_letter(x->labels[i]), (long long)m.sizes[i], (long long)operand,
                       (long long)*size);
@@ -238,7 +238,7 @@ static bool drop_ones(const spec *s, term *x) {
     tn_meta m;
     int32_t n = 0;
 
-    if (!math_meta(x->t, &m)) return false;
+    if (!tnk_meta(x->t, &m)) return false;
     for (int32_t i = 0; i < x->n; i++) {
         if (m.sizes[i] == 1 && s->sizes[x->labels[i]] != 1) continue;
         m.sizes[n] = m.sizes[i], x->labels[n++] = x->labels[i];
@@ -279,9 +279,9 @@ static bool sum_unused(const spec *s, term *x, const term *other) {
     x->n = kept;
     if (n == 0) return true;
     x->t = math_wide(x->t);
-    if (!math_meta(x->t, &before)) return false;
+    if (!tnk_meta(x->t, &before)) return false;
     x->t = tn_sum_dim(x->t, (tn_ints){dims, n}, NULL);
-    if (!math_meta(x->t, &after)) return false;
+    if (!tnk_meta(x->t, &after)) return false;
     if (s->own_dtype && !tn_dtype_is(before.dtype, after.dtype)) x->t = tn_to(x->t, before.dtype);
     return x->t != NULL;
 }
@@ -324,7 +324,7 @@ static bool multiply(spec *s, term *a, term *b) {
     for (int32_t i = 0; i < b->n; i++)
         if (dim_of(a, b->labels[i]) < 0) add(&right, b->labels[i]);
     if (batch.n + left.n + right.n > TN_MAX_RANK) {
-        math_fail(TN_ERR_SHAPE, "a product on the way has %d dims, allowed are %d",
+        tnk_raise(TN_ERR_SHAPE, "a product on the way has %d dims, allowed are %d",
                   (int)(batch.n + left.n + right.n), TN_MAX_RANK);
         return false;
     }
@@ -368,14 +368,14 @@ static bool parse(spec *s, term *terms, uint32_t n, term *y) {
         for (int32_t k = 0; k < terms[i].n; k++) s->seen[terms[i].labels[k]]++;
         if (i + 1 == n) break;
         if (next(s) != ',') {
-            math_fail(TN_ERR_INVALID, "equation: it speaks of %u operands, but there are %u",
+            tnk_raise(TN_ERR_INVALID, "equation: it speaks of %u operands, but there are %u",
                       (unsigned)i + 1, (unsigned)n);
             return false;
         }
         s->at++;
     }
     if (next(s) != ',') return parse_output(s, y);
-    math_fail(TN_ERR_INVALID, "equation: it speaks of more operands than the %u there are",
+    tnk_raise(TN_ERR_INVALID, "equation: it speaks of more operands than the %u there are",
               (unsigned)n);
     return false;
 }
@@ -389,7 +389,7 @@ static tn_tensor *operand(const tn_value *list, uint32_t i) {
 static tn_tensor *in_dtype_of(tn_tensor *like, tn_tensor *t) {
     tn_meta m, have;
 
-    if (!math_meta(like, &m) || !math_meta(t, &have)) return NULL;
+    if (!tnk_meta(like, &m) || !tnk_meta(t, &have)) return NULL;
     return have.dtype.bits == 32 && m.dtype.bits == 16 ? tn_to(t, m.dtype) : t;
 }
 
@@ -400,9 +400,9 @@ tn_status math_compose_einsum(const tn_value *args, uint32_t n_args, tn_value *o
     term y = {0};
 
     (void)n_args, (void)n_outs;
-    if (n == 0) return math_fail(TN_ERR_INVALID, "operands is empty: there must be at least one");
+    if (n == 0) return tnk_raise(TN_ERR_INVALID, "operands is empty: there must be at least one");
     term *terms = tn_plugin_host->alloc(tn_plugin_self, n * sizeof *terms);
-    if (!terms) return math_fail(TN_ERR_NOMEM, "no memory for %u operands", (unsigned)n);
+    if (!terms) return tnk_raise(TN_ERR_NOMEM, "no memory for %u operands", (unsigned)n);
     for (uint32_t i = 0; i < n; i++) terms[i] = (term){.t = operand(&args[1], i)};
     s.at = args[0].str, s.end = s.at + args[0].aux;
     tn_tensor *result = parse(&s, terms, n, &y) ? product_of(&s, terms, n, &y) : NULL;
@@ -420,15 +420,15 @@ static tn_status contract(tn_tensor *a, tn_tensor *b, const int64_t *dims_a, con
     s.own_dtype = true;
     int32_t partner[TN_MAX_RANK];
 
-    if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return pending();
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return tnk_pending();
     if (a_meta.rank + b_meta.rank - 2 * n > TN_MAX_RANK)
-        return math_fail(TN_ERR_SHAPE, "the result would have %d dims, allowed are %d",
+        return tnk_raise(TN_ERR_SHAPE, "the result would have %d dims, allowed are %d",
                          (int)(a_meta.rank + b_meta.rank - 2 * n), TN_MAX_RANK);
     for (int32_t i = 0; i < b_meta.rank; i++) partner[i] = -1;
     for (int32_t i = 0; i < n; i++) {
         const int64_t size_a = a_meta.sizes[dims_a[i]], size_b = b_meta.sizes[dims_b[i]];
         if (size_a != size_b && size_a != 1 && size_b != 1)
-            return math_fail(
+            return tnk_raise(
                 TN_ERR_SHAPE, "dim %lld of a has size %lld, but dim %lld of b has %lld",
                 (long long)dims_a[i], (long long)size_a, (long long)dims_b[i], (long long)size_b);
         partner[dims_b[i]] = (int32_t)dims_a[i];
@@ -455,9 +455,9 @@ tn_status math_compose_tensordot(const tn_value *args, uint32_t n_args, tn_value
     tn_meta a_meta, b_meta;
 
     (void)n_outs;
-    if (!math_meta(a, &a_meta) || !math_meta(b, &b_meta)) return pending();
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return tnk_pending();
     if (n > a_meta.rank || n > b_meta.rank)
-        return math_fail(TN_ERR_SHAPE, "dims is %d, but a has rank %d and b %d", (int)n,
+        return tnk_raise(TN_ERR_SHAPE, "dims is %d, but a has rank %d and b %d", (int)n,
                          (int)a_meta.rank, (int)b_meta.rank);
     for (int32_t i = 0; i < n; i++) dims_a[i] = a_meta.rank - n + i, dims_b[i] = i;
     return contract(a, b, dims_a, dims_b, n, outs);
@@ -469,7 +469,7 @@ tn_status math_compose_tensordot_dims(const tn_value *args, uint32_t n_args, tn_
 
     (void)n_outs;
     if (args[2].aux != args[3].aux)
-        return math_fail(TN_ERR_INVALID, "dims_a has %u dims, dims_b has %u: they come in pairs",
+        return tnk_raise(TN_ERR_INVALID, "dims_a has %u dims, dims_b has %u: they come in pairs",
                          (unsigned)args[2].aux, (unsigned)args[3].aux);
     return contract(a, b, args[2].ints, args[3].ints, (int32_t)args[2].aux, outs);
 }

@@ -9,12 +9,10 @@
 #include "modules/math/math_table.inc"
 
 static tn_status start(const tn_host *host, tn_plugin *self) {
-    if (!tn_plugin_ops) {
-        static const char text[] =
-            "this host does not offer tn.ops/0, in which derivatives are written";
-        host->fail(self, TN_ERR_UNSUPPORTED, text, sizeof text - 1);
-        return TN_ERR_UNSUPPORTED;
-    }
+    if (!tn_plugin_ops)
+        return tnk_fail_start(
+            TN_ERR_UNSUPPORTED,
+            "this host does not offer tn.ops/0, in which derivatives are written");
     return host->add_ops(self, math_ops, math_ops_count, sizeof *math_ops);
 }
 

@@ -8,7 +8,7 @@
 #ifndef TENON_MATH_ROWS_H
 #define TENON_MATH_ROWS_H
 
-#include <tenon/abi.h>
+#include <tenon/kit_ops.h>
 
 typedef tn_status math_shape_rule(tn_infer *);
 typedef void math_derivative(tn_grad_ctx *);
@@ -134,13 +134,6 @@ math_reduction math_reduction_of(const tn_value *); /* "mean", "sum", "none" */
 
 /* ---- Shared: sizes and strides (shapes.c) ---- */
 
-enum { MATH_TEXT = 320 }; /* room for an error text */
-
-/* Fails a shape rule with a formatted text; returns code. */
-tn_status math_refuse(tn_infer *, tn_status code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-/* "[2,3]" into out; long shapes are cut. Returns out. */
-const char *math_shape_text(const int64_t *sizes, int32_t rank, char out[MATH_TEXT]);
 /* Is the number, truncated for an integer dtype, between the dtype's smallest and largest one? inf
  * and NaN are floating. */
 bool math_holds(tn_dtype, tn_value number);
@@ -159,7 +152,7 @@ tn_status math_check_factor(tn_infer *, uint32_t i, const char *name);
 bool math_broadcast(tn_meta *into, const int64_t *sizes, int32_t rank); /* false: they do not fit */
 
 /* sizes with at most one -1, for x's elements, into out's rank and sizes. False + why. */
-bool math_infer_sizes(const tn_meta *x, tn_ints sizes, tn_meta *out, char why[MATH_TEXT]);
+bool math_infer_sizes(const tn_meta *x, tn_ints sizes, tn_meta *out, char why[TNK_LIST_BYTES]);
 /* out's strides so that it shows x's elements in order without moving them. False: a copy is
  * needed. */
 bool math_view_strides(const tn_meta *x, tn_meta *out);

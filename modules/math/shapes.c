@@ -15,29 +15,6 @@
 
 /* ---- Shared ------------------------------------------------------------------------------- */
 
-tn_status math_refuse(tn_infer *in, tn_status code, const char *format, ...) {
-    char text[MATH_TEXT * 3];
-    va_list list;
-
-    va_start(list, format);
-    tn_vtext(text, sizeof text, format, list);
-    va_end(list);
-    return tn_fail(in, code, text);
-}
-
-const char *math_shape_text(const int64_t *sizes, int32_t rank, char out[MATH_TEXT]) {
-    size_t n = 1;
-
-    out[0] = '[', out[1] = 0;
-    for (int32_t i = 0; i < rank && n + 24 < MATH_TEXT; i++) {
-        const int wrote =
-            snprintf(out + n, MATH_TEXT - n, i ? ",%lld" : "%lld", (long long)sizes[i]);
-        if (wrote > 0) n += (size_t)wrote;
-    }
-    snprintf(out + n, MATH_TEXT - n, "]");
-    return out;
-}
-
 bool math_sizes_fit(const int64_t *sizes, int32_t rank) {
     int64_t product = 8; /* bytes of the widest dtype */
 
@@ -51,17 +28,18 @@ bool math_sizes_fit(const int64_t *sizes, int32_t rank) {
 tn_status math_set_sizes(tn_infer *in, tn_meta *out, const int64_t *sizes, int64_t rank,
                          const char *what) {
     if (rank < 0 || rank > TN_MAX_RANK)
-        return math_refuse(in, TN_ERR_SHAPE, "%s: rank %lld is more than the %d a tensor can have",
-                           what, (long long)rank, TN_MAX_RANK);
+        return tnk_fail_shape(in, TN_ERR_SHAPE,
+                              "%s: rank %lld is more than the %d a tensor can have", what,
+                              (long long)rank, TN_MAX_RANK);
     for (int64_t i = 0; i < rank; i++)
         if (sizes[i] < 0)
-            return math_refuse(in, TN_ERR_INVALID, "%s: size %lld in dim %lld is negative", what,
-                               (long long)sizes[i], (long long)i);
+            return tnk_fail_shape(in, TN_ERR_INVALID, "%s: size %lld in dim %lld is negative", what,
+                                  (long long)sizes[i], (long long)i);
     if (!math_sizes_fit(sizes, (int32_t)rank)) {
-        char text[MATH_TEXT];
-        return math_refuse(in, TN_ERR_OVERFLOW,
-                           "%s: a tensor of sizes %s has more elements than memory can hold", what,
-                           math_shape_text(sizes, (int32_t)rank, text));
+        char text[TNK_LIST_BYTES];
+        return tnk_fail_shape(in, TN_ERR_OVERFLOW,
+                              "%s: a tensor of sizes %s has more elements than memory can hold",
+                              what, tnk_sizes_text(sizes, (int32_t)rank, text));
     }
     out->rank = (int32_t)rank;
     if (rank) memmove(out->sizes, sizes, (size_t)rank * sizeof *sizes);
@@ -106,7 +84,7 @@ static const tn_view *view_of(const tn_infer *in, uint32_t i) {
 static tn_status like(tn_infer *in, uint32_t argument, const char *name) {
     const tn_view *v = view_of(in, argument);
     return v ? math_set_sizes(in, &in->outs[0], v->sizes, v->rank, name)
-             : math_refuse(in, TN_ERR_INVALID, "%s is missing", name);
+             : tnk_fail_shape(in, TN_ERR_INVALID, "%s is missing", name);
 }
 
 /* ---- Create and copy ---------------------------------------------------------------------- */
@@ -114,16 +92,17 @@ static tn_status like(tn_infer *in, uint32_t argument, const char *name) {
 /* The result is dst; src must broadcast to it. */
 tn_status math_shape_copy(tn_infer *in) {
     const tn_view *dst = view_of(in, 0), *src = view_of(in, 1);
-    char to[MATH_TEXT], from[MATH_TEXT];
+    char to[TNK_LIST_BYTES], from[TNK_LIST_BYTES];
     tn_meta both;
 
-    if (!dst || !src) return math_refuse(in, TN_ERR_INVALID, "%s is missing", dst ? "src" : "dst");
+    if (!dst || !src)
+        return tnk_fail_shape(in, TN_ERR_INVALID, "%s is missing", dst ? "src" : "dst");
     math_view_meta(dst, &both);
     if (src->rank > dst->rank || !math_broadcast(&both, src->sizes, src->rank) ||
         memcmp(both.sizes, dst->sizes, (size_t)dst->rank * sizeof *dst->sizes) != 0)
-        return math_refuse(in, TN_ERR_SHAPE, "src%s cannot be broadcast to dst%s",
-                           math_shape_text(src->sizes, src->rank, from),
-                           math_shape_text(dst->sizes, dst->rank, to));
+        return tnk_fail_shape(in, TN_ERR_SHAPE, "src%s cannot be broadcast to dst%s",
+                              tnk_sizes_text(src->sizes, src->rank, from),
+                              tnk_sizes_text(dst->sizes, dst->rank, to));
     return like(in, 0, "dst");
 }
 
@@ -183,14 +162,15 @@ tn_status math_shape_arange(tn_infer *in) {
     double count;
 
     if (!arange_count(in, &count))
-        return math_refuse(in, TN_ERR_INVALID,
-                           "start, end and step must be finite numbers, and step must lead from "
-                           "start towards end");
+        return tnk_fail_shape(in, TN_ERR_INVALID,
+                              "start, end and step must be finite numbers, and step must lead from "
+                              "start towards end");
     if (count > 1e15)
-        return math_refuse(in, TN_ERR_OVERFLOW, "%g elements are more than memory can hold", count);
+        return tnk_fail_shape(in, TN_ERR_OVERFLOW, "%g elements are more than memory can hold",
+                              count);
     set_dtype(in, 3); /* a shape rule may overrule the dtype that the schema presets */
     if (in->outs[0].dtype.bits == 64 && !math_holds(in->outs[0].dtype, in->args[0]))
-        return math_refuse(in, TN_ERR_INVALID, "start is no number of the dtype");
+        return tnk_fail_shape(in, TN_ERR_INVALID, "start is no number of the dtype");
     const int64_t n = (int64_t)count;
     return math_set_sizes(in, &in->outs[0], &n, 1, "result");
 }
@@ -203,7 +183,7 @@ tn_status math_shape_to(tn_infer *in) {
 static tn_status from_sizes(tn_infer *in, uint32_t argument, const char *name) {
     const tn_value *v = &in->args[argument];
     if (argument >= in->n_args || v->tag != TN_TAG_INTS)
-        return math_refuse(in, TN_ERR_INVALID, "%s is missing", name);
+        return tnk_fail_shape(in, TN_ERR_INVALID, "%s is missing", name);
     return math_set_sizes(in, &in->outs[0], v->ints, v->aux, name);
 }
 
@@ -212,7 +192,8 @@ tn_status math_shape_random(tn_infer *in) {
     set_dtype(in, 3);
     const int index = tn_dtype_index(in->outs[0].dtype);
     if (index < 0 || !(UINT64_C(1) << index & TN_MASK_FLOAT))
-        return math_refuse(in, TN_ERR_DTYPE, "dtype must be a floating one: f16, bf16, f32 or f64");
+        return tnk_fail_shape(in, TN_ERR_DTYPE,
+                              "dtype must be a floating one: f16, bf16, f32 or f64");
     return from_sizes(in, 0, "sizes");
 }
 
@@ -224,16 +205,17 @@ tn_status math_shape_uniform(tn_infer *in) {
 
     if (status) return status;
     if (!number_of(in, 1, &low) || !number_of(in, 2, &high))
-        return math_refuse(in, TN_ERR_INVALID, "low or high is missing");
+        return tnk_fail_shape(in, TN_ERR_INVALID, "low or high is missing");
     if (!isfinite(low) || !isfinite(high) || !math_holds(d, tn_float(low)) ||
         !math_holds(d, tn_float(high)))
-        return math_refuse(in, TN_ERR_INVALID,
-                           "low is %g and high %g: both must be numbers of the dtype", low, high);
+        return tnk_fail_shape(in, TN_ERR_INVALID,
+                              "low is %g and high %g: both must be numbers of the dtype", low,
+                              high);
     if (low > high || !isfinite(high - low))
-        return math_refuse(in, TN_ERR_INVALID,
-                           "low is %g and high %g: high must not be below low, nor further away "
-                           "than a number can be",
-                           low, high);
+        return tnk_fail_shape(in, TN_ERR_INVALID,
+                              "low is %g and high %g: high must not be below low, nor further away "
+                              "than a number can be",
+                              low, high);
     return TN_OK;
 }
 
@@ -241,7 +223,7 @@ tn_status math_shape_uniform(tn_infer *in) {
 tn_status math_shape_random_bits(tn_infer *in) {
     set_dtype(in, 1);
     if (!tn_dtype_is(in->outs[0].dtype, TN_I32) && !tn_dtype_is(in->outs[0].dtype, TN_I64))
-        return math_refuse(in, TN_ERR_DTYPE, "dtype must be i32 or i64");
+        return tnk_fail_shape(in, TN_ERR_DTYPE, "dtype must be i32 or i64");
     return from_sizes(in, 0, "sizes");
 }
 
@@ -267,11 +249,12 @@ tn_status math_shape_randint(tn_infer *in) {
 
     set_dtype(in, 3);
     if (low >= high)
-        return math_refuse(in, TN_ERR_INVALID, "low is %lld and high %lld: high must be larger",
-                           (long long)low, (long long)high);
+        return tnk_fail_shape(in, TN_ERR_INVALID, "low is %lld and high %lld: high must be larger",
+                              (long long)low, (long long)high);
     if (!holds(in->outs[0].dtype, low, high))
-        return math_refuse(in, TN_ERR_DTYPE, "dtype does not hold every number from %lld to %lld",
-                           (long long)low, (long long)high - 1);
+        return tnk_fail_shape(in, TN_ERR_DTYPE,
+                              "dtype does not hold every number from %lld to %lld", (long long)low,
+                              (long long)high - 1);
     return from_sizes(in, 2, "sizes");
 }
 
@@ -281,10 +264,10 @@ tn_status math_shape_randperm(tn_infer *in) {
 
     set_dtype(in, 1);
     if (tn_dtype_is(in->outs[0].dtype, TN_BOOL))
-        return math_refuse(in, TN_ERR_DTYPE, "dtype must be one of numbers, not bool");
+        return tnk_fail_shape(in, TN_ERR_DTYPE, "dtype must be one of numbers, not bool");
     if (!holds(in->outs[0].dtype, 0, n))
-        return math_refuse(in, TN_ERR_DTYPE, "dtype does not hold every number below n, %lld",
-                           (long long)n);
+        return tnk_fail_shape(in, TN_ERR_DTYPE, "dtype does not hold every number below n, %lld",
+                              (long long)n);
     return math_set_sizes(in, &in->outs[0], &n, 1, "n");
 }
 
@@ -294,13 +277,13 @@ tn_status math_shape_multinomial(tn_infer *in) {
     const int64_t n = in->args[1].i;
 
     if (!probs || probs->rank < 1 || probs->rank > 2)
-        return math_refuse(in, TN_ERR_SHAPE, "probs must have rank 1 or 2");
+        return tnk_fail_shape(in, TN_ERR_SHAPE, "probs must have rank 1 or 2");
     const int64_t kinds = probs->sizes[probs->rank - 1];
-    if (kinds == 0) return math_refuse(in, TN_ERR_SHAPE, "probs has nothing to choose from");
+    if (kinds == 0) return tnk_fail_shape(in, TN_ERR_SHAPE, "probs has nothing to choose from");
     if (!in->args[2].i && n > kinds)
-        return math_refuse(in, TN_ERR_INVALID,
-                           "num_samples is %lld, but without replacement there are only %lld",
-                           (long long)n, (long long)kinds);
+        return tnk_fail_shape(in, TN_ERR_INVALID,
+                              "num_samples is %lld, but without replacement there are only %lld",
+                              (long long)n, (long long)kinds);
     if (probs->rank == 1) return math_set_sizes(in, &in->outs[0], &n, 1, "result");
     return math_set_sizes(in, &in->outs[0], (int64_t[]){probs->sizes[0], n}, 2, "result");
 }
@@ -319,7 +302,7 @@ tn_status math_shape_one_hot(tn_infer *in) {
     const tn_view *x = view_of(in, 0);
     int64_t sizes[TN_MAX_RANK + 1];
 
-    if (!x || in->n_args < 2) return math_refuse(in, TN_ERR_INVALID, "x or classes is missing");
+    if (!x || in->n_args < 2) return tnk_fail_shape(in, TN_ERR_INVALID, "x or classes is missing");
     for (int32_t i = 0; i < x->rank; i++) sizes[i] = x->sizes[i];
     sizes[x->rank] = in->args[1].i;
     return math_set_sizes(in, &in->outs[0], sizes, (int64_t)x->rank + 1, "result");
@@ -328,6 +311,6 @@ tn_status math_shape_one_hot(tn_infer *in) {
 tn_status math_shape_nonzero_fill(tn_infer *in) {
     const tn_view *x = view_of(in, 0);
 
-    if (!x || in->n_args < 2) return math_refuse(in, TN_ERR_INVALID, "x or n is missing");
+    if (!x || in->n_args < 2) return tnk_fail_shape(in, TN_ERR_INVALID, "x or n is missing");
     return math_set_sizes(in, &in->outs[0], (int64_t[]){in->args[1].i, x->rank}, 2, "result");
 }

@@ -18,10 +18,10 @@ static inline tn_status missing(tn_infer *in) {
 /* Fails with "a[..] and b[..]: rule". */
 static inline tn_status mismatch(tn_infer *in, const char *a_name, const tn_view *a,
                                  const char *b_name, const tn_view *b, const char *rule) {
-    char a_text[MATH_TEXT], b_text[MATH_TEXT];
-    return math_refuse(in, TN_ERR_SHAPE, "%s%s and %s%s: %s", a_name,
-                       math_shape_text(a->sizes, a->rank, a_text), b_name,
-                       math_shape_text(b->sizes, b->rank, b_text), rule);
+    char a_text[TNK_LIST_BYTES], b_text[TNK_LIST_BYTES];
+    return tnk_fail_shape(in, TN_ERR_SHAPE, "%s%s and %s%s: %s", a_name,
+                          tnk_sizes_text(a->sizes, a->rank, a_text), b_name,
+                          tnk_sizes_text(b->sizes, b->rank, b_text), rule);
 }
 
 static inline bool same_sizes(const tn_view *a, const tn_view *b) {

@@ -58,22 +58,22 @@ tn_status math_shape_scatter_reduce(tn_infer *in) {
 
     for (size_t i = 0; i < sizeof reduces / sizeof *reduces; i++)
         if (math_says(word, reduces[i])) return math_shape_scatter(in);
-    return math_refuse(in, TN_ERR_INVALID,
-                       "reduce is \"%.*s\"; it must be sum, prod, mean, amax or amin",
-                       (int)(word->aux < 64 ? word->aux : 64), word->str);
+    return tnk_fail_shape(in, TN_ERR_INVALID,
+                          "reduce is \"%.*s\"; it must be sum, prod, mean, amax or amin",
+                          (int)(word->aux < 64 ? word->aux : 64), word->str);
 }
 
 /* ---- An index for every row --------------------------------------------------------------- */
 
 /* index, argument 2, has rank 1, or rank 0 for one row; n is how many it names. */
 static tn_status row_index(tn_infer *in, const tn_view *index, int64_t *n) {
-    char text[MATH_TEXT];
+    char text[TNK_LIST_BYTES];
 
     if (!index) return missing(in);
     *n = index->rank == 0 ? 1 : index->sizes[0];
     if (index->rank <= 1) return TN_OK;
-    return math_refuse(in, TN_ERR_SHAPE, "index%s must have rank 1, or 0 for a single row",
-                       math_shape_text(index->sizes, index->rank, text));
+    return tnk_fail_shape(in, TN_ERR_SHAPE, "index%s must have rank 1, or 0 for a single row",
+                          tnk_sizes_text(index->sizes, index->rank, text));
 }
 
 /* As x, with index's length along dim. A 0-dim x has one row, itself. */
@@ -85,8 +85,8 @@ tn_status math_shape_index_select(tn_infer *in) {
     const tn_status status = row_index(in, index, &n);
     if (status) return status;
     if (x->rank == 0 && n != 1)
-        return math_refuse(in, TN_ERR_SHAPE, "x is 0-dim: index must have 1 entry, not %lld",
-                           (long long)n);
+        return tnk_fail_shape(in, TN_ERR_SHAPE, "x is 0-dim: index must have 1 entry, not %lld",
+                              (long long)n);
     math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
     if (x->rank) in->outs[0].sizes[in->args[1].i] = n;
     return math_set_sizes(in, &in->outs[0], in->outs[0].sizes, x->rank, "result");
@@ -133,8 +133,8 @@ tn_status math_shape_embedding(tn_infer *in) {
     if (!weight || !index) return missing(in);
     const tn_value *pad = &in->args[2];
     if (pad->tag == TN_TAG_INT && (pad->i < -weight->sizes[0] || pad->i >= weight->sizes[0]))
-        return math_refuse(in, TN_ERR_INDEX, "padding_idx is %lld, but weight has %lld rows",
-                           (long long)pad->i, (long long)weight->sizes[0]);
+        return tnk_fail_shape(in, TN_ERR_INDEX, "padding_idx is %lld, but weight has %lld rows",
+                              (long long)pad->i, (long long)weight->sizes[0]);
     for (int32_t i = 0; i < index->rank; i++) sizes[i] = index->sizes[i];
     sizes[index->rank] = weight->sizes[1];
     return math_set_sizes(in, &in->outs[0], sizes, (int64_t)index->rank + 1, "result");
@@ -160,7 +160,7 @@ tn_status math_shape_fold(tn_infer *in) {
     const tn_view *x = view_of(in, 0);
     const tn_value *sizes = &in->args[1];
     const int64_t dim = in->args[2].i, size = in->args[3].i, step = in->args[4].i;
-    char have[MATH_TEXT], want[MATH_TEXT];
+    char have[TNK_LIST_BYTES], want[TNK_LIST_BYTES];
 
     if (!x) return missing(in);
     bool fits = (int64_t)sizes->aux + 1 == x->rank && dim < (int64_t)sizes->aux &&
@@ -169,8 +169,9 @@ tn_status math_shape_fold(tn_infer *in) {
         fits = x->sizes[i] == (i == dim ? (sizes->ints[i] - size) / step + 1 : sizes->ints[i]);
     if (fits) return math_set_sizes(in, &in->outs[0], sizes->ints, sizes->aux, "sizes");
     const int32_t rank = sizes->aux < TN_MAX_RANK ? (int32_t)sizes->aux : TN_MAX_RANK;
-    return math_refuse(in, TN_ERR_SHAPE,
-                       "x%s is not what unfold(dim %lld, size %lld, step %lld) gives for sizes %s",
-                       math_shape_text(x->sizes, x->rank, have), (long long)dim, (long long)size,
-                       (long long)step, math_shape_text(sizes->ints, rank, want));
+    return tnk_fail_shape(
+        in, TN_ERR_SHAPE,
+        "x%s is not what unfold(dim %lld, size %lld, step %lld) gives for sizes %s",
+        tnk_sizes_text(x->sizes, x->rank, have), (long long)dim, (long long)size, (long long)step,
+        tnk_sizes_text(sizes->ints, rank, want));
 }

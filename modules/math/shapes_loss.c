@@ -29,7 +29,7 @@ static tn_status reduced(tn_infer *in) {
         if (v->tag != TN_TAG_STR) continue;
         const math_reduction r = math_reduction_of(v);
         if (r == MATH_UNKNOWN)
-            return math_refuse(in, TN_ERR_INVALID, MATH_REDUCTION_TEXT, (int)v->aux, v->str);
+            return tnk_fail_shape(in, TN_ERR_INVALID, MATH_REDUCTION_TEXT, (int)v->aux, v->str);
         if (r != MATH_NONE) in->outs[0].rank = 0;
         return TN_OK;
     }
@@ -38,9 +38,10 @@ static tn_status reduced(tn_infer *in) {
 
 static tn_status differ(tn_infer *in, const tn_view *x, const char *name, const tn_view *target,
                         const char *rule) {
-    char a[MATH_TEXT], b[MATH_TEXT];
-    return math_refuse(in, TN_ERR_SHAPE, "x%s and %s%s: %s", math_shape_text(x->sizes, x->rank, a),
-                       name, math_shape_text(target->sizes, target->rank, b), rule);
+    char a[TNK_LIST_BYTES], b[TNK_LIST_BYTES];
+    return tnk_fail_shape(in, TN_ERR_SHAPE, "x%s and %s%s: %s",
+                          tnk_sizes_text(x->sizes, x->rank, a), name,
+                          tnk_sizes_text(target->sizes, target->rank, b), rule);
 }
 
 /* All tensors broadcast together. */

@@ -51,14 +51,14 @@ tn_status math_check_factor(tn_infer *in, uint32_t i, const char *name) {
     const double x = in->args[i].tag == TN_TAG_FLOAT ? in->args[i].f : (double)in->args[i].i;
     const bool is_float = tn_dtype_index(d) >= 0 && (TN_MASK_FLOAT >> tn_dtype_index(d) & 1);
     if (is_float || (d.code == 1 && math_holds(d, tn_float(-x)))) return TN_OK;
-    return math_refuse(in, TN_ERR_OVERFLOW, "%s is %.17g, which the tensors' dtype cannot hold",
-                       name, x);
+    return tnk_fail_shape(in, TN_ERR_OVERFLOW, "%s is %.17g, which the tensors' dtype cannot hold",
+                          name, x);
 }
 
 /* (c, a, b, beta, alpha): the product's sizes, which c must broadcast to */
 tn_status math_shape_addmm(tn_infer *in) {
     const tn_view *c = view_of(in, 0);
-    char have[MATH_TEXT], want[MATH_TEXT];
+    char have[TNK_LIST_BYTES], want[TNK_LIST_BYTES];
     tn_status status;
 
     if (!c) return missing(in);
@@ -69,9 +69,9 @@ tn_status math_shape_addmm(tn_infer *in) {
     if (c->rank <= y.rank && math_broadcast(&y, c->sizes, c->rank) &&
         (!y.rank || !memcmp(y.sizes, in->outs[0].sizes, (size_t)y.rank * sizeof *y.sizes)))
         return TN_OK;
-    return math_refuse(in, TN_ERR_SHAPE, "c%s does not broadcast to the product's sizes %s",
-                       math_shape_text(c->sizes, c->rank, have),
-                       math_shape_text(in->outs[0].sizes, in->outs[0].rank, want));
+    return tnk_fail_shape(in, TN_ERR_SHAPE, "c%s does not broadcast to the product's sizes %s",
+                          tnk_sizes_text(c->sizes, c->rank, have),
+                          tnk_sizes_text(in->outs[0].sizes, in->outs[0].rank, want));
 }
 
 /* [*,I] [O,I] and [O] -> [*,O]; [*,I] [I] and [] -> [*] */
@@ -132,15 +132,14 @@ static bool ends_with(const tn_view *v, const tn_value *shape) {
 
 static tn_status check_norm(tn_infer *in, const char *name, const tn_view *v, const tn_value *shape,
                             bool whole) {
-    char have[MATH_TEXT], want[MATH_TEXT];
+    char have[TNK_LIST_BYTES], want[TNK_LIST_BYTES];
 
     if (!v || (ends_with(v, shape) && (!whole || (uint32_t)v->rank == shape->aux))) return TN_OK;
-    math_shape_text(shape->ints, shape->aux < TN_MAX_RANK ? (int32_t)shape->aux : TN_MAX_RANK,
-                    want);
-    return math_refuse(in, TN_ERR_SHAPE,
-                       whole ? "%s%s must have exactly the sizes of shape %s"
-                             : "%s%s must end in the sizes of shape %s",
-                       name, math_shape_text(v->sizes, v->rank, have), want);
+    tnk_sizes_text(shape->ints, shape->aux < TN_MAX_RANK ? (int32_t)shape->aux : TN_MAX_RANK, want);
+    return tnk_fail_shape(in, TN_ERR_SHAPE,
+                          whole ? "%s%s must have exactly the sizes of shape %s"
+                                : "%s%s must end in the sizes of shape %s",
+                          name, tnk_sizes_text(v->sizes, v->rank, have), want);
 }
 
 /* y as x; mean and rstd, f64 so that backward loses nothing, with size 1 in the dims normalised. */
@@ -212,8 +211,8 @@ static tn_status join(tn_infer *in, const tn_view *first, int32_t extra, int64_t
     if (rank == 0) return tn_fail(in, TN_ERR_SHAPE, "xs are 0-dim tensors: join those with stack");
     *dim = in->args[1].i;
     if (*dim < -rank || *dim >= rank)
-        return math_refuse(in, TN_ERR_INDEX, "dim is %lld, allowed are %lld to %lld",
-                           (long long)*dim, (long long)-rank, (long long)rank - 1);
+        return tnk_fail_shape(in, TN_ERR_INDEX, "dim is %lld, allowed are %lld to %lld",
+                              (long long)*dim, (long long)-rank, (long long)rank - 1);
     if (*dim < 0) *dim += rank;
     return TN_OK;
 }
@@ -263,9 +262,9 @@ tn_status math_shape_stack(tn_infer *in) {
 static tn_status check_list(tn_infer *in, const tn_value *params, const tn_value *list,
                             const char *name) {
     if (list->tag != TN_TAG_VIEWS || list->aux != params->aux)
-        return math_refuse(in, TN_ERR_INVALID,
-                           "%s has %u tensors, params has %u: there must be one for each", name,
-                           (unsigned)list->aux, (unsigned)params->aux);
+        return tnk_fail_shape(in, TN_ERR_INVALID,
+                              "%s has %u tensors, params has %u: there must be one for each", name,
+                              (unsigned)list->aux, (unsigned)params->aux);
     for (uint32_t i = 0; i < params->aux; i++)
         if (!same_sizes(params->views[i], list->views[i]))
             return mismatch(in, "a tensor of params", params->views[i], name, list->views[i],

@@ -28,19 +28,21 @@ static tn_status pad_dim(tn_infer *in, pad_mode mode, int32_t dim, int64_t left,
     for (int side = 0; side < 2; side++) {
         const int64_t add = side ? right : left;
         if (add < -n)
-            return math_refuse(in, TN_ERR_SHAPE, "pad %lld cuts off more than the %lld of dim %d",
-                               (long long)add, (long long)n, (int)dim);
+            return tnk_fail_shape(in, TN_ERR_SHAPE,
+                                  "pad %lld cuts off more than the %lld of dim %d", (long long)add,
+                                  (long long)n, (int)dim);
         if (add > 0 && add > most(mode, have))
-            return math_refuse(in, TN_ERR_SHAPE,
-                               "pad %lld is too much for mode %.*s, dim %d has size %lld%s",
-                               (long long)add, (int)in->args[2].aux, in->args[2].str, (int)dim,
-                               (long long)have, have < n ? " left" : "");
+            return tnk_fail_shape(in, TN_ERR_SHAPE,
+                                  "pad %lld is too much for mode %.*s, dim %d has size %lld%s",
+                                  (long long)add, (int)in->args[2].aux, in->args[2].str, (int)dim,
+                                  (long long)have, have < n ? " left" : "");
     }
     if (__builtin_add_overflow(n, left, size) || __builtin_add_overflow(*size, right, size))
-        return math_refuse(in, TN_ERR_OVERFLOW, "dim %d would have too many elements", (int)dim);
+        return tnk_fail_shape(in, TN_ERR_OVERFLOW, "dim %d would have too many elements", (int)dim);
     if (*size >= 0) return TN_OK;
-    return math_refuse(in, TN_ERR_SHAPE, "pads %lld and %lld cut off more than the %lld of dim %d",
-                       (long long)left, (long long)right, (long long)n, (int)dim);
+    return tnk_fail_shape(in, TN_ERR_SHAPE,
+                          "pads %lld and %lld cut off more than the %lld of dim %d",
+                          (long long)left, (long long)right, (long long)n, (int)dim);
 }
 
 /* (x, pad, mode or value): pad has two entries for each dim from the last one on. */
@@ -53,11 +55,12 @@ tn_status math_shape_pad(tn_infer *in) {
     const bool has_mode = in->args[2].tag == TN_TAG_STR;
     const pad_mode mode = has_mode ? mode_of(&in->args[2]) : CONSTANT;
     if (mode == MODES)
-        return math_refuse(in, TN_ERR_INVALID,
-                           "mode is \"%.*s\"; it must be constant, reflect, replicate or circular",
-                           (int)(in->args[2].aux < 64 ? in->args[2].aux : 64), in->args[2].str);
+        return tnk_fail_shape(
+            in, TN_ERR_INVALID,
+            "mode is \"%.*s\"; it must be constant, reflect, replicate or circular",
+            (int)(in->args[2].aux < 64 ? in->args[2].aux : 64), in->args[2].str);
     if (pad->aux % 2 || pad->aux / 2 > (uint32_t)x->rank)
-        return math_refuse(
+        return tnk_fail_shape(
             in, TN_ERR_INVALID,
             "pad has %u entries; x has rank %d: two for each dim, the last dim first",
             (unsigned)pad->aux, (int)x->rank);

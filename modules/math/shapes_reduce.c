@@ -9,7 +9,7 @@
 
 static const tn_view *x_of(tn_infer *in) {
     if (in->n_args > 0 && in->args[0].tag == TN_TAG_VIEW) return in->args[0].view;
-    math_refuse(in, TN_ERR_INVALID, "x is missing");
+    tnk_fail_shape(in, TN_ERR_INVALID, "x is missing");
     return NULL;
 }
 
@@ -96,7 +96,7 @@ tn_status math_shape_any(tn_infer *in) {
 
 tn_status math_shape_sum_to(tn_infer *in) {
     const tn_view *x = x_of(in);
-    char from[MATH_TEXT], to[MATH_TEXT];
+    char from[TNK_LIST_BYTES], to[TNK_LIST_BYTES];
     tn_meta wide, *y = &in->outs[0];
 
     if (!x || in->n_args < 2) return TN_ERR_INVALID;
@@ -105,9 +105,9 @@ tn_status math_shape_sum_to(tn_infer *in) {
     wide = *y;
     if (wide.rank > x->rank || !math_broadcast(&wide, x->sizes, x->rank) ||
         memcmp(wide.sizes, x->sizes, (size_t)x->rank * sizeof *x->sizes) != 0)
-        return math_refuse(
+        return tnk_fail_shape(
             in, TN_ERR_SHAPE, "x%s cannot be summed to sizes %s: those do not broadcast to x",
-            math_shape_text(x->sizes, x->rank, from), math_shape_text(y->sizes, y->rank, to));
+            tnk_sizes_text(x->sizes, x->rank, from), tnk_sizes_text(y->sizes, y->rank, to));
     return TN_OK;
 }
 
@@ -115,13 +115,13 @@ tn_status math_shape_sum_to(tn_infer *in) {
 
 /* Nothing has no largest element. */
 static tn_status pick(tn_infer *in, const tn_view *x, uint32_t dims) {
-    char text[MATH_TEXT];
+    char text[TNK_LIST_BYTES];
 
     for (int32_t i = 0; i < x->rank; i++)
         if (x->sizes[i] == 0 && dims >> i & 1)
-            return math_refuse(in, TN_ERR_SHAPE,
-                               "x%s has size 0 in dim %d: there is no element to be picked",
-                               math_shape_text(x->sizes, x->rank, text), (int)i);
+            return tnk_fail_shape(in, TN_ERR_SHAPE,
+                                  "x%s has size 0 in dim %d: there is no element to be picked",
+                                  tnk_sizes_text(x->sizes, x->rank, text), (int)i);
     return reduce(in, x, dims);
 }
 
@@ -142,11 +142,11 @@ tn_status math_shape_norm(tn_infer *in) {
 }
 
 static tn_status bad_k(tn_infer *in, const tn_view *x, int64_t dim, int64_t low, int64_t n) {
-    char text[MATH_TEXT];
-    return math_refuse(
+    char text[TNK_LIST_BYTES];
+    return tnk_fail_shape(
         in, TN_ERR_INDEX,
         "k is %lld, but x%s has %lld elements along dim %lld: allowed are %lld to %lld",
-        (long long)in->args[1].i, math_shape_text(x->sizes, x->rank, text), (long long)n,
+        (long long)in->args[1].i, tnk_sizes_text(x->sizes, x->rank, text), (long long)n,
         (long long)dim, (long long)low, (long long)n);
 }
 
@@ -178,7 +178,7 @@ tn_status math_shape_kthvalue(tn_infer *in) {
 /* One sorted line for all values, or one for each of their last dims. */
 tn_status math_shape_searchsorted(tn_infer *in) {
     const tn_view *sorted = x_of(in), *values;
-    char a[MATH_TEXT], b[MATH_TEXT];
+    char a[TNK_LIST_BYTES], b[TNK_LIST_BYTES];
 
     if (!sorted || in->n_args < 2 || in->args[1].tag != TN_TAG_VIEW) return TN_ERR_INVALID;
     values = in->args[1].view;
@@ -186,10 +186,10 @@ tn_status math_shape_searchsorted(tn_infer *in) {
     for (int32_t i = 0; fits && i < sorted->rank - 1; i++)
         fits = sorted->sizes[i] == values->sizes[i];
     if (!fits)
-        return math_refuse(
+        return tnk_fail_shape(
             in, TN_ERR_SHAPE,
             "sorted%s must be one line, or have the sizes of values%s but for the last",
-            math_shape_text(sorted->sizes, sorted->rank, a),
-            math_shape_text(values->sizes, values->rank, b));
+            tnk_sizes_text(sorted->sizes, sorted->rank, a),
+            tnk_sizes_text(values->sizes, values->rank, b));
     return math_set_sizes(in, &in->outs[0], values->sizes, values->rank, "values");
 }

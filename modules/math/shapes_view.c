@@ -11,7 +11,7 @@
 /* in's first argument as the start of outs[0], to be changed. False: failed. */
 static bool start(tn_infer *in, tn_meta *y) {
     if (in->n_args < 1 || in->args[0].tag != TN_TAG_VIEW) {
-        math_refuse(in, TN_ERR_INVALID, "x is missing");
+        tnk_fail_shape(in, TN_ERR_INVALID, "x is missing");
         return false;
     }
     math_view_meta(in->args[0].view, y);
@@ -27,8 +27,8 @@ static tn_status finish(tn_infer *in, const tn_meta *y) {
 }
 
 static tn_status bad_dim(tn_infer *in, int64_t dim, int64_t limit) {
-    return math_refuse(in, TN_ERR_INDEX, "dim is %lld, allowed are %lld to %lld", (long long)dim,
-                       (long long)-limit, (long long)limit - 1);
+    return tnk_fail_shape(in, TN_ERR_INDEX, "dim is %lld, allowed are %lld to %lld", (long long)dim,
+                          (long long)-limit, (long long)limit - 1);
 }
 
 /* ---- Dims in another order ---------------------------------------------------------------- */
@@ -53,9 +53,9 @@ tn_status math_shape_permute(tn_infer *in) {
     if (!start(in, &x)) return TN_ERR_INVALID;
     y = x;
     if (in->args[1].aux != (uint32_t)x.rank)
-        return math_refuse(in, TN_ERR_SHAPE,
-                           "dims has %u entries, x has rank %d: every dim must be named once",
-                           (unsigned)in->args[1].aux, (int)x.rank);
+        return tnk_fail_shape(in, TN_ERR_SHAPE,
+                              "dims has %u entries, x has rank %d: every dim must be named once",
+                              (unsigned)in->args[1].aux, (int)x.rank);
     for (int32_t i = 0; i < x.rank; i++) {
         const int64_t from = in->args[1].ints[i];
         y.sizes[i] = x.sizes[from], y.strides[i] = x.strides[from];
@@ -82,9 +82,9 @@ tn_status math_shape_slice(tn_infer *in) {
     if (!start(in, &y)) return TN_ERR_INVALID;
     const int64_t dim = in->args[1].i, step = in->args[4].i, size = y.sizes[dim];
     if (step == 0 || step == INT64_MIN)
-        return math_refuse(in, TN_ERR_INVALID,
-                           "step is %lld: it must not be 0, and its negative must fit",
-                           (long long)step);
+        return tnk_fail_shape(in, TN_ERR_INVALID,
+                              "step is %lld: it must not be 0, and its negative must fit",
+                              (long long)step);
     const bool up = step > 0;
     const int64_t low = up ? 0 : -1, high = up ? size : size - 1;
     const int64_t first = bound(&in->args[2], up ? 0 : high, size, low, high);
@@ -105,8 +105,8 @@ tn_status math_shape_select(tn_infer *in) {
     if (!start(in, &y)) return TN_ERR_INVALID;
     const int64_t dim = in->args[1].i, index = in->args[2].i, size = y.sizes[dim];
     if (index < -size || index >= size)
-        return math_refuse(in, TN_ERR_INDEX, "index is %lld, x has size %lld in dim %lld",
-                           (long long)index, (long long)size, (long long)dim);
+        return tnk_fail_shape(in, TN_ERR_INDEX, "index is %lld, x has size %lld in dim %lld",
+                              (long long)index, (long long)size, (long long)dim);
     y.offset = (index < 0 ? index + size : index) * y.strides[dim];
     for (int32_t i = (int32_t)dim; i + 1 < y.rank; i++)
         y.sizes[i] = y.sizes[i + 1], y.strides[i] = y.strides[i + 1];
@@ -120,12 +120,12 @@ tn_status math_shape_split(tn_infer *in) {
     if (!start(in, &x)) return TN_ERR_INVALID;
     const int64_t size = in->args[1].i, dim = in->args[2].i, whole = x.sizes[dim];
     if (size < 1)
-        return math_refuse(in, TN_ERR_INVALID, "size is %lld: it must be at least 1",
-                           (long long)size);
+        return tnk_fail_shape(in, TN_ERR_INVALID, "size is %lld: it must be at least 1",
+                              (long long)size);
     const int64_t count = whole ? (whole - 1) / size + 1 : 1;
     if (count > 1 << 20)
-        return math_refuse(in, TN_ERR_OVERFLOW, "%lld pieces are too many; choose a larger size",
-                           (long long)count);
+        return tnk_fail_shape(in, TN_ERR_OVERFLOW, "%lld pieces are too many; choose a larger size",
+                              (long long)count);
     const tn_dtype dtype = x.dtype; /* of a view: the argument's */
     tn_meta *outs = in->resize ? in->resize(in, (uint32_t)count) : NULL;
     if (!outs) return tn_fail(in, TN_ERR_NOMEM, "no memory for the list of pieces");
@@ -146,14 +146,15 @@ tn_status math_shape_split_sizes(tn_infer *in) {
     if (!start(in, &x)) return TN_ERR_INVALID;
     const int64_t dim = in->args[2].i;
     if (sizes->aux == 0 || sizes->aux > 1 << 20)
-        return math_refuse(in, TN_ERR_INVALID, "sizes has %u entries; it must have 1 to 2^20",
-                           (unsigned)sizes->aux);
+        return tnk_fail_shape(in, TN_ERR_INVALID, "sizes has %u entries; it must have 1 to 2^20",
+                              (unsigned)sizes->aux);
     for (uint32_t i = 0; i < sizes->aux; i++)
         if (__builtin_add_overflow(sum, sizes->ints[i], &sum))
-            return math_refuse(in, TN_ERR_OVERFLOW, "sizes are too large together");
+            return tnk_fail_shape(in, TN_ERR_OVERFLOW, "sizes are too large together");
     if (sum != x.sizes[dim])
-        return math_refuse(in, TN_ERR_SHAPE, "sizes add up to %lld, but x has %lld along dim %lld",
-                           (long long)sum, (long long)x.sizes[dim], (long long)dim);
+        return tnk_fail_shape(in, TN_ERR_SHAPE,
+                              "sizes add up to %lld, but x has %lld along dim %lld", (long long)sum,
+                              (long long)x.sizes[dim], (long long)dim);
     tn_meta *outs = in->resize ? in->resize(in, sizes->aux) : NULL;
     if (!outs) return tn_fail(in, TN_ERR_NOMEM, "no memory for the list of pieces");
     for (uint32_t i = 0; i < sizes->aux; i++) {
@@ -170,8 +171,8 @@ tn_status math_shape_unbind(tn_infer *in) {
     if (!start(in, &x)) return TN_ERR_INVALID;
     const int64_t dim = in->args[1].i, n = x.sizes[dim], stride = x.strides[dim];
     if (n > 1 << 16)
-        return math_refuse(in, TN_ERR_OVERFLOW, "%lld pieces are too many; select one by one",
-                           (long long)n);
+        return tnk_fail_shape(in, TN_ERR_OVERFLOW, "%lld pieces are too many; select one by one",
+                              (long long)n);
     for (int32_t i = (int32_t)dim; i + 1 < x.rank; i++)
         x.sizes[i] = x.sizes[i + 1], x.strides[i] = x.strides[i + 1];
     x.rank--;
@@ -188,7 +189,7 @@ tn_status math_shape_diagonal(tn_infer *in) {
     if (!start(in, &y)) return TN_ERR_INVALID;
     const int64_t dim1 = in->args[2].i, dim2 = in->args[3].i;
     if (dim1 == dim2)
-        return math_refuse(in, TN_ERR_INVALID, "dim1 and dim2 are both %lld", (long long)dim1);
+        return tnk_fail_shape(in, TN_ERR_INVALID, "dim1 and dim2 are both %lld", (long long)dim1);
     const int64_t rows = y.sizes[dim1], columns = y.sizes[dim2];
     const int64_t offset = clip(in->args[1].i, -rows, columns);
     const int64_t across = y.strides[dim1], along = y.strides[dim2];
@@ -213,8 +214,8 @@ tn_status math_shape_as_strided(tn_infer *in) {
 
     if (!start(in, &y)) return TN_ERR_INVALID;
     if (sizes->aux != strides->aux)
-        return math_refuse(in, TN_ERR_INVALID, "size has %u entries, stride %u",
-                           (unsigned)sizes->aux, (unsigned)strides->aux);
+        return tnk_fail_shape(in, TN_ERR_INVALID, "size has %u entries, stride %u",
+                              (unsigned)sizes->aux, (unsigned)strides->aux);
     const tn_status status = math_set_sizes(in, &y, sizes->ints, sizes->aux, "size");
     if (status) return status;
     const bool empty = math_meta_numel(&y) == 0;
@@ -234,8 +235,8 @@ tn_status math_shape_unfold(tn_infer *in) {
     if (y.rank == TN_MAX_RANK)
         return math_set_sizes(in, &in->outs[0], y.sizes, (int64_t)y.rank + 1, "result");
     if (size > whole)
-        return math_refuse(in, TN_ERR_SHAPE, "size is %lld, but x has only %lld along dim %lld",
-                           (long long)size, (long long)whole, (long long)dim);
+        return tnk_fail_shape(in, TN_ERR_SHAPE, "size is %lld, but x has only %lld along dim %lld",
+                              (long long)size, (long long)whole, (long long)dim);
     if (y.rank == 0) { /* one window, which needs no dim to be counted in */
         y.rank = 1, y.sizes[0] = size, y.strides[0] = 1;
         return finish(in, &y);
@@ -252,7 +253,7 @@ tn_status math_shape_unfold(tn_infer *in) {
 
 tn_status math_shape_expand(tn_infer *in) {
     tn_meta x, y;
-    char have[MATH_TEXT], want[MATH_TEXT];
+    char have[TNK_LIST_BYTES], want[TNK_LIST_BYTES];
 
     if (!start(in, &x)) return TN_ERR_INVALID;
     const int64_t *sizes = in->args[1].ints, rank = in->args[1].aux, more = rank - x.rank;
@@ -267,24 +268,24 @@ tn_status math_shape_expand(tn_infer *in) {
         y.strides[i] = i >= more && y.sizes[i] == from ? x.strides[i - more] : 0;
     }
     if (!fits)
-        return math_refuse(
+        return tnk_fail_shape(
             in, TN_ERR_SHAPE,
             "x%s cannot be expanded to sizes %s: only new dims and dims of size 1 can grow",
-            math_shape_text(x.sizes, x.rank, have), math_shape_text(sizes, (int32_t)rank, want));
+            tnk_sizes_text(x.sizes, x.rank, have), tnk_sizes_text(sizes, (int32_t)rank, want));
     const tn_status status = math_set_sizes(in, &y, y.sizes, rank, "sizes");
     return status ? status : finish(in, &y);
 }
 
-bool math_infer_sizes(const tn_meta *x, tn_ints sizes, tn_meta *out, char why[MATH_TEXT]) {
-    char have[MATH_TEXT / 3], text[MATH_TEXT];
+bool math_infer_sizes(const tn_meta *x, tn_ints sizes, tn_meta *out, char why[TNK_LIST_BYTES]) {
+    char have[TNK_LIST_BYTES / 3], text[TNK_LIST_BYTES];
     int64_t known = 1;
     int32_t guess = -1;
 
-    snprintf(have, sizeof have, "%s", math_shape_text(x->sizes, x->rank, text));
+    snprintf(have, sizeof have, "%.105s", tnk_sizes_text(x->sizes, x->rank, text));
     memset(out, 0, sizeof *out);
     out->dtype = x->dtype;
     if (sizes.n > TN_MAX_RANK) {
-        snprintf(why, MATH_TEXT, "sizes has %lld entries, a tensor at most %d dims",
+        snprintf(why, TNK_LIST_BYTES, "sizes has %lld entries, a tensor at most %d dims",
                  (long long)sizes.n, TN_MAX_RANK);
         return false;
     }
@@ -306,8 +307,8 @@ bool math_infer_sizes(const tn_meta *x, tn_ints sizes, tn_meta *out, char why[MA
     } else
         fits = fits && known == n;
     if (!fits)
-        snprintf(why, MATH_TEXT, "x%.100s has %lld elements, which do not fill sizes %.100s", have,
-                 (long long)n, math_shape_text(sizes.ptr, (int32_t)sizes.n, text));
+        snprintf(why, TNK_LIST_BYTES, "x%.100s has %lld elements, which do not fill sizes %.100s",
+                 have, (long long)n, tnk_sizes_text(sizes.ptr, (int32_t)sizes.n, text));
     return fits && math_sizes_fit(out->sizes, out->rank);
 }
 
@@ -347,7 +348,7 @@ bool math_view_strides(const tn_meta *x, tn_meta *out) {
 
 /* sizes of view and reshape, in y. */
 static tn_status new_sizes(tn_infer *in, tn_meta *x, tn_meta *y) {
-    char why[MATH_TEXT] = "sizes do not fit";
+    char why[TNK_LIST_BYTES] = "sizes do not fit";
 
     if (!start(in, x)) return TN_ERR_INVALID;
     if (!math_infer_sizes(x, (tn_ints){in->args[1].ints, in->args[1].aux}, y, why))
@@ -356,17 +357,17 @@ static tn_status new_sizes(tn_infer *in, tn_meta *x, tn_meta *y) {
 }
 
 tn_status math_shape_view(tn_infer *in) {
-    char have[MATH_TEXT], strides[MATH_TEXT];
+    char have[TNK_LIST_BYTES], strides[TNK_LIST_BYTES];
     tn_meta x, y;
 
     const tn_status status = new_sizes(in, &x, &y);
     if (status) return status;
     if (!math_view_strides(&x, &y))
-        return math_refuse(in, TN_ERR_SHAPE,
-                           "x%s has strides %s, which no view of the sizes asked for can follow; "
-                           "use reshape, which copies",
-                           math_shape_text(x.sizes, x.rank, have),
-                           math_shape_text(x.strides, x.rank, strides));
+        return tnk_fail_shape(
+            in, TN_ERR_SHAPE,
+            "x%s has strides %s, which no view of the sizes asked for can follow; "
+            "use reshape, which copies",
+            tnk_sizes_text(x.sizes, x.rank, have), tnk_sizes_text(x.strides, x.rank, strides));
     return finish(in, &y);
 }
 

@@ -157,13 +157,13 @@ struct Call {
         tn_call c = make();
         tn_plan p{};
         p.size = sizeof p;
-        const auto plan = is_half() ? tni_gemm_half_plan : tni_gemm_plan;
+        const auto plan = is_half() ? blas_gemm_half_plan : blas_gemm_plan;
         if (tn_status s = plan(&c, &p)) return s;
         std::vector<double> space(p.workspace_bytes / 8 + 16);
         c.workspace =
             reinterpret_cast<void *>((reinterpret_cast<uintptr_t>(space.data()) + 63) / 64 * 64);
-        const tn_status s = (is_half() ? tni_gemm_half_run : tni_gemm_run)(p.data, &c);
-        tni_gemm_drop(p.data);
+        const tn_status s = (is_half() ? blas_gemm_half_run : blas_gemm_run)(p.data, &c);
+        blas_gemm_drop(p.data);
         return s;
     }
 };
@@ -204,9 +204,9 @@ class CpuBlas : public testing::TestWithParam<const char *> {
         host.alloc = host_alloc, host.free = host_free, host.option = host_option;
         host.describe = host_describe, host.fail = host_fail;
         tn_plugin_host = &host;
-        const tni_vec_table *table = tni_vec_find(GetParam());
+        const blas_vec_table *table = blas_vec_find(GetParam());
         if (!table) GTEST_SKIP() << "this processor has no " << GetParam();
-        tni_vec_select(table);
+        blas_vec_select(table);
     }
 };
 

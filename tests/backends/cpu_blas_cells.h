@@ -48,12 +48,12 @@ struct Cells {
     double at(int64_t i) const {
         double x;
         const char *from = bytes.data() + (i + 1) * dtype_at(ix).bits / 8;
-        if (tni_is_float(ix)) {
-            tni_load_f64(ix, from, 1, 1, &x);
+        if (ref_is_float(ix)) {
+            ref_load_f64(ix, from, 1, 1, &x);
             return x;
         }
         int64_t whole;
-        tni_load_i64(ix, from, 1, 1, &whole);
+        ref_load_i64(ix, from, 1, 1, &whole);
         return static_cast<double>(whole);
     }
     // special: infinities, NaN, zeros of both signs, equal elements among them.
@@ -62,10 +62,10 @@ struct Cells {
         for (int64_t i = 0; i < count(); i++) {
             const uint64_t k = static_cast<uint64_t>(i) * 2654435761u + seed;
             double x = noise(k);
-            if (!tni_is_float(ix)) x = std::floor(x * 4);
+            if (!ref_is_float(ix)) x = std::floor(x * 4);
             if (special && k % 5 == 0) x = odd[k / 5 % 10];
             if (special && k % 1000 > 4 && std::isnan(x)) x = 1; // rarely: it ends every contest
-            tni_store_f64(ix, place(i), 1, 1, &x);
+            ref_store_f64(ix, place(i), 1, 1, &x);
         }
     }
 };

@@ -14,7 +14,7 @@ class CpuBlasGemm : public CpuBlas {
     void SetUp() override {
         CpuBlas::SetUp();
         if (IsSkipped()) return;
-        if (!tni_blas.sgemm && tni_blas_open(tn_plugin_host, nullptr) != TN_OK)
+        if (!blas_lib.sgemm && blas_library_open(tn_plugin_host, nullptr) != TN_OK)
             GTEST_SKIP() << host_failure;
     }
 };
@@ -37,7 +37,7 @@ std::vector<T> product(Shape s, bool a_turned, bool b_turned, int32_t threads, u
     Tensor vy(y.data() + 1, {s.batch, s.m, s.n});
     Call c;
     c.args = {va.value(), vb.value()}, c.outs = {vy.value()}, c.threads = threads, c.flags = flags;
-    EXPECT_EQ(c.answer(tni_gemm_supports), TN_YES);
+    EXPECT_EQ(c.answer(blas_gemm_supports), TN_YES);
     EXPECT_EQ(c.plan_and_run(), TN_OK) << call_failure;
     EXPECT_TRUE(std::isnan(y.front()) && std::isnan(y.back()));
     return y;
@@ -71,7 +71,7 @@ const Shape shapes[] = {{1, 1, 1, 1},       {1, 2, 3, 4},    {1, 16, 16, 16}, {3
 
 TEST_P(CpuBlasGemm, ProductsEqualPlainLoopsInAnyLayoutByOwnCodeAndByOpenBLAS) {
     for (bool own : {true, false}) {
-        tni_gemm_own = own;
+        blas_gemm_own = own;
         for (const Shape &s : shapes)
             for (int layout = 0; layout < 4; layout++) {
                 check_product<float>(s, layout & 1, layout & 2);
@@ -82,7 +82,7 @@ TEST_P(CpuBlasGemm, ProductsEqualPlainLoopsInAnyLayoutByOwnCodeAndByOpenBLAS) {
 
 TEST_P(CpuBlasGemm, DeterministicProductsHaveTheSameBitsForEveryNumberOfThreads) {
     for (bool own : {true, false}) {
-        tni_gemm_own = own;
+        blas_gemm_own = own;
         for (const Shape &s :
              {Shape{1, 300, 301, 302}, Shape{1, 1, 3000, 700}, Shape{5, 40, 40, 40}}) {
             const auto one = product<float>(s, false, true, 1, TN_CALL_DETERMINISTIC);
@@ -103,14 +103,14 @@ struct Half { // a dtype of 16 bits, and its unit of rounding
     double unit;
     std::vector<uint16_t> narrow(const std::vector<float> &x) const {
         std::vector<uint16_t> y(x.size());
-        tni_vec->ewise->narrow[tn_dtype_index(dtype)](static_cast<int64_t>(x.size()), y.data(),
-                                                      x.data());
+        blas_vec->ewise->narrow[tn_dtype_index(dtype)](static_cast<int64_t>(x.size()), y.data(),
+                                                       x.data());
         return y;
     }
     std::vector<float> widen(const std::vector<uint16_t> &x) const {
         std::vector<float> y(x.size());
-        tni_vec->ewise->widen[tn_dtype_index(dtype)](static_cast<int64_t>(x.size()), y.data(),
-                                                     x.data());
+        blas_vec->ewise->widen[tn_dtype_index(dtype)](static_cast<int64_t>(x.size()), y.data(),
+                                                      x.data());
         return y;
     }
 };
@@ -163,9 +163,9 @@ const Shape half_shapes[] = {{1, 33, 65, 31},   {2, 16, 16, 32},  {1, 31, 300, 6
                              {1, 70, 40, 2100}, {3, 300, 33, 96}, {1, 1, 64, 257}};
 
 TEST_P(CpuBlasGemm, ProductsOfHalvesEqualPlainLoopsRoundedOnceWithAndWithoutAMX) {
-    const bool has_amx = tni_amx_ask() && std::string(GetParam()) == "avx512";
+    const bool has_amx = blas_amx_ask() && std::string(GetParam()) == "avx512";
     for (bool amx : {false, has_amx}) {
-        tni_gemm_amx = amx;
+        blas_gemm_amx = amx;
         for (const Half &h : halves)
             for (int layout = 0; layout < 4; layout++) {
                 for (const Shape &s : shapes) {
@@ -178,9 +178,9 @@ TEST_P(CpuBlasGemm, ProductsOfHalvesEqualPlainLoopsRoundedOnceWithAndWithoutAMX)
 }
 
 TEST_P(CpuBlasGemm, ProductsOfHalvesHaveTheSameBitsForEveryNumberOfThreads) {
-    tni_gemm_amx = tni_amx_ask() && std::string(GetParam()) == "avx512";
+    blas_gemm_amx = blas_amx_ask() && std::string(GetParam()) == "avx512";
     for (bool own : {true, false}) {
-        tni_gemm_own = own;
+        blas_gemm_own = own;
         for (const Half &h : halves)
             for (const Shape &s : {Shape{1, 300, 301, 302}, Shape{5, 40, 40, 40}}) {
                 const auto one = half_product(h, s, false, true, 1);
@@ -192,7 +192,7 @@ TEST_P(CpuBlasGemm, ProductsOfHalvesHaveTheSameBitsForEveryNumberOfThreads) {
 
 // Infinities and NaNs of a row stay in that row, and the padding of tiles makes none.
 TEST_P(CpuBlasGemm, InfinitiesAndNaNsOfHalvesSpreadAlongTheirRowOnly) {
-    tni_gemm_amx = tni_amx_ask() && std::string(GetParam()) == "avx512";
+    blas_gemm_amx = blas_amx_ask() && std::string(GetParam()) == "avx512";
     for (const Half &h : halves) {
         std::vector<float> a(40 * 33, 1), b(33 * 35, 1);
         a[5 * 33 + 32] = INFINITY, a[7 * 33] = NAN;
@@ -220,7 +220,7 @@ TEST_P(CpuBlasGemm, OddStridesAskForACopyAndForeignShapesAreDeclined) {
     Call c;
     auto answer = [&](const Tensor &a, const Tensor &b) {
         c.args = {a.value(), b.value()}, c.outs = {good.value()};
-        return c.answer(tni_gemm_supports);
+        return c.answer(blas_gemm_supports);
     };
     EXPECT_EQ(answer(good, good), TN_YES);
     EXPECT_EQ(answer(gaps, good), TN_YES_IF);
@@ -241,13 +241,13 @@ size_t threads_now() {
 
 // OpenMP counts threads per calling thread: a limit set on one thread says nothing to another.
 TEST_P(CpuBlasGemm, ALimitOfOneHoldsOnThreadsOpenBLASHasNotSeenYet) {
-    tni_gemm_own = false;
+    blas_gemm_own = false;
     std::thread([] {
-        const int before = tni_blas.omp_threads ? tni_blas.omp_threads() : 1;
+        const int before = blas_lib.omp_threads ? blas_lib.omp_threads() : 1;
         const size_t threads = threads_now();
         for (int i = 0; i < 3; i++) product<float>({1, 600, 600, 600}, false, false, 1, 0);
         EXPECT_EQ(threads_now(), threads) << "OpenBLAS started a team";
-        EXPECT_EQ(tni_blas.omp_threads ? tni_blas.omp_threads() : 1, before);
+        EXPECT_EQ(blas_lib.omp_threads ? blas_lib.omp_threads() : 1, before);
     }).join();
 }
 
@@ -256,9 +256,9 @@ TEST_P(CpuBlasGemm, AMissingLibraryIsExplainedWithWhatWasTried) {
     host.option = [](tn_plugin *, const char *) -> const char * {
         return "/nowhere/libopenblas.so.0";
     };
-    const tni_blas_lib before = tni_blas;
-    EXPECT_EQ(tni_blas_open(&host, nullptr), TN_ERR_UNSUPPORTED);
-    tni_blas = before;
+    const blas_library before = blas_lib;
+    EXPECT_EQ(blas_library_open(&host, nullptr), TN_ERR_UNSUPPORTED);
+    blas_lib = before;
     EXPECT_NE(host_failure.find("/nowhere/libopenblas.so.0"), std::string::npos) << host_failure;
     EXPECT_NE(host_failure.find("install libopenblas0"), std::string::npos) << host_failure;
 }

@@ -43,10 +43,10 @@ void fill_hard(Cells *x) {
         const uint64_t k = static_cast<uint64_t>(i) * 2654435761u;
         const double f = k % 3 ? hard[k / 3 % (sizeof hard / 8)] : noise(k) * 300;
         const int64_t whole = static_cast<int64_t>(k * UINT64_C(0x9E3779B97F4A7C15)) >> k % 60;
-        if (tni_is_float(x->ix))
-            tni_store_f64(x->ix, x->place(i), 1, 1, &f);
+        if (ref_is_float(x->ix))
+            ref_store_f64(x->ix, x->place(i), 1, 1, &f);
         else
-            tni_store_i64(x->ix, x->place(i), 1, 1, &whole);
+            ref_store_i64(x->ix, x->place(i), 1, 1, &whole);
     }
 }
 
@@ -59,9 +59,9 @@ TEST_P(CpuBlas, CopiesBetweenAllDtypesAndLayoutsAreThoseOfTheReference) {
                 Call c;
                 c.threads = 2, c.args = {ours.tensor->value(), x.tensor->value()};
                 c.outs = {ours.tensor->value()};
-                ASSERT_EQ(c.run(tni_copy_run), TN_OK);
+                ASSERT_EQ(c.run(blas_copy_run), TN_OK);
                 c.outs = {theirs.tensor->value()};
-                ASSERT_EQ(c.run(tni_ref_copy_), TN_OK);
+                ASSERT_EQ(c.run(ref_copy_), TN_OK);
                 for (int64_t i = -1; i <= ours.items; i++) {
                     const bool both_nan = std::isnan(ours.at(i)) && std::isnan(theirs.at(i));
                     ASSERT_TRUE(both_nan ||
@@ -80,9 +80,9 @@ TEST_P(CpuBlas, FillsOfAllDtypesAreThoseOfTheReference) {
                     Cells ours(ix, {n}, strides), theirs(ix, {n}, strides);
                     Call c;
                     c.args = {ours.tensor->value(), v}, c.outs = {ours.tensor->value()};
-                    ASSERT_EQ(c.run(tni_fill_run), TN_OK);
+                    ASSERT_EQ(c.run(blas_fill_run), TN_OK);
                     c.outs = {theirs.tensor->value()};
-                    ASSERT_EQ(c.run(tni_ref_fill_), TN_OK);
+                    ASSERT_EQ(c.run(ref_fill_), TN_OK);
                     ASSERT_TRUE(same_bits(ours.bytes, theirs.bytes)) << ix << " " << n;
                 }
 }
@@ -125,14 +125,13 @@ struct Op {
     uint64_t dtypes;
 };
 
-const Op gather = {"gather", tni_gather_run, tni_ref_gather, nullptr, nullptr, true, TN_MASK_ALL};
-const Op scatter = {"scatter", tni_scatter_run, tni_ref_scatter, nullptr,
-                    nullptr,   false,           TN_MASK_ALL};
+const Op gather = {"gather", blas_gather_run, ref_gather, nullptr, nullptr, true, TN_MASK_ALL};
+const Op scatter = {"scatter", blas_scatter_run, ref_scatter, nullptr, nullptr, false, TN_MASK_ALL};
 const Op scatter_add = {"scatter_add",
-                        tni_scatter_add_run,
-                        tni_ref_scatter_add,
-                        tni_scatter_add_plan,
-                        tni_ref_scatter_plan,
+                        blas_scatter_add_run,
+                        ref_scatter_add,
+                        blas_scatter_add_plan,
+                        ref_scatter_plan,
                         false,
                         TN_MASK_FLOAT | TN_MASK(I32) | TN_MASK(I64)};
 
@@ -156,7 +155,7 @@ void check(const Op &op, int ix, const Spread &s) {
                                          : 8e-3;
     for (int64_t i = 0; i < ours.items && tn_view_numel(&ours.tensor->view) > 0; i++) {
         const double a = ours.at(i), b = theirs.at(i);
-        const bool exact = &op != &scatter_add || !tni_is_float(ix);
+        const bool exact = &op != &scatter_add || !ref_is_float(ix);
         ASSERT_TRUE(a == b || (!exact && std::fabs(a - b) <= eps * (3 + std::fabs(b))))
             << op.name << " dtype " << ix << " at " << i << ": " << a << ", not " << b;
     }
@@ -200,9 +199,9 @@ TEST_P(CpuBlas, RandomNumbersAreThoseOfTheReferenceBitForBit) {
     const struct {
         Kernel ours, reference;
         uint64_t dtypes;
-    } kinds[] = {{tni_uniform_run, tni_ref_uniform, TN_MASK_FLOAT},
-                 {tni_normal_run, tni_ref_normal, TN_MASK_FLOAT},
-                 {tni_random_bits_run, tni_ref_random_bits, TN_MASK(I32) | TN_MASK(I64)}};
+    } kinds[] = {{blas_uniform_run, ref_uniform, TN_MASK_FLOAT},
+                 {blas_normal_run, ref_normal, TN_MASK_FLOAT},
+                 {blas_random_bits_run, ref_random_bits, TN_MASK(I32) | TN_MASK(I64)}};
     const std::pair<double, double> ranges[] = {{-1, 2}, {0, 1}, {0.1, 0.3}, {0.7, 0.70001}};
     for (const auto &kind : kinds)
         for (int ix = 0; ix < TN_DTYPE_COUNT; ix++)
@@ -226,15 +225,15 @@ TEST_P(CpuBlas, MapsEveryUniformWhereTheReferenceDoes) {
     const std::pair<double, double> ranges[] = {{-1, 1}, {0.1, 0.3}, {-1e-6, 0}};
     for (int ix : {TN_IX_F16, TN_IX_BF16, TN_IX_F32})
         for (const auto &[low, high] : ranges) {
-            const tni_range range = tni_range_of(ix, low, high);
-            const tni_spread spread = {low, high, range.least, range.most, 0};
-            std::vector<float> u(size_t{1} << tni_digits(ix)), y(u.size());
+            const ref_range range = ref_range_of(ix, low, high);
+            const blas_spread spread = {low, high, range.least, range.most, 0};
+            std::vector<float> u(size_t{1} << ref_digits(ix)), y(u.size());
             for (size_t k = 0; k < u.size(); k++)
-                u[k] = std::ldexp(static_cast<float>(k), -tni_digits(ix));
-            tni_vec->stretch[0](static_cast<int64_t>(u.size()), y.data(), u.data(), &spread);
+                u[k] = std::ldexp(static_cast<float>(k), -ref_digits(ix));
+            blas_vec->stretch[0](static_cast<int64_t>(u.size()), y.data(), u.data(), &spread);
             size_t wrong = 0;
             for (size_t k = 0; k < u.size(); k++)
-                wrong += y[k] != static_cast<float>(tni_stretch(&range, static_cast<double>(u[k])));
+                wrong += y[k] != static_cast<float>(ref_stretch(&range, static_cast<double>(u[k])));
             EXPECT_EQ(wrong, 0u) << ix << " " << low;
         }
 }
@@ -248,9 +247,9 @@ TEST_P(CpuBlas, DropoutOfEveryDtypeKeepsWhatTheReferenceKeeps) {
             Call c;
             c.threads = 2, c.seed = 5, c.args = {x.tensor->value(), tn_float(p)};
             c.outs = {ours.tensor->value()};
-            ASSERT_EQ(c.run(tni_dropout_run), TN_OK);
+            ASSERT_EQ(c.run(blas_dropout_run), TN_OK);
             c.outs = {theirs.tensor->value()};
-            ASSERT_EQ(c.run(tni_ref_dropout), TN_OK);
+            ASSERT_EQ(c.run(ref_dropout), TN_OK);
             const double eps = ix == TN_IX_F64 ? 1e-15 : ix == TN_IX_F32 ? 2e-7 : 8e-3;
             for (int64_t i = 0; i < n; i++) {
                 const double a = ours.at(i), b = theirs.at(i);

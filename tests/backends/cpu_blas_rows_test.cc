@@ -32,7 +32,7 @@ struct Op {
 int result_dtype(Result r, int ix) {
     switch (r) {
     case LONG:
-        return tni_is_float(ix) ? ix : TN_IX_I64;
+        return ref_is_float(ix) ? ix : TN_IX_I64;
     case BOOLEAN:
         return ix == TN_IX_U8 ? TN_IX_U8 : TN_IX_BOOL;
     case INDEX:
@@ -46,13 +46,13 @@ int result_dtype(Result r, int ix) {
 
 #define REDUCE(name, ref, outs, exact)                                                             \
     {                                                                                              \
-#name, tni_reduce_run, tni_ref_##ref, nullptr, nullptr, &tni_reduce_##name, 1, outs,       \
+#name, blas_reduce_run, ref_##ref, nullptr, nullptr, &blas_reduce_##name, 1, outs,         \
             TN_MASK_ALL, exact, true                                                               \
     }
 #define LINE(name, NAME, n_in, outs, mask, exact)                                                  \
     {                                                                                              \
-#name, tni_lines_run, tni_ref_##name, tni_lines_plan, nullptr,                             \
-            &tni_line_ops[TNI_LINE_##NAME], n_in, outs, mask, exact, false                         \
+#name, blas_lines_run, ref_##name, blas_lines_plan, nullptr,                               \
+            &blas_line_ops[BLAS_LINE_##NAME], n_in, outs, mask, exact, false                       \
     }
 #define BOTH(a, b) std::vector<Result>({a, b})
 
@@ -60,7 +60,7 @@ const std::vector<Op> &ops() {
     using R = std::vector<Result>;
     static const std::vector<Op> all = {
         REDUCE(sum, sum_dim, R{LONG}, false),
-        {"mean", tni_reduce_run, tni_ref_mean_dim, nullptr, nullptr, &tni_reduce_mean, 1, R{SAME},
+        {"mean", blas_reduce_run, ref_mean_dim, nullptr, nullptr, &blas_reduce_mean, 1, R{SAME},
          TN_MASK_FLOAT, false, true},
         REDUCE(prod, prod_dim, R{LONG}, false),
         REDUCE(amax, amax, R{SAME}, true),
@@ -70,11 +70,11 @@ const std::vector<Op> &ops() {
         REDUCE(any, any, R{BOOLEAN}, true),
         REDUCE(all, all, R{BOOLEAN}, true),
         {"moments",
-         tni_moments_run,
-         tni_ref_moments,
+         blas_moments_run,
+         ref_moments,
          nullptr,
          nullptr,
-         &tni_moments,
+         &blas_moments,
          1,
          {WIDE, WIDE},
          TN_MASK_FLOAT,
@@ -95,7 +95,7 @@ const std::vector<Op> &ops() {
 
 Op sort_op() {
     Op op = LINE(sort, SORT, 1, BOTH(SAME, INDEX), TN_MASK_ALL, true);
-    op.reference_plan = tni_ref_sort_plan;
+    op.reference_plan = ref_sort_plan;
     return op;
 }
 
@@ -110,7 +110,7 @@ void expect_equal(const Op &op, const Cells &ours, const Cells &theirs, int64_t 
         if (a == b || (std::isnan(a) && std::isnan(b))) continue;
         const double scale = std::fabs(b) + std::sqrt(static_cast<double>(n));
         const bool close = std::fabs(a - b) <= tolerance(ours.ix) * scale;
-        ASSERT_TRUE(close && !op.exact && tni_is_float(ours.ix))
+        ASSERT_TRUE(close && !op.exact && ref_is_float(ours.ix))
             << op.name << " dtype " << ours.ix << " at " << i << ": " << a << ", not " << b;
     }
 }
@@ -192,15 +192,15 @@ void check_layer_norm(int ix, int64_t rows, int64_t n, bool weighted, int32_t th
         c.args = {x.tensor->value(), shape, weighted ? w.tensor->value() : none,
                   weighted ? b.tensor->value() : none, tn_float(1e-5)};
         c.outs = {value(0), value(1), value(2)};
-        ASSERT_EQ(k ? run(c, tni_ref_layer_norm, nullptr)
-                    : run(c, tni_layer_norm_run, tni_layer_norm_plan),
+        ASSERT_EQ(k ? run(c, ref_layer_norm, nullptr)
+                    : run(c, blas_layer_norm_run, blas_layer_norm_plan),
                   TN_OK);
         c.args = {
             g.tensor->value(),       x.tensor->value(),       weighted ? w.tensor->value() : none,
             y[0][1].tensor->value(), y[0][2].tensor->value(), shape};
         c.outs = {value(3), value(4), value(5)};
-        ASSERT_EQ(k ? run(c, tni_ref_layer_norm_bwd, nullptr)
-                    : run(c, tni_layer_norm_bwd_run, tni_layer_norm_bwd_plan),
+        ASSERT_EQ(k ? run(c, ref_layer_norm_bwd, nullptr)
+                    : run(c, blas_layer_norm_bwd_run, blas_layer_norm_bwd_plan),
                   TN_OK);
     }
     for (size_t i = 0; i < 6; i++)
@@ -220,12 +220,12 @@ TEST_P(CpuBlas, MomentsFarFromZeroLoseNothing) {
     Cells x(TN_IX_F32, {2, n, 1}), mean(TN_IX_F64, {2, 1}), m2(TN_IX_F64, {2, 1});
     for (int64_t i = 0; i < x.items; i++) {
         const double v = 1e6 + static_cast<double>(i % 2) - (i == n ? 1e6 : 0);
-        tni_store_f64(TN_IX_F32, x.place(i), 1, 1, &v);
+        ref_store_f64(TN_IX_F32, x.place(i), 1, 1, &v);
     }
     Call c;
-    c.user = &tni_moments;
+    c.user = &blas_moments;
     c.args = {x.tensor->value()}, c.outs = {mean.tensor->value(), m2.tensor->value()};
-    ASSERT_EQ(c.run(tni_moments_run), TN_OK);
+    ASSERT_EQ(c.run(blas_moments_run), TN_OK);
     EXPECT_EQ(mean.at(0), 1e6 + 0.5);
     EXPECT_EQ(m2.at(0), static_cast<double>(n) / 4);
     Cells flat(TN_IX_F32, {2, n}), y(TN_IX_F32, {2, n}), m(TN_IX_F32, {2, 1}), r(TN_IX_F32, {2, 1});
@@ -233,7 +233,7 @@ TEST_P(CpuBlas, MomentsFarFromZeroLoseNothing) {
     c.args = {flat.tensor->value(), tn_value_ints({&n, 1}), tn_value_none(), tn_value_none(),
               tn_float(0)};
     c.outs = {y.tensor->value(), m.tensor->value(), r.tensor->value()};
-    ASSERT_EQ(run(c, tni_layer_norm_run, tni_layer_norm_plan), TN_OK);
+    ASSERT_EQ(run(c, blas_layer_norm_run, blas_layer_norm_plan), TN_OK);
     EXPECT_NEAR(r.at(0), 2, 1e-6);
 }
 
@@ -249,26 +249,26 @@ TEST_P(CpuBlas, CrossEntropyOf16BitFloatsIsThatOfTheSameNumbersInF32) {
         x.fill(1, false);
         for (int64_t i = 0; i < x.items; i++) {
             double v = i >= n && i < n + 3000 ? -INFINITY : x.at(i); // a block of them
-            tni_store_f64(ix, x.place(i), 1, 1, &v);
-            tni_store_f64(TN_IX_F32, wide.place(i), 1, 1, &v);
+            ref_store_f64(ix, x.place(i), 1, 1, &v);
+            ref_store_f64(TN_IX_F32, wide.place(i), 1, 1, &v);
         }
         for (int64_t r = 0; r < rows; r++) {
             const int64_t t = r == 4 ? -100 : 3100 + r;
             memcpy(target.place(r), &t, sizeof t);
         }
         const double one = 1;
-        tni_store_f64(ix, grad.place(0), 1, 1, &one);
-        tni_store_f64(TN_IX_F32, wide_grad.place(0), 1, 1, &one);
+        ref_store_f64(ix, grad.place(0), 1, 1, &one);
+        ref_store_f64(TN_IX_F32, wide_grad.place(0), 1, 1, &one);
         Call c;
         c.threads = 2;
         for (const bool narrow : {true, false}) {
             const tn_value in = (narrow ? x : wide).tensor->value();
             c.args = {in, target.tensor->value()};
             c.outs = {(narrow ? loss : wide_loss).tensor->value()};
-            ASSERT_EQ(c.run(tni_cross_entropy_run), TN_OK);
+            ASSERT_EQ(c.run(blas_cross_entropy_run), TN_OK);
             c.args = {(narrow ? grad : wide_grad).tensor->value(), in, target.tensor->value()};
             c.outs = {(narrow ? dx : wide_dx).tensor->value()};
-            ASSERT_EQ(c.run(tni_cross_entropy_bwd_run), TN_OK);
+            ASSERT_EQ(c.run(blas_cross_entropy_bwd_run), TN_OK);
         }
         EXPECT_TRUE(std::isfinite(loss.at(0)));
         EXPECT_NEAR(loss.at(0), wide_loss.at(0), 5e-3 * wide_loss.at(0));

@@ -100,7 +100,7 @@ struct Tensor {
         : dtype(type), sizes(shape), strides(Dense(shape)),
           room(std::make_shared<std::vector<uint64_t>>(static_cast<size_t>(Count(shape)) + 1)) {
         for (int64_t i = 0; i < Count(sizes); i++)
-            tni_store_f64(tn_dtype_index(dtype), At(i), 1, 1,
+            ref_store_f64(tn_dtype_index(dtype), At(i), 1, 1,
                           &numbers[static_cast<size_t>(i) % numbers.size()]);
     }
     Tensor View(Dims new_sizes, Dims new_strides, int64_t new_offset = 0) const {
@@ -124,7 +124,7 @@ struct Tensor {
             for (size_t d = sizes.size(); d-- > 0; rest /= sizes[d])
                 at += rest % sizes[d] * strides[d];
             double x;
-            tni_load_f64(tn_dtype_index(dtype), At(at), 1, 1, &x);
+            ref_load_f64(tn_dtype_index(dtype), At(at), 1, 1, &x);
             out.push_back(x);
         }
         return out;

@@ -43,38 +43,38 @@ void CheckSmallFloat(ToSmall to, OfSmall of, uint16_t infinity) {
 }
 
 TEST(RefLoad, RoundsEveryF16ToNearestEven) {
-    CheckSmallFloat(tni_f64_to_f16, tni_f16_to_f64, 0x7c00);
+    CheckSmallFloat(tnk_f64_to_f16, tnk_f16_to_f64, 0x7c00);
 }
 TEST(RefLoad, RoundsEveryBf16ToNearestEven) {
-    CheckSmallFloat(tni_f64_to_bf16, tni_bf16_to_f64, 0x7f80);
+    CheckSmallFloat(tnk_f64_to_bf16, tnk_bf16_to_f64, 0x7f80);
 }
 
 TEST(RefLoad, AgreesWithKnownBits) {
-    EXPECT_EQ(tni_f64_to_f16(1), 0x3c00);
-    EXPECT_EQ(tni_f64_to_f16(-0.0), 0x8000);
-    EXPECT_EQ(tni_f64_to_f16(65504), 0x7bff);
-    EXPECT_EQ(tni_f64_to_f16(0x1p-24), 1);
-    EXPECT_EQ(tni_f64_to_bf16(1), 0x3f80);
-    EXPECT_EQ(tni_f64_to_bf16(3.140625), 0x4049);
+    EXPECT_EQ(tnk_f64_to_f16(1), 0x3c00);
+    EXPECT_EQ(tnk_f64_to_f16(-0.0), 0x8000);
+    EXPECT_EQ(tnk_f64_to_f16(65504), 0x7bff);
+    EXPECT_EQ(tnk_f64_to_f16(0x1p-24), 1);
+    EXPECT_EQ(tnk_f64_to_bf16(1), 0x3f80);
+    EXPECT_EQ(tnk_f64_to_bf16(3.140625), 0x4049);
 }
 
 TEST(RefLoad, RoundsIntegersToFloatsOnce) {
     const int64_t above = (INT64_C(1) << 60) + (INT64_C(1) << 52) + 1; // just above a bf16 midpoint
     uint16_t b;
     float f;
-    tni_store_i64(TN_IX_BF16, &b, 1, 1, &above);
-    EXPECT_EQ(tni_bf16_to_f64(b), 0x1p60 + 0x1p53);
+    ref_store_i64(TN_IX_BF16, &b, 1, 1, &above);
+    EXPECT_EQ(tnk_bf16_to_f64(b), 0x1p60 + 0x1p53);
     const int64_t over = (INT64_C(1) << 60) + (INT64_C(1) << 36) + 1; // just above an f32 midpoint
-    tni_store_i64(TN_IX_F32, &f, 1, 1, &over);
+    ref_store_i64(TN_IX_F32, &f, 1, 1, &over);
     EXPECT_EQ(f, 0x1p60f + 0x1p37f);
-    tni_store_i64(TN_IX_BF16, &b, 1, 1, &(const int64_t &)INT64_MIN);
-    EXPECT_EQ(tni_bf16_to_f64(b), -0x1p63);
+    ref_store_i64(TN_IX_BF16, &b, 1, 1, &(const int64_t &)INT64_MIN);
+    EXPECT_EQ(tnk_bf16_to_f64(b), -0x1p63);
 }
 
 Numbers Copied(tn_dtype to, tn_dtype from, const Numbers &numbers) {
     const Tensor src(from, {static_cast<int64_t>(numbers.size())}, numbers), dst(to, src.sizes);
     Call c;
-    EXPECT_EQ(c.In(dst).In(src).Out(dst)(tni_ref_copy_), TN_OK);
+    EXPECT_EQ(c.In(dst).In(src).Out(dst)(ref_copy_), TN_OK);
     return dst.Read();
 }
 
@@ -105,34 +105,34 @@ TEST(RefCopy, ConvertsBetweenAllDtypes) {
 TEST(RefCopy, FollowsAnyStrides) {
     const Tensor src = I64({2, 3}, {0, 1, 2, 3, 4, 5}), dst = F32({3, 2});
     Call transposed, reversed, spread;
-    transposed.In(dst).In(src.View({3, 2}, {1, 3})).Out(dst)(tni_ref_copy_);
+    transposed.In(dst).In(src.View({3, 2}, {1, 3})).Out(dst)(ref_copy_);
     ExpectNear(dst.Read(), {0, 3, 1, 4, 2, 5});
-    reversed.In(dst).In(src.View({3, 2}, {-2, -1}, 5)).Out(dst)(tni_ref_copy_);
+    reversed.In(dst).In(src.View({3, 2}, {-2, -1}, 5)).Out(dst)(ref_copy_);
     ExpectNear(dst.Read(), {5, 4, 3, 2, 1, 0});
-    spread.In(dst).In(src.View({3, 2}, {0, 1}, 3)).Out(dst)(tni_ref_copy_);
+    spread.In(dst).In(src.View({3, 2}, {0, 1}, 3)).Out(dst)(ref_copy_);
     ExpectNear(dst.Read(), {3, 4, 3, 4, 3, 4});
     const Tensor big = F64({300, 700}, Wave(1009)), turned = F64({700, 300});
     Call large;
-    large.In(turned).In(big.View({700, 300}, {1, 700})).Out(turned)(tni_ref_copy_);
+    large.In(turned).In(big.View({700, 300}, {1, 700})).Out(turned)(ref_copy_);
     EXPECT_EQ(turned.View({300, 700}, {1, 300}).Read(), big.Read());
 }
 
 TEST(RefCopy, HandlesScalarsAndEmptyTensors) {
     const Tensor one = F32({}, {7}), to = I64({}), none = F32({0, 3});
     Call scalar, empty;
-    scalar.In(to).In(one).Out(to)(tni_ref_copy_);
+    scalar.In(to).In(one).Out(to)(ref_copy_);
     ExpectNear(to.Read(), {7});
-    EXPECT_EQ(empty.In(none).In(none).Out(none)(tni_ref_copy_), TN_OK);
+    EXPECT_EQ(empty.In(none).In(none).Out(none)(ref_copy_), TN_OK);
 }
 
 TEST(RefFill, ConvertsItsNumber) {
     Tensor x = I8({2, 2}), big = I64({1}), t = F32({3, 2}), column = t.View({3}, {-2}, 4);
     Call a, b, c;
-    a.In(x).In(tn_float(-2.7)).Out(x)(tni_ref_fill_);
+    a.In(x).In(tn_float(-2.7)).Out(x)(ref_fill_);
     ExpectNear(x.Read(), {-2, -2, -2, -2});
-    b.In(big).In(tn_int(INT64_MAX)).Out(big)(tni_ref_fill_);
+    b.In(big).In(tn_int(INT64_MAX)).Out(big)(ref_fill_);
     EXPECT_EQ(big.Item<int64_t>(0), INT64_MAX);
-    c.In(column).In(tn_bool(true)).Out(column)(tni_ref_fill_);
+    c.In(column).In(tn_bool(true)).Out(column)(ref_fill_);
     ExpectNear(t.Read(), {1, 0, 1, 0, 1, 0});
 }
 
@@ -144,14 +144,14 @@ TEST(RefArange, CountsInItsDtype) {
         .In(tn_float(0.1))
         .In(tn_value_dtype(TN_F32))
         .In(tn_value_none());
-    a.Out(f)(tni_ref_arange);
+    a.Out(f)(ref_arange);
     EXPECT_EQ(f.Item<float>(2), static_cast<float>(0.1 + 2 * 0.1));
     b.In(tn_int(INT64_C(1) << 60))
         .In(tn_int((INT64_C(1) << 60) + 2))
         .In(tn_int(1))
         .In(tn_value_dtype(TN_I64))
         .In(tn_value_none());
-    b.Out(i)(tni_ref_arange);
+    b.Out(i)(ref_arange);
     EXPECT_EQ(i.Item<int64_t>(1), (INT64_C(1) << 60) + 1);
 }
 
@@ -165,67 +165,65 @@ TEST(RefTable, NamesEveryOpOnce) {
 }
 
 TEST(RefEwise, WrapsIntegersInTheirOwnWidth) {
-    ExpectNear(Make(tni_ref_add, TN_I8, {2}, {I8({2}, {127, -128}), I8({2}, {1, -1})}),
-               {-128, 127});
-    ExpectNear(Make(tni_ref_neg, TN_I8, {2}, {I8({2}, {-128, 5})}), {-128, -5});
-    ExpectNear(Make(tni_ref_abs, TN_I64, {1}, {I64({1}, {-0x1p63})}), {-0x1p63});
-    ExpectNear(Make(tni_ref_mul, TN_I64, {1}, {I64({1}, {0x1p62}), I64({1}, {4})}), {0});
-    ExpectNear(Make(tni_ref_sub, TN_U8, {1}, {Tensor(TN_U8, {1}, {3}), Tensor(TN_U8, {1}, {5})}),
+    ExpectNear(Make(ref_add, TN_I8, {2}, {I8({2}, {127, -128}), I8({2}, {1, -1})}), {-128, 127});
+    ExpectNear(Make(ref_neg, TN_I8, {2}, {I8({2}, {-128, 5})}), {-128, -5});
+    ExpectNear(Make(ref_abs, TN_I64, {1}, {I64({1}, {-0x1p63})}), {-0x1p63});
+    ExpectNear(Make(ref_mul, TN_I64, {1}, {I64({1}, {0x1p62}), I64({1}, {4})}), {0});
+    ExpectNear(Make(ref_sub, TN_U8, {1}, {Tensor(TN_U8, {1}, {3}), Tensor(TN_U8, {1}, {5})}),
                {254});
-    ExpectNear(Make(tni_ref_pow, TN_I8, {3}, {I8({3}, {3, 2, -1}), I8({3}, {5, 8, 0})}),
-               {-13, 0, 1});
-    ExpectNear(Make(tni_ref_add, TN_BOOL, {3}, {Bool({3}, {0, 0, 1}), Bool({3}, {0, 1, 1})}),
+    ExpectNear(Make(ref_pow, TN_I8, {3}, {I8({3}, {3, 2, -1}), I8({3}, {5, 8, 0})}), {-13, 0, 1});
+    ExpectNear(Make(ref_add, TN_BOOL, {3}, {Bool({3}, {0, 0, 1}), Bool({3}, {0, 1, 1})}),
                {0, 1, 1});
 }
 
 TEST(RefEwise, RoundsOnceFromDouble) {
     const Tensor x = F32({2}, {0.1, 3});
     const float tenth = 0.1f;
-    ExpectNear(Make(tni_ref_exp, TN_F32, {2}, {x}),
+    ExpectNear(Make(ref_exp, TN_F32, {2}, {x}),
                {static_cast<float>(std::exp(static_cast<double>(tenth))),
                 static_cast<float>(std::exp(3.0))});
-    ExpectNear(Make(tni_ref_div, TN_F16, {1}, {Tensor(TN_F16, {1}, {1}), Tensor(TN_F16, {1}, {3})}),
-               {tni_f16_to_f64(0x3555)});
-    ExpectNear(Make(tni_ref_reciprocal, TN_BF16, {1}, {Tensor(TN_BF16, {1}, {3})}),
-               {tni_bf16_to_f64(0x3eab)});
+    ExpectNear(Make(ref_div, TN_F16, {1}, {Tensor(TN_F16, {1}, {1}), Tensor(TN_F16, {1}, {3})}),
+               {tnk_f16_to_f64(0x3555)});
+    ExpectNear(Make(ref_reciprocal, TN_BF16, {1}, {Tensor(TN_BF16, {1}, {3})}),
+               {tnk_bf16_to_f64(0x3eab)});
 }
 
 TEST(RefEwise, PassesNanAndStaysInRange) {
     const Tensor x = F64({4}, {kNan, -1, 2, -kInf}), y = F64({4}, {1, kNan, 1, 0});
-    ExpectNear(Make(tni_ref_maximum, TN_F64, {4}, {x, y}), {kNan, kNan, 2, 0});
-    ExpectNear(Make(tni_ref_minimum, TN_F64, {4}, {x, y}), {kNan, kNan, 1, -kInf});
-    ExpectNear(Make(tni_ref_relu, TN_F64, {4}, {x}), {kNan, 0, 2, 0});
-    ExpectNear(Make(tni_ref_isnan, TN_BOOL, {4}, {x}), {1, 0, 0, 0});
-    ExpectNear(Make(tni_ref_isnan, TN_BOOL, {2}, {I8({2}, {1, 0})}), {0, 0});
-    ExpectNear(Make(tni_ref_sigmoid, TN_F64, {3}, {F64({3}, {-1000, 0, 1000})}), {0, 0.5, 1});
-    ExpectNear(Make(tni_ref_sign, TN_F64, {3}, {F64({3}, {-3, 0, 0.5})}), {-1, 0, 1});
-    ExpectNear(Make(tni_ref_logical_not, TN_BOOL, {3}, {F64({3}, {0, kNan, 2})}), {1, 0, 0});
+    ExpectNear(Make(ref_maximum, TN_F64, {4}, {x, y}), {kNan, kNan, 2, 0});
+    ExpectNear(Make(ref_minimum, TN_F64, {4}, {x, y}), {kNan, kNan, 1, -kInf});
+    ExpectNear(Make(ref_relu, TN_F64, {4}, {x}), {kNan, 0, 2, 0});
+    ExpectNear(Make(ref_isnan, TN_BOOL, {4}, {x}), {1, 0, 0, 0});
+    ExpectNear(Make(ref_isnan, TN_BOOL, {2}, {I8({2}, {1, 0})}), {0, 0});
+    ExpectNear(Make(ref_sigmoid, TN_F64, {3}, {F64({3}, {-1000, 0, 1000})}), {0, 0.5, 1});
+    ExpectNear(Make(ref_sign, TN_F64, {3}, {F64({3}, {-3, 0, 0.5})}), {-1, 0, 1});
+    ExpectNear(Make(ref_logical_not, TN_BOOL, {3}, {F64({3}, {0, kNan, 2})}), {1, 0, 0});
 }
 
 TEST(RefEwise, ComparesLargeIntegersExactly) {
     Tensor a = I64({2}), b = I64({2});
     a.Item<int64_t>(0) = (INT64_C(1) << 53) + 1, b.Item<int64_t>(0) = INT64_C(1) << 53;
-    ExpectNear(Make(tni_ref_eq, TN_BOOL, {2}, {a, b}), {0, 1});
-    ExpectNear(Make(tni_ref_gt, TN_BOOL, {2}, {a, b}), {1, 0});
-    ExpectNear(Make(tni_ref_le, TN_BOOL, {2}, {F64({2}, {1, kNan}), F64({2}, {1, 1})}), {1, 0});
+    ExpectNear(Make(ref_eq, TN_BOOL, {2}, {a, b}), {0, 1});
+    ExpectNear(Make(ref_gt, TN_BOOL, {2}, {a, b}), {1, 0});
+    ExpectNear(Make(ref_le, TN_BOOL, {2}, {F64({2}, {1, kNan}), F64({2}, {1, 1})}), {1, 0});
     Tensor out = I64({2});
     Call c;
-    c.In(Bool({2}, {1, 0})).In(a).In(b).Out(out)(tni_ref_where);
+    c.In(Bool({2}, {1, 0})).In(a).In(b).Out(out)(ref_where);
     EXPECT_EQ(out.Item<int64_t>(0), (INT64_C(1) << 53) + 1);
 }
 
 TEST(RefEwise, BroadcastsThroughStrideZeroAndReads) {
     const Tensor row = F32({3}, {1, 2, 3}), column = F32({2}, {10, 20});
-    ExpectNear(Make(tni_ref_add, TN_F32, {2, 3},
-                    {row.View({2, 3}, {0, -1}, 2), column.View({2, 3}, {1, 0})}),
-               {13, 12, 11, 23, 22, 21});
-    ExpectNear(Make(tni_ref_neg, TN_F32, {0}, {F32({0})}), {});
+    ExpectNear(
+        Make(ref_add, TN_F32, {2, 3}, {row.View({2, 3}, {0, -1}, 2), column.View({2, 3}, {1, 0})}),
+        {13, 12, 11, 23, 22, 21});
+    ExpectNear(Make(ref_neg, TN_F32, {0}, {F32({0})}), {});
     const Tensor x = F32({7, 9001}, Wave(7 * 9001));
     Numbers want = x.Read();
     for (double &v : want) v = -v;
     for (Order each : {kForwards, kBackwards, kThreads}) {
         order = each;
-        ExpectNear(Make(tni_ref_neg, TN_F32, x.sizes, {x}), want);
+        ExpectNear(Make(ref_neg, TN_F32, x.sizes, {x}), want);
     }
     order = kForwards;
 }
@@ -235,7 +233,7 @@ TEST(RefEwise, WritesInPlace) {
     Numbers want = x.Read();
     for (double &v : want) v = static_cast<float>(v * v);
     Call c;
-    c.In(x).In(x).Out(x)(tni_ref_mul);
+    c.In(x).In(x).Out(x)(ref_mul);
     ExpectNear(x.Read(), want);
 }
 
@@ -246,13 +244,13 @@ TEST(RefEwise, RefusesNegativeIntegerExponentsBeforeWriting) {
     for (Order each : {kForwards, kBackwards, kThreads}) {
         order = each;
         Call c;
-        EXPECT_EQ(c.In(x).In(e).Out(x)(tni_ref_pow), TN_ERR_INVALID);
+        EXPECT_EQ(c.In(x).In(e).Out(x)(ref_pow), TN_ERR_INVALID);
         EXPECT_NE(c.text.find("pow: element 33001: the exponent is negative"), std::string::npos)
             << c.text;
         EXPECT_EQ(x.Read(), Numbers(40000, 3));
     }
     order = kForwards;
-    ExpectNear(Make(tni_ref_pow, TN_F64, {1}, {F64({1}, {2}), F64({1}, {-1})}), {0.5});
+    ExpectNear(Make(ref_pow, TN_F64, {1}, {F64({1}, {2}), F64({1}, {-1})}), {0.5});
 }
 
 TEST(RefClamp, LimitsWithAbsentBoundsAndNan) {
@@ -260,7 +258,7 @@ TEST(RefClamp, LimitsWithAbsentBoundsAndNan) {
     auto clamp = [](const Tensor &x, tn_value low, tn_value high) {
         const Tensor y(x.dtype, x.sizes);
         Call c;
-        EXPECT_EQ(c.In(x).In(low).In(high).Out(y)(tni_ref_clamp), TN_OK);
+        EXPECT_EQ(c.In(x).In(low).In(high).Out(y)(ref_clamp), TN_OK);
         return y.Read();
     };
     const Tensor x = F64({4}, {-2, 0.5, 3, kNan});
@@ -287,7 +285,7 @@ TEST(RefPhilox, MatchesThePublishedVectors) {
          {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}};
     for (const auto &v : vectors) {
         uint32_t out[4];
-        tni_philox(v.counter, v.key[0], v.key[1], out);
+        ref_philox(v.counter, v.key[0], v.key[1], out);
         for (int k = 0; k < 4; k++) EXPECT_EQ(out[k], v.want[k]);
     }
 }
@@ -296,7 +294,7 @@ uint32_t Word(uint64_t seed, uint64_t offset, uint64_t w) { // straight from the
     const uint64_t at = offset + w / 4;
     const uint32_t counter[4] = {static_cast<uint32_t>(at), static_cast<uint32_t>(at >> 32), 0, 0};
     uint32_t out[4];
-    tni_philox(counter, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), out);
+    ref_philox(counter, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), out);
     return out[w % 4];
 }
 
@@ -313,16 +311,16 @@ Numbers Random(KernelFn run, tn_dtype dtype, int64_t n, double a, double b) {
 
 TEST(RefRandom, MapsWordsToUniforms) {
     const int64_t n = 40001;
-    const Numbers f32 = Random(tni_ref_uniform, TN_F32, n, 0, 1),
-                  f64 = Random(tni_ref_uniform, TN_F64, n, -1, 3);
+    const Numbers f32 = Random(ref_uniform, TN_F32, n, 0, 1),
+                  f64 = Random(ref_uniform, TN_F64, n, -1, 3);
     for (int64_t i = 0; i < n; i++) {
         const uint64_t w = static_cast<uint64_t>(i);
         ASSERT_EQ(f32[w], (Word(kSeed, kOffset, w) >> 8) * 0x1p-24);
         const uint64_t low = Word(kSeed, kOffset, 2 * w), high = Word(kSeed, kOffset, 2 * w + 1);
         ASSERT_EQ(f64[w], -1 + 4 * (static_cast<double>((high << 32 | low) >> 11) * 0x1p-53));
     }
-    const Numbers f16 = Random(tni_ref_uniform, TN_F16, n, 0, 1),
-                  bf16 = Random(tni_ref_uniform, TN_BF16, n, 0, 1);
+    const Numbers f16 = Random(ref_uniform, TN_F16, n, 0, 1),
+                  bf16 = Random(ref_uniform, TN_BF16, n, 0, 1);
     for (size_t i = 0; i < f16.size(); i++) {
         ASSERT_EQ(f16[i], (Word(kSeed, kOffset, i) >> 21) * 0x1p-11);
         ASSERT_EQ(bf16[i], (Word(kSeed, kOffset, i) >> 24) * 0x1p-8);
@@ -330,9 +328,9 @@ TEST(RefRandom, MapsWordsToUniforms) {
 }
 
 double Rounded(int ix, double x) { // to the dtype, as it is stored
-    return ix == TN_IX_F16 ? tni_f16_to_f64(tni_f64_to_f16(x))
+    return ix == TN_IX_F16 ? tnk_f16_to_f64(tnk_f64_to_f16(x))
            : ix == TN_IX_BF16
-               ? tni_bf16_to_f64(tni_f64_to_bf16(static_cast<double>(static_cast<float>(x))))
+               ? tnk_bf16_to_f64(tnk_f64_to_bf16(static_cast<double>(static_cast<float>(x))))
            : ix == TN_IX_F32 ? static_cast<double>(static_cast<float>(x))
                              : x;
 }
@@ -346,40 +344,40 @@ const std::pair<double, double> kRanges[] = {
 TEST(RefRandom, MapsEveryUniformIntoItsRange) {
     for (const int ix : {TN_IX_F16, TN_IX_BF16, TN_IX_F32})
         for (const auto &[low, high] : kRanges) {
-            const tni_range range = tni_range_of(ix, low, high);
-            const int64_t inputs = INT64_C(1) << tni_digits(ix);
-            const double step = ldexp(1, -tni_digits(ix)), end = Rounded(ix, high);
+            const ref_range range = ref_range_of(ix, low, high);
+            const int64_t inputs = INT64_C(1) << ref_digits(ix);
+            const double step = ldexp(1, -ref_digits(ix)), end = Rounded(ix, high);
             int64_t outside = 0;
             for (int64_t k = 0; k < inputs; k++) {
-                const double y = Rounded(ix, tni_stretch(&range, static_cast<double>(k) * step));
+                const double y = Rounded(ix, ref_stretch(&range, static_cast<double>(k) * step));
                 outside += !(y >= low && y < high && y < end);
             }
             EXPECT_EQ(outside, 0) << ix << " " << low << " " << high;
         }
     for (const auto &[low, high] : kRanges)
         for (const double u : {0.0, 0x1p-53, 0.5, 1 - 0x1p-52, 1 - 0x1p-53}) {
-            const tni_range range = tni_range_of(TN_IX_F64, low, high);
-            EXPECT_TRUE(tni_stretch(&range, u) >= low && tni_stretch(&range, u) < high) << low << u;
+            const ref_range range = ref_range_of(TN_IX_F64, low, high);
+            EXPECT_TRUE(ref_stretch(&range, u) >= low && ref_stretch(&range, u) < high) << low << u;
         }
 }
 
 TEST(RefRandom, KnowsTheNumbersNextToTheEndsOfARange) {
-    const tni_range unit = tni_range_of(TN_IX_F16, 0, 1), tiny = tni_range_of(TN_IX_BF16, -1, 0),
-                    none = tni_range_of(TN_IX_F16, 0.7, 0.70001),
-                    point = tni_range_of(TN_IX_F32, 0.1, 0.1);
+    const ref_range unit = ref_range_of(TN_IX_F16, 0, 1), tiny = ref_range_of(TN_IX_BF16, -1, 0),
+                    none = ref_range_of(TN_IX_F16, 0.7, 0.70001),
+                    point = ref_range_of(TN_IX_F32, 0.1, 0.1);
     EXPECT_EQ(unit.least, 0);
     EXPECT_EQ(unit.most, 1 - 0x1p-11);
     EXPECT_EQ(tiny.most, -0x1p-133);
     EXPECT_EQ(none.least, Rounded(TN_IX_F16, 0.7)); // nothing in between: low, rounded
     EXPECT_EQ(none.most, none.least);
     EXPECT_EQ(point.most, static_cast<double>(0.1f));
-    EXPECT_EQ(tni_range_of(TN_IX_F64, 0, 1e-320).most, std::nextafter(1e-320, 0));
-    EXPECT_EQ(tni_range_of(TN_IX_F32, 0, 3).most, static_cast<double>(std::nextafterf(3, 0)));
+    EXPECT_EQ(ref_range_of(TN_IX_F64, 0, 1e-320).most, std::nextafter(1e-320, 0));
+    EXPECT_EQ(ref_range_of(TN_IX_F32, 0, 3).most, static_cast<double>(std::nextafterf(3, 0)));
 }
 
 TEST(RefRandom, MakesNormalsOfPairsOfWords) {
     const int64_t n = 40001; // odd, and blocks of a view's rows start at odd elements
-    const Numbers z = Random(tni_ref_normal, TN_F64, n, 0, 1);
+    const Numbers z = Random(ref_normal, TN_F64, n, 0, 1);
     double sum = 0, squares = 0;
     for (int64_t i = 0; i < n; i++) {
         const uint64_t pair = static_cast<uint64_t>(i) / 2 * 2;
@@ -395,11 +393,7 @@ TEST(RefRandom, MakesNormalsOfPairsOfWords) {
     EXPECT_NEAR(squares / n, 1, 0.02);
     const Tensor rows = F32({5, 7});
     Call c;
-    c.In(tn_value_none())
-        .In(tn_float(1))
-        .In(tn_float(2))
-        .Out(rows)
-        .Rng(kSeed, kOffset)(tni_ref_normal);
+    c.In(tn_value_none()).In(tn_float(1)).In(tn_float(2)).Out(rows).Rng(kSeed, kOffset)(ref_normal);
     for (size_t i = 0; i < 35; i++) EXPECT_EQ(rows.Read()[i], static_cast<float>(1 + 2 * z[i]));
 }
 
@@ -422,7 +416,7 @@ TEST(RefRandom, MakesTheSameNormalsEverywhere) {
     };
     for (const auto &v : vectors) {
         double z[2];
-        tni_normal_pair(v.w0, v.w1, z);
+        ref_normal_pair(v.w0, v.w1, z);
         EXPECT_EQ(z[0], v.z0) << v.w0;
         EXPECT_EQ(z[1], v.z1) << v.w0;
     }
@@ -433,7 +427,7 @@ TEST(RefRandom, GivesRawBits) {
         const Tensor y(dtype, {1001});
         Call c;
         c.In(tn_value_none()).Out(y).Rng(kSeed, kOffset);
-        ASSERT_EQ(c(tni_ref_random_bits), TN_OK);
+        ASSERT_EQ(c(ref_random_bits), TN_OK);
         const bool wide = tn_dtype_is(dtype, TN_I64);
         for (uint64_t i = 0; i < 1001; i++) {
             const uint32_t low = Word(kSeed, kOffset, wide ? 2 * i : i);
@@ -448,18 +442,18 @@ TEST(RefRandom, GivesRawBits) {
 TEST(RefRandom, RefusesIntegerResults) {
     const Tensor y = I64({2});
     Call c;
-    EXPECT_EQ(c.In(tn_value_none()).In(tn_float(0)).In(tn_float(1)).Out(y)(tni_ref_uniform),
+    EXPECT_EQ(c.In(tn_value_none()).In(tn_float(0)).In(tn_float(1)).Out(y)(ref_uniform),
               TN_ERR_DTYPE);
 }
 
 TEST(RefRandom, DropsWhereTheUniformIsBelowP) {
     const int64_t n = 40000;
-    const Numbers u = Random(tni_ref_uniform, TN_F32, n, 0, 1);
+    const Numbers u = Random(ref_uniform, TN_F32, n, 0, 1);
     const Tensor x = F32({n}, {3}), y = F32({n});
     for (double p : {0.0, 0.25, u[17], 1.0}) {
         Call c;
         c.In(x).In(tn_float(p)).In(tn_value_none()).Out(y).Rng(kSeed, kOffset);
-        ASSERT_EQ(c(tni_ref_dropout), TN_OK);
+        ASSERT_EQ(c(ref_dropout), TN_OK);
         const Numbers got = y.Read();
         for (size_t i = 0; i < got.size(); i++)
             ASSERT_EQ(got[i], u[i] >= p ? static_cast<float>(3 * (1 / (1 - p))) : 0);

@@ -9,27 +9,25 @@ namespace {
 // ---- Reduce -------------------------------------------------------------------------------------
 
 TEST(RefReduce, SumsFloatsInDoubleAndIntegersAsI64) {
-    ExpectNear(Make(tni_ref_sum_dim, TN_F32, {1, 1}, {F32({1, 3, 1}, {0x1p25, 1, -0x1p25})}), {1});
-    ExpectNear(Make(tni_ref_sum_dim, TN_I64, {1, 1}, {I8({1, 300, 1}, {100})}), {30000});
-    ExpectNear(Make(tni_ref_sum_dim, TN_I64, {1, 2}, {Bool({1, 3, 2}, {1, 0, 1, 1, 1, 1})}),
-               {3, 2});
-    ExpectNear(Make(tni_ref_sum_dim, TN_F64, {2, 2}, {F64({2, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8})}),
+    ExpectNear(Make(ref_sum_dim, TN_F32, {1, 1}, {F32({1, 3, 1}, {0x1p25, 1, -0x1p25})}), {1});
+    ExpectNear(Make(ref_sum_dim, TN_I64, {1, 1}, {I8({1, 300, 1}, {100})}), {30000});
+    ExpectNear(Make(ref_sum_dim, TN_I64, {1, 2}, {Bool({1, 3, 2}, {1, 0, 1, 1, 1, 1})}), {3, 2});
+    ExpectNear(Make(ref_sum_dim, TN_F64, {2, 2}, {F64({2, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8})}),
                {4, 6, 12, 14});
-    ExpectNear(Make(tni_ref_sum_dim, TN_F32, {2, 1}, {F32({2, 0, 1})}), {0, 0});
-    ExpectNear(Make(tni_ref_sum_dim, TN_F32, {0, 1}, {F32({0, 3, 1})}), {});
+    ExpectNear(Make(ref_sum_dim, TN_F32, {2, 1}, {F32({2, 0, 1})}), {0, 0});
+    ExpectNear(Make(ref_sum_dim, TN_F32, {0, 1}, {F32({0, 3, 1})}), {});
 }
 
 TEST(RefReduce, FindsExtremesAndTheFirstOfEquals) {
     const Tensor x = F32({2, 4, 1}, {1, 7, 7, -2, 3, kNan, 9, kNan});
-    ExpectNear(Make(tni_ref_amax, TN_F32, {2, 1}, {x}), {7, kNan});
-    ExpectNear(Make(tni_ref_amin, TN_F32, {2, 1}, {x}), {-2, kNan});
-    ExpectNear(Make(tni_ref_argmax, TN_I64, {2, 1}, {x}), {1, 1});
-    ExpectNear(Make(tni_ref_argmax, TN_I64, {1, 2}, {I8({1, 3, 2}, {-9, 5, -3, 5, -3, 4})}),
-               {1, 0});
-    ExpectNear(Make(tni_ref_amax, TN_I64, {1, 1}, {I64({1, 1, 1}, {-0x1p63})}), {-0x1p63});
+    ExpectNear(Make(ref_amax, TN_F32, {2, 1}, {x}), {7, kNan});
+    ExpectNear(Make(ref_amin, TN_F32, {2, 1}, {x}), {-2, kNan});
+    ExpectNear(Make(ref_argmax, TN_I64, {2, 1}, {x}), {1, 1});
+    ExpectNear(Make(ref_argmax, TN_I64, {1, 2}, {I8({1, 3, 2}, {-9, 5, -3, 5, -3, 4})}), {1, 0});
+    ExpectNear(Make(ref_amax, TN_I64, {1, 1}, {I64({1, 1, 1}, {-0x1p63})}), {-0x1p63});
     Call c;
     const Tensor y = F32({1, 1});
-    EXPECT_EQ(c.In(F32({1, 0, 1})).Out(y)(tni_ref_amax), TN_ERR_SHAPE);
+    EXPECT_EQ(c.In(F32({1, 0, 1})).Out(y)(ref_amax), TN_ERR_SHAPE);
     EXPECT_EQ(c.text, "amax: the reduced dims of x hold no elements");
 }
 
@@ -49,12 +47,12 @@ TEST(RefReduce, AgreesWithASimpleLoopForLongAndWideInput) {
                 sum.push_back(s), max.push_back(m), at.push_back(where);
             }
         const Dims out = {sizes[0], sizes[2]};
-        ExpectNear(Make(tni_ref_sum_dim, TN_F64, out, {x}), sum, 1e-8);
-        ExpectNear(Make(tni_ref_amax, TN_F64, out, {x}), max);
-        ExpectNear(Make(tni_ref_argmax, TN_I64, out, {x}), at);
-        const Numbers forwards = Make(tni_ref_sum_dim, TN_F64, out, {x});
+        ExpectNear(Make(ref_sum_dim, TN_F64, out, {x}), sum, 1e-8);
+        ExpectNear(Make(ref_amax, TN_F64, out, {x}), max);
+        ExpectNear(Make(ref_argmax, TN_I64, out, {x}), at);
+        const Numbers forwards = Make(ref_sum_dim, TN_F64, out, {x});
         order = kBackwards;
-        EXPECT_EQ(Make(tni_ref_sum_dim, TN_F64, out, {x}), forwards);
+        EXPECT_EQ(Make(ref_sum_dim, TN_F64, out, {x}), forwards);
         order = kForwards;
     }
 }
@@ -79,28 +77,26 @@ Numbers NaiveGemm(const Tensor &a, const Tensor &b) {
 TEST(RefGemm, AgreesWithASimpleLoopForAnyStrides) {
     const Tensor a = F64({2, 19, 130}, Wave(2 * 19 * 130)),
                  b = F64({2, 130, 300}, Wave(2 * 130 * 300, 0.9));
-    ExpectNear(Make(tni_ref_gemm, TN_F64, {2, 19, 300}, {a, b}), NaiveGemm(a, b));
+    ExpectNear(Make(ref_gemm, TN_F64, {2, 19, 300}, {a, b}), NaiveGemm(a, b));
     const Tensor at = a.View({2, 19, 19}, {19 * 130, 1, 130}); // transposed
     const Tensor shared = b.View({2, 19, 300}, {0, -300, 1}, 20 * 300);
-    ExpectNear(Make(tni_ref_gemm, TN_F64, {2, 19, 300}, {at, shared}), NaiveGemm(at, shared));
+    ExpectNear(Make(ref_gemm, TN_F64, {2, 19, 300}, {at, shared}), NaiveGemm(at, shared));
     const Tensor bt = b.View({2, 130, 19}, {130 * 300, 1, 130});
-    ExpectNear(Make(tni_ref_gemm, TN_F64, {2, 19, 19}, {a, bt}), NaiveGemm(a, bt));
-    ExpectNear(Make(tni_ref_gemm, TN_F32, {1, 1, 1},
+    ExpectNear(Make(ref_gemm, TN_F64, {2, 19, 19}, {a, bt}), NaiveGemm(a, bt));
+    ExpectNear(Make(ref_gemm, TN_F32, {1, 1, 1},
                     {F32({1, 1, 3}, {0x1p25, 1, -0x1p25}), F32({1, 3, 1}, {1})}),
                {1});
-    ExpectNear(Make(tni_ref_gemm, TN_F32, {1, 2, 2}, {F32({1, 2, 0}), F32({1, 0, 2})}),
-               {0, 0, 0, 0});
-    ExpectNear(Make(tni_ref_gemm, TN_F32, {0, 2, 2}, {F32({0, 2, 3}), F32({0, 3, 2})}), {});
+    ExpectNear(Make(ref_gemm, TN_F32, {1, 2, 2}, {F32({1, 2, 0}), F32({1, 0, 2})}), {0, 0, 0, 0});
+    ExpectNear(Make(ref_gemm, TN_F32, {0, 2, 2}, {F32({0, 2, 3}), F32({0, 3, 2})}), {});
 }
 
 TEST(RefSoftmax, IsStableAndRunsAlongTheMiddle) {
     const Tensor x = F64({1, 2, 2}, {1000, -kInf, 1001, 3});
     const double e = std::exp(1);
-    ExpectNear(Make(tni_ref_softmax, TN_F64, x.sizes, {x}), {1 / (1 + e), 0, e / (1 + e), 1},
-               1e-15);
-    ExpectNear(Make(tni_ref_log_softmax, TN_F64, x.sizes, {x}),
+    ExpectNear(Make(ref_softmax, TN_F64, x.sizes, {x}), {1 / (1 + e), 0, e / (1 + e), 1}, 1e-15);
+    ExpectNear(Make(ref_log_softmax, TN_F64, x.sizes, {x}),
                {-std::log(1 + e), -kInf, 1 - std::log(1 + e), 0}, 1e-15);
-    ExpectNear(Make(tni_ref_softmax, TN_F64, {1, 2, 1}, {F64({1, 2, 1}, {kNan, 1})}), {kNan, kNan});
+    ExpectNear(Make(ref_softmax, TN_F64, {1, 2, 1}, {F64({1, 2, 1}, {kNan, 1})}), {kNan, kNan});
 }
 
 // The gradient of sum(weights * f(x)) by central differences.
@@ -127,12 +123,12 @@ TEST(RefSoftmax, HasTheRightGradient) {
     const Dims sizes = {2, 300, 2};
     const Tensor x = F64(sizes, Wave(1200)), g = F64(sizes, Wave(1200, 1.3));
     for (bool log : {false, true}) {
-        const KernelFn forward = log ? tni_ref_log_softmax : tni_ref_softmax;
+        const KernelFn forward = log ? ref_log_softmax : ref_softmax;
         const Tensor y = F64(sizes, Make(forward, TN_F64, sizes, {x}));
         const Numbers want =
             Slope(x, g.Read(), [&](const Tensor &t) { return Make(forward, TN_F64, sizes, {t}); });
-        ExpectNear(Make(log ? tni_ref_log_softmax_bwd : tni_ref_softmax_bwd, TN_F64, sizes, {g, y}),
-                   want, 1e-6);
+        ExpectNear(Make(log ? ref_log_softmax_bwd : ref_softmax_bwd, TN_F64, sizes, {g, y}), want,
+                   1e-6);
     }
 }
 
@@ -151,7 +147,7 @@ Norm LayerNorm(const Tensor &x, const Dims &shape, const Tensor *w, const Tensor
     c.In(x).In(Ints(shape));
     w ? c.In(*w) : c.In(tn_value_none());
     b ? c.In(*b) : c.In(tn_value_none());
-    EXPECT_EQ(c.In(tn_float(1e-5)).Out(n.y).Out(n.mean).Out(n.rstd)(tni_ref_layer_norm), TN_OK);
+    EXPECT_EQ(c.In(tn_float(1e-5)).Out(n.y).Out(n.mean).Out(n.rstd)(ref_layer_norm), TN_OK);
     return n;
 }
 
@@ -182,7 +178,7 @@ TEST(RefLayerNorm, HasTheRightGradients) {
         .Out(dx)
         .Out(dw)
         .Out(db);
-    ASSERT_EQ(c(tni_ref_layer_norm_bwd), TN_OK);
+    ASSERT_EQ(c(ref_layer_norm_bwd), TN_OK);
     const Numbers weights = g.Read();
     ExpectNear(
         dx.Read(),
@@ -208,7 +204,7 @@ Sorted Sort(const Tensor &x, bool descending) {
     const Tensor values(x.dtype, x.sizes), indices = I64(x.sizes);
     Call c;
     c.In(x).In(tn_int(1)).In(tn_bool(descending)).Out(values).Out(indices);
-    EXPECT_EQ(c(tni_ref_sort, tni_ref_sort_plan), TN_OK) << c.text;
+    EXPECT_EQ(c(ref_sort, ref_sort_plan), TN_OK) << c.text;
     return {values.Read(), indices.Read()};
 }
 
@@ -253,14 +249,14 @@ TEST(RefGather, TakesElementsOfAnyStrides) {
                  y = F32({2, 2});
     Call along_1, along_0, scalar;
     along_1.In(x).In(tn_int(1)).In(index).Out(y);
-    ASSERT_EQ(along_1(tni_ref_gather), TN_OK);
+    ASSERT_EQ(along_1(ref_gather), TN_OK);
     ExpectNear(y.Read(), {2, 0, 4, 4});
     along_0.In(x.View({3, 2}, {-1, -3}, 5)).In(tn_int(0)).In(index).Out(y);
-    ASSERT_EQ(along_0(tni_ref_gather), TN_OK);
+    ASSERT_EQ(along_0(ref_gather), TN_OK);
     ExpectNear(y.Read(), {3, 2, 4, 1});
     const Tensor one = F32({});
     scalar.In(F32({}, {9})).In(tn_int(0)).In(I64({}, {0})).Out(one);
-    ASSERT_EQ(scalar(tni_ref_gather), TN_OK);
+    ASSERT_EQ(scalar(ref_gather), TN_OK);
     ExpectNear(one.Read(), {9});
 }
 
@@ -269,7 +265,7 @@ TEST(RefGather, NamesTheFirstIndexOutOfRange) {
     for (double wrong : {3.0, -1.0}) {
         Call c;
         c.In(x).In(tn_int(1)).In(I64({2, 2}, {2, 0, wrong, 7})).Out(y);
-        EXPECT_EQ(c(tni_ref_gather), TN_ERR_INDEX);
+        EXPECT_EQ(c(ref_gather), TN_ERR_INDEX);
         EXPECT_EQ(c.text, "gather: index[1, 0] is " + std::to_string(static_cast<int>(wrong)) +
                               ", must be at least 0 and below 3");
     }
@@ -280,7 +276,7 @@ TEST(RefScatterAdd, AddsInDoubleAndRoundsOnce) {
                  y = F32({1, 2});
     Call c, ints, in_place;
     c.In(x).In(tn_int(1)).In(I64({1, 3}, {0, 0, 0})).In(src).Out(y);
-    ASSERT_EQ(c(tni_ref_scatter_add, tni_ref_scatter_plan), TN_OK);
+    ASSERT_EQ(c(ref_scatter_add, ref_scatter_plan), TN_OK);
     ExpectNear(y.Read(), {2, 5});
     const Tensor z = I8({2, 2}), store = I8({2, 2}, {1, 2, 3, 4}),
                  turned = store.View({2, 2}, {1, 2});
@@ -289,10 +285,10 @@ TEST(RefScatterAdd, AddsInDoubleAndRoundsOnce) {
         .In(I64({2, 1}, {0, 0}))
         .In(I8({2, 1}, {100, 1}))
         .Out(z);
-    ASSERT_EQ(ints(tni_ref_scatter_add, tni_ref_scatter_plan), TN_OK);
+    ASSERT_EQ(ints(ref_scatter_add, ref_scatter_plan), TN_OK);
     ExpectNear(z.Read(), {-55, 0, 0, 0});
     in_place.In(turned).In(tn_int(0)).In(I64({1, 2}, {1, 0})).In(I8({1, 2}, {10, 20})).Out(turned);
-    ASSERT_EQ(in_place(tni_ref_scatter_add, tni_ref_scatter_plan), TN_OK);
+    ASSERT_EQ(in_place(ref_scatter_add, ref_scatter_plan), TN_OK);
     ExpectNear(store.Read(), {1, 12, 23, 4});
 }
 
@@ -300,26 +296,25 @@ TEST(RefScatterAdd, ChecksEveryIndexBeforeWriting) {
     const Tensor x = F32({3}, {1, 2, 3});
     Call c;
     c.In(x).In(tn_int(0)).In(I64({2}, {0, 3})).In(F32({2}, {1, 1})).Out(x);
-    EXPECT_EQ(c(tni_ref_scatter_add, tni_ref_scatter_plan), TN_ERR_INDEX);
+    EXPECT_EQ(c(ref_scatter_add, ref_scatter_plan), TN_ERR_INDEX);
     EXPECT_EQ(c.text, "scatter_add: index[1] is 3, must be at least 0 and below 3");
     ExpectNear(x.Read(), {1, 2, 3});
 }
 
 TEST(RefNonzero, CountsAndLists) {
     const Tensor x = F32({2, 3}, {0, 1, kNan, 0, -2, 0});
-    ExpectNear(Make(tni_ref_nonzero_count, TN_I64, {}, {x}), {3});
-    ExpectNear(Make(tni_ref_nonzero_count, TN_I64, {}, {F32({0, 3})}), {0});
-    ExpectNear(Make(tni_ref_nonzero_count, TN_I64, {}, {Bool({}, {1})}), {1});
-    ExpectNear(Make(tni_ref_nonzero_count, TN_I64, {}, {I8({100000}, {1, 0})}), {50000});
+    ExpectNear(Make(ref_nonzero_count, TN_I64, {}, {x}), {3});
+    ExpectNear(Make(ref_nonzero_count, TN_I64, {}, {F32({0, 3})}), {0});
+    ExpectNear(Make(ref_nonzero_count, TN_I64, {}, {Bool({}, {1})}), {1});
+    ExpectNear(Make(ref_nonzero_count, TN_I64, {}, {I8({100000}, {1, 0})}), {50000});
     const Tensor y = I64({3, 2}), none = I64({1, 0});
     Call c, scalar;
-    ASSERT_EQ(c.In(x).In(tn_int(3)).Out(y)(tni_ref_nonzero_fill), TN_OK);
+    ASSERT_EQ(c.In(x).In(tn_int(3)).Out(y)(ref_nonzero_fill), TN_OK);
     ExpectNear(y.Read(), {0, 1, 0, 2, 1, 1});
-    EXPECT_EQ(scalar.In(F32({}, {4})).In(tn_int(1)).Out(none)(tni_ref_nonzero_fill), TN_OK);
+    EXPECT_EQ(scalar.In(F32({}, {4})).In(tn_int(1)).Out(none)(ref_nonzero_fill), TN_OK);
     for (int64_t wrong : {2, 4}) {
         Call w;
-        EXPECT_EQ(w.In(x).In(tn_int(wrong)).Out(I64({wrong, 2}))(tni_ref_nonzero_fill),
-                  TN_ERR_INVALID);
+        EXPECT_EQ(w.In(x).In(tn_int(wrong)).Out(I64({wrong, 2}))(ref_nonzero_fill), TN_ERR_INVALID);
         EXPECT_NE(w.text.find("3 elements are not 0"), std::string::npos) << w.text;
     }
 }
@@ -338,7 +333,7 @@ TEST(RefSgd, StepsEveryParameter) {
         .In(tn_float(0))
         .In(tn_bool(false))
         .In(tn_bool(false));
-    ASSERT_EQ(c(tni_ref_sgd_), TN_OK) << c.text;
+    ASSERT_EQ(c(ref_sgd_), TN_OK) << c.text;
     ExpectNear(mp.Read(), {0.9 * 0.1 + (0.5 + 0.01), 1 + 0.01 * 2}, 1e-15);
     ExpectNear(p.Read(), {1 - 0.1 * (0.09 + 0.51), 2 - 0.1 * 1.02}, 1e-15);
     ExpectNear(mq.Read(), {1.8 + (-1 + 0.03)}, 1e-15);
@@ -347,7 +342,7 @@ TEST(RefSgd, StepsEveryParameter) {
     plain.In({&q}).In({&gq}).In(nothing).In(tn_float(1)).In(tn_float(0)).In(tn_float(0));
     plain.In(tn_float(0)).In(tn_bool(false)).In(tn_bool(false));
     const double before = q.Read()[0];
-    ASSERT_EQ(plain(tni_ref_sgd_), TN_OK) << plain.text;
+    ASSERT_EQ(plain(ref_sgd_), TN_OK) << plain.text;
     ExpectNear(q.Read(), {before + 1});
 }
 
@@ -358,7 +353,7 @@ TEST(RefSgd, RefusesListsThatDoNotMatch) {
     const auto step = [&](const std::vector<const Tensor *> &grads, double momentum) {
         Call c;
         c.In(one).In(grads).In(none).In(number).In(tn_float(momentum)).In(number);
-        return c.In(number).In(tn_bool(false)).In(tn_bool(false))(tni_ref_sgd_);
+        return c.In(number).In(tn_bool(false)).In(tn_bool(false))(ref_sgd_);
     };
     EXPECT_EQ(step(none, 0), TN_ERR_INVALID);
     EXPECT_EQ(step(other, 0), TN_ERR_SHAPE);

@@ -19,51 +19,13 @@ typedef struct writer {
     int indent; /* of the call that is being written */
 } writer;
 
-static const char helpers[] =
-    "#ifndef TN_OPS_GENERATED\n"
-    "#define TN_OPS_GENERATED\n"
-    "/* NULL tensors flow through: they only arise while an error is pending. */\n"
-    "static inline tn_value gen_call(tn_op_ref *op, const tn_value *args, uint32_t n_args) {\n"
-    "    tn_value out = tn_value_none();\n"
-    "    return tn_plugin_ops->call(op, args, n_args, &out, 1) ? tn_value_tensor(NULL) : out;\n"
-    "}\n"
-    "static inline tn_value gen_number(tn_value v) { /* a number where a tensor is wanted */\n"
-    "    return tn_value_tensor(v.tag == TN_TAG_NONE ? NULL : tn_plugin_ops->scalar(v));\n"
-    "}\n"
-    "static inline tn_value gen_grad(tn_grad_ctx *c, uint32_t i) {\n"
-    "    return tn_value_tensor(tn_plugin_ops->grad_out(c, i));\n"
-    "}\n"
-    "static inline tn_value gen_saved(tn_grad_ctx *c, const char *name) {\n"
-    "    return tn_value_tensor(tn_plugin_ops->grad_saved(c, name));\n"
-    "}\n"
-    "static inline tn_value gen_saved_list(tn_grad_ctx *c, const char *name) {\n"
-    "    return tn_value_tensors(tn_plugin_ops->grad_saved_list(c, name));\n"
-    "}\n"
-    "static inline tn_value gen_wide(tn_value v) { /* of several steps only the last rounds to 16 "
-    "bits */\n"
-    "    static tn_op_ref to = {\"to\", 0, 0};\n"
-    "    tn_meta m;\n"
-    "    if (!v.tensor || tn_plugin_ops->meta(v.tensor, &m)) return v;\n"
-    "    if (!tn_dtype_is(m.dtype, TN_F16) && !tn_dtype_is(m.dtype, TN_BF16)) return v;\n"
-    "    return gen_call(&to, (const tn_value[]){v, tn_value_dtype(TN_F32)}, 2);\n"
-    "}\n"
-    "static inline tn_value gen_arg(tn_grad_ctx *c, const char *name) {\n"
-    "    return tn_plugin_ops->grad_arg(c, name);\n"
-    "}\n"
-    "static inline void gen_set(tn_grad_ctx *c, const char *name, tn_value v) {\n"
-    "    if (v.tag == TN_TAG_TENSORS)\n"
-    "        tn_plugin_ops->grad_set_list(c, name, (tn_tensors){v.tensors, v.aux});\n"
-    "    else if (v.tag == TN_TAG_TENSOR && v.tensor)\n"
-    "        tn_plugin_ops->grad_set(c, name, v.tensor);\n"
-    "}\n"
-    "#endif\n\n";
-
 /* ---- Expressions ----------------------------------------------------------------------------- */
 
 static void write_expr(writer *, const expr *, const tni_param *wanted);
 
 static void write_saved(writer *w, const char *name) {
-    fprintf(w->out, w->wide ? "gen_wide(gen_saved(c, \"%s\"))" : "gen_saved(c, \"%s\")", name);
+    fprintf(w->out, w->wide ? "tnk_wide(tnk_value_saved(c, \"%s\"))" : "tnk_value_saved(c, \"%s\")",
+            name);
 }
 
 static void write_argument(writer *w, const expr *e) {
@@ -73,7 +35,7 @@ static void write_argument(writer *w, const expr *e) {
     else if (p->type == TNI_TENSOR)
         write_saved(w, p->name);
     else
-        fprintf(w->out, "gen_%s(c, \"%s\")", p->type == TNI_TENSORS ? "saved_list" : "arg",
+        fprintf(w->out, "tnk_value_%s(c, \"%s\")", p->type == TNI_TENSORS ? "saved_list" : "arg",
                 p->name);
 }
 
@@ -148,7 +110,7 @@ static bool has_calls(const expr *e) {
 static void write_call(writer *w, const expr *e) {
     char name[CNAME_BYTES];
     const bool lines = has_calls(e);
-    fprintf(w->out, "gen_call(&%s_ref_%s, ", w->file->stem, tni_cname_op(e->name, name));
+    fprintf(w->out, "tnk_call(&%s_ref_%s, ", w->file->stem, tni_cname_op(e->name, name));
     fputs(e->n_items ? "(const tn_value[]){" : "NULL", w->out);
     w->indent += 4;
     for (uint32_t i = 0; i < e->n_items; i++) {
@@ -164,7 +126,7 @@ static void write_expr(writer *w, const expr *e, const tni_param *wanted) {
     bool list;
     const bool number = wanted->type == TNI_TENSOR && e->kind != EXPR_NONE &&
                         e->kind != EXPR_CALL && !is_tensor_expr(w->row, e, &list);
-    if (number) fputs("gen_number(", w->out);
+    if (number) fputs("tnk_value_scalar(", w->out);
     switch (e->kind) {
     case EXPR_CALL:
         write_call(w, e);
@@ -176,7 +138,8 @@ static void write_expr(writer *w, const expr *e, const tni_param *wanted) {
         write_argument(w, e);
         break;
     case EXPR_GRAD:
-        fprintf(w->out, w->wide ? "gen_wide(gen_grad(c, %u))" : "gen_grad(c, %u)", e->index);
+        fprintf(w->out, w->wide ? "tnk_wide(tnk_value_grad(c, %u))" : "tnk_value_grad(c, %u)",
+                e->index);
         break;
     case EXPR_RESULT:
         write_saved(w, w->row->schema.results[e->index].name);
@@ -201,8 +164,8 @@ static void write_derivative(writer *w, const row *r) {
         const char *arg = r->schema.params[i].name;
         any = true;
         fprintf(w->out,
-                "    if (tn_plugin_ops->grad_needs(c, \"%s\"))\n        gen_set(c, \"%s\", ", arg,
-                arg);
+                "    if (tn_plugin_ops->grad_needs(c, \"%s\"))\n        tnk_set_grad(c, \"%s\", ",
+                arg, arg);
         w->wide = strcmp(r->form, "pointwise") == 0 && has_calls(r->grads[i]);
         write_expr(w, r->grads[i], &r->schema.params[i]);
         fputs(");\n", w->out);
@@ -376,7 +339,7 @@ void write_table(FILE *out, const ops_file *f) {
     fputs("#pragma GCC diagnostic push\n" /* the note is one long string */
           "#pragma GCC diagnostic ignored \"-Woverlength-strings\"\n\n",
           out);
-    fputs(helpers, out);
+    fputs("#include <tenon/kit_ops.h>\n\n", out);
     write_prototypes(out, f);
     write_refs(out, f);
     for (const row *r = f->rows; r; r = r->next) {

@@ -1,6 +1,6 @@
 /* amx.c - bf16 products on AMX: permission, packing, and tiles of 32 x 32 of C.
  *
- * Invariant: outside tni_amx_run no thread has tile state, so switching threads costs nothing.
+ * Invariant: outside blas_amx_run no thread has tile state, so switching threads costs nothing.
  * Layout of tiles: Intel 64 Architectures Software Developer's Manual, vol. 1, ch. 18, and TDPBF16PS
  * in vol. 2.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -37,7 +37,7 @@ static bool system_saves_it(void) {
     return (low & (tiles | vectors)) == (tiles | vectors);
 }
 
-bool tni_amx_ask(void) {
+bool blas_amx_ask(void) {
     return processor_has_it() && system_saves_it() &&
            syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILE_DATA) == 0;
 }
@@ -47,8 +47,8 @@ bool tni_amx_ask(void) {
 /* One tile of 16 lanes by 32 steps. As it is read it has a lane in each row, or with lanes side by
  * side a pair of steps; A wants the one, B the other, and turning 32-bit pairs leads from one to
  * the other. */
-AVX512 static void pack_tile(char *to, const tni_lanes *l, int64_t lane, int64_t step) {
-    const int64_t lanes = tni_max(0, tni_min(16, l->n - lane)), k = tni_min(TNI_STEP, l->k - step);
+AVX512 static void pack_tile(char *to, const blas_lanes *l, int64_t lane, int64_t step) {
+    const int64_t lanes = tnk_max(0, tnk_min(16, l->n - lane)), k = tnk_min(BLAS_STEP, l->k - step);
     const __mmask32 steps_mask = (__mmask32)((UINT64_C(1) << k) - 1);
     const __mmask16 lanes_mask = (__mmask16)((1u << lanes) - 1);
     const uint16_t *x = l->x + lane * l->lane + step * l->step;
@@ -70,15 +70,15 @@ AVX512 static void pack_tile(char *to, const tni_lanes *l, int64_t lane, int64_t
         }
         _mm512_storeu_si512(out + r * ROW_BYTES, v);
     }
-    if (turned) tni_vec->turn[2](16, 16, to, 16, rows, 16);
+    if (turned) blas_vec->turn[2](16, 16, to, 16, rows, 16);
 }
 
-void tni_amx_pack(void *panels, const tni_lanes *l) {
-    const int64_t panel = (l->k + TNI_STEP - 1) / TNI_STEP * TNI_STEP_BYTES;
+void blas_amx_pack(void *panels, const blas_lanes *l) {
+    const int64_t panel = (l->k + BLAS_STEP - 1) / BLAS_STEP * BLAS_STEP_BYTES;
     char *to = panels;
-    for (int64_t step = 0; step < l->k; step += TNI_STEP, to += TNI_STEP_BYTES)
-        for (int64_t lane = 0; lane < l->n; lane += TNI_PANEL) {
-            char *at = to + lane / TNI_PANEL * panel;
+    for (int64_t step = 0; step < l->k; step += BLAS_STEP, to += BLAS_STEP_BYTES)
+        for (int64_t lane = 0; lane < l->n; lane += BLAS_PANEL) {
+            char *at = to + lane / BLAS_PANEL * panel;
             pack_tile(at, l, lane, step);
             pack_tile(at + TILE_BYTES, l, lane + 16, step);
         }
@@ -100,8 +100,8 @@ static void tiles_open(void) {
 
 /* c[32][32] = (add: c +) a b; tiles 0..3 are c, 4 and 5 a, 6 and 7 b. */
 TILES static void multiply(float *c, int64_t steps, const char *a, const char *b, bool add) {
-    enum { LD = TNI_PANEL * sizeof(float) };
-    float *const parts[4] = {c, c + 16, c + 16 * TNI_PANEL, c + 16 * TNI_PANEL + 16};
+    enum { LD = BLAS_PANEL * sizeof(float) };
+    float *const parts[4] = {c, c + 16, c + 16 * BLAS_PANEL, c + 16 * BLAS_PANEL + 16};
     if (add) {
         _tile_loadd(0, parts[0], LD);
         _tile_loadd(1, parts[1], LD);
@@ -113,7 +113,7 @@ TILES static void multiply(float *c, int64_t steps, const char *a, const char *b
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (int64_t s = 0; s < steps; s++, a += TNI_STEP_BYTES, b += TNI_STEP_BYTES) {
+    for (int64_t s = 0; s < steps; s++, a += BLAS_STEP_BYTES, b += BLAS_STEP_BYTES) {
         _tile_loadd(6, b, ROW_BYTES);
         _tile_loadd(4, a, ROW_BYTES);
         _tile_loadd(7, b + TILE_BYTES, ROW_BYTES);
@@ -135,10 +135,10 @@ AVX512 static __m512 wide_half(__m512i items, int half) {
 }
 
 /* The tile of C at row i, column j, whose sums are in `from`. */
-AVX512 static void round_tile(const tni_amx_block *g, int64_t i, int64_t j, const float *from) {
-    const int64_t m = tni_min(TNI_PANEL, g->m - i), n = tni_min(TNI_PANEL, g->n - j);
+AVX512 static void round_tile(const blas_amx_block *g, int64_t i, int64_t j, const float *from) {
+    const int64_t m = tnk_min(BLAS_PANEL, g->m - i), n = tnk_min(BLAS_PANEL, g->n - j);
     const __mmask32 mask = (__mmask32)((UINT64_C(1) << n) - 1);
-    for (int64_t r = i; r < i + m; r++, from += TNI_PANEL) {
+    for (int64_t r = i; r < i + m; r++, from += BLAS_PANEL) {
         __m512 low = _mm512_loadu_ps(from), high = _mm512_loadu_ps(from + 16);
         if (g->bias) {
             const __m512i b = _mm512_maskz_loadu_epi16(mask, g->bias + r * g->bias_row + j);
@@ -149,19 +149,19 @@ AVX512 static void round_tile(const tni_amx_block *g, int64_t i, int64_t j, cons
     }
 }
 
-/* All of C once per TNI_DEPTH steps of k, so that what it reads of A and B stays in cache. */
-TILES void tni_amx_run(const tni_amx_block *g) {
-    enum { TILE = TNI_PANEL * TNI_PANEL };
+/* All of C once per BLAS_DEPTH steps of k, so that what it reads of A and B stays in cache. */
+TILES void blas_amx_run(const blas_amx_block *g) {
+    enum { TILE = BLAS_PANEL * BLAS_PANEL };
     float one[TILE] __attribute__((aligned(64)));
-    const int64_t panel = g->steps * TNI_STEP_BYTES;
+    const int64_t panel = g->steps * BLAS_STEP_BYTES;
     tiles_open();
-    for (int64_t s = 0; s < g->steps; s += TNI_DEPTH) {
-        const int64_t depth = tni_min(TNI_DEPTH, g->steps - s), at = s * TNI_STEP_BYTES;
+    for (int64_t s = 0; s < g->steps; s += BLAS_DEPTH) {
+        const int64_t depth = tnk_min(BLAS_DEPTH, g->steps - s), at = s * BLAS_STEP_BYTES;
         float *c = g->sums ? g->sums : one;
-        for (int64_t j = 0; j < g->n; j += TNI_PANEL)
-            for (int64_t i = 0; i < g->m; i += TNI_PANEL) {
-                multiply(c, depth, g->a + i / TNI_PANEL * panel + at,
-                         g->b + j / TNI_PANEL * panel + at, s > 0);
+        for (int64_t j = 0; j < g->n; j += BLAS_PANEL)
+            for (int64_t i = 0; i < g->m; i += BLAS_PANEL) {
+                multiply(c, depth, g->a + i / BLAS_PANEL * panel + at,
+                         g->b + j / BLAS_PANEL * panel + at, s > 0);
                 if (s + depth == g->steps) round_tile(g, i, j, c);
                 if (g->sums) c += TILE;
             }

@@ -11,35 +11,35 @@
 #include <stdint.h>
 
 enum {
-    TNI_PANEL = 32,
-    TNI_STEP = 32,
-    TNI_STEP_BYTES = 2 * TNI_PANEL * TNI_STEP,
-    TNI_DEPTH = 32 /* steps after which the sums of a block are put aside */
+    BLAS_PANEL = 32,
+    BLAS_STEP = 32,
+    BLAS_STEP_BYTES = 2 * BLAS_PANEL * BLAS_STEP,
+    BLAS_DEPTH = 32 /* steps after which the sums of a block are put aside */
 };
 
 /* Whether this processor has AMX for bf16 and the kernel lets this process use it: feature bits,
  * XGETBV, and the permission, which is asked for once and holds for every thread. [init] */
-bool tni_amx_ask(void);
+bool blas_amx_ask(void);
 
-typedef struct tni_lanes { /* lanes are rows of A or columns of B; strides in elements, one is 1 */
+typedef struct blas_lanes { /* lanes are rows of A or columns of B; strides in elements, one is 1 */
     const uint16_t *x;
     int64_t lane, step; /* to the next lane, to the next k */
     int64_t n, k;       /* lanes; k */
     bool pairs;         /* B: two values of k side by side in a column */
-} tni_lanes;
+} blas_lanes;
 
-void tni_amx_pack(void *panels, const tni_lanes *);
+void blas_amx_pack(void *panels, const blas_lanes *);
 
-typedef struct tni_amx_block { /* C[m,n] = A B + bias, rounded to bf16 once */
+typedef struct blas_amx_block { /* C[m,n] = A B + bias, rounded to bf16 once */
     int64_t m, n, steps;
     const char *a, *b;    /* panels one after the other */
-    float *sums;          /* of m and n filled up to whole panels; NULL if steps <= TNI_DEPTH */
+    float *sums;          /* of m and n filled up to whole panels; NULL if steps <= BLAS_DEPTH */
     const uint16_t *bias; /* rows of n, or NULL */
     int64_t bias_row;     /* 0: the same for all */
     uint16_t *c;
     int64_t ldc;
-} tni_amx_block;
+} blas_amx_block;
 
-void tni_amx_run(const tni_amx_block *); /* the thread's tiles are its own: set up and released */
+void blas_amx_run(const blas_amx_block *); /* the thread's tiles are its own: set up and released */
 
 #endif

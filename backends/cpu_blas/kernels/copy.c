@@ -21,12 +21,12 @@ typedef struct job {
 /* ---- Items side by side ---------------------------------------------------------------------- */
 
 /* Lanes of src to what narrow takes for dst, or to dst itself. NULL: nothing to do. */
-static tni_lanes_fn between(int dst_ix, tn_dtype dst, tn_dtype src) {
-    const int from = tni_lane_type(src), to = tni_lane_type(dst);
+static blas_lanes_fn between(int dst_ix, tn_dtype dst, tn_dtype src) {
+    const int from = blas_lane_type(src), to = blas_lane_type(dst);
     const bool small = dst_ix == TN_IX_F16 || dst_ix == TN_IX_BF16;
-    if (dst_ix == TN_IX_BOOL) return tni_vec->nonzero[from];
-    if (small && from != TNI_F32) return tni_vec->odd[from];
-    return tni_vec->lanes[from][to];
+    if (dst_ix == TN_IX_BOOL) return blas_vec->nonzero[from];
+    if (small && from != BLAS_F32) return blas_vec->odd[from];
+    return blas_vec->lanes[from][to];
 }
 
 static void limits_of(tn_dtype dst, double *low, double *high) {
@@ -38,7 +38,7 @@ static void limits_of(tn_dtype dst, double *low, double *high) {
 
 /* The same where items of both dtypes are lanes; convert: NULL if they are of one type. */
 static void convert_lanes(int64_t n, tn_dtype dst, void *to, const void *from,
-                          tni_lanes_fn convert) {
+                          blas_lanes_fn convert) {
     double low, high;
     limits_of(dst, &low, &high);
     if (convert)
@@ -48,11 +48,11 @@ static void convert_lanes(int64_t n, tn_dtype dst, void *to, const void *from,
 }
 
 /* n items of dtype src side by side to items of dtype dst. */
-void tni_convert(int64_t n, tn_dtype dst, void *to, tn_dtype src, const void *from) {
+void blas_convert(int64_t n, tn_dtype dst, void *to, tn_dtype src, const void *from) {
     const int dst_ix = tn_dtype_index(dst), src_ix = tn_dtype_index(src);
-    const tni_convert_fn widen = tni_vec->ewise->widen[src_ix];
-    const tni_convert_fn narrow = tni_vec->ewise->narrow[dst_ix];
-    const tni_lanes_fn convert = between(dst_ix, dst, src);
+    const blas_convert_fn widen = blas_vec->ewise->widen[src_ix];
+    const blas_convert_fn narrow = blas_vec->ewise->narrow[dst_ix];
+    const blas_lanes_fn convert = between(dst_ix, dst, src);
     if (!widen && !narrow) {
         convert_lanes(n, dst, to, from, convert);
         return;
@@ -60,7 +60,7 @@ void tni_convert(int64_t n, tn_dtype dst, void *to, tn_dtype src, const void *fr
     double wide[BLOCK], lanes[BLOCK], low, high;
     limits_of(dst, &low, &high);
     for (int64_t i = 0, m; i < n; i += m) {
-        m = tni_min(BLOCK, n - i);
+        m = tnk_min(BLOCK, n - i);
         const void *x = (const char *)from + i * (src.bits / 8);
         char *y = (char *)to + i * (dst.bits / 8);
         if (widen) {
@@ -103,12 +103,12 @@ static void copy_items(char *to, int64_t to_step, const char *from, int64_t from
 /* n times the same item, side by side. */
 static void repeat_item(char *to, const char *item, int64_t n, int64_t bytes) {
     if (bytes >= 4) {
-        tni_vec->fill[bytes == 8](n, to, item);
+        blas_vec->fill[bytes == 8](n, to, item);
         return;
     }
     memcpy(to, item, (size_t)(n > 0 ? bytes : 0));
     for (int64_t done = 1, m; done < n; done += m) { /* what is there, again */
-        m = tni_min(BLOCK, tni_min(done, n - done));
+        m = tnk_min(BLOCK, tnk_min(done, n - done));
         memcpy(to + done * bytes, to, (size_t)(m * bytes));
     }
 }
@@ -118,13 +118,13 @@ static void convert_items(const job *j, char *to, int64_t to_step, const char *f
     double items[BLOCK], results[BLOCK];
     const bool whole = to_step == j->dst_bytes && from_step == j->src_bytes;
     for (int64_t i = 0, m; i < n; i += m) {
-        m = whole ? n : tni_min(BLOCK, n - i);
+        m = whole ? n : tnk_min(BLOCK, n - i);
         const char *x = from + i * from_step;
         char *y = to + i * to_step;
         const bool dense_x = from_step == j->src_bytes, dense_y = to_step == j->dst_bytes;
         if (!dense_x) copy_items((char *)items, j->src_bytes, x, from_step, m, j->src_bytes);
-        tni_convert(m, j->dst->dtype, dense_y ? y : (char *)results, j->src->dtype,
-                    dense_x ? x : (const char *)items);
+        blas_convert(m, j->dst->dtype, dense_y ? y : (char *)results, j->src->dtype,
+                     dense_x ? x : (const char *)items);
         if (!dense_y) copy_items(y, to_step, (const char *)results, j->dst_bytes, m, j->dst_bytes);
     }
 }
@@ -161,7 +161,7 @@ static void turned_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     const tn_view *dst = j->dst, *src = j->src;
     const int32_t last = dst->rank - 1, turned = j->turned;
-    const tni_turn_fn turn = tni_vec->turn[__builtin_ctz((uint32_t)j->dst_bytes)];
+    const blas_turn_fn turn = blas_vec->turn[__builtin_ctz((uint32_t)j->dst_bytes)];
     for (int64_t t = begin; t < end; t++) {
         const int64_t col = t % j->col_tiles * TILE, row = t / j->col_tiles % j->row_tiles * TILE;
         int64_t rest = t / j->col_tiles / j->row_tiles;
@@ -173,10 +173,10 @@ static void turned_range(void *arg, int64_t begin, int64_t end) {
             rest /= dst->sizes[d];
             to += index * dst->strides[d], from += index * src->strides[d];
         }
-        const int64_t cols = tni_min(TILE, dst->sizes[last] - col);
-        const int64_t rows = tni_min(TILE, dst->sizes[turned] - row);
-        void *y = tni_at(dst, to);
-        const void *x = tni_at(src, from);
+        const int64_t cols = tnk_min(TILE, dst->sizes[last] - col);
+        const int64_t rows = tnk_min(TILE, dst->sizes[turned] - row);
+        void *y = tnk_at(dst, to);
+        const void *x = tnk_at(src, from);
         if (dst->strides[last] == 1)
             turn(cols, rows, y, dst->strides[turned], x, src->strides[last]);
         else
@@ -196,25 +196,25 @@ static void run_job(const tn_call *c, job *j) {
     if (numel == 0) return;
     j->turned = find_turned(j);
     if (j->turned < 0) {
-        tni_runs r = {{j->dst, j->src}, 2, copy_run, j, 0};
-        tni_runs_walk(c, &r);
+        blas_runs r = {{j->dst, j->src}, 2, copy_run, j, 0};
+        blas_runs_walk(c, &r);
         return;
     }
     const int64_t rows = j->dst->sizes[j->turned], cols = j->dst->sizes[j->dst->rank - 1];
     j->row_tiles = (rows + TILE - 1) / TILE, j->col_tiles = (cols + TILE - 1) / TILE;
-    tni_parallel(c, numel / rows / cols * j->row_tiles * j->col_tiles, TILE * TILE, turned_range,
+    tnk_parallel(c, numel / rows / cols * j->row_tiles * j->col_tiles, TILE * TILE, turned_range,
                  j);
 }
 
-void tni_copy_views(const tn_call *c, const tn_view *dst, const tn_view *src) {
+void blas_copy_views(const tn_call *c, const tn_view *dst, const tn_view *src) {
     job j = make_job(dst, src);
     run_job(c, &j);
 }
 
 /* Any byte but 0 of a bool becomes 1. */
-tn_status tni_copy_run(const void *plan, tn_call *c) {
+tn_status blas_copy_run(const void *plan, tn_call *c) {
     (void)plan;
-    job j = make_job(tni_out(c, 0), tni_arg(c, 1));
+    job j = make_job(tnk_out(c, 0), tnk_arg(c, 1));
     j.same = j.same && !tn_dtype_is(j.dst->dtype, TN_BOOL);
     run_job(c, &j);
     return TN_OK;
@@ -223,16 +223,16 @@ tn_status tni_copy_run(const void *plan, tn_call *c) {
 /* ---- fill_ ----------------------------------------------------------------------------------- */
 
 /* The value, converted once, is a view with stride 0 everywhere. */
-tn_status tni_fill_run(const void *plan, tn_call *c) {
+tn_status blas_fill_run(const void *plan, tn_call *c) {
     (void)plan;
     static const int64_t zeros[TN_MAX_RANK];
     const tn_value *value = &c->args[1];
     int64_t item;
-    tn_view one = *tni_out(c, 0);
+    tn_view one = *tnk_out(c, 0);
     const tn_dtype from = value->tag == TN_TAG_FLOAT ? TN_F64 : TN_I64;
-    tni_convert(1, one.dtype, &item, from,
-                value->tag == TN_TAG_FLOAT ? (const void *)&value->f : (const void *)&value->i);
+    blas_convert(1, one.dtype, &item, from,
+                 value->tag == TN_TAG_FLOAT ? (const void *)&value->f : (const void *)&value->i);
     one.strides = zeros, one.data = &item;
-    tni_copy_views(c, tni_out(c, 0), &one);
+    blas_copy_views(c, tnk_out(c, 0), &one);
     return TN_OK;
 }

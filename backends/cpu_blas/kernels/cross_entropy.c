@@ -17,9 +17,9 @@ typedef struct job {
     const int64_t *target;
     int64_t n;
     int f64;
-    tni_convert_fn widen, narrow; /* NULL: elements are lanes */
+    blas_convert_fn widen, narrow; /* NULL: elements are lanes */
     double scale;
-    _Atomic int64_t bad; /* lowest row with a target out of range; INT64_MAX: none */
+    int64_t bad; /* lowest row with a target out of range; INT64_MAX: none */
 } job;
 
 /* ---- cross_entropy(x[N,C], target[N]): mean of log(sum(exp(x))) - x[target] ------------------ */
@@ -27,32 +27,30 @@ typedef struct job {
 enum { IGNORED = -100 }; /* the default of ignore_index: such rows do not count */
 
 static void answer_contiguous(tn_verdict *v, const tn_view *x, const tn_view *target) {
-    const bool plain = tni_is_contiguous(x) && tni_is_contiguous(target);
+    const bool plain = tnk_is_contiguous(x) && tnk_is_contiguous(target);
     if (x->rank != 2)
-        tni_answer(v, TN_NO, TN_REASON_RANK);
+        tnk_answer(v, TN_NO, TN_REASON_RANK);
     else
-        tni_answer(v, plain ? TN_YES : TN_YES_IF, TN_REASON_NONE);
+        tnk_answer(v, plain ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
-void tni_cross_entropy_supports(const tn_call *c, tn_verdict *v) {
-    answer_contiguous(v, tni_arg(c, 0), tni_arg(c, 1));
+void blas_cross_entropy_supports(const tn_call *c, tn_verdict *v) {
+    answer_contiguous(v, tnk_arg(c, 0), tnk_arg(c, 1));
 }
 
-void tni_cross_entropy_bwd_supports(const tn_call *c, tn_verdict *v) {
-    answer_contiguous(v, tni_arg(c, 1), tni_arg(c, 2));
+void blas_cross_entropy_bwd_supports(const tn_call *c, tn_verdict *v) {
+    answer_contiguous(v, tnk_arg(c, 1), tnk_arg(c, 2));
 }
 
 static bool target_is_good(job *j, int64_t row) {
     if (j->target[row] >= 0 && j->target[row] < j->n) return true;
-    int64_t seen = atomic_load(&j->bad);
-    while (row < seen && !atomic_compare_exchange_weak(&j->bad, &seen, row)) {
-    }
+    tnk_note_lowest(&j->bad, row);
     return false;
 }
 
 static double element(const tn_view *v, int64_t at) {
     double x;
-    tni_convert(1, TN_F64, &x, v->dtype, tni_at(v, at));
+    blas_convert(1, TN_F64, &x, v->dtype, tnk_at(v, at));
     return x;
 }
 
@@ -60,12 +58,12 @@ static double element(const tn_view *v, int64_t at) {
 static double row_logsum(const job *j, int64_t at, double *max) {
     float lanes[BLOCK];
     double sum = 0, here;
-    if (!j->widen) return tni_vec->logsumexp[j->f64](tni_at(j->a, at), j->n, max);
+    if (!j->widen) return blas_vec->logsumexp[j->f64](tnk_at(j->a, at), j->n, max);
     *max = -(double)INFINITY;
     for (int64_t i = 0, m; i < j->n; i += m) {
-        m = tni_min(BLOCK, j->n - i);
-        j->widen(m, lanes, tni_at(j->a, at + i));
-        const double log_sum = tni_vec->logsumexp[0](lanes, m, &here);
+        m = tnk_min(BLOCK, j->n - i);
+        j->widen(m, lanes, tnk_at(j->a, at + i));
+        const double log_sum = blas_vec->logsumexp[0](lanes, m, &here);
         if (here == -(double)INFINITY) continue; /* nothing but zeros */
         if (here > *max) sum *= exp(*max - here), *max = here;
         sum += exp(log_sum + (here - *max));
@@ -104,16 +102,16 @@ static void row_bwd(const job *j, int64_t at, int64_t target) {
     double max;
     const double log_sum = row_logsum(j, at, &max);
     for (int64_t i = 0, m; i < j->n; i += m) {
-        m = j->widen ? tni_min(BLOCK, j->n - i) : j->n;
-        void *dx = j->narrow ? (void *)lanes : tni_at(j->y, at + i);
-        if (j->widen) j->widen(m, lanes, tni_at(j->a, at + i));
-        tni_vec->cross_entropy_bwd[j->f64](dx, j->widen ? lanes : tni_at(j->a, at + i), m, max,
-                                           log_sum, j->scale);
+        m = j->widen ? tnk_min(BLOCK, j->n - i) : j->n;
+        void *dx = j->narrow ? (void *)lanes : tnk_at(j->y, at + i);
+        if (j->widen) j->widen(m, lanes, tnk_at(j->a, at + i));
+        blas_vec->cross_entropy_bwd[j->f64](dx, j->widen ? lanes : tnk_at(j->a, at + i), m, max,
+                                            log_sum, j->scale);
         if (target >= i && target < i + m && j->f64)
             ((double *)dx)[target - i] -= j->scale;
         else if (target >= i && target < i + m)
             ((float *)dx)[target - i] -= (float)j->scale;
-        if (j->narrow) j->narrow(m, tni_at(j->y, at + i), lanes);
+        if (j->narrow) j->narrow(m, tnk_at(j->y, at + i), lanes);
     }
 }
 
@@ -122,21 +120,16 @@ static void loss_bwd_range(void *arg, int64_t begin, int64_t end) {
     const size_t row = (size_t)(j->n * (j->y->dtype.bits / 8));
     for (int64_t r = begin; r < end; r++) {
         if (j->target[r] == IGNORED)
-            memset(tni_at(j->y, r * j->n), 0, row);
+            memset(tnk_at(j->y, r * j->n), 0, row);
         else if (target_is_good(j, r))
             row_bwd(j, r * j->n, j->target[r]);
     }
 }
 
 static tn_status fail_target(tn_call *c, const char *op, const job *j) {
-    char text[160];
-    const int64_t row = atomic_load(&j->bad);
-    const int n =
-        snprintf(text, sizeof text,
-                 "%s: target[%lld] is %lld, but x has %lld classes: 0 to %lld are allowed", op,
-                 (long long)row, (long long)j->target[row], (long long)j->n, (long long)j->n - 1);
-    c->fail(c, TN_ERR_INDEX, text, n < 0 ? 0 : (uint64_t)n);
-    return TN_ERR_INDEX;
+    return tnk_fail(
+        c, TN_ERR_INDEX, "%s: target[%lld] is %lld, but x has %lld classes: 0 to %lld are allowed",
+        op, (long long)j->bad, (long long)j->target[j->bad], (long long)j->n, (long long)j->n - 1);
 }
 
 static job loss_job(const tn_view *x, const tn_view *target) {
@@ -144,37 +137,37 @@ static job loss_job(const tn_view *x, const tn_view *target) {
     return (job){.a = x,
                  .target = target->data,
                  .n = x->sizes[1],
-                 .f64 = tni_is_f64(x),
-                 .widen = tni_vec->ewise->widen[ix],
-                 .narrow = tni_vec->ewise->narrow[ix],
+                 .f64 = blas_is_f64(x),
+                 .widen = blas_vec->ewise->widen[ix],
+                 .narrow = blas_vec->ewise->narrow[ix],
                  .bad = INT64_MAX};
 }
 
-tn_status tni_cross_entropy_run(const void *plan, tn_call *c) {
+tn_status blas_cross_entropy_run(const void *plan, tn_call *c) {
     (void)plan;
-    const tn_view *x = tni_arg(c, 0);
+    const tn_view *x = tnk_arg(c, 0);
     const int64_t rows = x->sizes[0];
-    job j = loss_job(x, tni_arg(c, 1));
+    job j = loss_job(x, tnk_arg(c, 1));
     loss all = {0, 0};
     const tn_status s = tn_plugin_host->parallel_reduce(
-        tn_plugin_self, rows, tni_max(1, TNI_GRAIN / tni_max(1, j.n)), c->max_threads, loss_range,
+        tn_plugin_self, rows, tnk_max(1, TNK_GRAIN / tnk_max(1, j.n)), c->max_threads, loss_range,
         add_loss, &j, &all, sizeof all);
     if (s != TN_OK) return s;
-    if (atomic_load(&j.bad) != INT64_MAX) return fail_target(c, "cross_entropy", &j);
+    if (j.bad != INT64_MAX) return fail_target(c, "cross_entropy", &j);
     const double mean =
         (double)(all.sum / (long double)all.rows); /* no rows: NaN, as a mean of nothing is */
-    tni_convert(1, tni_out(c, 0)->dtype, tni_out(c, 0)->data, TN_F64, &mean);
+    blas_convert(1, tnk_out(c, 0)->dtype, tnk_out(c, 0)->data, TN_F64, &mean);
     return TN_OK;
 }
 
-tn_status tni_cross_entropy_bwd_run(const void *plan, tn_call *c) {
+tn_status blas_cross_entropy_bwd_run(const void *plan, tn_call *c) {
     (void)plan;
-    const tn_view *x = tni_arg(c, 1);
-    job j = loss_job(x, tni_arg(c, 2));
+    const tn_view *x = tnk_arg(c, 1);
+    job j = loss_job(x, tnk_arg(c, 2));
     int64_t rows = 0;
     for (int64_t r = 0; r < x->sizes[0]; r++) rows += j.target[r] != IGNORED;
-    j.y = tni_out(c, 0), j.scale = element(tni_arg(c, 0), 0) / (double)tni_max(1, rows);
-    tni_parallel(c, x->sizes[0], j.n, loss_bwd_range, &j);
-    if (atomic_load(&j.bad) != INT64_MAX) return fail_target(c, "cross_entropy_bwd", &j);
+    j.y = tnk_out(c, 0), j.scale = element(tnk_arg(c, 0), 0) / (double)tnk_max(1, rows);
+    tnk_parallel(c, x->sizes[0], j.n, loss_bwd_range, &j);
+    if (j.bad != INT64_MAX) return fail_target(c, "cross_entropy_bwd", &j);
     return TN_OK;
 }

@@ -15,20 +15,20 @@
 enum { BLOCK = 512 };
 
 /* operands, first, result is bool, check */
-#define V1                           1, 0, 0, TNI_FINE
-#define V2                           2, 0, 0, TNI_FINE
-#define V3                           3, 0, 0, TNI_FINE
-#define Z2                           2, 0, 0, TNI_NO_ZERO
-#define N2                           2, 0, 0, TNI_NO_NEGATIVE
-#define B1                           1, 0, 1, TNI_FINE
-#define B2                           2, 0, 1, TNI_FINE
-#define WHERE                        3, 1, 0, TNI_FINE
-#define OP_ROW(op, kind, attributes) [TNI_EW_##op] = {TNI_EW_##op, kind, attributes, #op},
-const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT] = {
-    TNI_EWISE_LIST(OP_ROW, OP_ROW, OP_ROW, OP_ROW)};
+#define V1                           1, 0, 0, BLAS_FINE
+#define V2                           2, 0, 0, BLAS_FINE
+#define V3                           3, 0, 0, BLAS_FINE
+#define Z2                           2, 0, 0, BLAS_NO_ZERO
+#define N2                           2, 0, 0, BLAS_NO_NEGATIVE
+#define B1                           1, 0, 1, BLAS_FINE
+#define B2                           2, 0, 1, BLAS_FINE
+#define WHERE                        3, 1, 0, BLAS_FINE
+#define OP_ROW(op, kind, attributes) [BLAS_EW_##op] = {BLAS_EW_##op, kind, attributes, #op},
+const blas_ewise_op blas_ewise_ops[BLAS_EWISE_COUNT] = {
+    BLAS_EWISE_LIST(OP_ROW, OP_ROW, OP_ROW, OP_ROW)};
 #undef OP_ROW
 
-const tni_attrs tni_no_attrs;
+const blas_attrs blas_no_attrs;
 
 /* ---- Plain arguments ------------------------------------------------------------------------- */
 
@@ -38,16 +38,16 @@ static int64_t like_integer(tn_dtype d, const tn_value *v, double absent, bool b
     const bool is_signed = d.code == 0, whole = v->tag == TN_TAG_INT || v->tag == TN_TAG_BOOL;
     const int64_t high = is_signed ? INT64_MAX >> (64 - d.bits) : UINT8_MAX;
     const int64_t low = is_signed ? -high - 1 : 0;
-    if (d.code == 6) return tni_number(v, absent) != 0;
+    if (d.code == 6) return tnk_number(v, absent) != 0;
     if (whole && !bound) return is_signed ? v->i : (uint8_t)v->i;
-    if (whole) return tni_min(tni_max(v->i, low), high);
-    const double x = tni_number(v, absent);
+    if (whole) return tnk_min(tnk_max(v->i, low), high);
+    const double x = tnk_number(v, absent);
     if (isnan(x)) return 0;
     return x >= (double)high ? high : x <= (double)low ? low : (int64_t)x;
 }
 
-static void read_attrs(const tn_call *c, const tni_ewise_op *op, tni_attrs *k) {
-    const tn_dtype d = tni_arg(c, op->first)->dtype;
+static void read_attrs(const tn_call *c, const blas_ewise_op *op, blas_attrs *k) {
+    const tn_dtype d = tnk_arg(c, op->first)->dtype;
     for (uint32_t i = 0; op->attrs[i]; i++) {
         const char letter = op->attrs[i];
         const tn_value *v = &c->args[op->n_in + i];
@@ -56,22 +56,22 @@ static void read_attrs(const tn_call *c, const tni_ewise_op *op, tni_attrs *k) {
         if (letter == 't')
             k->f[i] = v->aux == 4 && memcmp(v->str, "tanh", 4) == 0;
         else
-            k->f[i] = tni_number(v, absent);
-        if (tni_lane_type(d) < TNI_F32) k->i[i] = like_integer(d, v, absent, bound);
+            k->f[i] = tnk_number(v, absent);
+        if (blas_lane_type(d) < BLAS_F32) k->i[i] = like_integer(d, v, absent, bound);
     }
 }
 
 /* ---- Blocks ---------------------------------------------------------------------------------- */
 
 typedef struct job { /* operand 0 is the result */
-    tni_ewise_fn fn;
-    const tni_attrs *attrs;
-    tni_convert_fn convert[TNI_MOST_IN + 1]; /* of operands to lanes, of lanes to the result */
+    blas_ewise_fn fn;
+    const blas_attrs *attrs;
+    blas_convert_fn convert[BLAS_MOST_IN + 1]; /* of operands to lanes, of lanes to the result */
     uint32_t n_views, splat;
-    const tn_view *views[TNI_MOST_IN + 1];
-    int64_t bytes[TNI_MOST_IN + 1]; /* per element */
-    int64_t step[TNI_MOST_IN + 1];  /* along the last dim, in bytes */
-    bool stream;                    /* the result goes past the caches */
+    const tn_view *views[BLAS_MOST_IN + 1];
+    int64_t bytes[BLAS_MOST_IN + 1]; /* per element */
+    int64_t step[BLAS_MOST_IN + 1];  /* along the last dim, in bytes */
+    bool stream;                     /* the result goes past the caches */
 } job;
 
 static void copy_items(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t n,
@@ -109,11 +109,11 @@ static const void *load_block(const job *j, uint32_t k, int64_t m, const char *a
 /* n elements along the last dim. */
 static void run_blocks(void *arg, int64_t n, char *const *first) {
     const job *j = arg;
-    block items[TNI_MOST_IN + 1], lanes[TNI_MOST_IN + 1];
+    block items[BLAS_MOST_IN + 1], lanes[BLAS_MOST_IN + 1];
     const bool adjacent = j->step[0] == j->bytes[0];
     for (int64_t i = 0, m; i < n; i += m) {
-        m = tni_min(BLOCK, n - i);
-        const void *in[TNI_MOST_IN];
+        m = tnk_min(BLOCK, n - i);
+        const void *in[BLAS_MOST_IN];
         for (uint32_t k = 1; k < j->n_views; k++)
             in[k - 1] = load_block(j, k, m, first[k] + i * j->step[k], items[k], lanes[k]);
         char *y = first[0] + i * j->step[0];
@@ -150,11 +150,11 @@ static void stream_out(char *to, const char *from, int64_t n) { /* both aligned 
 static void run_stream(job *j, int64_t n, char *const *first) {
     block buffer;
     for (int64_t i = 0, m; i < n; i += m) {
-        m = tni_min(BLOCK, n - i);
-        char *at[TNI_MOST_IN + 1] = {buffer};
+        m = tnk_min(BLOCK, n - i);
+        char *at[BLAS_MOST_IN + 1] = {buffer};
         for (uint32_t k = 1; k < j->n_views; k++) at[k] = first[k] + i * j->step[k];
         run_blocks(j, m, at);
-        const int64_t next = tni_min(BLOCK, n - i - m);
+        const int64_t next = tnk_min(BLOCK, n - i - m);
         for (uint32_t k = 1; k < j->n_views; k++)
             for (int64_t line = 0; line < next * j->step[k]; line += 64)
                 _mm_prefetch(at[k] + m * j->step[k] + line, _MM_HINT_T0);
@@ -165,7 +165,7 @@ static void run_stream(job *j, int64_t n, char *const *first) {
 
 static void flat_range(void *arg, int64_t begin, int64_t end) {
     job *j = arg;
-    char *at[TNI_MOST_IN + 1];
+    char *at[BLAS_MOST_IN + 1];
     bool wide = true;
     for (uint32_t k = 0; k < j->n_views; k++) {
         at[k] = (char *)j->views[k]->data + begin * j->step[k];
@@ -182,15 +182,15 @@ static void flat_range(void *arg, int64_t begin, int64_t end) {
 /* ---- Operands some integers of which are refused ---------------------------------------------- */
 
 static const char *const refusals[] = {
-    [TNI_NO_ZERO] = "division by zero, which has no integer result; "
-                    "convert to a floating dtype first",
-    [TNI_NO_NEGATIVE] = "the exponent is negative, which has no integer result; "
-                        "convert to a floating dtype first",
+    [BLAS_NO_ZERO] = "division by zero, which has no integer result; "
+                     "convert to a floating dtype first",
+    [BLAS_NO_NEGATIVE] = "the exponent is negative, which has no integer result; "
+                         "convert to a floating dtype first",
 };
 
 typedef struct check {
     const job *j;
-    tni_ewise_fn fn; /* compares with zero */
+    blas_ewise_fn fn; /* compares with zero */
     atomic_bool bad;
 } check;
 
@@ -200,9 +200,9 @@ static void check_run(void *arg, int64_t n, char *const *first) {
     uint8_t bad[BLOCK];
     static const int64_t zero = 0;
     for (int64_t i = 0, m; i < n && !k->bad; i += m) {
-        m = tni_min(BLOCK, n - i);
+        m = tnk_min(BLOCK, n - i);
         const void *b = load_block(k->j, 2, m, first[0] + i * k->j->step[2], items, lanes);
-        k->fn(m, bad, (const void *const[]){b, &zero}, 2 | k->j->splat >> 1, &tni_no_attrs);
+        k->fn(m, bad, (const void *const[]){b, &zero}, 2 | k->j->splat >> 1, &blas_no_attrs);
         if (memchr(bad, 1, (size_t)m)) k->bad = true;
     }
 }
@@ -211,36 +211,33 @@ static int64_t integer_at(const tn_view *v, int64_t i) {
     int64_t offset = 0, x = 0;
     for (int32_t d = v->rank - 1; d >= 0; i /= v->sizes[d--])
         offset += i % v->sizes[d] * v->strides[d];
-    memcpy(&x, tni_at(v, offset), v->dtype.bits / 8u);
+    memcpy(&x, tnk_at(v, offset), v->dtype.bits / 8u);
     const int unused = v->dtype.code == 0 ? 64 - v->dtype.bits : 0; /* signed: extend the sign */
     return (int64_t)((uint64_t)x << unused) >> unused;
 }
 
 /* Before anything is written; the message names the first such element in row-major order. */
-static tn_status refuse(tn_call *c, const tni_ewise_op *op, const job *j) {
+static tn_status refuse(tn_call *c, const blas_ewise_op *op, const job *j) {
     const tn_view *b = j->views[2];
-    const int index = op->check == TNI_NO_ZERO ? TNI_EW_eq : TNI_EW_lt;
-    check k = {j, tni_vec->ewise->fn[index][tni_lane_type(b->dtype)], false};
-    tni_runs r = {{b}, 1, check_run, &k, 0};
-    tni_runs_walk(c, &r);
+    const int index = op->check == BLAS_NO_ZERO ? BLAS_EW_eq : BLAS_EW_lt;
+    check k = {j, blas_vec->ewise->fn[index][blas_lane_type(b->dtype)], false};
+    blas_runs r = {{b}, 1, check_run, &k, 0};
+    blas_runs_walk(c, &r);
     if (!k.bad) return TN_OK;
     int64_t i = 0;
-    while (op->check == TNI_NO_ZERO ? integer_at(b, i) != 0 : integer_at(b, i) >= 0) i++;
-    char text[160];
-    const int n = snprintf(text, sizeof text, "%s: element %lld: %s", op->name, (long long)i,
-                           refusals[op->check]);
-    c->fail(c, TN_ERR_INVALID, text, n < 0 ? 0 : (uint64_t)n);
-    return TN_ERR_INVALID;
+    while (op->check == BLAS_NO_ZERO ? integer_at(b, i) != 0 : integer_at(b, i) >= 0) i++;
+    return tnk_fail(c, TN_ERR_INVALID, "%s: element %lld: %s", op->name, (long long)i,
+                    refusals[op->check]);
 }
 
 /* ---- The call -------------------------------------------------------------------------------- */
 
 /* Bytes that are a condition or a result of a comparison stay bytes. */
-static void make_job(const tn_call *c, const tni_ewise_op *op, job *j) {
-    const tni_ewise_table *table = tni_vec->ewise;
+static void make_job(const tn_call *c, const blas_ewise_op *op, job *j) {
+    const blas_ewise_table *table = blas_vec->ewise;
     j->n_views = op->n_in + 1u;
     for (uint32_t k = 0; k < j->n_views; k++) {
-        const tn_view *v = j->views[k] = k ? tni_arg(c, k - 1) : tni_out(c, 0);
+        const tn_view *v = j->views[k] = k ? tnk_arg(c, k - 1) : tnk_out(c, 0);
         const int ix = tn_dtype_index(v->dtype);
         const bool raw = k ? k - 1 < op->first : op->out_byte;
         j->bytes[k] = v->dtype.bits / 8;
@@ -251,38 +248,38 @@ static void make_job(const tn_call *c, const tni_ewise_op *op, job *j) {
 }
 
 /* The small call everything else is built to keep cheap. */
-static void run_small(const tn_call *c, const tni_ewise_op *op, tni_ewise_fn fn, int64_t n,
-                      const tni_attrs *attrs) {
-    const void *data[TNI_MOST_IN];
+static void run_small(const tn_call *c, const blas_ewise_op *op, blas_ewise_fn fn, int64_t n,
+                      const blas_attrs *attrs) {
+    const void *data[BLAS_MOST_IN];
     uint32_t splat = 0;
     for (uint32_t k = 0; k < op->n_in; k++) {
-        const tn_view *v = tni_arg(c, k);
+        const tn_view *v = tnk_arg(c, k);
         data[k] = v->data, splat |= (uint32_t)(v->strides[0] == 0) << k;
     }
-    if (n > 0) fn(n, tni_out(c, 0)->data, data, splat, attrs);
+    if (n > 0) fn(n, tnk_out(c, 0)->data, data, splat, attrs);
 }
 
 /* Another op where that is what this one does; a slope of 0 makes 0 of -inf too. */
-static const tni_ewise_op *plainer(const tni_ewise_op *op, tn_dtype dtype, const tni_attrs *k) {
-    if (op->index == TNI_EW_bitwise_not && dtype.code == 6)
-        return &tni_ewise_ops[TNI_EW_logical_not];
-    if (op->index == TNI_EW_leaky_relu && k->f[0] == 0) return &tni_ewise_ops[TNI_EW_relu];
+static const blas_ewise_op *plainer(const blas_ewise_op *op, tn_dtype dtype, const blas_attrs *k) {
+    if (op->index == BLAS_EW_bitwise_not && dtype.code == 6)
+        return &blas_ewise_ops[BLAS_EW_logical_not];
+    if (op->index == BLAS_EW_leaky_relu && k->f[0] == 0) return &blas_ewise_ops[BLAS_EW_relu];
     return op;
 }
 
-tn_status tni_ewise_run(const void *plan, tn_call *c) {
+tn_status blas_ewise_run(const void *plan, tn_call *c) {
     (void)plan;
-    const tni_ewise_op *op = c->user;
-    const tn_view *out = tni_out(c, 0);
+    const blas_ewise_op *op = c->user;
+    const tn_view *out = tnk_out(c, 0);
     /* A number beside 16-bit floats is f32: the result says what is computed, if it is no bool. */
-    const tn_dtype dtype = op->out_byte ? tni_arg(c, op->first)->dtype : out->dtype;
-    const int lanes = tni_lane_type(dtype);
-    tni_attrs attrs = tni_no_attrs;
+    const tn_dtype dtype = op->out_byte ? tnk_arg(c, op->first)->dtype : out->dtype;
+    const int lanes = blas_lane_type(dtype);
+    blas_attrs attrs = blas_no_attrs;
     if (*op->attrs) read_attrs(c, op, &attrs);
     op = plainer(op, dtype, &attrs);
-    const tni_ewise_fn fn = tni_vec->ewise->fn[op->index][lanes];
-    const bool checked = op->check && lanes < TNI_F32;
-    if (c->flags & TN_CALL_FLAT && out->sizes[0] <= TNI_GRAIN && dtype.bits >= 32 && !checked) {
+    const blas_ewise_fn fn = blas_vec->ewise->fn[op->index][lanes];
+    const bool checked = op->check && lanes < BLAS_F32;
+    if (c->flags & TN_CALL_FLAT && out->sizes[0] <= TNK_GRAIN && dtype.bits >= 32 && !checked) {
         run_small(c, op, fn, out->sizes[0], &attrs);
         return TN_OK;
     }
@@ -294,11 +291,11 @@ tn_status tni_ewise_run(const void *plan, tn_call *c) {
     }
     if (c->flags & TN_CALL_FLAT) {
         j.stream = must_stream(&j);
-        tni_parallel(c, out->sizes[0], 1, flat_range, &j);
+        tnk_parallel(c, out->sizes[0], 1, flat_range, &j);
     } else {
-        tni_runs r = {{0}, j.n_views, run_blocks, &j, 0};
+        blas_runs r = {{0}, j.n_views, run_blocks, &j, 0};
         memcpy(r.views, j.views, sizeof r.views);
-        tni_runs_walk(c, &r);
+        blas_runs_walk(c, &r);
     }
     return TN_OK;
 }

@@ -10,14 +10,14 @@
 #include <tenon/abi.h>
 
 /* What the vector code computes with. */
-enum { TNI_I32, TNI_I64, TNI_F32, TNI_F64, TNI_LANE_TYPES };
+enum { BLAS_I32, BLAS_I64, BLAS_F32, BLAS_F64, BLAS_LANE_TYPES };
 
 /* ALL(op, kind, attributes), NUMBER (not bool), FLOAT, INT: for which dtypes. A kind is V, or B if
  * the result is bool, and the number of operands; Z: as V, integers may not be divided by zero; N:
  * as V, integers have no negative power. Attributes are the plain arguments behind the operands, one letter
  * each: # a number, < and > one that may be absent, which is -inf or inf; t 1 for "tanh". */
 /* clang-format off */
-#define TNI_EWISE_LIST(ALL, NUMBER, FLOAT, INT)                                                    \
+#define BLAS_EWISE_LIST(ALL, NUMBER, FLOAT, INT)                                                    \
     ALL(neg, V1, "") ALL(abs, V1, "") ALL(sign, V1, "") ALL(relu, V1, "") ALL(relu6, V1, "")       \
     ALL(floor, V1, "") ALL(ceil, V1, "") ALL(round, V1, "") ALL(trunc, V1, "")                     \
     NUMBER(square, V1, "") FLOAT(frac, V1, "") FLOAT(reciprocal, V1, "") FLOAT(sqrt, V1, "")       \
@@ -46,57 +46,58 @@ enum { TNI_I32, TNI_I64, TNI_F32, TNI_F64, TNI_LANE_TYPES };
     FLOAT(threshold_bwd, V2, "#") FLOAT(hardtanh_bwd, V2, "##") FLOAT(softplus_bwd, V2, "##")
 /* clang-format on */
 
-#define TNI_EWISE_ENUM(op, kind, attributes) TNI_EW_##op,
+#define BLAS_EWISE_ENUM(op, kind, attributes) BLAS_EW_##op,
 enum {
-    TNI_EWISE_LIST(TNI_EWISE_ENUM, TNI_EWISE_ENUM, TNI_EWISE_ENUM, TNI_EWISE_ENUM) TNI_EWISE_COUNT
+    BLAS_EWISE_LIST(BLAS_EWISE_ENUM, BLAS_EWISE_ENUM, BLAS_EWISE_ENUM, BLAS_EWISE_ENUM)
+        BLAS_EWISE_COUNT
 };
-#undef TNI_EWISE_ENUM
+#undef BLAS_EWISE_ENUM
 
-enum { TNI_IN_V1 = 1, TNI_IN_V2, TNI_IN_V3, TNI_IN_Z2 = 2, TNI_IN_N2 = 2 };
-enum { TNI_IN_B1 = 1, TNI_IN_B2, TNI_IN_WHERE = 3 };
-enum { TNI_MOST_IN = 3, TNI_MOST_ATTRS = 4 };
+enum { BLAS_IN_V1 = 1, BLAS_IN_V2, BLAS_IN_V3, BLAS_IN_Z2 = 2, BLAS_IN_N2 = 2 };
+enum { BLAS_IN_B1 = 1, BLAS_IN_B2, BLAS_IN_WHERE = 3 };
+enum { BLAS_MOST_IN = 3, BLAS_MOST_ATTRS = 4 };
 
-enum { TNI_FINE, TNI_NO_ZERO, TNI_NO_NEGATIVE };
+enum { BLAS_FINE, BLAS_NO_ZERO, BLAS_NO_NEGATIVE };
 
-typedef struct tni_ewise_op { /* tn_kernel.user of elementwise rows */
-    uint8_t index;            /* TNI_EW_* */
-    uint8_t n_in;             /* tensors */
-    uint8_t first;            /* the operand whose dtype counts: where's condition is bytes */
-    uint8_t out_byte;         /* the result is bool */
-    uint8_t check;            /* what integers of the last operand may not be */
+typedef struct blas_ewise_op { /* tn_kernel.user of elementwise rows */
+    uint8_t index;             /* BLAS_EW_* */
+    uint8_t n_in;              /* tensors */
+    uint8_t first;             /* the operand whose dtype counts: where's condition is bytes */
+    uint8_t out_byte;          /* the result is bool */
+    uint8_t check;             /* what integers of the last operand may not be */
     const char *attrs;
     const char *name;
-} tni_ewise_op;
+} blas_ewise_op;
 
-extern const tni_ewise_op tni_ewise_ops[TNI_EWISE_COUNT];
+extern const blas_ewise_op blas_ewise_ops[BLAS_EWISE_COUNT];
 
 /* A call's plain arguments; i: truncated, and limited to what the operands' dtype holds. */
-typedef struct tni_attrs {
-    double f[TNI_MOST_ATTRS];
-    int64_t i[TNI_MOST_ATTRS];
-} tni_attrs;
+typedef struct blas_attrs {
+    double f[BLAS_MOST_ATTRS];
+    int64_t i[BLAS_MOST_ATTRS];
+} blas_attrs;
 
-extern const tni_attrs tni_no_attrs;
+extern const blas_attrs blas_no_attrs;
 
 /* n >= 1 elements: y[i] = op(in[0][i], ...). Bit k of splat: operand k is one element for all i.
  * y may be one of the operands. */
-typedef void (*tni_ewise_fn)(int64_t n, void *y, const void *const *in, uint32_t splat,
-                             const tni_attrs *);
-typedef void (*tni_convert_fn)(int64_t n, void *to, const void *from);
+typedef void (*blas_ewise_fn)(int64_t n, void *y, const void *const *in, uint32_t splat,
+                              const blas_attrs *);
+typedef void (*blas_convert_fn)(int64_t n, void *to, const void *from);
 
-typedef struct tni_ewise_table {
-    tni_ewise_fn fn[TNI_EWISE_COUNT][TNI_LANE_TYPES]; /* NULL: not for this type */
-    tni_convert_fn widen[TN_DTYPE_COUNT];             /* to lanes; NULL: items are lanes */
-    tni_convert_fn narrow[TN_DTYPE_COUNT];            /* rounded to nearest even, or cut */
-} tni_ewise_table;
+typedef struct blas_ewise_table {
+    blas_ewise_fn fn[BLAS_EWISE_COUNT][BLAS_LANE_TYPES]; /* NULL: not for this type */
+    blas_convert_fn widen[TN_DTYPE_COUNT];               /* to lanes; NULL: items are lanes */
+    blas_convert_fn narrow[TN_DTYPE_COUNT];              /* rounded to nearest even, or cut */
+} blas_ewise_table;
 
-extern const tni_ewise_table tni_ewise_sse2, tni_ewise_avx2, tni_ewise_avx512;
+extern const blas_ewise_table blas_ewise_sse2, blas_ewise_avx2, blas_ewise_avx512;
 
-/* TNI_I32 .. TNI_F64, for any dtype. */
-static inline int tni_lane_type(tn_dtype d) {
+/* BLAS_I32 .. BLAS_F64, for any dtype. */
+static inline int blas_lane_type(tn_dtype d) {
     return (d.code == 2 || d.code == 4) * 2 + (d.bits == 64);
 }
 
-tn_status tni_ewise_run(const void *, tn_call *);
+tn_status blas_ewise_run(const void *, tn_call *);
 
 #endif

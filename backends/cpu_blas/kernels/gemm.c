@@ -21,13 +21,13 @@ enum {
     MOST_SLOTS = 64
 };
 
-bool tni_gemm_own = false;
+bool blas_gemm_own = false;
 
 /* ---- From views to a plan -------------------------------------------------------------------- */
 
 /* Strides as BLAS takes them: one is 1, the other (the leading dimension) covers the row or column.
  */
-static bool normalise(tni_matrix *x, int64_t rows, int64_t cols) {
+static bool normalise(blas_matrix *x, int64_t rows, int64_t cols) {
     if (rows == 0 || cols == 0) return true; /* never read */
     if (cols == 1) x->col = 1;
     if (rows == 1) x->row = x->col == 1 ? cols : 1;
@@ -37,18 +37,18 @@ static bool normalise(tni_matrix *x, int64_t rows, int64_t cols) {
     return false;
 }
 
-bool tni_gemm_fits(tni_gemm_shape *s) {
+bool blas_gemm_fits(blas_gemm_shape *s) {
     if (s->m > INT32_MAX || s->k > INT32_MAX || s->n > INT32_MAX) return false;
     return normalise(&s->a, s->m, s->k) && normalise(&s->b, s->k, s->n);
 }
 
-static tni_matrix last_two(const tn_view *v) {
+static blas_matrix last_two(const tn_view *v) {
     const int32_t r = v->rank;
-    return (tni_matrix){v->strides[r - 2], v->strides[r - 1], r == 3 ? v->strides[0] : 0};
+    return (blas_matrix){v->strides[r - 2], v->strides[r - 1], r == 3 ? v->strides[0] : 0};
 }
 
-int32_t tni_gemm_read(const tn_call *c, tni_gemm_shape *p, bool *layout) {
-    const tn_view *a = tni_arg(c, 0), *b = tni_arg(c, 1);
+int32_t blas_gemm_read(const tn_call *c, blas_gemm_shape *p, bool *layout) {
+    const tn_view *a = tnk_arg(c, 0), *b = tnk_arg(c, 1);
     *layout = false;
     if (a->rank != b->rank || a->rank < 2 || a->rank > 3) return TN_REASON_RANK;
     const int32_t r = a->rank;
@@ -57,22 +57,22 @@ int32_t tni_gemm_read(const tn_call *c, tni_gemm_shape *p, bool *layout) {
     p->m = a->sizes[r - 2], p->k = a->sizes[r - 1], p->n = b->sizes[r - 1];
     if (p->m > INT32_MAX || p->k > INT32_MAX || p->n > INT32_MAX) return TN_REASON_SIZE;
     p->a = last_two(a), p->b = last_two(b);
-    *layout = !tni_gemm_fits(p);
+    *layout = !blas_gemm_fits(p);
     return TN_REASON_NONE;
 }
 
-void tni_gemm_supports(const tn_call *c, tn_verdict *v) {
-    tni_gemm_shape s;
+void blas_gemm_supports(const tn_call *c, tn_verdict *v) {
+    blas_gemm_shape s;
     bool layout;
-    const int32_t reason = tni_gemm_read(c, &s, &layout);
-    tni_answer(v, reason ? TN_NO : layout ? TN_YES_IF : TN_YES, reason);
+    const int32_t reason = blas_gemm_read(c, &s, &layout);
+    tnk_answer(v, reason ? TN_NO : layout ? TN_YES_IF : TN_YES, reason);
 }
 
 /* Where tiles straight from memory beat every other way (measured, docs/threads.md): A stays in
  * the cache, is not read across too many pages, and there are few rows or little to do. */
-static bool is_small(const tni_product *p) {
-    const tni_gemm_shape *s = &p->s;
-    const int64_t bytes = tni_vec->vector_bytes, item = p->f64 ? 8 : 4;
+static bool is_small(const blas_product *p) {
+    const blas_gemm_shape *s = &p->s;
+    const int64_t bytes = blas_vec->vector_bytes, item = p->f64 ? 8 : 4;
     const int64_t edge = bytes == 32 ? 20 : 10, work = s->m * s->n;
     if (s->n == 1) return false;
     if (s->m == 1 && s->b.col != 1 && s->k * s->n > 4096) return false;
@@ -82,48 +82,48 @@ static bool is_small(const tni_product *p) {
 }
 
 /* Columns first: B is packed once per block. A unit is little enough to share, if there is much. */
-static void cut_small(tni_product *p) {
+static void cut_small(blas_product *p) {
     enum { MOST_ROWS = 256, WORK = 1 << 20 };
     const int64_t rows = (p->s.m + MOST_ROWS - 1) / MOST_ROWS;
     p->bm = (p->s.m + rows - 1) / rows;
-    p->bn = tni_min(p->s.n, tni_max(1, WORK / 32 / (p->bm * p->s.k)) * 32);
+    p->bn = tnk_min(p->s.n, tnk_max(1, WORK / 32 / (p->bm * p->s.k)) * 32);
     p->rows = (p->s.m + p->bm - 1) / p->bm, p->cols = (p->s.n + p->bn - 1) / p->bn;
 }
 
 /* Blocks of C: as square as they come, of nearly equal size, and enough of them to share out. */
-static void cut_own(tni_product *p) {
-    const int64_t rows = (p->s.m + TNI_BLOCK_M - 1) / TNI_BLOCK_M;
+static void cut_own(blas_product *p) {
+    const int64_t rows = (p->s.m + BLAS_BLOCK_M - 1) / BLAS_BLOCK_M;
     p->bm = ((p->s.m + rows - 1) / rows + 11) / 12 * 12;
     p->rows = (p->s.m + p->bm - 1) / p->bm;
-    int64_t wide = TNI_BLOCK_N;
+    int64_t wide = BLAS_BLOCK_N;
     while (wide > 128 && p->s.batch * p->rows * ((p->s.n + wide - 1) / wide) < 16 &&
-           p->bm * tni_min(wide, p->s.n) * p->s.k > (INT64_C(1) << 22))
+           p->bm * tnk_min(wide, p->s.n) * p->s.k > (INT64_C(1) << 22))
         wide /= 2;
     const int64_t cols = (p->s.n + wide - 1) / wide;
-    p->bn = tni_min(TNI_BLOCK_N, ((p->s.n + cols - 1) / cols + 31) / 32 * 32);
+    p->bn = tnk_min(BLAS_BLOCK_N, ((p->s.n + cols - 1) / cols + 31) / 32 * 32);
     p->cols = (p->s.n + p->bn - 1) / p->bn;
     const uint64_t item = p->f64 ? 8 : 4;
-    const int64_t depth = tni_min(p->s.k, TNI_BLOCK_K);
+    const int64_t depth = tnk_min(p->s.k, BLAS_BLOCK_K);
     p->slot_bytes =
-        ((uint64_t)((TNI_PACK_ROWS(p->bm) + TNI_PACK_COLS(p->bn)) * depth) * item + 63) / 64 * 64;
+        ((uint64_t)((BLAS_PACK_ROWS(p->bm) + BLAS_PACK_COLS(p->bn)) * depth) * item + 63) / 64 * 64;
 }
 
-static void cut_vendor(tni_product *p) {
+static void cut_vendor(blas_product *p) {
     const bool few = p->s.m * p->s.n <= VENDOR_BLOCK * VENDOR_BLOCK;
     p->bm = p->bn = few ? VENDOR_BLOCK / 2 : VENDOR_BLOCK;
     p->rows = (p->s.m + p->bm - 1) / p->bm, p->cols = (p->s.n + p->bn - 1) / p->bn;
 }
 
 /* y[m] = A x, or with m == 1 the same of B transposed: rows of the matrix are cut. */
-static void cut_vector(tni_product *p) {
+static void cut_vector(blas_product *p) {
     const int64_t out = p->s.n == 1 ? p->s.m : p->s.n;
-    p->bm = tni_max(64, VECTOR_ITEMS / tni_max(1, p->s.k));
+    p->bm = tnk_max(64, VECTOR_ITEMS / tnk_max(1, p->s.k));
     p->rows = (out + p->bm - 1) / p->bm, p->cols = 1;
 }
 
-void tni_gemm_choose(tni_product *p, int32_t max_threads) {
+void blas_gemm_choose(blas_product *p, int32_t max_threads) {
     if (p->s.batch == 0 || p->s.m == 0 || p->s.n == 0 || p->s.k == 0) return; /* no sums */
-    p->way = p->s.n == 1 || p->s.m == 1 ? VECTOR : tni_gemm_own ? BLOCKS : VENDOR;
+    p->way = p->s.n == 1 || p->s.m == 1 ? VECTOR : blas_gemm_own ? BLOCKS : VENDOR;
     if (is_small(p)) p->way = SMALL;
     if (p->way == SMALL) cut_small(p);
     if (p->way == VECTOR) cut_vector(p);
@@ -131,65 +131,65 @@ void tni_gemm_choose(tni_product *p, int32_t max_threads) {
     if (p->way == BLOCKS) {
         cut_own(p);
         p->slots =
-            (int32_t)tni_min(tni_min(max_threads, MOST_SLOTS), p->s.batch * p->rows * p->cols);
-        p->slots = (int32_t)tni_max(1, p->slots);
+            (int32_t)tnk_min(tnk_min(max_threads, MOST_SLOTS), p->s.batch * p->rows * p->cols);
+        p->slots = (int32_t)tnk_max(1, p->slots);
         p->workspace_bytes = (uint64_t)p->slots * p->slot_bytes;
     }
 }
 
-tn_status tni_gemm_plan(tn_call *c, tn_plan *out) {
-    tni_product p = {.f64 = tni_is_f64(tni_arg(c, 0))};
+tn_status blas_gemm_plan(tn_call *c, tn_plan *out) {
+    blas_product p = {.f64 = blas_is_f64(tnk_arg(c, 0))};
     bool layout;
-    if (tni_gemm_read(c, &p.s, &layout) || layout)
+    if (blas_gemm_read(c, &p.s, &layout) || layout)
         return tn_fail(c, TN_ERR_UNSUPPORTED,
                        "gemm: the layout of a or b changed after it was accepted");
-    tni_gemm_choose(&p, c->max_threads);
-    tni_product *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
+    blas_gemm_choose(&p, c->max_threads);
+    blas_product *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
     if (!kept) return tn_fail(c, TN_ERR_NOMEM, "gemm: no memory for the plan");
     *kept = p;
     out->data = kept, out->workspace_bytes = p.workspace_bytes;
     return TN_OK;
 }
 
-void tni_gemm_drop(void *data) { tn_plugin_host->free(tn_plugin_self, data); }
+void blas_gemm_drop(void *data) { tn_plugin_host->free(tn_plugin_self, data); }
 
 /* ---- Running --------------------------------------------------------------------------------- */
 
 typedef struct job {
-    const tni_product *p;
-    const tni_gemm_data *d;
+    const blas_product *p;
+    const blas_gemm_data *d;
     _Atomic uint64_t free_slots; /* bit i: slot i of the workspace is free */
 } job;
 
-static const char *step(const void *base, const tni_product *p, int64_t elements) {
+static const char *step(const void *base, const blas_product *p, int64_t elements) {
     return (const char *)base + elements * (p->f64 ? 8 : 4);
 }
 
-static tni_gemm_block whole_item(const job *j, int64_t batch) {
-    const tni_product *p = j->p;
+static blas_gemm_block whole_item(const job *j, int64_t batch) {
+    const blas_product *p = j->p;
     const void *bias = j->d->bias;
     if (bias) bias = step(bias, p, batch * j->d->bias_batch);
-    return (tni_gemm_block){.m = p->s.m,
-                            .n = p->s.n,
-                            .k = p->s.k,
-                            .a = step(j->d->a, p, batch * p->s.a.batch),
-                            .a_row = p->s.a.row,
-                            .a_col = p->s.a.col,
-                            .b = step(j->d->b, p, batch * p->s.b.batch),
-                            .b_row = p->s.b.row,
-                            .b_col = p->s.b.col,
-                            .bias = bias,
-                            .bias_row = j->d->bias_row,
-                            .c = (char *)j->d->y + batch * p->s.m * p->s.n * (p->f64 ? 8 : 4),
-                            .ldc = p->s.n};
+    return (blas_gemm_block){.m = p->s.m,
+                             .n = p->s.n,
+                             .k = p->s.k,
+                             .a = step(j->d->a, p, batch * p->s.a.batch),
+                             .a_row = p->s.a.row,
+                             .a_col = p->s.a.col,
+                             .b = step(j->d->b, p, batch * p->s.b.batch),
+                             .b_row = p->s.b.row,
+                             .b_col = p->s.b.col,
+                             .bias = bias,
+                             .bias_row = j->d->bias_row,
+                             .c = (char *)j->d->y + batch * p->s.m * p->s.n * (p->f64 ? 8 : 4),
+                             .ldc = p->s.n};
 }
 
 /* Block `unit` of batch * rows * cols. */
-static tni_gemm_block block_at(const job *j, int64_t unit) {
-    const tni_product *p = j->p;
-    tni_gemm_block g = whole_item(j, unit / (p->rows * p->cols));
+static blas_gemm_block block_at(const job *j, int64_t unit) {
+    const blas_product *p = j->p;
+    blas_gemm_block g = whole_item(j, unit / (p->rows * p->cols));
     const int64_t i = unit / p->cols % p->rows * p->bm, n = unit % p->cols * p->bn;
-    g.m = tni_min(p->bm, p->s.m - i), g.n = tni_min(p->bn, p->s.n - n);
+    g.m = tnk_min(p->bm, p->s.m - i), g.n = tnk_min(p->bn, p->s.n - n);
     g.a = step(g.a, p, i * p->s.a.row), g.b = step(g.b, p, n * p->s.b.col);
     g.c = (char *)g.c + (i * g.ldc + n) * (p->f64 ? 8 : 4);
     if (g.bias) g.bias = step(g.bias, p, i * g.bias_row + n);
@@ -197,7 +197,7 @@ static tni_gemm_block block_at(const job *j, int64_t unit) {
 }
 
 /* With a bias, products are added to rows of it. */
-static void put_bias(const tni_gemm_block *g, bool f64) {
+static void put_bias(const blas_gemm_block *g, bool f64) {
     const int64_t item = f64 ? 8 : 4;
     for (int64_t i = 0; g->bias && i < g->m; i++)
         memcpy((char *)g->c + i * g->ldc * item, (const char *)g->bias + i * g->bias_row * item,
@@ -207,9 +207,9 @@ static void put_bias(const tni_gemm_block *g, bool f64) {
 static void small_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     for (int64_t i = begin; i < end; i++) {
-        const tni_gemm_block g = block_at(j, i);
+        const blas_gemm_block g = block_at(j, i);
         put_bias(&g, j->p->f64);
-        tni_vec->gemm_small[j->p->f64](&g);
+        blas_vec->gemm_small[j->p->f64](&g);
     }
 }
 
@@ -225,90 +225,90 @@ static void blocks_range(void *arg, int64_t begin, int64_t end) {
     job *j = arg;
     const int slot = take_slot(j);
     for (int64_t i = begin; i < end; i++) {
-        tni_gemm_block g = block_at(j, i);
+        blas_gemm_block g = block_at(j, i);
         g.pack = (char *)j->d->workspace + (uint64_t)slot * j->p->slot_bytes;
         put_bias(&g, j->p->f64);
-        tni_vec->gemm_block[j->p->f64](&g);
+        blas_vec->gemm_block[j->p->f64](&g);
     }
     atomic_fetch_or(&j->free_slots, UINT64_C(1) << slot);
 }
 
 static void run_blocks(const tn_call *c, job *j) {
-    const tni_product *p = j->p;
+    const blas_product *p = j->p;
     const int32_t threads = c->max_threads < p->slots ? c->max_threads : p->slots;
     atomic_store(&j->free_slots, p->slots == 64 ? ~UINT64_C(0) : (UINT64_C(1) << p->slots) - 1);
     const int64_t units = p->s.batch * p->rows * p->cols;
     const int64_t grain =
-        tni_max(1, (1 << 20) / (p->bm * p->bn * p->s.k)); /* batches of little ones */
+        tnk_max(1, (1 << 20) / (p->bm * p->bn * p->s.k)); /* batches of little ones */
     if (units <= grain)
         blocks_range(j, 0, units);
     else
         tn_plugin_host->parallel_for(tn_plugin_self, units, grain, threads, blocks_range, j);
 }
 
-static void call_gemm(const tni_gemm_block *g, bool f64) {
-    const int ta = g->a_col == 1 ? TNI_BLAS_PLAIN : TNI_BLAS_TRANS;
-    const int tb = g->b_col == 1 ? TNI_BLAS_PLAIN : TNI_BLAS_TRANS;
+static void call_gemm(const blas_gemm_block *g, bool f64) {
+    const int ta = g->a_col == 1 ? BLAS_PLAIN : BLAS_TRANS;
+    const int tb = g->b_col == 1 ? BLAS_PLAIN : BLAS_TRANS;
     const int lda = (int)(g->a_col == 1 ? g->a_row : g->a_col);
     const int ldb = (int)(g->b_col == 1 ? g->b_row : g->b_col);
     const int m = (int)g->m, n = (int)g->n, k = (int)g->k, ldc = (int)g->ldc;
     put_bias(g, f64);
     if (f64)
-        tni_blas.dgemm(TNI_BLAS_ROW_MAJOR, ta, tb, m, n, k, 1, g->a, lda, g->b, ldb,
-                       g->bias != NULL, g->c, ldc);
+        blas_lib.dgemm(BLAS_ROW_MAJOR, ta, tb, m, n, k, 1, g->a, lda, g->b, ldb, g->bias != NULL,
+                       g->c, ldc);
     else
-        tni_blas.sgemm(TNI_BLAS_ROW_MAJOR, ta, tb, m, n, k, 1, g->a, lda, g->b, ldb,
-                       g->bias != NULL, g->c, ldc);
+        blas_lib.sgemm(BLAS_ROW_MAJOR, ta, tb, m, n, k, 1, g->a, lda, g->b, ldb, g->bias != NULL,
+                       g->c, ldc);
 }
 
 static void vendor_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    const int before = tni_blas_threads(1);
+    const int before = blas_library_threads(1);
     for (int64_t i = begin; i < end; i++) {
-        const tni_gemm_block g = block_at(j, i);
+        const blas_gemm_block g = block_at(j, i);
         call_gemm(&g, j->p->f64);
     }
-    tni_blas_threads(before);
+    blas_library_threads(before);
 }
 
 static void vendor_item_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    const int before = tni_blas_threads(1);
+    const int before = blas_library_threads(1);
     for (int64_t i = begin; i < end; i++) {
-        const tni_gemm_block g = whole_item(j, i);
+        const blas_gemm_block g = whole_item(j, i);
         call_gemm(&g, j->p->f64);
     }
-    tni_blas_threads(before);
+    blas_library_threads(before);
 }
 
 static void run_vendor(const tn_call *c, job *j, bool fixed) {
-    const tni_product *p = j->p;
+    const blas_product *p = j->p;
     const int64_t work = p->s.m * p->s.n * p->s.k;
-    const bool shares = tni_blas.omp_set_threads != NULL || c->max_threads == 1;
+    const bool shares = blas_lib.omp_set_threads != NULL || c->max_threads == 1;
     if (work <= (INT64_C(1) << 21)) { /* too small to cut; the batch is what there is to share */
-        tni_parallel(c, p->s.batch, work / 32, vendor_item_range, j);
+        tnk_parallel(c, p->s.batch, work / 32, vendor_item_range, j);
     } else if (fixed || !shares) {
-        tni_parallel(c, p->s.batch * p->rows * p->cols, TNI_GRAIN, vendor_range, j);
+        tnk_parallel(c, p->s.batch * p->rows * p->cols, TNK_GRAIN, vendor_range, j);
     } else {
-        const int before = tni_blas_threads(c->max_threads);
+        const int before = blas_library_threads(c->max_threads);
         for (int64_t i = 0; i < p->s.batch; i++) {
-            const tni_gemm_block g = whole_item(j, i);
+            const blas_gemm_block g = whole_item(j, i);
             call_gemm(&g, p->f64);
         }
-        tni_blas_threads(before);
+        blas_library_threads(before);
     }
 }
 
 /* A piece of y[first .. first + rows) = X x; y is zero or the bias first, so that old NaNs do not
  * come through. */
-static void call_gemv(const tni_gemm_block *g, bool f64, int64_t first, int64_t rows) {
+static void call_gemv(const blas_gemm_block *g, bool f64, int64_t first, int64_t rows) {
     const bool column = g->n == 1; /* C is a column: X = A, x = B; else X = B transposed, x = A */
     const int64_t row = column ? g->a_row : g->b_col, col = column ? g->a_col : g->b_row;
     const int64_t item = f64 ? 8 : 4;
     const char *matrix_at = (const char *)(column ? g->a : g->b) + first * row * item;
     const void *x = column ? g->b : g->a;
     const int inc = (int)(column ? g->b_row : g->a_col), m = (int)rows, k = (int)g->k;
-    const int order = col == 1 ? TNI_BLAS_ROW_MAJOR : TNI_BLAS_COL_MAJOR;
+    const int order = col == 1 ? BLAS_ROW_MAJOR : BLAS_COL_MAJOR;
     const int ld = (int)(col == 1 ? row : col);
     char *y = (char *)g->c + first * item;
     if (!g->bias)
@@ -319,44 +319,45 @@ static void call_gemv(const tni_gemm_block *g, bool f64, int64_t first, int64_t 
                    (const char *)g->bias + (first + i) * (column ? g->bias_row : 1) * item,
                    (size_t)item);
     if (f64)
-        tni_blas.dgemv(order, TNI_BLAS_PLAIN, m, k, 1, (const double *)(const void *)matrix_at, ld,
-                       x, inc, 1, (double *)(void *)y, 1);
+        blas_lib.dgemv(order, BLAS_PLAIN, m, k, 1, (const double *)(const void *)matrix_at, ld, x,
+                       inc, 1, (double *)(void *)y, 1);
     else
-        tni_blas.sgemv(order, TNI_BLAS_PLAIN, m, k, 1, (const float *)(const void *)matrix_at, ld,
-                       x, inc, 1, (float *)(void *)y, 1);
+        blas_lib.sgemv(order, BLAS_PLAIN, m, k, 1, (const float *)(const void *)matrix_at, ld, x,
+                       inc, 1, (float *)(void *)y, 1);
 }
 
 static void vector_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    const tni_product *p = j->p;
-    const int before = tni_blas_threads(1);
+    const blas_product *p = j->p;
+    const int before = blas_library_threads(1);
     for (int64_t i = begin; i < end; i++) {
-        const tni_gemm_block g = whole_item(j, i / p->rows);
+        const blas_gemm_block g = whole_item(j, i / p->rows);
         const int64_t first = i % p->rows * p->bm, out = p->s.n == 1 ? p->s.m : p->s.n;
-        call_gemv(&g, p->f64, first, tni_min(p->bm, out - first));
+        call_gemv(&g, p->f64, first, tnk_min(p->bm, out - first));
     }
-    tni_blas_threads(before);
+    blas_library_threads(before);
 }
 
-void tni_gemm_product(const tni_product *p, const tn_call *c, const tni_gemm_data *d, bool fixed) {
+void blas_gemm_product(const blas_product *p, const tn_call *c, const blas_gemm_data *d,
+                       bool fixed) {
     job j = {.p = p, .d = d};
     const int64_t batch = p->s.batch, m = p->s.m, n = p->s.n, k = p->s.k;
     if (batch == 0 || m == 0 || n == 0) return;
     if (k == 0) {
         memset(d->y, 0, (size_t)(batch * m * n) * (p->f64 ? 8 : 4));
         for (int64_t i = 0; i < batch; i++) {
-            const tni_gemm_block g = whole_item(&j, i);
+            const blas_gemm_block g = whole_item(&j, i);
             put_bias(&g, p->f64);
         }
         return;
     }
     switch (p->way) {
     case SMALL:
-        tni_parallel(c, batch * p->rows * p->cols, tni_max(1, p->bm * p->bn * k / 32), small_range,
+        tnk_parallel(c, batch * p->rows * p->cols, tnk_max(1, p->bm * p->bn * k / 32), small_range,
                      &j);
         break;
     case VECTOR:
-        tni_parallel(c, batch * p->rows, tni_min(p->bm, m * n) * k, vector_range, &j);
+        tnk_parallel(c, batch * p->rows, tnk_min(p->bm, m * n) * k, vector_range, &j);
         break;
     case BLOCKS:
         run_blocks(c, &j);
@@ -366,11 +367,11 @@ void tni_gemm_product(const tni_product *p, const tn_call *c, const tni_gemm_dat
     }
 }
 
-tn_status tni_gemm_run(const void *plan, tn_call *c) {
-    const tni_gemm_data d = {.a = tni_arg(c, 0)->data,
-                             .b = tni_arg(c, 1)->data,
-                             .y = tni_out(c, 0)->data,
-                             .workspace = c->workspace};
-    tni_gemm_product(plan, c, &d, (c->flags & TN_CALL_DETERMINISTIC) != 0);
+tn_status blas_gemm_run(const void *plan, tn_call *c) {
+    const blas_gemm_data d = {.a = tnk_arg(c, 0)->data,
+                              .b = tnk_arg(c, 1)->data,
+                              .y = tnk_out(c, 0)->data,
+                              .workspace = c->workspace};
+    blas_gemm_product(plan, c, &d, (c->flags & TN_CALL_DETERMINISTIC) != 0);
     return TN_OK;
 }

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-bool tni_gemm_amx = false;
+bool blas_gemm_amx = false;
 
 enum { AMX_LEAST = 16 * 16 * 32 };
 
@@ -18,96 +18,96 @@ static int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 /* ---- AMX: panels of all of a and b, then blocks of C ------------------------------------------ */
 
-static int64_t amx_blocks(const tni_half *p) {
+static int64_t amx_blocks(const blas_half *p) {
     return p->s.batch * pieces(p->s.m, p->edge) * pieces(p->s.n, p->edge);
 }
 
 /* Blocks as large as a 2 MiB cache has room for, and enough of them to share. */
-static void cut_amx(tni_half *p) {
-    const tni_gemm_shape *s = &p->s;
-    p->steps = pieces(s->k, TNI_STEP);
+static void cut_amx(blas_half *p) {
+    const blas_gemm_shape *s = &p->s;
+    p->steps = pieces(s->k, BLAS_STEP);
     p->edge = 256;
     while (p->edge > 64 && amx_blocks(p) < 8) p->edge /= 2;
-    const int64_t panel = p->steps * TNI_STEP_BYTES;
-    p->a_bytes = (s->a.batch ? s->batch : 1) * pieces(s->m, TNI_PANEL) * panel;
-    p->b_bytes = (s->b.batch ? s->batch : 1) * pieces(s->n, TNI_PANEL) * panel;
-    if (p->steps > TNI_DEPTH) p->y_bytes = amx_blocks(p) * p->edge * p->edge * 4;
+    const int64_t panel = p->steps * BLAS_STEP_BYTES;
+    p->a_bytes = (s->a.batch ? s->batch : 1) * pieces(s->m, BLAS_PANEL) * panel;
+    p->b_bytes = (s->b.batch ? s->batch : 1) * pieces(s->n, BLAS_PANEL) * panel;
+    if (p->steps > BLAS_DEPTH) p->y_bytes = amx_blocks(p) * p->edge * p->edge * 4;
 }
 
 typedef struct amx_job {
-    const tni_half *p;
+    const blas_half *p;
     const uint16_t *from; /* packing: a or b */
-    tni_lanes lanes;      /* of the first item */
+    blas_lanes lanes;     /* of the first item */
     int64_t batch;        /* stride */
     char *to;
     const char *a, *b;
     float *sums; /* NULL if none are needed */
-    const tni_gemm_data *d;
+    const blas_gemm_data *d;
 } amx_job;
 
 /* Lanes side by side in memory are read a cache line each per step: several panels at a time. */
-static int64_t lanes_at_once(const tni_lanes *l) {
-    return l->step == 1 ? TNI_PANEL : 8 * TNI_PANEL;
+static int64_t lanes_at_once(const blas_lanes *l) {
+    return l->step == 1 ? BLAS_PANEL : 8 * BLAS_PANEL;
 }
 
 static void pack_range(void *arg, int64_t begin, int64_t end) {
     const amx_job *j = arg;
     const int64_t at_once = lanes_at_once(&j->lanes), units = pieces(j->lanes.n, at_once);
-    const int64_t panels = pieces(j->lanes.n, TNI_PANEL), panel = j->p->steps * TNI_STEP_BYTES;
+    const int64_t panels = pieces(j->lanes.n, BLAS_PANEL), panel = j->p->steps * BLAS_STEP_BYTES;
     for (int64_t i = begin; i < end; i++) {
-        tni_lanes l = j->lanes;
+        blas_lanes l = j->lanes;
         const int64_t item = i / units, first = i % units * at_once;
-        l.x = j->from + item * j->batch + first * l.lane, l.n = tni_min(at_once, l.n - first);
-        tni_amx_pack(j->to + (item * panels + first / TNI_PANEL) * panel, &l);
+        l.x = j->from + item * j->batch + first * l.lane, l.n = tnk_min(at_once, l.n - first);
+        blas_amx_pack(j->to + (item * panels + first / BLAS_PANEL) * panel, &l);
     }
 }
 
 static void pack(const tn_call *c, amx_job *j, int64_t bytes) {
-    const tni_lanes *l = &j->lanes;
-    const int64_t at_once = lanes_at_once(l), panel = j->p->steps * TNI_STEP_BYTES;
-    const int64_t items = bytes / (pieces(l->n, TNI_PANEL) * panel);
-    tni_parallel(c, items * pieces(l->n, at_once), at_once * l->k / 2, pack_range, j);
+    const blas_lanes *l = &j->lanes;
+    const int64_t at_once = lanes_at_once(l), panel = j->p->steps * BLAS_STEP_BYTES;
+    const int64_t items = bytes / (pieces(l->n, BLAS_PANEL) * panel);
+    tnk_parallel(c, items * pieces(l->n, at_once), at_once * l->k / 2, pack_range, j);
 }
 
 static void blocks_range(void *arg, int64_t begin, int64_t end) {
     const amx_job *j = arg;
-    const tni_half *p = j->p;
-    const tni_gemm_shape *s = &p->s;
+    const blas_half *p = j->p;
+    const blas_gemm_shape *s = &p->s;
     const int64_t rows = pieces(s->m, p->edge), cols = pieces(s->n, p->edge);
-    const int64_t panel = p->steps * TNI_STEP_BYTES;
+    const int64_t panel = p->steps * BLAS_STEP_BYTES;
     for (int64_t u = begin; u < end; u++) {
         const int64_t item = u / (rows * cols), row = u / cols % rows * p->edge,
                       col = u % cols * p->edge;
-        const int64_t a = (s->a.batch ? item : 0) * pieces(s->m, TNI_PANEL) + row / TNI_PANEL;
+        const int64_t a = (s->a.batch ? item : 0) * pieces(s->m, BLAS_PANEL) + row / BLAS_PANEL;
         const uint16_t *bias = j->d->bias;
         if (j->d->biased) bias += item * j->d->bias_batch + row * j->d->bias_row + col;
-        const int64_t b = (s->b.batch ? item : 0) * pieces(s->n, TNI_PANEL) + col / TNI_PANEL;
-        const tni_amx_block g = {.m = tni_min(p->edge, s->m - row),
-                                 .n = tni_min(p->edge, s->n - col),
-                                 .steps = p->steps,
-                                 .a = j->a + a * panel,
-                                 .b = j->b + b * panel,
-                                 .sums = j->sums ? j->sums + u * p->edge * p->edge : NULL,
-                                 .bias = bias,
-                                 .bias_row = j->d->bias_row,
-                                 .c = (uint16_t *)j->d->y + (item * s->m + row) * s->n + col,
-                                 .ldc = s->n};
-        tni_amx_run(&g);
+        const int64_t b = (s->b.batch ? item : 0) * pieces(s->n, BLAS_PANEL) + col / BLAS_PANEL;
+        const blas_amx_block g = {.m = tnk_min(p->edge, s->m - row),
+                                  .n = tnk_min(p->edge, s->n - col),
+                                  .steps = p->steps,
+                                  .a = j->a + a * panel,
+                                  .b = j->b + b * panel,
+                                  .sums = j->sums ? j->sums + u * p->edge * p->edge : NULL,
+                                  .bias = bias,
+                                  .bias_row = j->d->bias_row,
+                                  .c = (uint16_t *)j->d->y + (item * s->m + row) * s->n + col,
+                                  .ldc = s->n};
+        blas_amx_run(&g);
     }
 }
 
-static void run_amx(const tni_half *p, const tn_call *c, const tni_gemm_data *d) {
-    const tni_gemm_shape *s = &p->s;
+static void run_amx(const blas_half *p, const tn_call *c, const blas_gemm_data *d) {
+    const blas_gemm_shape *s = &p->s;
     char *space = d->workspace;
     amx_job a = {.p = p, .from = d->a, .batch = s->a.batch, .to = space};
     amx_job b = {.p = p, .from = d->b, .batch = s->b.batch, .to = space + p->a_bytes};
-    a.lanes = (tni_lanes){.lane = s->a.row, .step = s->a.col, .n = s->m, .k = s->k};
-    b.lanes = (tni_lanes){.lane = s->b.col, .step = s->b.row, .n = s->n, .k = s->k, .pairs = true};
+    a.lanes = (blas_lanes){.lane = s->a.row, .step = s->a.col, .n = s->m, .k = s->k};
+    b.lanes = (blas_lanes){.lane = s->b.col, .step = s->b.row, .n = s->n, .k = s->k, .pairs = true};
     pack(c, &a, p->a_bytes), pack(c, &b, p->b_bytes);
     amx_job y = {.p = p, .a = a.to, .b = b.to, .d = d};
     if (p->y_bytes) y.sums = (float *)(void *)(b.to + p->b_bytes);
-    const int64_t work = tni_min(p->edge, s->m) * tni_min(p->edge, s->n) * s->k;
-    tni_parallel(c, amx_blocks(p), work / 128, blocks_range, &y);
+    const int64_t work = tnk_min(p->edge, s->m) * tnk_min(p->edge, s->n) * s->k;
+    tnk_parallel(c, amx_blocks(p), work / 128, blocks_range, &y);
 }
 
 /* ---- As f32 ----------------------------------------------------------------------------------- */
@@ -117,7 +117,7 @@ typedef struct lines {
     int64_t n, length, stride, items, item; /* lines of a matrix; matrices, and their stride */
 } lines;
 
-static lines lines_of(const tni_matrix *x, int64_t rows, int64_t cols, int64_t batch) {
+static lines lines_of(const blas_matrix *x, int64_t rows, int64_t cols, int64_t batch) {
     const bool by_row = x->col == 1;
     return (lines){.n = by_row ? rows : cols,
                    .length = by_row ? cols : rows,
@@ -131,13 +131,13 @@ static int64_t lines_bytes(const lines *l) {
 }
 
 /* The strides of a tight copy. */
-static tni_matrix tight(const tni_matrix *x, const lines *l) {
+static blas_matrix tight(const blas_matrix *x, const lines *l) {
     const int64_t item = x->batch ? l->n * l->length : 0;
-    return x->col == 1 ? (tni_matrix){l->length, 1, item} : (tni_matrix){1, l->length, item};
+    return x->col == 1 ? (blas_matrix){l->length, 1, item} : (blas_matrix){1, l->length, item};
 }
 
 /* The bias as lines of n; .n of a batch. */
-static lines bias_lines(const tni_gemm_shape *s, const tni_gemm_data *d) {
+static lines bias_lines(const blas_gemm_shape *s, const blas_gemm_data *d) {
     return (lines){.n = d->bias_row ? s->m : 1,
                    .length = s->n,
                    .stride = d->bias_row,
@@ -145,22 +145,22 @@ static lines bias_lines(const tni_gemm_shape *s, const tni_gemm_data *d) {
                    .item = d->bias_batch};
 }
 
-static void choose_wide(tni_half *p, int32_t max_threads, const tni_gemm_data *bias) {
-    const tni_gemm_shape *s = &p->s;
+static void choose_wide(blas_half *p, int32_t max_threads, const blas_gemm_data *bias) {
+    const blas_gemm_shape *s = &p->s;
     const lines a = lines_of(&s->a, s->m, s->k, s->batch),
                 b = lines_of(&s->b, s->k, s->n, s->batch);
     p->wide.s = *s;
     p->wide.s.a = tight(&s->a, &a), p->wide.s.b = tight(&s->b, &b);
-    tni_gemm_fits(&p->wide.s); /* they do: for the strides of single rows and columns */
+    blas_gemm_fits(&p->wide.s); /* they do: for the strides of single rows and columns */
     const lines added = bias_lines(s, bias);
     p->a_bytes = lines_bytes(&a), p->b_bytes = lines_bytes(&b);
     p->bias_bytes = bias->biased ? lines_bytes(&added) : 0;
     p->y_bytes = rounded(s->batch * s->m * s->n * (int64_t)sizeof(float), 64);
-    tni_gemm_choose(&p->wide, max_threads);
+    blas_gemm_choose(&p->wide, max_threads);
 }
 
 typedef struct convert_job {
-    tni_convert_fn convert;
+    blas_convert_fn convert;
     lines l;
     int64_t from_item, to_item; /* bytes */
     const char *from;
@@ -176,35 +176,35 @@ static void convert_range(void *arg, int64_t begin, int64_t end) {
     }
 }
 
-static void widen(const tni_half *p, const tn_call *c, const void *from, lines l, void *to) {
-    convert_job j = {tni_vec->ewise->widen[tn_dtype_index(p->dtype)], l, 2, 4, from, to};
-    if (l.length > 0) tni_parallel(c, l.items * l.n, l.length, convert_range, &j);
+static void widen(const blas_half *p, const tn_call *c, const void *from, lines l, void *to) {
+    convert_job j = {blas_vec->ewise->widen[tn_dtype_index(p->dtype)], l, 2, 4, from, to};
+    if (l.length > 0) tnk_parallel(c, l.items * l.n, l.length, convert_range, &j);
 }
 
-static void run_wide(const tni_half *p, const tn_call *c, const tni_gemm_data *d) {
-    const tni_gemm_shape *s = &p->s;
+static void run_wide(const blas_half *p, const tn_call *c, const blas_gemm_data *d) {
+    const blas_gemm_shape *s = &p->s;
     const lines added = bias_lines(s, d);
     char *a = d->workspace, *b = a + p->a_bytes, *bias = b + p->b_bytes,
          *wide = bias + p->bias_bytes;
     widen(p, c, d->a, lines_of(&s->a, s->m, s->k, s->batch), a);
     widen(p, c, d->b, lines_of(&s->b, s->k, s->n, s->batch), b);
-    tni_gemm_data f32 = {.a = a, .b = b, .y = wide, .workspace = wide + p->y_bytes};
+    blas_gemm_data f32 = {.a = a, .b = b, .y = wide, .workspace = wide + p->y_bytes};
     if (d->biased) {
         widen(p, c, d->bias, added, bias);
         f32.bias = bias, f32.bias_row = d->bias_row ? s->n : 0;
         f32.bias_batch = d->bias_batch ? added.n * s->n : 0;
     }
-    tni_gemm_product(&p->wide, c, &f32, true);
+    blas_gemm_product(&p->wide, c, &f32, true);
     const lines all = {.n = s->batch * s->m, .length = s->n, .stride = s->n, .items = 1};
-    convert_job j = {tni_vec->ewise->narrow[tn_dtype_index(p->dtype)], all, 4, 2, wide, d->y};
-    if (s->n > 0) tni_parallel(c, all.n, all.length, convert_range, &j);
+    convert_job j = {blas_vec->ewise->narrow[tn_dtype_index(p->dtype)], all, 4, 2, wide, d->y};
+    if (s->n > 0) tnk_parallel(c, all.n, all.length, convert_range, &j);
 }
 
 /* ---- Either ----------------------------------------------------------------------------------- */
 
-void tni_half_choose(tni_half *p, int32_t max_threads, const tni_gemm_data *bias) {
+void blas_half_choose(blas_half *p, int32_t max_threads, const blas_gemm_data *bias) {
     const bool bf16 = tn_dtype_is(p->dtype, TN_BF16);
-    p->amx = tni_gemm_amx && bf16 && p->s.m * p->s.n * p->s.k >= AMX_LEAST;
+    p->amx = blas_gemm_amx && bf16 && p->s.m * p->s.n * p->s.k >= AMX_LEAST;
     if (p->amx)
         cut_amx(p);
     else
@@ -213,7 +213,7 @@ void tni_half_choose(tni_half *p, int32_t max_threads, const tni_gemm_data *bias
         (uint64_t)(p->a_bytes + p->b_bytes + p->bias_bytes + p->y_bytes) + p->wide.workspace_bytes;
 }
 
-void tni_half_product(const tni_half *p, const tn_call *c, const tni_gemm_data *d) {
+void blas_half_product(const blas_half *p, const tn_call *c, const blas_gemm_data *d) {
     if (p->s.batch == 0 || p->s.m == 0 || p->s.n == 0) return;
     if (p->amx)
         run_amx(p, c, d);
@@ -223,26 +223,26 @@ void tni_half_product(const tni_half *p, const tn_call *c, const tni_gemm_data *
 
 /* ---- gemm, matmul, bmm, mm -------------------------------------------------------------------- */
 
-tn_status tni_gemm_half_plan(tn_call *c, tn_plan *out) {
-    const tni_gemm_data no_bias = {0};
-    tni_half p = {.dtype = tni_arg(c, 0)->dtype};
+tn_status blas_gemm_half_plan(tn_call *c, tn_plan *out) {
+    const blas_gemm_data no_bias = {0};
+    blas_half p = {.dtype = tnk_arg(c, 0)->dtype};
     bool layout;
-    if (tni_gemm_read(c, &p.s, &layout) || layout)
+    if (blas_gemm_read(c, &p.s, &layout) || layout)
         return tn_fail(c, TN_ERR_UNSUPPORTED,
                        "gemm: the layout of a or b changed after it was accepted");
-    tni_half_choose(&p, c->max_threads, &no_bias);
-    tni_half *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
+    blas_half_choose(&p, c->max_threads, &no_bias);
+    blas_half *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
     if (!kept) return tn_fail(c, TN_ERR_NOMEM, "gemm: no memory for the plan");
     *kept = p;
     out->data = kept, out->workspace_bytes = p.workspace_bytes;
     return TN_OK;
 }
 
-tn_status tni_gemm_half_run(const void *plan, tn_call *c) {
-    const tni_gemm_data d = {.a = tni_arg(c, 0)->data,
-                             .b = tni_arg(c, 1)->data,
-                             .y = tni_out(c, 0)->data,
-                             .workspace = c->workspace};
-    tni_half_product(plan, c, &d);
+tn_status blas_gemm_half_run(const void *plan, tn_call *c) {
+    const blas_gemm_data d = {.a = tnk_arg(c, 0)->data,
+                              .b = tnk_arg(c, 1)->data,
+                              .y = tnk_out(c, 0)->data,
+                              .workspace = c->workspace};
+    blas_half_product(plan, c, &d);
     return TN_OK;
 }

@@ -15,26 +15,26 @@ enum { BLOCK = 256, RUN = 128 };
 
 /* ---- Walking --------------------------------------------------------------------------------- */
 
-static void add_view(tni_index_job *j, int k, const tn_view *v, int64_t bytes) {
+static void add_view(blas_index_job *j, int k, const tn_view *v, int64_t bytes) {
     j->data[k] = v->data;
     for (int32_t d = 0; d < j->rank; d++) j->strides[k][d] = v->rank ? v->strides[d] * bytes : 0;
 }
 
-tni_index_job tni_index_job_of(tni_index_run *run, const tn_view *index, const tn_view *to,
-                               int64_t to_bytes, const tn_view *other, int64_t dim) {
-    tni_index_job j = {.run = run, .rank = (int32_t)tni_max(1, index->rank), .cut = -1};
+blas_index_job blas_index_job_of(blas_index_run *run, const tn_view *index, const tn_view *to,
+                                 int64_t to_bytes, const tn_view *other, int64_t dim) {
+    blas_index_job j = {.run = run, .rank = (int32_t)tnk_max(1, index->rank), .cut = -1};
     for (int32_t d = 0; d < j.rank; d++) j.sizes[d] = index->rank ? index->sizes[d] : 1;
-    add_view(&j, TNI_INDEX, index, 8), add_view(&j, 1, to, to_bytes);
+    add_view(&j, BLAS_INDEX, index, 8), add_view(&j, 1, to, to_bytes);
     add_view(&j, 2, other, other->dtype.bits / 8);
     j.limit = to->rank ? to->sizes[dim] : 1, j.far = to->rank ? to->strides[dim] * to_bytes : 0;
     j.strides[1][dim] = 0, j.bytes = other->dtype.bits / 8;
     for (int32_t d = 0; d < j.rank; d++)
         if (d != dim && j.sizes[d] > 1 && (j.cut < 0 || j.sizes[d] > j.sizes[j.cut])) j.cut = d;
-    for (int k = 0; k < TNI_INDEX_VIEWS; k++) j.steps[k] = j.strides[k][j.rank - 1];
+    for (int k = 0; k < BLAS_INDEX_VIEWS; k++) j.steps[k] = j.strides[k][j.rank - 1];
     return j;
 }
 
-int64_t tni_index_numel(const tni_index_job *j) {
+int64_t blas_index_numel(const blas_index_job *j) {
     int64_t n = 1;
     for (int32_t d = 0; d < j->rank; d++) n *= j->sizes[d];
     return n;
@@ -42,13 +42,13 @@ int64_t tni_index_numel(const tni_index_job *j) {
 
 /* All runs with begin <= index along cut < end, in row-major order. */
 static void walk(void *arg, int64_t begin, int64_t end) {
-    const tni_index_job *j = arg;
+    const blas_index_job *j = arg;
     const int32_t last = j->rank - 1;
     int64_t low[TN_MAX_RANK] = {0}, high[TN_MAX_RANK], at[TN_MAX_RANK];
-    char *data[TNI_INDEX_VIEWS];
+    char *data[BLAS_INDEX_VIEWS];
     for (int32_t d = 0; d <= last; d++) high[d] = j->sizes[d];
     if (j->cut >= 0) low[j->cut] = begin, high[j->cut] = end;
-    for (int k = 0; k < TNI_INDEX_VIEWS; k++) {
+    for (int k = 0; k < BLAS_INDEX_VIEWS; k++) {
         data[k] = j->data[k];
         for (int32_t d = 0; d <= last; d++) at[d] = low[d], data[k] += low[d] * j->strides[k][d];
     }
@@ -57,19 +57,19 @@ static void walk(void *arg, int64_t begin, int64_t end) {
         for (d = last - 1; d >= 0; d--) {
             const bool more = ++at[d] < high[d];
             const int64_t moves = more ? 1 : low[d] + 1 - high[d];
-            for (int k = 0; k < TNI_INDEX_VIEWS; k++) data[k] += moves * j->strides[k][d];
+            for (int k = 0; k < BLAS_INDEX_VIEWS; k++) data[k] += moves * j->strides[k][d];
             if (more) break;
             at[d] = low[d];
         }
     }
 }
 
-void tni_index_walk(const tn_call *c, tni_index_job *j) {
-    const int64_t numel = tni_index_numel(j), size = j->cut < 0 ? 1 : j->sizes[j->cut];
+void blas_index_walk(const tn_call *c, blas_index_job *j) {
+    const int64_t numel = blas_index_numel(j), size = j->cut < 0 ? 1 : j->sizes[j->cut];
     if (numel == 0) return;
-    int64_t grain = tni_max(1, TNI_GRAIN / (numel / size));
+    int64_t grain = tnk_max(1, TNK_GRAIN / (numel / size));
     if (j->cut == j->rank - 1)
-        grain = tni_max(grain, RUN); /* short runs lose more than they share */
+        grain = tnk_max(grain, RUN); /* short runs lose more than they share */
     if (size <= grain)
         walk(j, 0, size);
     else
@@ -82,7 +82,7 @@ typedef struct check {
     const tn_view *index;
     int64_t sizes[TN_MAX_RANK]; /* dims along which the index stays count as 1 */
     int64_t limit;
-    _Atomic int64_t bad; /* lowest element, in these sizes; INT64_MAX: none */
+    int64_t bad; /* lowest element, in these sizes; INT64_MAX: none */
 } check;
 
 static const int64_t *index_at(const check *k, int64_t element) {
@@ -117,42 +117,31 @@ static void check_range(void *arg, int64_t begin, int64_t end) {
                   step = last < 0 ? 0 : k->index->strides[last];
     for (int64_t i = begin, m; i < end; i += m) {
         const int64_t *x = index_at(k, i);
-        m = tni_min(end - i, run - i % run);
+        m = tnk_min(end - i, run - i % run);
         if (all_below(k->limit, x, m, step)) continue;
-        int64_t n = 0, seen = atomic_load(&k->bad);
+        int64_t n = 0;
         while ((uint64_t)x[n * step] < (uint64_t)k->limit) n++;
-        while (i + n < seen && !atomic_compare_exchange_weak(&k->bad, &seen, i + n)) {
-        }
+        tnk_note_lowest(&k->bad, i + n);
         return;
     }
 }
 
 static tn_status fail_index(tn_call *c, const char *op, const check *k) {
-    char text[256];
-    const int64_t value = *index_at(k, k->bad);
-    int64_t at[TN_MAX_RANK], rest = k->bad;
-    for (int32_t d = k->index->rank - 1; d >= 0; rest /= k->sizes[d--]) at[d] = rest % k->sizes[d];
-    size_t used = (size_t)snprintf(text, sizeof text, "%s: index[", op);
-    for (int32_t d = 0; d < k->index->rank && used < sizeof text; d++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%lld", d ? ", " : "",
-                                 (long long)at[d]);
-    if (used < sizeof text)
-        used += (size_t)snprintf(text + used, sizeof text - used,
-                                 "] is %lld, must be at least 0 and below %lld", (long long)value,
-                                 (long long)k->limit);
-    c->fail(c, TN_ERR_INDEX, text, used < sizeof text ? used : sizeof text - 1);
-    return TN_ERR_INDEX;
+    char position[TNK_LIST_BYTES];
+    return tnk_fail(c, TN_ERR_INDEX, "%s: index%s is %lld, must be at least 0 and below %lld", op,
+                    tnk_position_text(k->sizes, k->index->rank, k->bad, position),
+                    (long long)*index_at(k, k->bad), (long long)k->limit);
 }
 
-tn_status tni_index_check(tn_call *c, const char *op, const tn_view *index, int64_t limit) {
+tn_status blas_index_check(tn_call *c, const char *op, const tn_view *index, int64_t limit) {
     check k = {.index = index, .limit = limit, .bad = INT64_MAX};
     int64_t n = 1;
     for (int32_t d = 0; d < index->rank; d++) {
         k.sizes[d] = index->strides[d] == 0 && index->sizes[d] > 1 ? 1 : index->sizes[d];
         n *= k.sizes[d];
     }
-    tni_parallel(c, n, 1, check_range, &k);
-    return atomic_load(&k.bad) == INT64_MAX ? TN_OK : fail_index(c, op, &k);
+    tnk_parallel(c, n, 1, check_range, &k);
+    return k.bad == INT64_MAX ? TN_OK : fail_index(c, op, &k);
 }
 
 /* ---- Items moved: gather takes them from what is indexed, scatter puts them there ------------- */
@@ -162,7 +151,7 @@ static inline __attribute__((always_inline)) void move_items(int64_t n, char *co
                                                              bool gather, size_t size,
                                                              int64_t index_step, int64_t step,
                                                              int64_t other_step, int64_t far) {
-    char *index = at[TNI_INDEX], *line = at[1], *other = at[2];
+    char *index = at[BLAS_INDEX], *line = at[1], *other = at[2];
     for (int64_t k = 0; k < n; k++) {
         char *there = line + k * step, *here = other + k * other_step;
         there += *(const int64_t *)(const void *)(index + k * index_step) * far;
@@ -174,17 +163,17 @@ static inline __attribute__((always_inline)) void move_items(int64_t n, char *co
     if (dense)                                                                                     \
         move_items(n, at, gather, sizeof(T), 8, 0, sizeof(T), sizeof(T));                          \
     else                                                                                           \
-        move_items(n, at, gather, sizeof(T), j->steps[TNI_INDEX], j->steps[1], j->steps[2],        \
+        move_items(n, at, gather, sizeof(T), j->steps[BLAS_INDEX], j->steps[1], j->steps[2],       \
                    j->far);                                                                        \
     return;
 
-static inline __attribute__((always_inline)) void move_run(const tni_index_job *j, int64_t n,
+static inline __attribute__((always_inline)) void move_run(const blas_index_job *j, int64_t n,
                                                            char *const *at, bool gather) {
-    const bool dense = j->steps[TNI_INDEX] == 8 && j->steps[1] == 0 && j->steps[2] == j->bytes &&
+    const bool dense = j->steps[BLAS_INDEX] == 8 && j->steps[1] == 0 && j->steps[2] == j->bytes &&
                        j->far == j->bytes;
-    if (j->steps[TNI_INDEX] == 0 && j->steps[1] == j->bytes &&
+    if (j->steps[BLAS_INDEX] == 0 && j->steps[1] == j->bytes &&
         j->steps[2] == j->bytes) { /* a row */
-        char *far = at[1] + *(const int64_t *)(const void *)at[TNI_INDEX] * j->far;
+        char *far = at[1] + *(const int64_t *)(const void *)at[BLAS_INDEX] * j->far;
         memcpy(gather ? at[2] : far, gather ? far : at[2], (size_t)(n * j->bytes));
         return;
     }
@@ -201,53 +190,53 @@ static inline __attribute__((always_inline)) void move_run(const tni_index_job *
 }
 
 /* Checks as it goes, while the indices are in the caches; what is wrong is looked for later. */
-static void gather_run(const tni_index_job *j, int64_t n, char *const *at) {
-    const int64_t step = j->steps[TNI_INDEX] / 8, most = step ? BLOCK : n;
-    char *from[TNI_INDEX_VIEWS] = {at[TNI_INDEX], at[1], at[2]};
+static void gather_run(const blas_index_job *j, int64_t n, char *const *at) {
+    const int64_t step = j->steps[BLAS_INDEX] / 8, most = step ? BLOCK : n;
+    char *from[BLAS_INDEX_VIEWS] = {at[BLAS_INDEX], at[1], at[2]};
     for (int64_t m; n > 0; n -= m) {
-        const int64_t *index = (const int64_t *)(const void *)from[TNI_INDEX];
-        m = tni_min(n, most);
+        const int64_t *index = (const int64_t *)(const void *)from[BLAS_INDEX];
+        m = tnk_min(n, most);
         if (!all_below(j->limit, index, step ? m : 1, step)) {
             atomic_store_explicit(j->bad, true, memory_order_relaxed);
             return;
         }
         move_run(j, m, from, true);
-        for (int k = 0; k < TNI_INDEX_VIEWS; k++) from[k] += m * j->steps[k];
+        for (int k = 0; k < BLAS_INDEX_VIEWS; k++) from[k] += m * j->steps[k];
     }
 }
-static void scatter_run(const tni_index_job *j, int64_t n, char *const *at) {
+static void scatter_run(const blas_index_job *j, int64_t n, char *const *at) {
     move_run(j, n, at, false);
 }
 
-tn_status tni_gather_run(const void *plan, tn_call *c) {
+tn_status blas_gather_run(const void *plan, tn_call *c) {
     (void)plan;
-    const tn_view *x = tni_arg(c, 0), *index = tni_arg(c, 2), *y = tni_out(c, 0);
-    tni_index_job j = tni_index_job_of(gather_run, index, x, x->dtype.bits / 8, y, c->args[1].i);
+    const tn_view *x = tnk_arg(c, 0), *index = tnk_arg(c, 2), *y = tnk_out(c, 0);
+    blas_index_job j = blas_index_job_of(gather_run, index, x, x->dtype.bits / 8, y, c->args[1].i);
     for (int32_t d = 0; d < j.rank; d++) /* no two elements meet: any dim may be cut */
         if (j.cut < 0 || j.sizes[d] > j.sizes[j.cut]) j.cut = d;
     _Atomic bool bad = false;
     j.bad = &bad;
-    tni_index_walk(c, &j);
-    return bad ? tni_index_check(c, "gather", index, j.limit) : TN_OK;
+    blas_index_walk(c, &j);
+    return bad ? blas_index_check(c, "gather", index, j.limit) : TN_OK;
 }
 
-void tni_index_start(const tn_call *c, const tn_view *x, const tn_view *y) {
+void blas_index_start(const tn_call *c, const tn_view *x, const tn_view *y) {
     static const int64_t one[1] = {1};
     tn_view from = *x, to = *y;
     if (x->data == y->data) return;
     if (x->rank == 0)
         from.rank = to.rank = 1, from.sizes = to.sizes = from.strides = to.strides = one;
-    tni_copy_views(c, &to, &from);
+    blas_copy_views(c, &to, &from);
 }
 
-tn_status tni_scatter_run(const void *plan, tn_call *c) {
+tn_status blas_scatter_run(const void *plan, tn_call *c) {
     (void)plan;
-    const tn_view *index = tni_arg(c, 2), *y = tni_out(c, 0);
-    tni_index_job j =
-        tni_index_job_of(scatter_run, index, y, y->dtype.bits / 8, tni_arg(c, 3), c->args[1].i);
-    const tn_status s = tni_index_check(c, "scatter", index, j.limit);
+    const tn_view *index = tnk_arg(c, 2), *y = tnk_out(c, 0);
+    blas_index_job j =
+        blas_index_job_of(scatter_run, index, y, y->dtype.bits / 8, tnk_arg(c, 3), c->args[1].i);
+    const tn_status s = blas_index_check(c, "scatter", index, j.limit);
     if (s != TN_OK) return s;
-    tni_index_start(c, tni_arg(c, 0), y);
-    tni_index_walk(c, &j);
+    blas_index_start(c, tnk_arg(c, 0), y);
+    blas_index_walk(c, &j);
     return TN_OK;
 }

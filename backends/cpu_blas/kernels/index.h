@@ -12,17 +12,17 @@
 
 #include <stdatomic.h>
 
-enum { TNI_INDEX, TNI_INDEXED, TNI_OTHER, TNI_INDEX_VIEWS };
+enum { BLAS_INDEX, BLAS_INDEXED, BLAS_OTHER, BLAS_INDEX_VIEWS };
 
-typedef struct tni_index_job tni_index_job;
-typedef void tni_index_run(const tni_index_job *, int64_t n, char *const *at);
-struct tni_index_job {
-    tni_index_run *run;
+typedef struct blas_index_job blas_index_job;
+typedef void blas_index_run(const blas_index_job *, int64_t n, char *const *at);
+struct blas_index_job {
+    blas_index_run *run;
     int32_t rank, cut; /* cut: the dim threads share out; -1: none */
     int64_t sizes[TN_MAX_RANK];
-    int64_t strides[TNI_INDEX_VIEWS][TN_MAX_RANK]; /* bytes; of the indexed view 0 along dim */
-    int64_t steps[TNI_INDEX_VIEWS];                /* bytes, along the last dim */
-    char *data[TNI_INDEX_VIEWS];
+    int64_t strides[BLAS_INDEX_VIEWS][TN_MAX_RANK]; /* bytes; of the indexed view 0 along dim */
+    int64_t steps[BLAS_INDEX_VIEWS];                /* bytes, along the last dim */
+    char *data[BLAS_INDEX_VIEWS];
     int64_t limit, far; /* size and stride in bytes of the indexed dim */
     int64_t bytes;      /* per item of the other */
     int type;           /* scatter_add: of lanes of the sums */
@@ -32,13 +32,13 @@ struct tni_index_job {
 };
 
 /* index [sizes], `to` indexed along dim, `other` in index's sizes; a scalar is one dim of size 1. */
-tni_index_job tni_index_job_of(tni_index_run *, const tn_view *index, const tn_view *to,
-                               int64_t to_bytes, const tn_view *other, int64_t dim);
-int64_t tni_index_numel(const tni_index_job *);
-void tni_index_walk(const tn_call *, tni_index_job *);
+blas_index_job blas_index_job_of(blas_index_run *, const tn_view *index, const tn_view *to,
+                                 int64_t to_bytes, const tn_view *other, int64_t dim);
+int64_t blas_index_numel(const blas_index_job *);
+void blas_index_walk(const tn_call *, blas_index_job *);
 /* Fails the call, naming the first index that is not in 0 .. limit - 1. */
-tn_status tni_index_check(tn_call *, const char *op, const tn_view *index, int64_t limit);
+tn_status blas_index_check(tn_call *, const char *op, const tn_view *index, int64_t limit);
 /* y = x; in place it is x. */
-void tni_index_start(const tn_call *, const tn_view *x, const tn_view *y);
+void blas_index_start(const tn_call *, const tn_view *x, const tn_view *y);
 
 #endif

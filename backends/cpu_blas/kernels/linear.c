@@ -10,9 +10,9 @@
 enum { BIAS_COLS = 256, BIAS_ROWS = 8 }; /* of the gradient: summed, widened at a time */
 
 /* x[.., n] as rows of equal distance; false if there is none. */
-static bool as_rows(const tn_view *x, int64_t *rows, tni_matrix *out) {
+static bool as_rows(const tn_view *x, int64_t *rows, blas_matrix *out) {
     const int32_t last = x->rank - 1;
-    *rows = 1, *out = (tni_matrix){x->sizes[last], x->strides[last], 0};
+    *rows = 1, *out = (blas_matrix){x->sizes[last], x->strides[last], 0};
     for (int32_t d = last - 1; d >= 0; d--) {
         if (x->sizes[d] == 1) continue;
         if (*rows == 1)
@@ -25,41 +25,41 @@ static bool as_rows(const tn_view *x, int64_t *rows, tni_matrix *out) {
     return true;
 }
 
-static tni_matrix turned(tni_matrix x) { return (tni_matrix){x.col, x.row, 0}; }
+static blas_matrix turned(blas_matrix x) { return (blas_matrix){x.col, x.row, 0}; }
 
 typedef struct plan {
-    tni_gemm_shape s;
+    blas_gemm_shape s;
     bool is_half;
     union {
-        tni_product full; /* f32, f64 */
-        tni_half half;
+        blas_product full; /* f32, f64 */
+        blas_half half;
     };
 } plan;
 
-typedef struct reading {                              /* how a call is read */
-    bool (*shape)(const tn_call *, tni_gemm_shape *); /* false: contiguous copies would help */
-    void (*data)(const tn_call *, tni_gemm_data *);   /* all but y and workspace */
+typedef struct reading {                               /* how a call is read */
+    bool (*shape)(const tn_call *, blas_gemm_shape *); /* false: contiguous copies would help */
+    void (*data)(const tn_call *, blas_gemm_data *);   /* all but y and workspace */
 } reading;
 
 static void answer(const tn_call *c, tn_verdict *v, const reading *read) {
-    tni_gemm_shape s;
-    tni_answer(v, read->shape(c, &s) ? TN_YES : TN_YES_IF, TN_REASON_NONE);
+    blas_gemm_shape s;
+    tnk_answer(v, read->shape(c, &s) ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
 static tn_status make_plan(tn_call *c, tn_plan *out, const reading *read) {
-    const tn_dtype dtype = tni_arg(c, 1)->dtype;
+    const tn_dtype dtype = tnk_arg(c, 1)->dtype;
     plan p = {.is_half = dtype.bits == 16};
-    tni_gemm_data d;
+    blas_gemm_data d;
     if (!read->shape(c, &p.s))
         return tn_fail(c, TN_ERR_UNSUPPORTED, "linear: a layout changed after it was accepted");
     if (p.is_half) {
         read->data(c, &d);
-        p.half = (tni_half){.s = p.s, .dtype = dtype};
-        tni_half_choose(&p.half, c->max_threads, &d);
+        p.half = (blas_half){.s = p.s, .dtype = dtype};
+        blas_half_choose(&p.half, c->max_threads, &d);
         out->workspace_bytes = p.half.workspace_bytes;
     } else {
-        p.full = (tni_product){.s = p.s, .f64 = dtype.bits == 64};
-        tni_gemm_choose(&p.full, c->max_threads);
+        p.full = (blas_product){.s = p.s, .f64 = dtype.bits == 64};
+        blas_gemm_choose(&p.full, c->max_threads);
         out->workspace_bytes = p.full.workspace_bytes;
     }
     plan *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
@@ -70,13 +70,13 @@ static tn_status make_plan(tn_call *c, tn_plan *out, const reading *read) {
 }
 
 static void run(const plan *p, const tn_call *c, const reading *read) {
-    tni_gemm_data d;
+    blas_gemm_data d;
     read->data(c, &d);
-    d.y = tni_out(c, 0)->data, d.workspace = c->workspace;
+    d.y = tnk_out(c, 0)->data, d.workspace = c->workspace;
     if (p->is_half)
-        tni_half_product(&p->half, c, &d);
+        blas_half_product(&p->half, c, &d);
     else
-        tni_gemm_product(&p->full, c, &d, (c->flags & TN_CALL_DETERMINISTIC) != 0);
+        blas_gemm_product(&p->full, c, &d, (c->flags & TN_CALL_DETERMINISTIC) != 0);
 }
 
 /* ---- Forward ---------------------------------------------------------------------------------- */
@@ -85,63 +85,63 @@ static const tn_view *bias_of(const tn_call *c) {
     return c->args[2].tag == TN_TAG_VIEW ? c->args[2].view : NULL;
 }
 
-static bool linear_shape(const tn_call *c, tni_gemm_shape *s) {
-    const tn_view *x = tni_arg(c, 0), *w = tni_arg(c, 1), *b = bias_of(c);
-    *s = (tni_gemm_shape){.batch = 1, .n = w->sizes[0], .k = w->sizes[1]};
-    s->b = (tni_matrix){w->strides[1], w->strides[0], 0};
+static bool linear_shape(const tn_call *c, blas_gemm_shape *s) {
+    const tn_view *x = tnk_arg(c, 0), *w = tnk_arg(c, 1), *b = bias_of(c);
+    *s = (blas_gemm_shape){.batch = 1, .n = w->sizes[0], .k = w->sizes[1]};
+    s->b = (blas_matrix){w->strides[1], w->strides[0], 0};
     if (b && b->sizes[0] > 1 && b->strides[0] != 1) return false;
-    return as_rows(x, &s->m, &s->a) && tni_gemm_fits(s);
+    return as_rows(x, &s->m, &s->a) && blas_gemm_fits(s);
 }
 
-static void linear_data(const tn_call *c, tni_gemm_data *d) {
+static void linear_data(const tn_call *c, blas_gemm_data *d) {
     const tn_view *b = bias_of(c);
-    *d = (tni_gemm_data){.a = tni_arg(c, 0)->data, .b = tni_arg(c, 1)->data, .biased = b != NULL};
+    *d = (blas_gemm_data){.a = tnk_arg(c, 0)->data, .b = tnk_arg(c, 1)->data, .biased = b != NULL};
     if (b) d->bias = b->data;
 }
 
 static const reading of_linear = {linear_shape, linear_data};
 
-void tni_linear_supports(const tn_call *c, tn_verdict *v) {
-    if (tni_arg(c, 1)->rank == 2)
+void blas_linear_supports(const tn_call *c, tn_verdict *v) {
+    if (tnk_arg(c, 1)->rank == 2)
         answer(c, v, &of_linear);
     else /* one row is matmul's, in the decomposition */
-        tni_answer(v, TN_NO, TN_REASON_RANK);
+        tnk_answer(v, TN_NO, TN_REASON_RANK);
 }
 
-tn_status tni_linear_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_linear); }
+tn_status blas_linear_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_linear); }
 
-tn_status tni_linear_run(const void *data, tn_call *c) {
+tn_status blas_linear_run(const void *data, tn_call *c) {
     run(data, c, &of_linear);
     return TN_OK;
 }
 
 /* ---- addmm and baddbmm, with alpha and beta 1 ------------------------------------------------- */
 
-static bool is_added(const tn_view *c, const tni_gemm_shape *s) {
+static bool is_added(const tn_view *c, const blas_gemm_shape *s) {
     return c->rank > 0 && c->sizes[c->rank - 1] == s->n; /* else the decomposition broadcasts it */
 }
 
-static tni_matrix matrix_of(const tn_view *x) {
+static blas_matrix matrix_of(const tn_view *x) {
     const int32_t r = x->rank;
-    return (tni_matrix){x->strides[r - 2], x->strides[r - 1], r == 3 ? x->strides[0] : 0};
+    return (blas_matrix){x->strides[r - 2], x->strides[r - 1], r == 3 ? x->strides[0] : 0};
 }
 
-static bool addmm_shape(const tn_call *c, tni_gemm_shape *s) {
-    const tn_view *added = tni_arg(c, 0), *a = tni_arg(c, 1), *b = tni_arg(c, 2);
+static bool addmm_shape(const tn_call *c, blas_gemm_shape *s) {
+    const tn_view *added = tnk_arg(c, 0), *a = tnk_arg(c, 1), *b = tnk_arg(c, 2);
     const int32_t r = a->rank, last = added->rank - 1;
-    *s = (tni_gemm_shape){.batch = r == 3 ? a->sizes[0] : 1,
-                          .m = a->sizes[r - 2],
-                          .n = b->sizes[r - 1],
-                          .k = a->sizes[r - 1],
-                          .a = matrix_of(a),
-                          .b = matrix_of(b)};
-    return (last < 0 || added->sizes[last] <= 1 || added->strides[last] == 1) && tni_gemm_fits(s);
+    *s = (blas_gemm_shape){.batch = r == 3 ? a->sizes[0] : 1,
+                           .m = a->sizes[r - 2],
+                           .n = b->sizes[r - 1],
+                           .k = a->sizes[r - 1],
+                           .a = matrix_of(a),
+                           .b = matrix_of(b)};
+    return (last < 0 || added->sizes[last] <= 1 || added->strides[last] == 1) && blas_gemm_fits(s);
 }
 
-static void addmm_data(const tn_call *c, tni_gemm_data *d) {
-    const tn_view *added = tni_arg(c, 0);
+static void addmm_data(const tn_call *c, blas_gemm_data *d) {
+    const tn_view *added = tnk_arg(c, 0);
     const int32_t r = added->rank;
-    *d = (tni_gemm_data){.a = tni_arg(c, 1)->data, .b = tni_arg(c, 2)->data};
+    *d = (blas_gemm_data){.a = tnk_arg(c, 1)->data, .b = tnk_arg(c, 2)->data};
     d->bias = added->data, d->biased = true;
     if (r > 1 && added->sizes[r - 2] > 1) d->bias_row = added->strides[r - 2];
     if (r > 2 && added->sizes[0] > 1) d->bias_batch = added->strides[0];
@@ -149,78 +149,79 @@ static void addmm_data(const tn_call *c, tni_gemm_data *d) {
 
 static const reading of_addmm = {addmm_shape, addmm_data};
 
-void tni_addmm_supports(const tn_call *c, tn_verdict *v) {
-    tni_gemm_shape s;
+void blas_addmm_supports(const tn_call *c, tn_verdict *v) {
+    blas_gemm_shape s;
     const bool fits = addmm_shape(c, &s);
-    const bool plain = tni_number(&c->args[3], 1) == 1 && tni_number(&c->args[4], 1) == 1;
-    if (!plain || !is_added(tni_arg(c, 0), &s))
-        tni_answer(v, TN_NO, TN_REASON_ATTRIBUTE);
+    const bool plain = tnk_number(&c->args[3], 1) == 1 && tnk_number(&c->args[4], 1) == 1;
+    if (!plain || !is_added(tnk_arg(c, 0), &s))
+        tnk_answer(v, TN_NO, TN_REASON_ATTRIBUTE);
     else
-        tni_answer(v, fits ? TN_YES : TN_YES_IF, TN_REASON_NONE);
+        tnk_answer(v, fits ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
-tn_status tni_addmm_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_addmm); }
+tn_status blas_addmm_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_addmm); }
 
-tn_status tni_addmm_run(const void *data, tn_call *c) {
+tn_status blas_addmm_run(const void *data, tn_call *c) {
     run(data, c, &of_addmm);
     return TN_OK;
 }
 
 /* ---- Backward: dw[O,I] = grad^T x, db[O] = sums of grad's columns ------------------------------ */
 
-static bool bwd_shape(const tn_call *c, tni_gemm_shape *s) {
-    const tn_view *grad = tni_arg(c, 0), *x = tni_arg(c, 1);
-    tni_matrix g;
-    *s = (tni_gemm_shape){.batch = 1, .m = grad->sizes[grad->rank - 1], .n = x->sizes[x->rank - 1]};
+static bool bwd_shape(const tn_call *c, blas_gemm_shape *s) {
+    const tn_view *grad = tnk_arg(c, 0), *x = tnk_arg(c, 1);
+    blas_matrix g;
+    *s =
+        (blas_gemm_shape){.batch = 1, .m = grad->sizes[grad->rank - 1], .n = x->sizes[x->rank - 1]};
     if (!as_rows(grad, &s->k, &g) || !as_rows(x, &s->k, &s->b)) return false;
     s->a = turned(g);
-    return (g.col == 1 || s->m == 1) && tni_gemm_fits(s);
+    return (g.col == 1 || s->m == 1) && blas_gemm_fits(s);
 }
 
-static void bwd_data(const tn_call *c, tni_gemm_data *d) {
-    *d = (tni_gemm_data){.a = tni_arg(c, 0)->data, .b = tni_arg(c, 1)->data};
+static void bwd_data(const tn_call *c, blas_gemm_data *d) {
+    *d = (blas_gemm_data){.a = tnk_arg(c, 0)->data, .b = tnk_arg(c, 1)->data};
 }
 
 static const reading of_bwd = {bwd_shape, bwd_data};
 
-void tni_linear_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, &of_bwd); }
+void blas_linear_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, &of_bwd); }
 
-tn_status tni_linear_bwd_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_bwd); }
+tn_status blas_linear_bwd_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_bwd); }
 
 typedef struct bias_job {
-    const tni_gemm_shape *s;
+    const blas_gemm_shape *s;
     const tn_view *grad, *db;
     int64_t row; /* stride of the gradient's rows */
 } bias_job;
 
 /* Adds the columns of rows first .. first + rows - 1, n of them from `first_col` on. */
 static void add_columns(const bias_job *j, int64_t first, int64_t rows, int64_t first_col,
-                        int64_t n, tni_acc *sums) {
+                        int64_t n, blas_acc *sums) {
     float lanes[BIAS_ROWS * BIAS_COLS];
-    const tni_convert_fn widen = tni_vec->ewise->widen[tn_dtype_index(j->db->dtype)];
-    const int type = tni_lane_type(j->db->dtype);
+    const blas_convert_fn widen = blas_vec->ewise->widen[tn_dtype_index(j->db->dtype)];
+    const int type = blas_lane_type(j->db->dtype);
     for (int64_t r = 0; widen && r < rows; r++)
-        widen(n, lanes + r * n, tni_at(j->grad, (first + r) * j->row + first_col));
-    const void *x = widen ? (const void *)lanes : tni_at(j->grad, first * j->row + first_col);
-    tni_vec->reduce_cols[TNI_SUM][type](x, rows, widen ? n : j->row, n, sums);
+        widen(n, lanes + r * n, tnk_at(j->grad, (first + r) * j->row + first_col));
+    const void *x = widen ? (const void *)lanes : tnk_at(j->grad, first * j->row + first_col);
+    blas_vec->reduce_cols[BLAS_SUM][type](x, rows, widen ? n : j->row, n, sums);
 }
 
 static void bias_range(void *arg, int64_t begin, int64_t end) {
     const bias_job *j = arg;
-    const int64_t most = j->db->dtype.bits == 16 ? BIAS_ROWS : tni_max(1, j->s->k);
+    const int64_t most = j->db->dtype.bits == 16 ? BIAS_ROWS : tnk_max(1, j->s->k);
     for (int64_t i = begin; i < end; i++) {
-        tni_acc sums[BIAS_COLS] = {0};
-        const int64_t first = i * BIAS_COLS, n = tni_min(BIAS_COLS, j->s->m - first);
+        blas_acc sums[BIAS_COLS] = {0};
+        const int64_t first = i * BIAS_COLS, n = tnk_min(BIAS_COLS, j->s->m - first);
         for (int64_t r = 0; r < j->s->k; r += most)
-            add_columns(j, r, tni_min(most, j->s->k - r), first, n, sums);
-        tni_convert(n, j->db->dtype, tni_at(j->db, first), TN_F64, sums);
+            add_columns(j, r, tnk_min(most, j->s->k - r), first, n, sums);
+        blas_convert(n, j->db->dtype, tnk_at(j->db, first), TN_F64, sums);
     }
 }
 
-tn_status tni_linear_bwd_run(const void *data, tn_call *c) {
+tn_status blas_linear_bwd_run(const void *data, tn_call *c) {
     const plan *p = data;
-    bias_job j = {.s = &p->s, .grad = tni_arg(c, 0), .db = tni_out(c, 1), .row = p->s.a.col};
+    bias_job j = {.s = &p->s, .grad = tnk_arg(c, 0), .db = tnk_out(c, 1), .row = p->s.a.col};
     run(p, c, &of_bwd);
-    tni_parallel(c, (p->s.m + BIAS_COLS - 1) / BIAS_COLS, BIAS_COLS * p->s.k, bias_range, &j);
+    tnk_parallel(c, (p->s.m + BIAS_COLS - 1) / BIAS_COLS, BIAS_COLS * p->s.k, bias_range, &j);
     return TN_OK;
 }

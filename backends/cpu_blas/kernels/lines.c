@@ -8,45 +8,45 @@
 
 enum { TILE = 16, BLOCK = 256, MOST_GRAINS = 64, MOST_ROOM = 1 << 26 };
 
-#define LINE_OP(name, NAME, outs, ins, types) [TNI_LINE_##NAME] = {TNI_LINE_##NAME, outs, ins, 0},
-const tni_line_op tni_line_ops[TNI_LINE_COUNT] = {
-    TNI_LINE_LIST(LINE_OP, , )[TNI_LINE_SORT] = {TNI_LINE_SORT, 2, 1, 32}};
+#define LINE_OP(name, NAME, outs, ins, types) [BLAS_LINE_##NAME] = {BLAS_LINE_##NAME, outs, ins, 0},
+const blas_line_op blas_line_ops[BLAS_LINE_COUNT] = {
+    BLAS_LINE_LIST(LINE_OP, , )[BLAS_LINE_SORT] = {BLAS_LINE_SORT, 2, 1, 32}};
 #undef LINE_OP
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 /* False if the room for one tile overflows. */
-static bool lay_out(const tn_call *c, tni_lines *l) {
-    const tni_line_op *op = c->user;
-    const tn_view *x = tni_arg(c, 0);
+static bool lay_out(const tn_call *c, blas_lines *l) {
+    const blas_line_op *op = c->user;
+    const tn_view *x = tnk_arg(c, 0);
     int64_t per_line = 0, cells = 0;
-    *l = (tni_lines){.op = op, .n = x->sizes[1], .inner = x->sizes[2], .workspace = c->workspace};
+    *l = (blas_lines){.op = op, .n = x->sizes[1], .inner = x->sizes[2], .workspace = c->workspace};
     l->lines = l->n == 0 ? 0 : x->sizes[0] * l->inner;
     for (int k = 0; k < op->n_outs + op->n_ins; k++) {
         const tn_view *v =
-            k < op->n_outs ? tni_out(c, (uint32_t)k) : tni_arg(c, (uint32_t)(k - op->n_outs));
-        l->views[k] = v, l->bytes[k] = v->dtype.bits / 8, l->lanes[k] = tni_max(4, l->bytes[k]);
+            k < op->n_outs ? tnk_out(c, (uint32_t)k) : tnk_arg(c, (uint32_t)(k - op->n_outs));
+        l->views[k] = v, l->bytes[k] = v->dtype.bits / 8, l->lanes[k] = tnk_max(4, l->bytes[k]);
         if (l->inner > 1 || l->bytes[k] < 4) l->part[k] = 1, cells += l->lanes[k];
     }
     cells += op->extra;
     if (__builtin_mul_overflow(cells, l->n, &per_line) || per_line > INT64_MAX / 64) return false;
-    l->tile = l->inner > 1 ? tni_min(TILE, l->inner) : 1;
+    l->tile = l->inner > 1 ? tnk_min(TILE, l->inner) : 1;
     const int64_t groups = l->inner ? (l->inner + l->tile - 1) / l->tile : 0;
     l->tiles = l->n == 0 ? 0 : x->sizes[0] * groups;
-    l->grain = tni_max(1, TNI_GRAIN / tni_max(1, l->n * l->tile));
+    l->grain = tnk_max(1, TNK_GRAIN / tnk_max(1, l->n * l->tile));
     if (cells == 0 || l->tiles == 0) return true;
-    for (int k = 0; k < TNI_LINE_VIEWS; k++) /* a column of lines must not share cache sets */
+    for (int k = 0; k < BLAS_LINE_VIEWS; k++) /* a column of lines must not share cache sets */
         if (l->part[k]) l->part[k] = round_up(l->n * l->lanes[k], 64) + 64;
     l->extra = round_up(op->extra * l->n, 64);
-    for (int k = 0; k < TNI_LINE_VIEWS; k++) l->room += l->part[k] * l->tile;
+    for (int k = 0; k < BLAS_LINE_VIEWS; k++) l->room += l->part[k] * l->tile;
     l->room += l->extra;
-    const int64_t most = tni_max(1, tni_min(MOST_GRAINS, MOST_ROOM / l->room));
-    l->grain = tni_max(l->grain, (l->tiles + most - 1) / most);
+    const int64_t most = tnk_max(1, tnk_min(MOST_GRAINS, MOST_ROOM / l->room));
+    l->grain = tnk_max(l->grain, (l->tiles + most - 1) / most);
     return true;
 }
 
-tn_status tni_lines_plan(tn_call *c, tn_plan *plan) {
-    tni_lines l;
+tn_status blas_lines_plan(tn_call *c, tn_plan *plan) {
+    blas_lines l;
     if (!lay_out(c, &l))
         return tn_fail(c, TN_ERR_OVERFLOW, "the room for one line of the tensor overflows");
     plan->workspace_bytes =
@@ -56,27 +56,28 @@ tn_status tni_lines_plan(tn_call *c, tn_plan *plan) {
 
 /* ---- Lines to lanes, and back ---------------------------------------------------------------- */
 
-static void *line_of(const tni_lines *l, int k, char *room, int64_t i) {
+static void *line_of(const blas_lines *l, int k, char *room, int64_t i) {
     return room + l->part[k] * i;
 }
 
 /* `count` neighbouring lines, the first item of the first one at `at`; store: from room to items. */
-static void turn(const tni_lines *l, int k, char *at, char *room, int64_t count, bool store) {
+static void turn(const blas_lines *l, int k, char *at, char *room, int64_t count, bool store) {
     const int64_t bytes = l->bytes[k], ld = l->part[k] / bytes;
-    const tni_turn_fn turn_items = tni_vec->turn[bytes == 8 ? 3 : 2];
+    const blas_turn_fn turn_items = blas_vec->turn[bytes == 8 ? 3 : 2];
     if (store)
         turn_items(count, l->n, at, l->inner, room, ld);
     else
         turn_items(l->n, count, room, ld, at, l->inner);
 }
 
-static void convert_line(const tni_lines *l, int k, char *at, char *lanes, bool store) {
+static void convert_line(const blas_lines *l, int k, char *at, char *lanes, bool store) {
     const int ix = tn_dtype_index(l->views[k]->dtype);
-    const tni_convert_fn convert = store ? tni_vec->ewise->narrow[ix] : tni_vec->ewise->widen[ix];
+    const blas_convert_fn convert =
+        store ? blas_vec->ewise->narrow[ix] : blas_vec->ewise->widen[ix];
     const int64_t bytes = l->bytes[k], step = l->inner * bytes;
     char block[BLOCK * 2];
     for (int64_t i = 0, m; i < l->n; i += m, at += m * step, lanes += m * l->lanes[k]) {
-        m = tni_min(BLOCK, l->n - i);
+        m = tnk_min(BLOCK, l->n - i);
         char *items = step == bytes ? at : block;
         if (!store && items == block)
             for (int64_t r = 0; r < m; r++)
@@ -91,9 +92,9 @@ static void convert_line(const tni_lines *l, int k, char *at, char *lanes, bool 
     }
 }
 
-static void move_lines(const tni_lines *l, int k, int64_t element, char *room, int64_t count,
+static void move_lines(const blas_lines *l, int k, int64_t element, char *room, int64_t count,
                        bool store) {
-    char *at = tni_at(l->views[k], element);
+    char *at = tnk_at(l->views[k], element);
     if (l->part[k] == 0) return;
     if (l->bytes[k] >= 4) {
         turn(l, k, at, room, count, store);
@@ -103,39 +104,39 @@ static void move_lines(const tni_lines *l, int k, int64_t element, char *room, i
         convert_line(l, k, at + i * l->bytes[k], line_of(l, k, room, i), store);
 }
 
-static void run_tile(const tni_lines *l, int64_t tile, char *room) {
+static void run_tile(const blas_lines *l, int64_t tile, char *room) {
     const int64_t groups = (l->inner + l->tile - 1) / l->tile, first = tile % groups * l->tile;
-    const int64_t count = tni_min(l->tile, l->inner - first);
+    const int64_t count = tnk_min(l->tile, l->inner - first);
     const int64_t element = tile / groups * l->n * l->inner + first;
     const int n_outs = l->op->n_outs, n_views = n_outs + l->op->n_ins;
-    char *rooms[TNI_LINE_VIEWS];
+    char *rooms[BLAS_LINE_VIEWS];
     for (int k = 0; k < n_views; room += l->part[k++] * l->tile) {
         rooms[k] = room;
         if (k >= n_outs) move_lines(l, k, element, room, count, false);
     }
     for (int64_t i = 0; i < count; i++) {
-        void *rows[TNI_LINE_VIEWS];
+        void *rows[BLAS_LINE_VIEWS];
         for (int k = 0; k < n_views; k++)
-            rows[k] = l->part[k] ? line_of(l, k, rooms[k], i) : tni_at(l->views[k], element + i);
-        if (l->op->index == TNI_LINE_SORT)
-            tni_sort_line(l, rows, room);
+            rows[k] = l->part[k] ? line_of(l, k, rooms[k], i) : tnk_at(l->views[k], element + i);
+        if (l->op->index == BLAS_LINE_SORT)
+            blas_sort_line(l, rows, room);
         else
-            tni_vec->lines[l->op->index][tni_lane_type(l->views[n_outs]->dtype)](l->n, rows);
+            blas_vec->lines[l->op->index][blas_lane_type(l->views[n_outs]->dtype)](l->n, rows);
     }
     for (int k = 0; k < n_outs; k++) move_lines(l, k, element, rooms[k], count, true);
 }
 
 static void tiles_range(void *arg, int64_t begin, int64_t end) {
-    const tni_lines *l = arg;
+    const blas_lines *l = arg;
     char *room = l->room ? l->workspace + begin / l->grain * l->room : NULL;
     for (; begin < end; begin++) run_tile(l, begin, room);
 }
 
-tn_status tni_lines_run(const void *plan, tn_call *c) {
+tn_status blas_lines_run(const void *plan, tn_call *c) {
     (void)plan;
-    tni_lines l;
+    blas_lines l;
     if (!lay_out(c, &l) || l.tiles == 0) return TN_OK; /* the plan has seen to the first */
-    l.descending = l.op->index == TNI_LINE_SORT && c->args[2].i != 0;
+    l.descending = l.op->index == BLAS_LINE_SORT && c->args[2].i != 0;
     if (l.tiles <= l.grain)
         tiles_range(&l, 0, l.tiles);
     else

@@ -1,7 +1,7 @@
 /* lines.h - ops of the form `along`: what is done to one line is done to all, with any inner dims and
  * any dtype.
  *
- * A line is handed over as lanes (tni_lane_type) side by side. Lines that are not so in memory go
+ * A line is handed over as lanes (blas_lane_type) side by side. Lines that are not so in memory go
  * through room of the workspace: neighbouring ones are turned together, narrow items are widened, and
  * results go the same way back. Lines are independent, and each is one thread's.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -10,31 +10,31 @@
 
 #include "backends/cpu_blas/kernels/kernels.h"
 
-enum { TNI_LINE_VIEWS = 3 };
+enum { BLAS_LINE_VIEWS = 3 };
 
-typedef struct tni_line_op { /* tn_kernel.user of the rows */
-    uint8_t index;           /* TNI_LINE_* */
-    uint8_t n_outs, n_ins;   /* tensors; in a line, results come first */
-    uint8_t extra;           /* bytes of room per element, for the op itself */
-} tni_line_op;
+typedef struct blas_line_op { /* tn_kernel.user of the rows */
+    uint8_t index;            /* BLAS_LINE_* */
+    uint8_t n_outs, n_ins;    /* tensors; in a line, results come first */
+    uint8_t extra;            /* bytes of room per element, for the op itself */
+} blas_line_op;
 
-typedef struct tni_lines {
-    const tni_line_op *op;
-    const tn_view *views[TNI_LINE_VIEWS];
+typedef struct blas_lines {
+    const blas_line_op *op;
+    const tn_view *views[BLAS_LINE_VIEWS];
     int64_t lines, n, inner;
     int64_t tile, tiles; /* lines turned together; tiles in all */
     int64_t grain;       /* tiles a thread takes at a time; each grain has its room */
-    int64_t lanes[TNI_LINE_VIEWS], bytes[TNI_LINE_VIEWS]; /* bytes of one lane, of one item */
-    int64_t part[TNI_LINE_VIEWS]; /* bytes of one line of lanes in the room; 0: not needed */
-    int64_t extra, room;          /* bytes the op itself wants, all of one grain */
+    int64_t lanes[BLAS_LINE_VIEWS], bytes[BLAS_LINE_VIEWS]; /* bytes of one lane, of one item */
+    int64_t part[BLAS_LINE_VIEWS]; /* bytes of one line of lanes in the room; 0: not needed */
+    int64_t extra, room;           /* bytes the op itself wants, all of one grain */
     bool descending;
     char *workspace;
-} tni_lines;
+} blas_lines;
 
 /* rows: lanes of the line, results first. room: extra * n bytes. */
-typedef void (*tni_line_fn)(int64_t n, void *const *rows);
-void tni_sort_line(const tni_lines *, void *const *rows, void *room);
+typedef void (*blas_line_fn)(int64_t n, void *const *rows);
+void blas_sort_line(const blas_lines *, void *const *rows, void *room);
 
-extern const tni_line_op tni_line_ops[TNI_LINE_COUNT];
+extern const blas_line_op blas_line_ops[BLAS_LINE_COUNT];
 
 #endif

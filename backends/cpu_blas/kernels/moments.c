@@ -10,17 +10,17 @@
 #include <string.h>
 
 enum { MOMENTS, STD, NORM };
-const uint8_t tni_moments = MOMENTS, tni_std = STD, tni_norm = NORM;
+const uint8_t blas_moments = MOMENTS, blas_std = STD, blas_norm = NORM;
 
 enum { WIDE_TILE = 256, NARROW_TILE = 32, LONG_COLUMN = 4096, BLOCK = 2048 };
 
 typedef struct job {
     int kind;
     const tn_view *x, *mean,
-        *spread;          /* mean: NULL if not wanted. spread: sum of squares, std, norm */
-    double divisor;       /* of squares, under the root */
-    int wide;             /* f64 lanes, else f32 */
-    tni_convert_fn widen; /* NULL: elements are lanes */
+        *spread;           /* mean: NULL if not wanted. spread: sum of squares, std, norm */
+    double divisor;        /* of squares, under the root */
+    int wide;              /* f64 lanes, else f32 */
+    blas_convert_fn widen; /* NULL: elements are lanes */
     int64_t n, inner, tiles;
     int64_t element, cols; /* cut along n: first element of x, columns */
     const double *centre;  /* cut along n: NULL for the sums, then the means */
@@ -30,22 +30,22 @@ typedef struct job {
 static void add_rows(const job *j, const char *at, int64_t rows, int64_t cols, const double *centre,
                      double *acc) {
     float lanes[BLOCK];
-    const int type = j->wide ? TNI_F64 : TNI_F32;
+    const int type = j->wide ? BLAS_F64 : BLAS_F32;
     const int64_t bytes = j->x->dtype.bits / 8, run = j->inner == 1 ? 1 : cols;
     for (int64_t r = 0, m; r < rows; r += m, at += m * j->inner * bytes) {
-        m = j->widen ? tni_min(BLOCK / run, rows - r) : rows;
+        m = j->widen ? tnk_min(BLOCK / run, rows - r) : rows;
         if (j->widen && j->inner == 1) j->widen(m, lanes, at);
         for (int64_t k = 0; j->widen && j->inner > 1 && k < m; k++)
             j->widen(cols, lanes + k * cols, at + k * j->inner * bytes);
         const void *x = j->widen ? (const void *)lanes : at;
         const int64_t ld = j->widen ? cols : j->inner;
         if (j->inner == 1)
-            *acc += centre ? tni_vec->squares_row[j->wide](x, m, *centre)
-                           : tni_vec->reduce_row[TNI_SUM][type](x, m).f;
+            *acc += centre ? blas_vec->squares_row[j->wide](x, m, *centre)
+                           : blas_vec->reduce_row[BLAS_SUM][type](x, m).f;
         else if (centre)
-            tni_vec->squares_cols[j->wide](x, m, ld, cols, centre, acc);
+            blas_vec->squares_cols[j->wide](x, m, ld, cols, centre, acc);
         else
-            tni_vec->reduce_cols[TNI_SUM][type](x, m, ld, cols, (tni_acc *)(void *)acc);
+            blas_vec->reduce_cols[BLAS_SUM][type](x, m, ld, cols, (blas_acc *)(void *)acc);
     }
 }
 
@@ -63,7 +63,7 @@ static bool is_lost(const job *j, double mean, double squares) {
 
 /* Result number `at` again, in a type of more range and digits. */
 static void take_wide(const job *j, int64_t at, double *mean, double *spread) {
-    const double *x = tni_at(j->x, at / j->inner * j->n * j->inner + at % j->inner);
+    const double *x = tnk_at(j->x, at / j->inner * j->n * j->inner + at % j->inner);
     long double sum = 0, squares = 0;
     for (int64_t i = 0; j->kind != NORM && i < j->n; i++) sum += (long double)x[i * j->inner];
     const long double centre = j->kind == NORM ? 0 : sum / (long double)j->n;
@@ -79,16 +79,16 @@ static void put(const job *j, int64_t at, double *mean, double *squares, int64_t
         else
             squares[i] = (double)root(j, (long double)squares[i]);
     }
-    if (j->mean) memcpy(tni_at(j->mean, at), mean, (size_t)n * sizeof *mean);
-    tni_store_acc(j->spread, at, (const tni_acc *)(const void *)squares, n, true);
+    if (j->mean) memcpy(tnk_at(j->mean, at), mean, (size_t)n * sizeof *mean);
+    blas_store_acc(j->spread, at, (const blas_acc *)(const void *)squares, n, true);
 }
 
 static void tiles_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     for (int64_t t = begin; t < end; t++) {
         const int64_t o = t / j->tiles, first = t % j->tiles * WIDE_TILE;
-        const int64_t cols = tni_min(WIDE_TILE, j->inner - first);
-        const char *x = tni_at(j->x, o * j->n * j->inner + first);
+        const int64_t cols = tnk_min(WIDE_TILE, j->inner - first);
+        const char *x = tnk_at(j->x, o * j->n * j->inner + first);
         double mean[WIDE_TILE] = {0}, squares[WIDE_TILE] = {0};
         if (j->kind != NORM) add_rows(j, x, j->n, cols, NULL, mean);
         for (int64_t i = 0; j->kind != NORM && i < cols; i++) mean[i] /= (double)j->n;
@@ -102,7 +102,7 @@ static void tiles_range(void *arg, int64_t begin, int64_t end) {
 static void piece_range(void *arg, int64_t begin, int64_t end, void *partial) {
     const job *j = arg;
     memset(partial, 0, (size_t)j->cols * sizeof(double));
-    add_rows(j, tni_at(j->x, j->element + begin * j->inner), end - begin, j->cols, j->centre,
+    add_rows(j, tnk_at(j->x, j->element + begin * j->inner), end - begin, j->cols, j->centre,
              partial);
 }
 
@@ -113,7 +113,7 @@ static void add_pieces(void *arg, void *left, const void *right) {
 
 static tn_status sum_pieces(const tn_call *c, job *j, const double *centre, double *out) {
     j->centre = centre;
-    return tn_plugin_host->parallel_reduce(tn_plugin_self, j->n, TNI_GRAIN / j->cols,
+    return tn_plugin_host->parallel_reduce(tn_plugin_self, j->n, TNK_GRAIN / j->cols,
                                            c->max_threads, piece_range, add_pieces, j, out,
                                            (uint32_t)((uint64_t)j->cols * sizeof *out));
 }
@@ -122,7 +122,7 @@ static tn_status run_cut(const tn_call *c, job *j, int64_t outer) {
     double mean[NARROW_TILE] = {0}, squares[NARROW_TILE];
     for (int64_t o = 0; o < outer; o++)
         for (int64_t first = 0; first < j->inner; first += NARROW_TILE) {
-            j->cols = tni_min(NARROW_TILE, j->inner - first);
+            j->cols = tnk_min(NARROW_TILE, j->inner - first);
             j->element = o * j->n * j->inner + first;
             tn_status s = j->kind == NORM ? TN_OK : sum_pieces(c, j, NULL, mean);
             for (int64_t i = 0; j->kind != NORM && i < j->cols; i++) mean[i] /= (double)j->n;
@@ -134,24 +134,24 @@ static tn_status run_cut(const tn_call *c, job *j, int64_t outer) {
 }
 
 /* Other orders are powers: decomposed. */
-void tni_norm_supports(const tn_call *c, tn_verdict *v) {
+void blas_norm_supports(const tn_call *c, tn_verdict *v) {
     const bool two = c->args[1].f == 2;
-    tni_answer(v, two ? TN_YES : TN_NO, two ? TN_REASON_NONE : TN_REASON_ATTRIBUTE);
+    tnk_answer(v, two ? TN_YES : TN_NO, two ? TN_REASON_NONE : TN_REASON_ATTRIBUTE);
 }
 
-tn_status tni_moments_run(const void *plan, tn_call *c) {
+tn_status blas_moments_run(const void *plan, tn_call *c) {
     (void)plan;
-    const tn_view *x = tni_arg(c, 0);
+    const tn_view *x = tnk_arg(c, 0);
     const int64_t outer = x->sizes[0], n = x->sizes[1], inner = x->sizes[2];
     job j = {.kind = *(const uint8_t *)c->user, .x = x, .n = n, .inner = inner, .divisor = 1};
-    if (j.kind == MOMENTS) j.mean = tni_out(c, 0);
-    j.spread = tni_out(c, j.kind == MOMENTS);
+    if (j.kind == MOMENTS) j.mean = tnk_out(c, 0);
+    j.spread = tnk_out(c, j.kind == MOMENTS);
     if (j.kind == STD) j.divisor = fmax(0, (double)n - c->args[2].f);
-    j.wide = tni_is_f64(x), j.widen = tni_vec->ewise->widen[tn_dtype_index(x->dtype)];
+    j.wide = blas_is_f64(x), j.widen = blas_vec->ewise->widen[tn_dtype_index(x->dtype)];
     if (outer == 0 || inner == 0) return TN_OK;
-    if (inner == 1 ? n > TNI_GRAIN : n >= LONG_COLUMN && inner <= WIDE_TILE)
+    if (inner == 1 ? n > TNK_GRAIN : n >= LONG_COLUMN && inner <= WIDE_TILE)
         return run_cut(c, &j, outer);
     j.tiles = (inner + WIDE_TILE - 1) / WIDE_TILE;
-    tni_parallel(c, outer * j.tiles, n * tni_min(inner, WIDE_TILE), tiles_range, &j);
+    tnk_parallel(c, outer * j.tiles, n * tnk_min(inner, WIDE_TILE), tiles_range, &j);
     return TN_OK;
 }

@@ -14,31 +14,31 @@ typedef struct job {
     int64_t n, rows, grain; /* grain: rows a thread takes at a time */
     int f64;
     double eps;
-    tni_convert_fn widen, narrow; /* NULL: elements are lanes */
+    blas_convert_fn widen, narrow; /* NULL: elements are lanes */
     const void *w_lanes, *b_lanes;
     char *rooms; /* (grains, 2, room) bytes */
     int64_t room;
 } job;
 
 static const tn_view *optional(const tn_value *v) { return v->tag == TN_TAG_VIEW ? v->view : NULL; }
-static bool is_plain(const tn_value *v) { return !optional(v) || tni_is_contiguous(v->view); }
+static bool is_plain(const tn_value *v) { return !optional(v) || tnk_is_contiguous(v->view); }
 
 static void answer(const tn_call *c, tn_verdict *v, uint32_t first, uint32_t end) {
     bool plain = true;
     for (uint32_t i = first; i < end; i++) plain = plain && is_plain(&c->args[i]);
-    tni_answer(v, plain ? TN_YES : TN_YES_IF, TN_REASON_NONE);
+    tnk_answer(v, plain ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
-void tni_layer_norm_supports(const tn_call *c, tn_verdict *v) {
+void blas_layer_norm_supports(const tn_call *c, tn_verdict *v) {
     answer(c, v, 0, 4); /* args[1], the shape, is no view */
 }
 
-void tni_layer_norm_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 0, 5); }
+void blas_layer_norm_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 0, 5); }
 
 static double get(const tn_view *v, int64_t at) {
     double x;
     if (tn_dtype_is(v->dtype, TN_F64)) return ((const double *)v->data)[at];
-    tni_convert(1, TN_F64, &x, v->dtype, tni_at(v, at));
+    blas_convert(1, TN_F64, &x, v->dtype, tnk_at(v, at));
     return x;
 }
 
@@ -46,15 +46,15 @@ static void set(const tn_view *v, int64_t at, double x) {
     if (tn_dtype_is(v->dtype, TN_F64))
         ((double *)v->data)[at] = x;
     else
-        tni_convert(1, v->dtype, tni_at(v, at), TN_F64, &x);
+        blas_convert(1, v->dtype, tnk_at(v, at), TN_F64, &x);
 }
 
 /* ---- Rows as lanes --------------------------------------------------------------------------- */
 
 /* n elements of v as lanes: where they are, or widened into `room`. */
 static const void *lanes_of(const job *j, const tn_view *v, int64_t at, int64_t n, char *room) {
-    if (!v || !j->widen) return v ? tni_at(v, at) : NULL;
-    j->widen(n, room, tni_at(v, at));
+    if (!v || !j->widen) return v ? tnk_at(v, at) : NULL;
+    j->widen(n, room, tnk_at(v, at));
     return room;
 }
 
@@ -63,19 +63,19 @@ static char *room_of(const job *j, int64_t row, int k) {
 }
 
 static void *result_row(const job *j, int64_t row) {
-    return j->narrow ? room_of(j, row, 0) : tni_at(j->y, row * j->n);
+    return j->narrow ? room_of(j, row, 0) : tnk_at(j->y, row * j->n);
 }
 
 static void finish_row(const job *j, int64_t row) {
-    if (j->narrow) j->narrow(j->n, tni_at(j->y, row * j->n), room_of(j, row, 0));
+    if (j->narrow) j->narrow(j->n, tnk_at(j->y, row * j->n), room_of(j, row, 0));
 }
 
 static void rows_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    tni_norm_row r = {.n = j->n, .w = j->w_lanes, .b = j->b_lanes, .eps = j->eps};
+    blas_norm_row r = {.n = j->n, .w = j->w_lanes, .b = j->b_lanes, .eps = j->eps};
     for (int64_t i = begin; i < end; i++) {
         r.x = lanes_of(j, j->x, i * j->n, j->n, room_of(j, i, 0)), r.y = result_row(j, i);
-        tni_vec->layer_norm[j->f64](&r);
+        blas_vec->layer_norm[j->f64](&r);
         set(j->mean, i, r.mean), set(j->rstd, i, r.rstd);
         finish_row(j, i);
     }
@@ -91,10 +91,10 @@ static int64_t product(const tn_value *sizes) {
 static bool prepare(job *j, const tn_value *shape, uint64_t *bytes) {
     const int64_t numel = tn_view_numel(j->x);
     const int ix = tn_dtype_index(j->x->dtype);
-    j->f64 = tni_is_f64(j->x), j->n = product(shape);
+    j->f64 = blas_is_f64(j->x), j->n = product(shape);
     j->rows = j->n == 0 ? 0 : numel / j->n;
-    j->widen = tni_vec->ewise->widen[ix], j->narrow = tni_vec->ewise->narrow[ix];
-    j->grain = tni_max(tni_max(1, TNI_GRAIN / tni_max(1, j->n)),
+    j->widen = blas_vec->ewise->widen[ix], j->narrow = blas_vec->ewise->narrow[ix];
+    j->grain = tnk_max(tnk_max(1, TNK_GRAIN / tnk_max(1, j->n)),
                        (j->rows + MOST_GRAINS - 1) / MOST_GRAINS);
     j->room = (j->n * (int64_t)sizeof(float) + 63) / 64 * 64;
     *bytes = 0;
@@ -119,21 +119,21 @@ static void run_rows(const tn_call *c, job *j, tn_range_fn body) {
 }
 
 static job forward_job(const tn_call *c) {
-    return (job){.x = tni_arg(c, 0),
+    return (job){.x = tnk_arg(c, 0),
                  .w = optional(&c->args[2]),
                  .b = optional(&c->args[3]),
-                 .y = tni_out(c, 0),
-                 .mean = tni_out(c, 1),
-                 .rstd = tni_out(c, 2),
-                 .eps = tni_number(&c->args[4], 1e-5)};
+                 .y = tnk_out(c, 0),
+                 .mean = tnk_out(c, 1),
+                 .rstd = tnk_out(c, 2),
+                 .eps = tnk_number(&c->args[4], 1e-5)};
 }
 
-tn_status tni_layer_norm_plan(tn_call *c, tn_plan *plan) {
+tn_status blas_layer_norm_plan(tn_call *c, tn_plan *plan) {
     job j = forward_job(c);
     return plan_rows(c, &j, &c->args[1], plan);
 }
 
-tn_status tni_layer_norm_run(const void *plan, tn_call *c) {
+tn_status blas_layer_norm_run(const void *plan, tn_call *c) {
     (void)plan;
     uint64_t bytes;
     job j = forward_job(c);
@@ -146,12 +146,12 @@ tn_status tni_layer_norm_run(const void *plan, tn_call *c) {
 
 static void dx_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    tni_norm_row r = {.n = j->n, .w = j->w_lanes};
+    blas_norm_row r = {.n = j->n, .w = j->w_lanes};
     for (int64_t i = begin; i < end; i++) {
         r.x = lanes_of(j, j->x, i * j->n, j->n, room_of(j, i, 0));
         r.grad = lanes_of(j, j->grad, i * j->n, j->n, room_of(j, i, 1));
         r.mean = get(j->mean, i), r.rstd = get(j->rstd, i), r.y = result_row(j, i);
-        tni_vec->layer_norm_bwd[j->f64](&r);
+        blas_vec->layer_norm_bwd[j->f64](&r);
         finish_row(j, i);
     }
 }
@@ -161,42 +161,43 @@ static void wb_range(void *arg, int64_t begin, int64_t end) {
     float x[TILE], grad[TILE];
     for (int64_t t = begin; t < end; t++) {
         double dw[TILE] = {0}, db[TILE] = {0};
-        const int64_t first = t * TILE, n = tni_min(TILE, j->n - first);
+        const int64_t first = t * TILE, n = tnk_min(TILE, j->n - first);
         for (int64_t i = 0; i < j->rows; i++) {
-            const tni_norm_row r = {.n = n,
-                                    .x = lanes_of(j, j->x, i * j->n + first, n, (char *)x),
-                                    .grad = lanes_of(j, j->grad, i * j->n + first, n, (char *)grad),
-                                    .mean = get(j->mean, i),
-                                    .rstd = get(j->rstd, i)};
-            tni_vec->layer_norm_wb[j->f64](&r, dw, db);
+            const blas_norm_row r = {.n = n,
+                                     .x = lanes_of(j, j->x, i * j->n + first, n, (char *)x),
+                                     .grad =
+                                         lanes_of(j, j->grad, i * j->n + first, n, (char *)grad),
+                                     .mean = get(j->mean, i),
+                                     .rstd = get(j->rstd, i)};
+            blas_vec->layer_norm_wb[j->f64](&r, dw, db);
         }
-        tni_convert(n, j->dw->dtype, tni_at(j->dw, first), TN_F64, dw);
-        tni_convert(n, j->db->dtype, tni_at(j->db, first), TN_F64, db);
+        blas_convert(n, j->dw->dtype, tnk_at(j->dw, first), TN_F64, dw);
+        blas_convert(n, j->db->dtype, tnk_at(j->db, first), TN_F64, db);
     }
 }
 
 static job backward_job(const tn_call *c) {
-    return (job){.grad = tni_arg(c, 0),
-                 .x = tni_arg(c, 1),
+    return (job){.grad = tnk_arg(c, 0),
+                 .x = tnk_arg(c, 1),
                  .w = optional(&c->args[2]),
-                 .mean = tni_arg(c, 3),
-                 .rstd = tni_arg(c, 4),
-                 .y = tni_out(c, 0),
-                 .dw = tni_out(c, 1),
-                 .db = tni_out(c, 2)};
+                 .mean = tnk_arg(c, 3),
+                 .rstd = tnk_arg(c, 4),
+                 .y = tnk_out(c, 0),
+                 .dw = tnk_out(c, 1),
+                 .db = tnk_out(c, 2)};
 }
 
-tn_status tni_layer_norm_bwd_plan(tn_call *c, tn_plan *plan) {
+tn_status blas_layer_norm_bwd_plan(tn_call *c, tn_plan *plan) {
     job j = backward_job(c);
     return plan_rows(c, &j, &c->args[5], plan);
 }
 
-tn_status tni_layer_norm_bwd_run(const void *plan, tn_call *c) {
+tn_status blas_layer_norm_bwd_run(const void *plan, tn_call *c) {
     (void)plan;
     uint64_t bytes;
     job j = backward_job(c);
     prepare(&j, &c->args[5], &bytes);
     if (j.rows > 0) run_rows(c, &j, dx_range);
-    if (j.n > 0) tni_parallel(c, (j.n + TILE - 1) / TILE, j.rows * TILE, wb_range, &j);
+    if (j.n > 0) tnk_parallel(c, (j.n + TILE - 1) / TILE, j.rows * TILE, wb_range, &j);
     return TN_OK;
 }

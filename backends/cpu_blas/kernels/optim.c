@@ -1,6 +1,6 @@
 /* optim.c - steps of optimizers over lists of tensors, all tensors in one pass: sgd_, adam_, adamw_.
  *
- * The lists are cut into pieces of one tensor each, of at most TNI_GRAIN elements, so that many small
+ * The lists are cut into pieces of one tensor each, of at most TNK_GRAIN elements, so that many small
  * parameters are shared out like one large one. Pieces are independent: any number of threads gives
  * the same bits.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -8,8 +8,6 @@
 
 #include <math.h>
 #include <stdio.h>
-
-#include <tenon/abi_text.h>
 
 enum { MOST_LISTS = 5 }; /* parameters, gradients, up to three states */
 
@@ -19,8 +17,8 @@ typedef struct job {
     const int64_t *first_piece; /* of each parameter, and their total: in the workspace */
     uint32_t n_params;
     int f64;
-    tni_optim_fn step;
-    tni_optim options;
+    blas_optim_fn step;
+    blas_optim options;
 } job;
 
 static bool alike(const tn_view *a, const tn_view *b) {
@@ -34,7 +32,7 @@ static bool alike(const tn_view *a, const tn_view *b) {
 static bool is_plain(const tn_value *params, const tn_value *list) {
     if (list->aux != params->aux) return false;
     for (uint32_t i = 0; i < list->aux; i++)
-        if (!alike(params->views[i], list->views[i]) || !tni_is_contiguous(list->views[i]))
+        if (!alike(params->views[i], list->views[i]) || !tnk_is_contiguous(list->views[i]))
             return false;
     return true;
 }
@@ -46,13 +44,13 @@ static void answer(const tn_call *c, tn_verdict *v, uint32_t n_lists) {
     bool plain = true;
     for (uint32_t k = 0; plain && k < n_lists; k++)
         plain = (k == n_lists - 1 && c->args[k].aux == 0) || is_plain(params, &c->args[k]);
-    tni_answer(v, plain ? TN_YES : TN_NO, plain ? TN_REASON_NONE : TN_REASON_LAYOUT);
+    tnk_answer(v, plain ? TN_YES : TN_NO, plain ? TN_REASON_NONE : TN_REASON_LAYOUT);
 }
 
-void tni_sgd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 3); }
-void tni_adam_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 5); }
+void blas_sgd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 3); }
+void blas_adam_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 5); }
 
-tn_status tni_optim_plan(tn_call *c, tn_plan *out) {
+tn_status blas_optim_plan(tn_call *c, tn_plan *out) {
     out->workspace_bytes = ((uint64_t)c->args[0].aux + 1) * sizeof(int64_t);
     return TN_OK;
 }
@@ -60,7 +58,7 @@ tn_status tni_optim_plan(tn_call *c, tn_plan *out) {
 /* ---- Pieces ---------------------------------------------------------------------------------- */
 
 static int64_t pieces_of(const tn_view *v) {
-    return (tn_view_numel(v) + TNI_GRAIN - 1) / TNI_GRAIN;
+    return (tn_view_numel(v) + TNK_GRAIN - 1) / TNK_GRAIN;
 }
 
 /* The parameter that piece belongs to: the last one that begins at or before it. */
@@ -75,7 +73,7 @@ static uint32_t param_of(const job *j, int64_t piece) {
 
 static void step_piece(const job *j, uint32_t param, int64_t begin, int64_t n) {
     void *x[MOST_LISTS] = {NULL};
-    for (uint32_t k = 0; k < j->n_lists; k++) x[k] = tni_at(j->lists[k].views[param], begin);
+    for (uint32_t k = 0; k < j->n_lists; k++) x[k] = tnk_at(j->lists[k].views[param], begin);
     j->step(n, x, &j->options);
 }
 
@@ -83,8 +81,8 @@ static void pieces_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     for (int64_t piece = begin; piece < end; piece++) {
         const uint32_t i = param_of(j, piece);
-        const int64_t first = (piece - j->first_piece[i]) * TNI_GRAIN;
-        step_piece(j, i, first, tni_min(TNI_GRAIN, tn_view_numel(j->lists[0].views[i]) - first));
+        const int64_t first = (piece - j->first_piece[i]) * TNK_GRAIN;
+        step_piece(j, i, first, tnk_min(TNK_GRAIN, tn_view_numel(j->lists[0].views[i]) - first));
     }
 }
 
@@ -98,62 +96,60 @@ static void step_all(const tn_call *c, job *j, uint32_t n_lists) {
         first[i] = pieces, pieces += pieces_of(p), elements += tn_view_numel(p);
     }
     first[j->n_params] = pieces, j->first_piece = first;
-    if (elements > TNI_GRAIN) {
-        tni_parallel(c, pieces, TNI_GRAIN, pieces_range, j);
+    if (elements > TNK_GRAIN) {
+        tnk_parallel(c, pieces, TNK_GRAIN, pieces_range, j);
         return;
     }
     for (uint32_t i = 0; i < j->n_params; i++)
         if (first[i + 1] > first[i]) step_piece(j, i, 0, tn_view_numel(c->args[0].views[i]));
 }
 
-static int is_f64_list(const tn_value *list) { return list->aux > 0 && tni_is_f64(list->views[0]); }
+static int is_f64_list(const tn_value *list) {
+    return list->aux > 0 && blas_is_f64(list->views[0]);
+}
 
 static bool flag(const tn_value *v) { return v->tag != TN_TAG_NONE && v->i != 0; }
 
 /* ---- The rows -------------------------------------------------------------------------------- */
 
-tn_status tni_sgd_run(const void *plan, tn_call *c) {
+tn_status blas_sgd_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = {.f64 = is_f64_list(&c->args[0]),
-             .options = {.lr = tni_number(&c->args[3], 0),
-                         .momentum = tni_number(&c->args[4], 0),
-                         .decay = tni_number(&c->args[5], 0),
-                         .dampening = tni_number(&c->args[6], 0),
+             .options = {.lr = tnk_number(&c->args[3], 0),
+                         .momentum = tnk_number(&c->args[4], 0),
+                         .decay = tnk_number(&c->args[5], 0),
+                         .dampening = tnk_number(&c->args[6], 0),
                          .nesterov = flag(&c->args[7]),
                          .sign = flag(&c->args[8]) ? -1 : 1}};
     if (c->args[2].aux == 0 && j.options.momentum != 0 && c->args[0].aux > 0)
         return tn_fail(c, TN_ERR_INVALID,
                        "sgd_: momentum is not 0 but momenta is empty; "
                        "pass one tensor per parameter");
-    j.step = tni_vec->sgd[j.f64];
+    j.step = blas_vec->sgd[j.f64];
     step_all(c, &j, 3);
     return TN_OK;
 }
 
-static tn_status refuse_step(tn_call *c, const char *op, double step) {
-    char text[96];
-    tn_text(text, sizeof text, "%s: step is %g, but steps are counted from 1", op, step);
-    return tn_fail(c, TN_ERR_INVALID, text);
-}
-
 /* decoupled: AdamW. */
 static tn_status adam(tn_call *c, bool decoupled) {
-    const double lr = tni_number(&c->args[5], 0), step = tni_number(&c->args[6], 0);
-    const double decay = tni_number(&c->args[10], 0);
+    const double lr = tnk_number(&c->args[5], 0), step = tnk_number(&c->args[6], 0);
+    const double decay = tnk_number(&c->args[10], 0);
     job j = {.f64 = is_f64_list(&c->args[0]),
-             .options = {.beta1 = tni_number(&c->args[7], 0),
-                         .beta2 = tni_number(&c->args[8], 0),
-                         .eps = tni_number(&c->args[9], 0),
+             .options = {.beta1 = tnk_number(&c->args[7], 0),
+                         .beta2 = tnk_number(&c->args[8], 0),
+                         .eps = tnk_number(&c->args[9], 0),
                          .decay = decoupled ? 0 : decay,
                          .shrink = decoupled ? 1 - lr * decay : 1,
                          .sign = flag(&c->args[11]) ? -1 : 1}};
-    if (!(step >= 1)) return refuse_step(c, decoupled ? "adamw_" : "adam_", step);
+    if (!(step >= 1))
+        return tnk_fail(c, TN_ERR_INVALID, "%s: step is %g, but steps are counted from 1",
+                        decoupled ? "adamw_" : "adam_", step);
     j.options.rate = lr / (1 - pow(j.options.beta1, step));
     j.options.scale = 1 / sqrt(1 - pow(j.options.beta2, step));
-    j.step = tni_vec->adam[j.f64];
+    j.step = blas_vec->adam[j.f64];
     step_all(c, &j, 5);
     return TN_OK;
 }
 
-tn_status tni_adam_run(const void *plan, tn_call *c) { return (void)plan, adam(c, false); }
-tn_status tni_adamw_run(const void *plan, tn_call *c) { return (void)plan, adam(c, true); }
+tn_status blas_adam_run(const void *plan, tn_call *c) { return (void)plan, adam(c, false); }
+tn_status blas_adamw_run(const void *plan, tn_call *c) { return (void)plan, adam(c, true); }

@@ -13,39 +13,39 @@ enum { BLOCK = 512 }; /* 16-bit elements made at a time: a multiple of 64 */
 typedef struct job {
     const tn_view *y, *x;
     uint64_t seed, offset;
-    tni_spread spread; /* dropout: a is p */
+    blas_spread spread; /* dropout: a is p */
     int f64;
-    tni_convert_fn widen, narrow; /* NULL: elements are lanes */
+    blas_convert_fn widen, narrow; /* NULL: elements are lanes */
     void (*make)(uint64_t seed, uint64_t offset, int64_t first, int64_t n, void *y,
-                 const tni_spread *);
+                 const blas_spread *);
 } job;
 
 static job make_job(const tn_call *c) {
-    const tn_view *y = tni_out(c, 0);
+    const tn_view *y = tnk_out(c, 0);
     const uint64_t moved = c->rng_device_offset ? *c->rng_device_offset : 0;
     const int ix = tn_dtype_index(y->dtype);
     return (job){.y = y,
                  .seed = c->rng_seed,
                  .offset = c->rng_offset + moved,
-                 .f64 = tni_is_f64(y),
-                 .widen = tni_vec->ewise->widen[ix],
-                 .narrow = tni_vec->ewise->narrow[ix]};
+                 .f64 = blas_is_f64(y),
+                 .widen = blas_vec->ewise->widen[ix],
+                 .narrow = blas_vec->ewise->narrow[ix]};
 }
 
 /* ---- uniform, normal ------------------------------------------------------------------------- */
 
-void tni_random_supports(const tn_call *c, tn_verdict *v) {
-    const bool ok = TN_MASK_FLOAT >> tn_dtype_index(tni_out(c, 0)->dtype) & 1;
-    tni_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
+void blas_random_supports(const tn_call *c, tn_verdict *v) {
+    const bool ok = TN_MASK_FLOAT >> tn_dtype_index(tnk_out(c, 0)->dtype) & 1;
+    tnk_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
 }
 
 static void make_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     float lanes[BLOCK];
     for (int64_t i = begin, n; i < end; i += n) {
-        n = j->narrow ? tni_min(BLOCK, end - i) : end - i;
-        j->make(j->seed, j->offset, i, n, j->narrow ? lanes : tni_at(j->y, i), &j->spread);
-        if (j->narrow) j->narrow(n, tni_at(j->y, i), lanes);
+        n = j->narrow ? tnk_min(BLOCK, end - i) : end - i;
+        j->make(j->seed, j->offset, i, n, j->narrow ? lanes : tnk_at(j->y, i), &j->spread);
+        if (j->narrow) j->narrow(n, tnk_at(j->y, i), lanes);
     }
 }
 
@@ -67,79 +67,79 @@ static double nearest(int ix, double x) {
 }
 
 /* Which of the dtype's numbers are in [low, high): as backends/cpu_ref/uniform.h says. */
-static tni_spread range_of(int ix, double low, double high) {
+static blas_spread range_of(int ix, double low, double high) {
     const uint32_t bits = ix == TN_IX_F16 ? 0xffe00000 : ix == TN_IX_BF16 ? 0xff000000 : 0xffffff00;
     const double below = nextafter(fmin(high, nearest(ix, high)), -INFINITY);
     const double step = spacing(ix, low), last = spacing(ix, below);
-    tni_spread s = {low, high, ceil(low / step) * step, floor(below / last) * last, bits};
+    blas_spread s = {low, high, ceil(low / step) * step, floor(below / last) * last, bits};
     if (s.least > s.most) s.least = s.most = nearest(ix, low);
     return s;
 }
 
-tn_status tni_uniform_run(const void *plan, tn_call *c) {
+tn_status blas_uniform_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
-    j.make = tni_vec->uniform[j.f64];
-    j.spread = range_of(tn_dtype_index(j.y->dtype), tni_number(&c->args[1], 0),
-                        tni_number(&c->args[2], 1));
-    tni_parallel(c, tn_view_numel(j.y), 1, make_range, &j);
+    j.make = blas_vec->uniform[j.f64];
+    j.spread = range_of(tn_dtype_index(j.y->dtype), tnk_number(&c->args[1], 0),
+                        tnk_number(&c->args[2], 1));
+    tnk_parallel(c, tn_view_numel(j.y), 1, make_range, &j);
     return TN_OK;
 }
 
-tn_status tni_normal_run(const void *plan, tn_call *c) {
+tn_status blas_normal_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
-    j.make = tni_vec->normal[j.f64];
-    j.spread.a = tni_number(&c->args[1], 0), j.spread.b = tni_number(&c->args[2], 1);
-    tni_parallel(c, tn_view_numel(j.y), 1, make_range, &j);
+    j.make = blas_vec->normal[j.f64];
+    j.spread.a = tnk_number(&c->args[1], 0), j.spread.b = tnk_number(&c->args[2], 1);
+    tnk_parallel(c, tn_view_numel(j.y), 1, make_range, &j);
     return TN_OK;
 }
 
 /* ---- random_bits: the words themselves, two to an i64, the lower one first -------------------- */
 
-void tni_random_bits_supports(const tn_call *c, tn_verdict *v) {
-    const tn_dtype d = tni_out(c, 0)->dtype;
+void blas_random_bits_supports(const tn_call *c, tn_verdict *v) {
+    const tn_dtype d = tnk_out(c, 0)->dtype;
     const bool ok = tn_dtype_is(d, TN_I32) || tn_dtype_is(d, TN_I64);
-    tni_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
+    tnk_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
 }
 
 static void bits_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     const int64_t words = j->y->dtype.bits / 32;
-    tni_vec->random_words(j->seed, j->offset, begin * words, (end - begin) * words,
-                          tni_at(j->y, begin));
+    blas_vec->random_words(j->seed, j->offset, begin * words, (end - begin) * words,
+                           tnk_at(j->y, begin));
 }
 
-tn_status tni_random_bits_run(const void *plan, tn_call *c) {
+tn_status blas_random_bits_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
-    tni_parallel(c, tn_view_numel(j.y), 1, bits_range, &j);
+    tnk_parallel(c, tn_view_numel(j.y), 1, bits_range, &j);
     return TN_OK;
 }
 
 /* ---- dropout --------------------------------------------------------------------------------- */
 
-void tni_dropout_supports(const tn_call *c, tn_verdict *v) {
-    const bool flat = tni_is_contiguous(tni_arg(c, 0)) && tni_is_contiguous(tni_out(c, 0));
-    tni_answer(v, flat ? TN_YES : TN_NO, flat ? TN_REASON_NONE : TN_REASON_LAYOUT);
+void blas_dropout_supports(const tn_call *c, tn_verdict *v) {
+    const bool flat = tnk_is_contiguous(tnk_arg(c, 0)) && tnk_is_contiguous(tnk_out(c, 0));
+    tnk_answer(v, flat ? TN_YES : TN_NO, flat ? TN_REASON_NONE : TN_REASON_LAYOUT);
 }
 
 static void dropout_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     float lanes[BLOCK];
     for (int64_t i = begin, n; i < end; i += n) {
-        n = j->narrow ? tni_min(BLOCK, end - i) : end - i;
-        if (j->widen) j->widen(n, lanes, tni_at(j->x, i));
-        tni_vec->dropout[j->f64](j->seed, j->offset, i, n, j->narrow ? lanes : tni_at(j->y, i),
-                                 j->widen ? lanes : tni_at(j->x, i), j->spread.a);
-        if (j->narrow) j->narrow(n, tni_at(j->y, i), lanes);
+        n = j->narrow ? tnk_min(BLOCK, end - i) : end - i;
+        if (j->widen) j->widen(n, lanes, tnk_at(j->x, i));
+        blas_vec->dropout[j->f64](j->seed, j->offset, i, n, j->narrow ? lanes : tnk_at(j->y, i),
+                                  j->widen ? lanes : tnk_at(j->x, i), j->spread.a);
+        if (j->narrow) j->narrow(n, tnk_at(j->y, i), lanes);
     }
 }
 
-tn_status tni_dropout_run(const void *plan, tn_call *c) {
+tn_status blas_dropout_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
-    j.x = tni_arg(c, 0), j.spread.a = tni_number(&c->args[1], 0);
-    tni_parallel(c, tn_view_numel(j.y), 1, dropout_range, &j);
+    j.x = tnk_arg(c, 0), j.spread.a = tnk_number(&c->args[1], 0);
+    tnk_parallel(c, tn_view_numel(j.y), 1, dropout_range, &j);
     return TN_OK;
 }

@@ -1,7 +1,7 @@
 /* reduce.c - sums, means, products, largest, smallest, any, all, argmax, argmin over [outer, n, inner].
  *
  * Invariant: where n is cut, and in what order partial results meet, follows from the shape alone.
- * A row longer than TNI_GRAIN, or few columns under many rows, are cut along n; all else is not.
+ * A row longer than TNK_GRAIN, or few columns under many rows, are cut along n; all else is not.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/reduce.h"
 #include "backends/cpu_blas/kernels/copy.h"
@@ -19,8 +19,9 @@ enum {
 };
 
 #define REDUCTION(name, op, kind, of_none, position)                                               \
-    const tni_reduction tni_reduce_##name = {op, TNI_##kind, TNI_OF_NONE_##of_none, position, false}
-const tni_reduction tni_reduce_mean = {"mean.dim", TNI_SUM, TNI_OF_NONE_0, false, true};
+    const blas_reduction blas_reduce_##name = {op, BLAS_##kind, BLAS_OF_NONE_##of_none, position,  \
+                                               false}
+const blas_reduction blas_reduce_mean = {"mean.dim", BLAS_SUM, BLAS_OF_NONE_0, false, true};
 REDUCTION(sum, "sum.dim", SUM, 0, false);
 REDUCTION(prod, "prod.dim", PROD, 1, false);
 REDUCTION(amax, "amax", MAX, FAILS, false);
@@ -31,10 +32,10 @@ REDUCTION(any, "any", ANY, 0, false);
 REDUCTION(all, "all", ALL, 1, false);
 
 typedef struct job {
-    const tni_reduction *how;
+    const blas_reduction *how;
     const tn_view *x, *y;
-    int type;             /* of lanes */
-    tni_convert_fn widen; /* NULL: elements are lanes */
+    int type;              /* of lanes */
+    blas_convert_fn widen; /* NULL: elements are lanes */
     bool is_float;
     int64_t n, inner, tiles; /* tiles: of WIDE_TILE columns per outer */
     int64_t element, cols;   /* cut along n: first element of x, columns */
@@ -42,28 +43,28 @@ typedef struct job {
 
 /* Results under way: of up to WIDE_TILE columns. where: argmax and argmin alone. */
 typedef struct partial {
-    tni_acc best[NARROW_TILE];
+    blas_acc best[NARROW_TILE];
     int64_t where[NARROW_TILE];
 } partial;
 
-static tni_acc start_value(const job *j) {
-    static const double of_floats[TNI_REDUCE_COUNT] = {0, 1, -(double)INFINITY, (double)INFINITY,
-                                                       0, 1};
-    static const int64_t of_ints[TNI_REDUCE_COUNT] = {0, 1, INT64_MIN, INT64_MAX, 0, 1};
+static blas_acc start_value(const job *j) {
+    static const double of_floats[BLAS_REDUCE_COUNT] = {0, 1, -(double)INFINITY, (double)INFINITY,
+                                                        0, 1};
+    static const int64_t of_ints[BLAS_REDUCE_COUNT] = {0, 1, INT64_MIN, INT64_MAX, 0, 1};
     const int kind = j->how->kind;
-    return j->is_float ? (tni_acc){.f = of_floats[kind]} : (tni_acc){.i = of_ints[kind]};
+    return j->is_float ? (blas_acc){.f = of_floats[kind]} : (blas_acc){.i = of_ints[kind]};
 }
 
 /* Is b to be taken instead of a, which came before it? */
-static bool is_better(const job *j, tni_acc a, tni_acc b) {
-    const bool largest = j->how->kind == TNI_MAX;
+static bool is_better(const job *j, blas_acc a, blas_acc b) {
+    const bool largest = j->how->kind == BLAS_MAX;
     if (!j->is_float) return largest ? b.i > a.i : b.i < a.i;
     return (largest ? b.f > a.f : b.f < a.f) || (isnan(b.f) && !isnan(a.f));
 }
 
 /* a[k] op b[k]; both are lanes of 8 bytes themselves. */
-static void join(const job *j, int64_t n, tni_acc *a, const tni_acc *b) {
-    tni_vec->reduce_cols[j->how->kind][j->is_float ? TNI_F64 : TNI_I64](b, 1, n, n, a);
+static void join(const job *j, int64_t n, blas_acc *a, const blas_acc *b) {
+    blas_vec->reduce_cols[j->how->kind][j->is_float ? BLAS_F64 : BLAS_I64](b, 1, n, n, a);
 }
 
 /* ---- Rows and columns of any dtype ----------------------------------------------------------- */
@@ -74,16 +75,16 @@ typedef union lanes {
 } lanes;
 
 /* n elements from `at`, the first of them being number `first` of its row. */
-static void take_row(const job *j, const char *at, int64_t n, int64_t first, tni_acc *best,
+static void take_row(const job *j, const char *at, int64_t n, int64_t first, blas_acc *best,
                      int64_t *where) {
     lanes block;
     const int kind = j->how->kind;
     const int64_t bytes = j->x->dtype.bits / 8;
     for (int64_t i = 0, m; i < n; i += m, at += m * bytes) {
-        m = j->widen ? tni_min(BLOCK, n - i) : n;
+        m = j->widen ? tnk_min(BLOCK, n - i) : n;
         if (j->widen) j->widen(m, &block, at);
         const void *x = j->widen ? (const void *)&block : at;
-        const tni_acc here = tni_vec->reduce_row[kind][j->type](x, m);
+        const blas_acc here = blas_vec->reduce_row[kind][j->type](x, m);
         const bool is_first = first + i == 0;
         if (!j->how->position) {
             if (is_first)
@@ -91,19 +92,19 @@ static void take_row(const job *j, const char *at, int64_t n, int64_t first, tni
             else
                 join(j, 1, best, &here);
         } else if (is_first || is_better(j, *best, here)) {
-            *best = here, *where = first + i + tni_vec->find[j->type](x, m, here);
+            *best = here, *where = first + i + blas_vec->find[j->type](x, m, here);
         }
     }
 }
 
 /* `rows` rows of cols <= WIDE_TILE columns from `at`, the first being row `first`. */
 static void take_cols(const job *j, const char *at, int64_t rows, int64_t cols, int64_t first,
-                      tni_acc *best, int64_t *where) {
+                      blas_acc *best, int64_t *where) {
     lanes block;
     const int kind = j->how->kind;
     const int64_t bytes = j->x->dtype.bits / 8, ld = j->inner * bytes;
     for (int64_t r = 0, m; r < rows; r += m, at += m * ld) {
-        m = j->widen ? tni_min(BLOCK / cols, rows - r) : rows;
+        m = j->widen ? tnk_min(BLOCK / cols, rows - r) : rows;
         for (int64_t k = 0; j->widen && k < m; k++) {
             float *to = block.f + k * cols;
             j->widen(cols, to, at + k * ld);
@@ -111,9 +112,9 @@ static void take_cols(const job *j, const char *at, int64_t rows, int64_t cols, 
         const void *x = j->widen ? (const void *)&block : at;
         const int64_t step = j->widen ? cols : j->inner;
         if (j->how->position)
-            tni_vec->arg_cols[kind == TNI_MIN][j->type](x, m, step, cols, first + r, best, where);
+            blas_vec->arg_cols[kind == BLAS_MIN][j->type](x, m, step, cols, first + r, best, where);
         else
-            tni_vec->reduce_cols[kind][j->type](x, m, step, cols, best);
+            blas_vec->reduce_cols[kind][j->type](x, m, step, cols, best);
     }
 }
 
@@ -132,21 +133,21 @@ static float odd_float(double x) {
     return y;
 }
 
-void tni_store_acc(const tn_view *v, int64_t at, const tni_acc *x, int64_t n, bool is_float) {
-    const int ix = tn_dtype_index(v->dtype), type = tni_lane_type(v->dtype);
-    const tni_convert_fn narrow = tni_vec->ewise->narrow[ix];
-    char *to = tni_at(v, at);
+void blas_store_acc(const tn_view *v, int64_t at, const blas_acc *x, int64_t n, bool is_float) {
+    const int ix = tn_dtype_index(v->dtype), type = blas_lane_type(v->dtype);
+    const blas_convert_fn narrow = blas_vec->ewise->narrow[ix];
+    char *to = tnk_at(v, at);
     for (int64_t i = 0; i < n; i++, to += v->dtype.bits / 8) {
         union {
             float f;
             int32_t i;
         } lane;
-        if (type == TNI_F64 || type == TNI_I64) { /* a double that counts becomes an integer */
-            const tni_acc whole = {.i = is_float && type == TNI_I64 ? (int64_t)x[i].f : x[i].i};
+        if (type == BLAS_F64 || type == BLAS_I64) { /* a double that counts becomes an integer */
+            const blas_acc whole = {.i = is_float && type == BLAS_I64 ? (int64_t)x[i].f : x[i].i};
             memcpy(to, &whole, sizeof whole);
             continue;
         }
-        if (type == TNI_F32)
+        if (type == BLAS_F32)
             lane.f = narrow ? odd_float(x[i].f) : (float)x[i].f;
         else
             lane.i = (int32_t)(is_float ? (int64_t)x[i].f : x[i].i);
@@ -161,35 +162,35 @@ void tni_store_acc(const tn_view *v, int64_t at, const tni_acc *x, int64_t n, bo
  * stays one: no infinity was met on the way to it. */
 static double taken_wide(const job *j, int64_t at, bool is_zero) {
     const int64_t first = at / j->inner * j->n * j->inner + at % j->inner;
-    long double y = j->how->kind == TNI_PROD;
+    long double y = j->how->kind == BLAS_PROD;
     for (int64_t i = 0; i < j->n && !(is_zero && y == 0); i++) {
         double x;
-        tni_convert(1, TN_F64, &x, j->x->dtype, tni_at(j->x, first + i * j->inner));
-        y = j->how->kind == TNI_PROD ? y * (long double)x : y + (long double)x;
+        blas_convert(1, TN_F64, &x, j->x->dtype, tnk_at(j->x, first + i * j->inner));
+        y = j->how->kind == BLAS_PROD ? y * (long double)x : y + (long double)x;
     }
     return (double)(j->how->mean ? y / (long double)j->n : y);
 }
 
 /* Doubles hold every sum of narrower elements. One of f64, and any product, may leave their range on
  * its way to what they can hold: then it is taken again. */
-static void finish(const job *j, int64_t at, tni_acc *y, int64_t n) {
-    const bool is_product = j->how->kind == TNI_PROD;
+static void finish(const job *j, int64_t at, blas_acc *y, int64_t n) {
+    const bool is_product = j->how->kind == BLAS_PROD;
     for (int64_t i = 0; i < n; i++) {
         const bool is_small = is_product && fabs(y[i].f) < DBL_MIN;
-        if (is_small || (!isfinite(y[i].f) && (is_product || j->type == TNI_F64)))
+        if (is_small || (!isfinite(y[i].f) && (is_product || j->type == BLAS_F64)))
             y[i].f = taken_wide(j, at + i, y[i].f == 0);
         else if (j->how->mean)
             y[i].f /= (double)j->n;
     }
 }
 
-static void put(const job *j, int64_t at, tni_acc *best, const int64_t *where, int64_t n) {
-    if (j->is_float && (j->how->kind == TNI_SUM || j->how->kind == TNI_PROD))
+static void put(const job *j, int64_t at, blas_acc *best, const int64_t *where, int64_t n) {
+    if (j->is_float && (j->how->kind == BLAS_SUM || j->how->kind == BLAS_PROD))
         finish(j, at, best, n);
     if (j->how->position)
-        memcpy(tni_at(j->y, at), where, (size_t)n * sizeof *where);
+        memcpy(tnk_at(j->y, at), where, (size_t)n * sizeof *where);
     else
-        tni_store_acc(j->y, at, best, n, j->is_float);
+        blas_store_acc(j->y, at, best, n, j->is_float);
 }
 
 /* ---- Cutting --------------------------------------------------------------------------------- */
@@ -197,22 +198,22 @@ static void put(const job *j, int64_t at, tni_acc *best, const int64_t *where, i
 static void rows_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     for (int64_t o = begin; o < end; o++) {
-        tni_acc best = start_value(j);
+        blas_acc best = start_value(j);
         int64_t where = 0;
-        take_row(j, tni_at(j->x, o * j->n), j->n, 0, &best, &where);
+        take_row(j, tnk_at(j->x, o * j->n), j->n, 0, &best, &where);
         put(j, o, &best, &where, 1);
     }
 }
 
 static void tiles_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    tni_acc best[WIDE_TILE];
+    blas_acc best[WIDE_TILE];
     int64_t where[WIDE_TILE] = {0};
     for (int64_t t = begin; t < end; t++) {
         const int64_t o = t / j->tiles, first = t % j->tiles * WIDE_TILE;
-        const int64_t cols = tni_min(WIDE_TILE, j->inner - first);
+        const int64_t cols = tnk_min(WIDE_TILE, j->inner - first);
         for (int64_t i = 0; i < cols; i++) best[i] = start_value(j);
-        take_cols(j, tni_at(j->x, o * j->n * j->inner + first), j->n, cols, 0, best, where);
+        take_cols(j, tnk_at(j->x, o * j->n * j->inner + first), j->n, cols, 0, best, where);
         put(j, o * j->inner + first, best, where, cols);
     }
 }
@@ -221,7 +222,7 @@ static void tiles_range(void *arg, int64_t begin, int64_t end) {
 static void piece_range(void *arg, int64_t begin, int64_t end, void *out) {
     const job *j = arg;
     partial *p = out;
-    const char *x = tni_at(j->x, j->element + begin * j->inner);
+    const char *x = tnk_at(j->x, j->element + begin * j->inner);
     for (int64_t i = 0; i < j->cols; i++) p->best[i] = start_value(j);
     if (j->inner == 1)
         take_row(j, x, end - begin, 0, p->best, p->where);
@@ -248,10 +249,10 @@ static tn_status run_cut(const tn_call *c, job *j, int64_t outer) {
     for (int64_t o = 0; o < outer; o++)
         for (int64_t first = 0; first < j->inner; first += NARROW_TILE) {
             partial all;
-            j->cols = tni_min(NARROW_TILE, j->inner - first);
+            j->cols = tnk_min(NARROW_TILE, j->inner - first);
             j->element = o * j->n * j->inner + first;
             const tn_status s = tn_plugin_host->parallel_reduce(
-                tn_plugin_self, j->n, TNI_GRAIN / j->cols, c->max_threads, piece_range, join_pieces,
+                tn_plugin_self, j->n, TNK_GRAIN / j->cols, c->max_threads, piece_range, join_pieces,
                 j, &all, sizeof all);
             if (s != TN_OK) return s;
             put(j, o * j->inner + first, all.best, all.where, j->cols);
@@ -259,41 +260,35 @@ static tn_status run_cut(const tn_call *c, job *j, int64_t outer) {
     return TN_OK;
 }
 
-static tn_status fail_empty(tn_call *c, const char *op) {
-    char text[96];
-    const int n = snprintf(text, sizeof text, "%s: the reduced dims of x hold no elements", op);
-    c->fail(c, TN_ERR_SHAPE, text, n < 0 ? 0 : (uint64_t)n);
-    return TN_ERR_SHAPE;
-}
-
 static void fill_none(const job *j, int64_t n) {
-    const int64_t none = j->how->of_none == TNI_OF_NONE_1;
+    const int64_t none = j->how->of_none == BLAS_OF_NONE_1;
     for (int64_t i = 0; i < n; i++) {
-        tni_acc x = j->is_float ? (tni_acc){.f = (double)none} : (tni_acc){.i = none};
+        blas_acc x = j->is_float ? (blas_acc){.f = (double)none} : (blas_acc){.i = none};
         put(j, i, &x, NULL, 1);
     }
 }
 
-tn_status tni_reduce_run(const void *plan, tn_call *c) {
+tn_status blas_reduce_run(const void *plan, tn_call *c) {
     (void)plan;
-    const tn_view *x = tni_arg(c, 0);
+    const tn_view *x = tnk_arg(c, 0);
     const int64_t outer = x->sizes[0], n = x->sizes[1], inner = x->sizes[2];
-    job j = {.how = c->user, .x = x, .y = tni_out(c, 0), .n = n, .inner = inner};
-    j.type = tni_lane_type(x->dtype), j.is_float = j.type >= TNI_F32;
-    j.widen = tni_vec->ewise->widen[tn_dtype_index(x->dtype)];
+    job j = {.how = c->user, .x = x, .y = tnk_out(c, 0), .n = n, .inner = inner};
+    j.type = blas_lane_type(x->dtype), j.is_float = j.type >= BLAS_F32;
+    j.widen = blas_vec->ewise->widen[tn_dtype_index(x->dtype)];
     if (outer == 0 || inner == 0) return TN_OK;
-    if (n == 0 && j.how->of_none == TNI_OF_NONE_FAILS) return fail_empty(c, j.how->op);
+    if (n == 0 && j.how->of_none == BLAS_OF_NONE_FAILS)
+        return tnk_fail(c, TN_ERR_SHAPE, "%s: the reduced dims of x hold no elements", j.how->op);
     if (n == 0) {
         fill_none(&j, outer * inner);
         return TN_OK;
     }
-    if (inner == 1 ? n > TNI_GRAIN : n >= LONG_COLUMN && inner <= WIDE_TILE)
+    if (inner == 1 ? n > TNK_GRAIN : n >= LONG_COLUMN && inner <= WIDE_TILE)
         return run_cut(c, &j, outer);
     if (inner == 1) {
-        tni_parallel(c, outer, n, rows_range, &j);
+        tnk_parallel(c, outer, n, rows_range, &j);
         return TN_OK;
     }
     j.tiles = (inner + WIDE_TILE - 1) / WIDE_TILE;
-    tni_parallel(c, outer * j.tiles, n * tni_min(inner, WIDE_TILE), tiles_range, &j);
+    tnk_parallel(c, outer * j.tiles, n * tnk_min(inner, WIDE_TILE), tiles_range, &j);
     return TN_OK;
 }

@@ -16,23 +16,23 @@ enum { BLOCK = 256 };
 /* ---- Runs ------------------------------------------------------------------------------------ */
 
 #define ADD(E, T, SUM)                                                                             \
-    case TNI_##E:                                                                                  \
+    case BLAS_##E:                                                                                 \
         for (int64_t k = 0; k < n; k++) {                                                          \
             const int64_t i =                                                                      \
-                *(const int64_t *)(const void *)(at[TNI_INDEX] + k * j->steps[TNI_INDEX]);         \
+                *(const int64_t *)(const void *)(at[BLAS_INDEX] + k * j->steps[BLAS_INDEX]);       \
             T *y = (T *)(void *)(at[1] + k * j->steps[1] + i * j->far);                            \
             *y = (T)((SUM)*y + (SUM) * (const T *)(const void *)(src + k * step));                 \
         }                                                                                          \
         return;
 
 /* src: lanes, step bytes apart. */
-static void add_lanes(const tni_index_job *j, int64_t n, char *const *at, const char *src,
+static void add_lanes(const blas_index_job *j, int64_t n, char *const *at, const char *src,
                       int64_t step) {
-    const int64_t lane = j->type == TNI_I32 ? 4 : 8;
-    if (j->steps[TNI_INDEX] == 0 && j->steps[1] == lane && step == lane) {
-        char *y = at[1] + *(const int64_t *)(const void *)at[TNI_INDEX] * j->far;
+    const int64_t lane = j->type == BLAS_I32 ? 4 : 8;
+    if (j->steps[BLAS_INDEX] == 0 && j->steps[1] == lane && step == lane) {
+        char *y = at[1] + *(const int64_t *)(const void *)at[BLAS_INDEX] * j->far;
         const void *in[2] = {y, src};
-        tni_vec->ewise->fn[TNI_EW_add][j->type](n, y, in, 0, &tni_no_attrs);
+        blas_vec->ewise->fn[BLAS_EW_add][j->type](n, y, in, 0, &blas_no_attrs);
         return;
     }
     switch (j->type) {
@@ -43,7 +43,7 @@ static void add_lanes(const tni_index_job *j, int64_t n, char *const *at, const 
     }
 }
 
-static void add_run(const tni_index_job *j, int64_t n, char *const *at) {
+static void add_run(const blas_index_job *j, int64_t n, char *const *at) {
     add_lanes(j, n, at, at[2], j->steps[2]);
 }
 
@@ -58,29 +58,30 @@ static const void *adjacent(int64_t bytes, const char *items, int64_t step, int6
     return room;
 }
 
-static void add_narrow_run(const tni_index_job *j, int64_t n, char *const *at) {
+static void add_narrow_run(const blas_index_job *j, int64_t n, char *const *at) {
     float items[BLOCK];
     double lanes[BLOCK];
     for (int64_t i = 0, m; i < n; i += m) {
-        char *const from[TNI_INDEX_VIEWS] = {at[0] + i * j->steps[0], at[1] + i * j->steps[1],
-                                             at[2] + i * j->steps[2]};
-        m = tni_min(BLOCK, n - i);
-        tni_convert(m, TN_F64, lanes, j->dtype, adjacent(j->bytes, from[2], j->steps[2], m, items));
+        char *const from[BLAS_INDEX_VIEWS] = {at[0] + i * j->steps[0], at[1] + i * j->steps[1],
+                                              at[2] + i * j->steps[2]};
+        m = tnk_min(BLOCK, n - i);
+        blas_convert(m, TN_F64, lanes, j->dtype,
+                     adjacent(j->bytes, from[2], j->steps[2], m, items));
         add_lanes(j, m, from, (const char *)lanes, 8);
     }
 }
 
 /* Few indices into much: the sums of what they reach, and nothing else, are made and taken back. What
  * is reached again is made again of the same, and taken back again. */
-static void reach_run(const tni_index_job *j, int64_t n, char *const *at, bool back) {
+static void reach_run(const blas_index_job *j, int64_t n, char *const *at, bool back) {
     char items[BLOCK * sizeof(float)];
     double lanes[BLOCK];
     const size_t bytes = (size_t)j->bytes;
     for (int64_t i = 0, m; i < n; i += m) {
         int64_t sum[BLOCK], item[BLOCK];
-        m = tni_min(BLOCK, n - i);
+        m = tnk_min(BLOCK, n - i);
         for (int64_t k = 0; k < m; k++) {
-            const char *index = at[TNI_INDEX] + (i + k) * j->steps[TNI_INDEX];
+            const char *index = at[BLAS_INDEX] + (i + k) * j->steps[BLAS_INDEX];
             const int64_t where = *(const int64_t *)(const void *)index;
             sum[k] = (i + k) * j->steps[1] + where * j->far;
             item[k] = (i + k) * j->steps[2] + where * j->other_far;
@@ -90,9 +91,9 @@ static void reach_run(const tni_index_job *j, int64_t n, char *const *at, bool b
                 memcpy(items + (size_t)k * bytes, at[2] + item[k], bytes);
         }
         if (back)
-            tni_convert(m, j->dtype, items, TN_F64, lanes);
+            blas_convert(m, j->dtype, items, TN_F64, lanes);
         else
-            tni_convert(m, TN_F64, lanes, j->dtype, items);
+            blas_convert(m, TN_F64, lanes, j->dtype, items);
         for (int64_t k = 0; k < m; k++) {
             if (back)
                 memcpy(at[2] + item[k], items + (size_t)k * bytes, bytes);
@@ -102,24 +103,24 @@ static void reach_run(const tni_index_job *j, int64_t n, char *const *at, bool b
     }
 }
 
-static void take_run(const tni_index_job *j, int64_t n, char *const *at) {
+static void take_run(const blas_index_job *j, int64_t n, char *const *at) {
     reach_run(j, n, at, false);
 }
-static void give_run(const tni_index_job *j, int64_t n, char *const *at) {
+static void give_run(const blas_index_job *j, int64_t n, char *const *at) {
     reach_run(j, n, at, true);
 }
 
 /* y indexed as the sums are. */
-static tni_index_job reach_job(tni_index_run *run, const tn_view *index, const tn_view *sums,
-                               const tn_view *y, int64_t dim) {
-    tni_index_job j = tni_index_job_of(run, index, sums, 8, y, dim);
+static blas_index_job reach_job(blas_index_run *run, const tn_view *index, const tn_view *sums,
+                                const tn_view *y, int64_t dim) {
+    blas_index_job j = blas_index_job_of(run, index, sums, 8, y, dim);
     j.dtype = y->dtype, j.other_far = y->rank ? y->strides[dim] * j.bytes : 0;
     j.strides[2][dim] = 0, j.steps[2] = j.strides[2][j.rank - 1];
     return j;
 }
 
 static bool is_narrow(const tn_view *v) { /* a float narrower than its sums */
-    return tni_lane_type(v->dtype) == TNI_F32;
+    return blas_lane_type(v->dtype) == BLAS_F32;
 }
 
 /* ---- Chains ---------------------------------------------------------------------------------- */
@@ -179,17 +180,17 @@ static void add_chain(const chains *s, int64_t k, int64_t m, char *y, const char
     if (s->next[k] < 0 && dense &&
         tn_dtype_is(s->y->dtype, TN_F32)) { /* the sum of two: the same */
         const void *in[2] = {y, src + k * far};
-        tni_vec->ewise->fn[TNI_EW_add][TNI_F32](m, y, in, 0, &tni_no_attrs);
+        blas_vec->ewise->fn[BLAS_EW_add][BLAS_F32](m, y, in, 0, &blas_no_attrs);
         return;
     }
-    tni_convert(m, TN_F64, sums, s->y->dtype, adjacent(bytes, y, step, m, room));
+    blas_convert(m, TN_F64, sums, s->y->dtype, adjacent(bytes, y, step, m, room));
     for (; k >= 0; k = s->next[k]) {
         const void *items = adjacent(bytes, src + k * far, src_step, m, room),
                    *in[2] = {sums, lanes};
-        tni_convert(m, TN_F64, lanes, s->src->dtype, items);
-        tni_vec->ewise->fn[TNI_EW_add][TNI_F64](m, sums, in, 0, &tni_no_attrs);
+        blas_convert(m, TN_F64, lanes, s->src->dtype, items);
+        blas_vec->ewise->fn[BLAS_EW_add][BLAS_F64](m, sums, in, 0, &blas_no_attrs);
     }
-    tni_convert(m, s->y->dtype, dense ? (void *)y : room, TN_F64, sums);
+    blas_convert(m, s->y->dtype, dense ? (void *)y : room, TN_F64, sums);
     for (int64_t i = 0; !dense && i < m; i++)
         memcpy(y + i * step, (const char *)room + i * bytes, bytes == 2 ? 2 : 4);
 }
@@ -202,30 +203,30 @@ static void chains_range(void *arg, int64_t begin, int64_t end) {
         const int64_t to = row_offset(s, s->y, row) + value_at(s, k) * s->y->strides[s->dim] +
                            col * s->y->strides[s->last];
         const int64_t from = row_offset(s, s->src, row) + col * s->src->strides[s->last];
-        add_chain(s, k, tni_min(BLOCK, s->index->sizes[s->last] - col), tni_at(s->y, to),
-                  tni_at(s->src, from));
+        add_chain(s, k, tnk_min(BLOCK, s->index->sizes[s->last] - col), tnk_at(s->y, to),
+                  tnk_at(s->src, from));
     }
 }
 
 static void add_chained(const tn_call *c) {
-    const tn_view *index = tni_arg(c, 2), *y = tni_out(c, 0);
+    const tn_view *index = tnk_arg(c, 2), *y = tnk_out(c, 0);
     const int64_t dim = c->args[1].i, n = index->sizes[dim], last = index->rank - 1;
     int64_t *room = c->workspace;
-    chains s = {.y = y, .src = tni_arg(c, 3), .index = index, .dim = dim, .last = last, .n = n};
+    chains s = {.y = y, .src = tnk_arg(c, 3), .index = index, .dim = dim, .last = last, .n = n};
     s.next = room, s.first = room + n, s.ends = room + 2 * n, s.rows = 1;
     s.blocks = (index->sizes[last] + BLOCK - 1) / BLOCK;
     for (int64_t d = 0; d < last; d++)
         if (d != dim) s.rows *= index->sizes[d];
-    tni_index_start(c, tni_arg(c, 0), y);
+    blas_index_start(c, tnk_arg(c, 0), y);
     link_chains(&s);
     if (s.firsts * s.rows == 0) return;
-    tni_parallel(c, s.firsts * s.rows * s.blocks, n / s.firsts * BLOCK, chains_range, &s);
+    tnk_parallel(c, s.firsts * s.rows * s.blocks, n / s.firsts * BLOCK, chains_range, &s);
 }
 
 /* ---- The row --------------------------------------------------------------------------------- */
 
-tn_status tni_scatter_add_plan(tn_call *c, tn_plan *plan) {
-    const tn_view *x = tni_arg(c, 0), *index = tni_arg(c, 2);
+tn_status blas_scatter_add_plan(tn_call *c, tn_plan *plan) {
+    const tn_view *x = tnk_arg(c, 0), *index = tnk_arg(c, 2);
     const int64_t dim = c->args[1].i;
     if (!is_narrow(x)) return TN_OK;
     uint64_t cells = (uint64_t)tn_view_numel(x);
@@ -236,33 +237,33 @@ tn_status tni_scatter_add_plan(tn_call *c, tn_plan *plan) {
 }
 
 /* y, which is x so far, plus src; sums: room for as many doubles as y has elements. */
-static void add_narrow(const tn_call *c, tni_index_job *add, const tn_view *x,
+static void add_narrow(const tn_call *c, blas_index_job *add, const tn_view *x,
                        const tn_view *sums) {
-    const tn_view *index = tni_arg(c, 2), *y = tni_out(c, 0);
-    const bool all = tni_index_numel(add) >= tn_view_numel(y);
-    tni_index_job take = reach_job(take_run, index, sums, y, c->args[1].i);
-    tni_index_job give = reach_job(give_run, index, sums, y, c->args[1].i);
-    tni_index_start(c, x, all ? sums : y);
-    if (!all) tni_index_walk(c, &take);
-    tni_index_walk(c, add);
+    const tn_view *index = tnk_arg(c, 2), *y = tnk_out(c, 0);
+    const bool all = blas_index_numel(add) >= tn_view_numel(y);
+    blas_index_job take = reach_job(take_run, index, sums, y, c->args[1].i);
+    blas_index_job give = reach_job(give_run, index, sums, y, c->args[1].i);
+    blas_index_start(c, x, all ? sums : y);
+    if (!all) blas_index_walk(c, &take);
+    blas_index_walk(c, add);
     if (all)
-        tni_index_start(c, sums, y);
+        blas_index_start(c, sums, y);
     else
-        tni_index_walk(c, &give);
+        blas_index_walk(c, &give);
 }
 
-tn_status tni_scatter_add_run(const void *plan, tn_call *c) {
+tn_status blas_scatter_add_run(const void *plan, tn_call *c) {
     (void)plan;
-    const tn_view *x = tni_arg(c, 0), *index = tni_arg(c, 2), *y = tni_out(c, 0);
+    const tn_view *x = tnk_arg(c, 0), *index = tnk_arg(c, 2), *y = tnk_out(c, 0);
     const bool narrow = is_narrow(x);
     int64_t strides[TN_MAX_RANK] = {1}, step = 1;
     tn_view sums = *y; /* contiguous, of y's sizes */
     for (int32_t d = y->rank - 1; d >= 0; step *= y->sizes[d--]) strides[d] = step;
     if (narrow) sums.data = c->workspace, sums.strides = strides, sums.dtype = TN_F64;
-    tni_index_job j = tni_index_job_of(narrow ? add_narrow_run : add_run, index, &sums,
-                                       sums.dtype.bits / 8, tni_arg(c, 3), c->args[1].i);
-    j.type = tni_lane_type(sums.dtype), j.dtype = x->dtype;
-    const tn_status s = tni_index_check(c, "scatter_add", index, j.limit);
+    blas_index_job j = blas_index_job_of(narrow ? add_narrow_run : add_run, index, &sums,
+                                         sums.dtype.bits / 8, tnk_arg(c, 3), c->args[1].i);
+    j.type = blas_lane_type(sums.dtype), j.dtype = x->dtype;
+    const tn_status s = blas_index_check(c, "scatter_add", index, j.limit);
     if (s != TN_OK) return s;
     if (narrow && is_chained(index, c->args[1].i)) {
         add_chained(c);
@@ -272,7 +273,7 @@ tn_status tni_scatter_add_run(const void *plan, tn_call *c) {
         add_narrow(c, &j, x, &sums);
         return TN_OK;
     }
-    tni_index_start(c, x, y);
-    tni_index_walk(c, &j);
+    blas_index_start(c, x, y);
+    blas_index_walk(c, &j);
     return TN_OK;
 }

@@ -35,7 +35,7 @@ static uint64_t key_of_f64(double x) {
 }
 
 #define LOAD(E, T, all)                                                                            \
-    case TNI_##E: {                                                                                \
+    case BLAS_##E: {                                                                               \
         const T *x = row;                                                                          \
         for (int64_t i = 0; i < n; i++)                                                            \
             out[i] = (entry){key_of_##T##_(x[i]) ^ (descending ? (all) : 0), i};                   \
@@ -86,11 +86,11 @@ static entry *radix_sort(entry *a, entry *b, int64_t n, int bytes) {
 }
 
 /* rows: values, indices, x */
-void tni_sort_line(const tni_lines *l, void *const *rows, void *room) {
+void blas_sort_line(const blas_lines *l, void *const *rows, void *room) {
     entry *a = room;
     const int64_t n = l->n, bytes = l->lanes[2];
     int64_t *where = rows[1];
-    load(tni_lane_type(l->views[2]->dtype), rows[2], n, l->descending, a);
+    load(blas_lane_type(l->views[2]->dtype), rows[2], n, l->descending, a);
     if (n <= FEW)
         insertion_sort(a, n);
     else

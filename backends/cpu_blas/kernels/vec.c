@@ -5,7 +5,7 @@
 #include <cpuid.h>
 #include <string.h>
 
-const tni_vec_table *tni_vec = &tni_vec_sse2;
+const blas_vec_table *blas_vec = &blas_vec_sse2;
 
 /* clang's __builtin_cpu_supports does not know it; the registers it uses are AVX's. */
 static bool has_f16c(void) {
@@ -22,33 +22,24 @@ static bool has_avx512(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-const tni_vec_table *tni_vec_find(const char *name) {
+const blas_vec_table *blas_vec_find(const char *name) {
     __builtin_cpu_init(); /* feature bits and what the kernel saves, never the model number */
-    const tni_vec_table *widest_first[] = {has_avx512() ? &tni_vec_avx512 : NULL,
-                                           has_avx2() ? &tni_vec_avx2 : NULL, &tni_vec_sse2};
+    const blas_vec_table *widest_first[] = {has_avx512() ? &blas_vec_avx512 : NULL,
+                                            has_avx2() ? &blas_vec_avx2 : NULL, &blas_vec_sse2};
     for (int i = 0; i < 3; i++)
         if (widest_first[i] && (!name || strcmp(name, widest_first[i]->name) == 0))
             return widest_first[i];
     return NULL;
 }
 
-void tni_vec_select(const tni_vec_table *table) { tni_vec = table; }
-
-bool tni_is_contiguous(const tn_view *v) {
-    int64_t expected = 1;
-    for (int32_t d = v->rank - 1; d >= 0; d--) {
-        if (v->sizes[d] != 1 && v->strides[d] != expected) return false;
-        expected *= v->sizes[d];
-    }
-    return true;
-}
+void blas_vec_select(const blas_vec_table *table) { blas_vec = table; }
 
 static void runs_range(void *arg, int64_t begin, int64_t end) {
-    const tni_runs *r = arg;
+    const blas_runs *r = arg;
     const tn_view *o = r->views[0];
     const int32_t last = o->rank - 1;
     for (int64_t piece = begin; piece < end; piece++) {
-        const int64_t start = piece % r->pieces * TNI_GRAIN;
+        const int64_t start = piece % r->pieces * TNK_GRAIN;
         int64_t row = piece / r->pieces, offset[4] = {0};
         for (int32_t d = last; d >= 0; d--) {
             const int64_t index = d == last ? start : row % o->sizes[d];
@@ -56,16 +47,16 @@ static void runs_range(void *arg, int64_t begin, int64_t end) {
             for (uint32_t k = 0; k < r->n_views; k++) offset[k] += index * r->views[k]->strides[d];
         }
         char *at[4];
-        for (uint32_t k = 0; k < r->n_views; k++) at[k] = tni_at(r->views[k], offset[k]);
-        r->body(r->arg, tni_min(TNI_GRAIN, o->sizes[last] - start), at);
+        for (uint32_t k = 0; k < r->n_views; k++) at[k] = tnk_at(r->views[k], offset[k]);
+        r->body(r->arg, tnk_min(TNK_GRAIN, o->sizes[last] - start), at);
     }
 }
 
-void tni_runs_walk(const tn_call *c, tni_runs *r) {
+void blas_runs_walk(const tn_call *c, blas_runs *r) {
     const tn_view *o = r->views[0];
     const int64_t numel = tn_view_numel(o);
     if (numel == 0) return;
     const int64_t run = o->sizes[o->rank - 1];
-    r->pieces = (run + TNI_GRAIN - 1) / TNI_GRAIN;
-    tni_parallel(c, numel / run * r->pieces, tni_min(run, TNI_GRAIN), runs_range, r);
+    r->pieces = (run + TNK_GRAIN - 1) / TNK_GRAIN;
+    tnk_parallel(c, numel / run * r->pieces, tnk_min(run, TNK_GRAIN), runs_range, r);
 }

@@ -23,7 +23,7 @@ static inline int64_t wrap_pow(int64_t a, int64_t b) {
     return power;
 }
 
-#define TNI_BY_ZERO                                                                                \
+#define REF_BY_ZERO                                                                                \
     "division by zero, which has no integer result; convert to a floating dtype first"
 
 /* Floored division, as Python does it: what is left has the divisor's sign. The rounded quotient
@@ -50,8 +50,8 @@ static inline int64_t floor_div_i(int64_t a, int64_t b) {
 /* ---- The driver ------------------------------------------------------------------------------ */
 
 typedef union block {
-    double f[TNI_BLOCK];
-    int64_t i[TNI_BLOCK];
+    double f[REF_BLOCK];
+    int64_t i[REF_BLOCK];
 } block;
 
 typedef struct job job;
@@ -59,49 +59,49 @@ typedef void (*loop_fn)(const job *, int64_t n, const block *in, block *out);
 struct job {
     loop_fn loop;
     int32_t n_views; /* the result, then the arguments */
-    const tn_view *views[TNI_WALK_VIEWS];
-    bool wide_f[TNI_WALK_VIEWS]; /* widened to double, else to int64 */
+    const tn_view *views[REF_WALK_VIEWS];
+    bool wide_f[REF_WALK_VIEWS]; /* widened to double, else to int64 */
     double f[2];                 /* clamp: bounds */
     int64_t i[2];
-    tni_lowest bad; /* checked ops: first position where they fail */
+    int64_t bad; /* checked ops: first position where they fail */
 };
 
-static void load_blocks(const job *j, const tni_walk *w, int64_t n, block *in) {
+static void load_blocks(const job *j, const ref_walk *w, int64_t n, block *in) {
     for (int32_t k = 1; k < j->n_views; k++) {
         if (j->wide_f[k])
-            tni_walk_load_f64(w, k, n, in[k - 1].f);
+            ref_walk_load_f64(w, k, n, in[k - 1].f);
         else
-            tni_walk_load_i64(w, k, n, in[k - 1].i);
+            ref_walk_load_i64(w, k, n, in[k - 1].i);
     }
 }
 
 static void run_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    block in[TNI_WALK_VIEWS - 1], out;
-    tni_walk w;
-    tni_walk_start(&w, j->n_views, j->views, begin);
-    for (int64_t n; begin < end; begin += n, tni_walk_next(&w, n)) {
-        n = tni_walk_run(&w, tni_min(TNI_BLOCK, end - begin));
+    block in[REF_WALK_VIEWS - 1], out;
+    ref_walk w;
+    ref_walk_start(&w, j->n_views, j->views, begin);
+    for (int64_t n; begin < end; begin += n, ref_walk_next(&w, n)) {
+        n = ref_walk_run(&w, tnk_min(REF_BLOCK, end - begin));
         load_blocks(j, &w, n, in);
         j->loop(j, n, in, &out);
         if (j->wide_f[0])
-            tni_walk_store_f64(&w, 0, n, out.f);
+            ref_walk_store_f64(&w, 0, n, out.f);
         else
-            tni_walk_store_i64(&w, 0, n, out.i);
+            ref_walk_store_i64(&w, 0, n, out.i);
     }
 }
 
 /* The job of a call: result 0 and the leading n arguments, each widened by its own dtype. */
 static job make_job(const tn_call *c, uint32_t n) {
-    job j = {.n_views = (int32_t)n + 1, .views = {tni_out(c, 0)}, .bad = INT64_MAX};
-    for (uint32_t k = 0; k < n; k++) j.views[k + 1] = tni_arg(c, k);
-    for (int32_t k = 0; k < j.n_views; k++) j.wide_f[k] = tni_is_float(tni_ix(j.views[k]));
+    job j = {.n_views = (int32_t)n + 1, .views = {tnk_out(c, 0)}, .bad = INT64_MAX};
+    for (uint32_t k = 0; k < n; k++) j.views[k + 1] = tnk_arg(c, k);
+    for (int32_t k = 0; k < j.n_views; k++) j.wide_f[k] = ref_is_float(tnk_dtype_index(j.views[k]));
     return j;
 }
 
 static tn_status run_job(tn_call *c, job *j, loop_fn loop) {
     j->loop = loop;
-    tni_parallel(c, tn_view_numel(j->views[0]), 1, run_range, j);
+    tnk_parallel(c, tn_view_numel(j->views[0]), 1, run_range, j);
     return TN_OK;
 }
 
@@ -138,7 +138,7 @@ static tn_status run_ewise(tn_call *c, uint32_t n, loop_fn loop_f, loop_fn loop_
     static inline R op##_##t(T a, T b, T c) { return formula; }                                    \
     LOOP3(op, t, T, out_t)
 #define RUN(op, n, loop_f, loop_i)                                                                 \
-    tn_status tni_ref_##op(const void *plan, tn_call *c) {                                         \
+    tn_status ref_##op(const void *plan, tn_call *c) {                                             \
         (void)plan;                                                                                \
         return run_ewise(c, n, loop_f, loop_i);                                                    \
     }
@@ -171,9 +171,9 @@ static tn_status run_ewise(tn_call *c, uint32_t n, loop_fn loop_f, loop_fn loop_
         op##_i_loop(j, n, in, out);                                                                \
         for (int64_t k = 0; k < n; k++) out->i[k] &= 1;                                            \
     }                                                                                              \
-    tn_status tni_ref_##op(const void *plan, tn_call *c) {                                         \
+    tn_status ref_##op(const void *plan, tn_call *c) {                                             \
         (void)plan;                                                                                \
-        return run_ewise(c, 1, NULL, tni_ix(tni_arg(c, 0)) ? op##_i_loop : op##_b_loop);           \
+        return run_ewise(c, 1, NULL, tnk_dtype_index(tnk_arg(c, 0)) ? op##_i_loop : op##_b_loop);  \
     }
 #define BITS2(op, formula_i)                                                                       \
     FORMULA2(op, i, int64_t, i, int64_t, formula_i)                                                \
@@ -195,15 +195,15 @@ typedef struct check_job {
 
 static void check_range(void *arg, int64_t begin, int64_t end) {
     const check_job *cj = arg;
-    block in[TNI_WALK_VIEWS - 1];
-    tni_walk w;
-    tni_walk_start(&w, cj->j->n_views, cj->j->views, begin);
-    for (int64_t n; begin < end; begin += n, tni_walk_next(&w, n)) {
-        n = tni_walk_run(&w, tni_min(TNI_BLOCK, end - begin));
+    block in[REF_WALK_VIEWS - 1];
+    ref_walk w;
+    ref_walk_start(&w, cj->j->n_views, cj->j->views, begin);
+    for (int64_t n; begin < end; begin += n, ref_walk_next(&w, n)) {
+        n = ref_walk_run(&w, tnk_min(REF_BLOCK, end - begin));
         load_blocks(cj->j, &w, n, in);
         const int64_t first = cj->check(n, in);
         if (first < n) {
-            tni_note_lowest(&cj->j->bad, begin + first);
+            tnk_note_lowest(&cj->j->bad, begin + first);
             return;
         }
     }
@@ -213,9 +213,9 @@ static tn_status run_checked(tn_call *c, loop_fn loop_f, loop_fn loop_i, check_f
                              const char *op, const char *text) {
     job j = make_job(c, 2);
     check_job cj = {&j, check};
-    if (!j.wide_f[1]) tni_parallel(c, tn_view_numel(j.views[0]), 1, check_range, &cj);
+    if (!j.wide_f[1]) tnk_parallel(c, tn_view_numel(j.views[0]), 1, check_range, &cj);
     if (j.bad != INT64_MAX)
-        return tni_fail(c, TN_ERR_INVALID, "%s: element %lld: %s", op, (long long)j.bad, text);
+        return tnk_fail(c, TN_ERR_INVALID, "%s: element %lld: %s", op, (long long)j.bad, text);
     return run_job(c, &j, j.wide_f[1] ? loop_f : loop_i);
 }
 
@@ -231,7 +231,7 @@ static tn_status run_checked(tn_call *c, loop_fn loop_f, loop_fn loop_i, check_f
         while (k < n && !op##_bad(in[0].i[k], in[1].i[k])) k++;                                    \
         return k;                                                                                  \
     }                                                                                              \
-    tn_status tni_ref_##op(const void *plan, tn_call *c) {                                         \
+    tn_status ref_##op(const void *plan, tn_call *c) {                                             \
         (void)plan;                                                                                \
         return run_checked(c, op##_f_loop, op##_i_loop, op##_check, #op, text);                    \
     }
@@ -252,8 +252,8 @@ static void clamp_f_loop(const job *j, int64_t n, const block *in, block *out) {
 
 static void clamp_i_loop(const job *j, int64_t n, const block *in, block *out) {
     for (int64_t k = 0; k < n; k++) {
-        const int64_t x = tni_max(in[0].i[k], j->i[0]);
-        out->i[k] = tni_min(x, j->i[1]);
+        const int64_t x = tnk_max(in[0].i[k], j->i[0]);
+        out->i[k] = tnk_min(x, j->i[1]);
     }
 }
 
@@ -262,18 +262,18 @@ static int64_t bound_like(const tn_view *x, const tn_value *bound, double absent
     const bool is_signed = x->dtype.code == 0;
     const int64_t high = is_signed ? INT64_MAX >> (64 - x->dtype.bits) : UINT8_MAX;
     const int64_t low = is_signed ? -high - 1 : 0;
-    if (x->dtype.code == 6) return tni_number(bound, absent) != 0;
+    if (x->dtype.code == 6) return tnk_number(bound, absent) != 0;
     if (bound->tag == TN_TAG_INT || bound->tag == TN_TAG_BOOL)
-        return tni_min(tni_max(bound->i, low), high);
-    return tni_f64_to_int(tni_number(bound, absent), low, high);
+        return tnk_min(tnk_max(bound->i, low), high);
+    return ref_f64_to_int(tnk_number(bound, absent), low, high);
 }
 
-tn_status tni_ref_clamp(const void *plan, tn_call *c) {
+tn_status ref_clamp(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c, 1);
     const double absent[2] = {-INFINITY, INFINITY};
     for (int k = 0; k < 2; k++) {
-        j.f[k] = tni_number(&c->args[k + 1], absent[k]);
+        j.f[k] = tnk_number(&c->args[k + 1], absent[k]);
         j.i[k] = bound_like(j.views[1], &c->args[k + 1], absent[k]);
     }
     return run_job(c, &j, j.wide_f[1] ? clamp_f_loop : clamp_i_loop);
@@ -285,7 +285,7 @@ static void where_loop(const job *j, int64_t n, const block *in, block *out) {
     for (int64_t k = 0; k < n; k++) out->i[k] = in[0].i[k] ? in[1].i[k] : in[2].i[k];
 }
 
-tn_status tni_ref_where(const void *plan, tn_call *c) {
+tn_status ref_where(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c, 3);
     return run_job(c, &j, where_loop);

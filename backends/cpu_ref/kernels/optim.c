@@ -5,10 +5,10 @@
 #include "backends/cpu_ref/kernels.h"
 #include "backends/cpu_ref/walk.h"
 
-enum { LISTS = TNI_WALK_VIEWS };
+enum { LISTS = REF_WALK_VIEWS };
 
 /* n elements of each list's tensor: x[0] of the parameter, x[1] of the gradient, then the state. */
-typedef void step_fn(const void *options, double (*x)[TNI_BLOCK], int64_t n);
+typedef void step_fn(const void *options, double (*x)[REF_BLOCK], int64_t n);
 
 typedef struct job {
     const tn_view *views[LISTS];
@@ -19,15 +19,15 @@ typedef struct job {
 
 static void step_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    double x[LISTS][TNI_BLOCK] = {0};
-    tni_walk w;
-    tni_walk_start(&w, j->n_views, j->views, begin);
-    for (int64_t n; begin < end; begin += n, tni_walk_next(&w, n)) {
-        n = tni_walk_run(&w, tni_min(TNI_BLOCK, end - begin));
-        for (int32_t k = 0; k < j->n_views; k++) tni_walk_load_f64(&w, k, n, x[k]);
+    double x[LISTS][REF_BLOCK] = {0};
+    ref_walk w;
+    ref_walk_start(&w, j->n_views, j->views, begin);
+    for (int64_t n; begin < end; begin += n, ref_walk_next(&w, n)) {
+        n = ref_walk_run(&w, tnk_min(REF_BLOCK, end - begin));
+        for (int32_t k = 0; k < j->n_views; k++) ref_walk_load_f64(&w, k, n, x[k]);
         j->step(j->options, x, n);
         for (int32_t k = 0; k < j->n_views; k++)
-            if (k != 1) tni_walk_store_f64(&w, k, n, x[k]);
+            if (k != 1) ref_walk_store_f64(&w, k, n, x[k]);
     }
 }
 
@@ -42,11 +42,11 @@ static bool alike(const tn_view *a, const tn_view *b) {
 static tn_status check_list(tn_call *c, const char *op, uint32_t list, const char *name) {
     const tn_value *params = &c->args[0], *others = &c->args[list];
     if (others->aux != params->aux)
-        return tni_fail(c, TN_ERR_INVALID, "%s: %u params but %u %s; pass one for each", op,
+        return tnk_fail(c, TN_ERR_INVALID, "%s: %u params but %u %s; pass one for each", op,
                         params->aux, others->aux, name);
     for (uint32_t i = 0; i < params->aux; i++)
         if (!alike(params->views[i], others->views[i]))
-            return tni_fail(c, TN_ERR_SHAPE, "%s: %s[%u] does not have the sizes of params[%u]", op,
+            return tnk_fail(c, TN_ERR_SHAPE, "%s: %s[%u] does not have the sizes of params[%u]", op,
                             name, i, i);
     return TN_OK;
 }
@@ -62,7 +62,7 @@ static tn_status step_all(tn_call *c, const char *op, const char *const *names, 
     }
     for (uint32_t i = 0; i < c->args[0].aux; i++) {
         for (int32_t k = 0; k < j.n_views; k++) j.views[k] = c->args[k].views[i];
-        tni_parallel(c, tn_view_numel(j.views[0]), 1, step_range, &j);
+        tnk_parallel(c, tn_view_numel(j.views[0]), 1, step_range, &j);
     }
     return TN_OK;
 }
@@ -78,7 +78,7 @@ typedef struct sgd {
 } sgd;
 
 /* x: param, grad, momentum (zeros, thrown away, if there is none) */
-static void sgd_step(const void *options, double (*x)[TNI_BLOCK], int64_t n) {
+static void sgd_step(const void *options, double (*x)[REF_BLOCK], int64_t n) {
     const sgd *o = options;
     double *p = x[0], *g = x[1], *m = x[2];
     for (int64_t k = 0; k < n; k++) {
@@ -88,17 +88,17 @@ static void sgd_step(const void *options, double (*x)[TNI_BLOCK], int64_t n) {
     }
 }
 
-tn_status tni_ref_sgd_(const void *plan, tn_call *c) {
+tn_status ref_sgd_(const void *plan, tn_call *c) {
     static const char *const names[] = {"grads", "momenta"};
     (void)plan;
-    const sgd o = {.lr = tni_number(&c->args[3], 0),
-                   .momentum = tni_number(&c->args[4], 0),
-                   .weight_decay = tni_number(&c->args[5], 0),
-                   .dampening = tni_number(&c->args[6], 0),
-                   .nesterov = tni_flag(&c->args[7]),
-                   .sign = tni_flag(&c->args[8]) ? -1 : 1};
+    const sgd o = {.lr = tnk_number(&c->args[3], 0),
+                   .momentum = tnk_number(&c->args[4], 0),
+                   .weight_decay = tnk_number(&c->args[5], 0),
+                   .dampening = tnk_number(&c->args[6], 0),
+                   .nesterov = tnk_flag(&c->args[7]),
+                   .sign = tnk_flag(&c->args[8]) ? -1 : 1};
     if (o.momentum != 0 && c->args[0].aux > 0 && c->args[2].aux == 0)
-        return tni_fail(c, TN_ERR_INVALID,
+        return tnk_fail(c, TN_ERR_INVALID,
                         "sgd_: momentum is %g but momenta is empty; pass one tensor per parameter",
                         o.momentum);
     return step_all(c, "sgd_", names, 2, sgd_step, &o);
@@ -115,7 +115,7 @@ typedef struct adam {
 } adam;
 
 /* x: param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq */
-static void adam_step(const void *options, double (*x)[TNI_BLOCK], int64_t n) {
+static void adam_step(const void *options, double (*x)[REF_BLOCK], int64_t n) {
     const adam *o = options;
     double *p = x[0], *g = x[1], *m = x[2], *v = x[3], *max = x[4];
     for (int64_t k = 0; k < n; k++) {
@@ -130,26 +130,26 @@ static void adam_step(const void *options, double (*x)[TNI_BLOCK], int64_t n) {
 
 static tn_status adam_all(tn_call *c, const char *op, bool decoupled) {
     static const char *const names[] = {"grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs"};
-    const double lr = tni_number(&c->args[5], 0), step = tni_number(&c->args[6], 0);
-    const double decay = tni_number(&c->args[10], 0);
-    adam o = {.beta1 = tni_number(&c->args[7], 0),
-              .beta2 = tni_number(&c->args[8], 0),
-              .eps = tni_number(&c->args[9], 0),
+    const double lr = tnk_number(&c->args[5], 0), step = tnk_number(&c->args[6], 0);
+    const double decay = tnk_number(&c->args[10], 0);
+    adam o = {.beta1 = tnk_number(&c->args[7], 0),
+              .beta2 = tnk_number(&c->args[8], 0),
+              .eps = tnk_number(&c->args[9], 0),
               .decay = decoupled ? 0 : decay,
               .shrink = decoupled ? 1 - lr * decay : 1,
-              .sign = tni_flag(&c->args[11]) ? -1 : 1,
+              .sign = tnk_flag(&c->args[11]) ? -1 : 1,
               .amsgrad = c->args[4].aux > 0};
     if (!(step >= 1))
-        return tni_fail(c, TN_ERR_INVALID, "%s: step is %g, but steps are counted from 1", op,
+        return tnk_fail(c, TN_ERR_INVALID, "%s: step is %g, but steps are counted from 1", op,
                         step);
     o.rate = lr / (1 - pow(o.beta1, step)), o.root = sqrt(1 - pow(o.beta2, step));
     return step_all(c, op, names, 4, adam_step, &o);
 }
 
-tn_status tni_ref_adam_(const void *plan, tn_call *c) {
+tn_status ref_adam_(const void *plan, tn_call *c) {
     return (void)plan, adam_all(c, "adam_", false);
 }
 
-tn_status tni_ref_adamw_(const void *plan, tn_call *c) {
+tn_status ref_adamw_(const void *plan, tn_call *c) {
     return (void)plan, adam_all(c, "adamw_", true);
 }

@@ -15,7 +15,7 @@ struct job {
     const tn_view *views[2]; /* the result; dropout: x */
     uint64_t seed, offset;
     double a, b; /* low, high; mean, std; p */
-    tni_range range;
+    ref_range range;
     int digits; /* of the unit numbers: bits that count */
 };
 
@@ -23,15 +23,15 @@ static bool is_f64(const job *j) { return tn_dtype_is(j->views[0]->dtype, TN_F64
 
 /* Elements first .. first+n-1 of the stream of numbers in [0, 1) with `digits` bits. */
 static void make_unit(const job *j, int64_t first, int64_t n, double *out) {
-    uint32_t words[2 * TNI_BLOCK];
+    uint32_t words[2 * REF_BLOCK];
     if (is_f64(j)) {
-        tni_philox_words(j->seed, j->offset, 2 * (uint64_t)first, 2 * n, words);
+        ref_philox_words(j->seed, j->offset, 2 * (uint64_t)first, 2 * n, words);
         for (int64_t k = 0; k < n; k++) {
             const uint64_t bits = (uint64_t)words[2 * k + 1] << 32 | words[2 * k];
             out[k] = (double)(bits >> 11) * 0x1p-53;
         }
     } else {
-        tni_philox_words(j->seed, j->offset, (uint64_t)first, n, words);
+        ref_philox_words(j->seed, j->offset, (uint64_t)first, n, words);
         const double unit = ldexp(1, -j->digits);
         for (int64_t k = 0; k < n; k++) out[k] = (double)(words[k] >> (32 - j->digits)) * unit;
     }
@@ -42,36 +42,36 @@ static double as_made(const job *j, double x) { return is_f64(j) ? x : (double)(
 
 static void make_uniform(const job *j, int64_t first, int64_t n, double *out) {
     make_unit(j, first, n, out);
-    for (int64_t k = 0; k < n; k++) out[k] = as_made(j, tni_stretch(&j->range, out[k]));
+    for (int64_t k = 0; k < n; k++) out[k] = as_made(j, ref_stretch(&j->range, out[k]));
 }
 
 static void make_normal(const job *j, int64_t first, int64_t n, double *out) {
-    uint32_t words[TNI_BLOCK + 2]; /* whole pairs around the block */
+    uint32_t words[REF_BLOCK + 2]; /* whole pairs around the block */
     const int64_t pair = first & ~INT64_C(1);
-    tni_philox_words(j->seed, j->offset, (uint64_t)pair, n + 2, words);
+    ref_philox_words(j->seed, j->offset, (uint64_t)pair, n + 2, words);
     for (int64_t k = 0; k < n; k++) {
         const int64_t even = ((first + k) & ~INT64_C(1)) - pair;
         double z[2];
-        tni_normal_pair(words[even], words[even + 1], z);
+        ref_normal_pair(words[even], words[even + 1], z);
         out[k] = as_made(j, j->a + j->b * z[(first + k) % 2]);
     }
 }
 
 static void random_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    double numbers[TNI_BLOCK];
-    tni_walk w;
-    tni_walk_start(&w, 1, j->views, begin);
-    for (int64_t n; begin < end; begin += n, tni_walk_next(&w, n)) {
-        n = tni_walk_run(&w, tni_min(TNI_BLOCK, end - begin));
+    double numbers[REF_BLOCK];
+    ref_walk w;
+    ref_walk_start(&w, 1, j->views, begin);
+    for (int64_t n; begin < end; begin += n, ref_walk_next(&w, n)) {
+        n = ref_walk_run(&w, tnk_min(REF_BLOCK, end - begin));
         j->make(j, begin, n, numbers);
-        tni_walk_store_f64(&w, 0, n, numbers);
+        ref_walk_store_f64(&w, 0, n, numbers);
     }
 }
 
 static job make_job(const tn_call *c) {
     const uint64_t device_offset = c->rng_device_offset ? *c->rng_device_offset : 0;
-    return (job){.views = {tni_out(c, 0)},
+    return (job){.views = {tnk_out(c, 0)},
                  .seed = c->rng_seed,
                  .offset = c->rng_offset + device_offset,
                  .digits = 24};
@@ -79,71 +79,71 @@ static job make_job(const tn_call *c) {
 
 static tn_status run_random(tn_call *c, const char *op, make_fn make) {
     job j = make_job(c);
-    const int ix = tni_ix(j.views[0]);
-    j.make = make, j.a = tni_number(&c->args[1], 0), j.b = tni_number(&c->args[2], 1);
-    if (!tni_is_float(ix))
-        return tni_fail(c, TN_ERR_DTYPE, "%s: dtype must be floating; convert the result instead",
+    const int ix = tnk_dtype_index(j.views[0]);
+    j.make = make, j.a = tnk_number(&c->args[1], 0), j.b = tnk_number(&c->args[2], 1);
+    if (!ref_is_float(ix))
+        return tnk_fail(c, TN_ERR_DTYPE, "%s: dtype must be floating; convert the result instead",
                         op);
-    if (make == make_uniform) j.range = tni_range_of(ix, j.a, j.b), j.digits = tni_digits(ix);
-    tni_parallel(c, tn_view_numel(j.views[0]), 1, random_range, &j);
+    if (make == make_uniform) j.range = ref_range_of(ix, j.a, j.b), j.digits = ref_digits(ix);
+    tnk_parallel(c, tn_view_numel(j.views[0]), 1, random_range, &j);
     return TN_OK;
 }
 
-tn_status tni_ref_uniform(const void *plan, tn_call *c) {
+tn_status ref_uniform(const void *plan, tn_call *c) {
     (void)plan;
     return run_random(c, "uniform", make_uniform);
 }
 
-tn_status tni_ref_normal(const void *plan, tn_call *c) {
+tn_status ref_normal(const void *plan, tn_call *c) {
     (void)plan;
     return run_random(c, "normal", make_normal);
 }
 
 static void bits_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    const int64_t each = tni_item_bytes(j->views[0]) / 4;
-    uint32_t words[2 * TNI_BLOCK];
-    int64_t bits[TNI_BLOCK];
-    tni_walk w;
-    tni_walk_start(&w, 1, j->views, begin);
-    for (int64_t n; begin < end; begin += n, tni_walk_next(&w, n)) {
-        n = tni_walk_run(&w, tni_min(TNI_BLOCK, end - begin));
-        tni_philox_words(j->seed, j->offset, (uint64_t)(each * begin), each * n, words);
+    const int64_t each = tnk_item_bytes(j->views[0]) / 4;
+    uint32_t words[2 * REF_BLOCK];
+    int64_t bits[REF_BLOCK];
+    ref_walk w;
+    ref_walk_start(&w, 1, j->views, begin);
+    for (int64_t n; begin < end; begin += n, ref_walk_next(&w, n)) {
+        n = ref_walk_run(&w, tnk_min(REF_BLOCK, end - begin));
+        ref_philox_words(j->seed, j->offset, (uint64_t)(each * begin), each * n, words);
         for (int64_t k = 0; k < n; k++)
             bits[k] = each == 1 ? (int64_t)words[k]
                                 : (int64_t)((uint64_t)words[2 * k + 1] << 32 | words[2 * k]);
-        tni_walk_store_i64(&w, 0, n, bits);
+        ref_walk_store_i64(&w, 0, n, bits);
     }
 }
 
-tn_status tni_ref_random_bits(const void *plan, tn_call *c) {
+tn_status ref_random_bits(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
-    const int ix = tni_ix(j.views[0]);
+    const int ix = tnk_dtype_index(j.views[0]);
     if (ix != TN_IX_I32 && ix != TN_IX_I64)
-        return tni_fail(c, TN_ERR_DTYPE, "random_bits: dtype must be i32 or i64");
-    tni_parallel(c, tn_view_numel(j.views[0]), 1, bits_range, &j);
+        return tnk_fail(c, TN_ERR_DTYPE, "random_bits: dtype must be i32 or i64");
+    tnk_parallel(c, tn_view_numel(j.views[0]), 1, bits_range, &j);
     return TN_OK;
 }
 
 static void dropout_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    double unit[TNI_BLOCK], x[TNI_BLOCK];
-    tni_walk w;
-    tni_walk_start(&w, 2, j->views, begin);
-    for (int64_t n; begin < end; begin += n, tni_walk_next(&w, n)) {
-        n = tni_walk_run(&w, tni_min(TNI_BLOCK, end - begin));
+    double unit[REF_BLOCK], x[REF_BLOCK];
+    ref_walk w;
+    ref_walk_start(&w, 2, j->views, begin);
+    for (int64_t n; begin < end; begin += n, ref_walk_next(&w, n)) {
+        n = ref_walk_run(&w, tnk_min(REF_BLOCK, end - begin));
         make_unit(j, begin, n, unit);
-        tni_walk_load_f64(&w, 1, n, x);
+        ref_walk_load_f64(&w, 1, n, x);
         for (int64_t k = 0; k < n; k++) x[k] = unit[k] >= j->a ? x[k] * (1 / (1 - j->a)) : 0;
-        tni_walk_store_f64(&w, 0, n, x);
+        ref_walk_store_f64(&w, 0, n, x);
     }
 }
 
-tn_status tni_ref_dropout(const void *plan, tn_call *c) {
+tn_status ref_dropout(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
-    j.views[1] = tni_arg(c, 0), j.a = tni_number(&c->args[1], 0);
-    tni_parallel(c, tn_view_numel(j.views[0]), 1, dropout_range, &j);
+    j.views[1] = tnk_arg(c, 0), j.a = tnk_number(&c->args[1], 0);
+    tnk_parallel(c, tn_view_numel(j.views[0]), 1, dropout_range, &j);
     return TN_OK;
 }

@@ -1,7 +1,7 @@
 /* reduce.c - sum, mean, prod, largest, smallest, any, all, moments, std of x (outer, n, inner),
  * contiguous, into (outer, inner).
  *
- * Invariant: every result is made from chunks of TNI_GRAIN elements, each taken from first to last,
+ * Invariant: every result is made from chunks of TNK_GRAIN elements, each taken from first to last,
  * combined in the host's fixed tree; which thread did what cannot change a bit.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_ref/kernels.h"
@@ -20,8 +20,8 @@ typedef struct state {
 enum { WIDTH = 8 }; /* neighbouring results worked on together; a partial has 256 bytes */
 
 typedef union block {
-    long double f[TNI_BLOCK];
-    int64_t i[TNI_BLOCK];
+    long double f[REF_BLOCK];
+    int64_t i[REF_BLOCK];
 } block;
 
 /* ---- What is done with one element, and with two partials ------------------------------------ */
@@ -133,7 +133,7 @@ typedef struct strip_job {
 
 static strip_job strip_of(const job *j, int64_t strip) {
     const int64_t o = strip / j->strips, column = strip % j->strips * WIDTH;
-    return (strip_job){j, o * j->inner + column, tni_min(WIDTH, j->inner - column),
+    return (strip_job){j, o * j->inner + column, tnk_min(WIDTH, j->inner - column),
                        o * j->n * j->inner + column, NULL};
 }
 
@@ -141,13 +141,13 @@ static strip_job strip_of(const job *j, int64_t strip) {
 static void load_rows(const strip_job *s, int64_t row, int64_t rows, block *out) {
     const job *j = s->j;
     const int64_t run = j->inner == 1 ? rows : s->width, runs = j->inner == 1 ? 1 : rows;
-    double x[TNI_BLOCK];
+    double x[REF_BLOCK];
     for (int64_t r = 0; r < runs; r++) {
-        const void *at = tni_view_at(j->x, s->base + (row + r) * j->inner);
+        const void *at = tnk_at(j->x, s->base + (row + r) * j->inner);
         if (j->is_float)
-            tni_load_f64(tni_ix(j->x), at, 1, run, x + r * run);
+            ref_load_f64(tnk_dtype_index(j->x), at, 1, run, x + r * run);
         else
-            tni_load_i64(tni_ix(j->x), at, 1, run, out->i + r * run);
+            ref_load_i64(tnk_dtype_index(j->x), at, 1, run, out->i + r * run);
     }
     for (int64_t i = 0; j->is_float && i < rows * s->width; i++) {
         const long double d = x[i] - (s->centre ? s->centre[i % s->width] : 0);
@@ -159,7 +159,7 @@ static void reduce_rows(void *arg, int64_t begin, int64_t end, void *partial) {
     const strip_job *s = arg;
     block x;
     for (int64_t rows; begin < end; begin += rows) {
-        rows = tni_min(TNI_BLOCK / s->width, end - begin);
+        rows = tnk_min(REF_BLOCK / s->width, end - begin);
         load_rows(s, begin, rows, &x);
         s->j->how->rows[s->j->is_float](partial, &x, rows, s->width, begin);
     }
@@ -169,8 +169,8 @@ static void reduce_rows(void *arg, int64_t begin, int64_t end, void *partial) {
 static tn_status reduce_strip(strip_job *s, state result[WIDTH]) {
     const job *j = s->j;
     memset(result, 0, WIDTH * sizeof *result);
-    if (j->n > TNI_GRAIN)
-        return tn_plugin_host->parallel_reduce(tn_plugin_self, j->n, TNI_GRAIN, j->max_threads,
+    if (j->n > TNK_GRAIN)
+        return tn_plugin_host->parallel_reduce(tn_plugin_self, j->n, TNK_GRAIN, j->max_threads,
                                                reduce_rows, j->how->join[j->is_float], s, result,
                                                WIDTH * sizeof *result);
     reduce_rows(s, 0, j->n, result);
@@ -179,25 +179,25 @@ static tn_status reduce_strip(strip_job *s, state result[WIDTH]) {
 
 static void store_float(const tn_view *y, int64_t at, long double x) {
     const double rounded = (double)x;
-    tni_store_f64(tni_ix(y), tni_view_at(y, at), 1, 1, &rounded);
+    ref_store_f64(tnk_dtype_index(y), tnk_at(y, at), 1, 1, &rounded);
 }
 
 static void store_strip(const strip_job *s, const state *result) {
     const job *j = s->j;
-    const int ix = tni_ix(j->y);
+    const int ix = tnk_dtype_index(j->y);
     for (int64_t k = 0; k < s->width; k++) {
         const int64_t none = j->how->of_none, position = result[k].next - 1;
-        void *at = tni_view_at(j->y, s->first + k);
+        void *at = tnk_at(j->y, s->first + k);
         if (j->how->position)
-            tni_store_i64(ix, at, 1, 1, &position);
+            ref_store_i64(ix, at, 1, 1, &position);
         else if (j->how->then == MEAN)
             store_float(j->y, s->first + k, result[k].f / (long double)j->n);
         else if (result[k].next == 0)
-            tni_store_i64(ix, at, 1, 1, &none);
+            ref_store_i64(ix, at, 1, 1, &none);
         else if (j->is_float)
             store_float(j->y, s->first + k, result[k].f);
         else
-            tni_store_i64(ix, at, 1, 1, &result[k].i);
+            ref_store_i64(ix, at, 1, 1, &result[k].i);
     }
 }
 
@@ -231,34 +231,34 @@ static void run_strips(void *arg, int64_t begin, int64_t end) {
 }
 
 static tn_status run_reduction(tn_call *c, const reduction *how) {
-    const tn_view *x = tni_arg(c, 0);
+    const tn_view *x = tnk_arg(c, 0);
     job j = {.how = how,
              .x = x,
-             .y = tni_out(c, 0),
-             .m2 = c->n_outs > 1 ? tni_out(c, 1) : NULL,
+             .y = tnk_out(c, 0),
+             .m2 = c->n_outs > 1 ? tnk_out(c, 1) : NULL,
              .max_threads = c->max_threads,
-             .is_float = tni_is_float(tni_ix(x)),
+             .is_float = ref_is_float(tnk_dtype_index(x)),
              .n = x->sizes[1],
              .inner = x->sizes[2]};
     if (how->then == STD) j.freedom = fmax(0, (double)j.n - c->args[2].f);
     j.strips = (j.inner + WIDTH - 1) / WIDTH;
     const int64_t strips = x->sizes[0] * j.strips;
     if (j.n == 0 && strips > 0 && how->of_none == NOTHING)
-        return tni_fail(c, TN_ERR_SHAPE, "%s: the reduced dims of x hold no elements", how->op);
-    if (j.n <= TNI_GRAIN) {
-        tni_parallel(c, strips, j.n * tni_min(WIDTH, j.inner), run_strips, &j);
+        return tnk_fail(c, TN_ERR_SHAPE, "%s: the reduced dims of x hold no elements", how->op);
+    if (j.n <= TNK_GRAIN) {
+        tnk_parallel(c, strips, j.n * tnk_min(WIDTH, j.inner), run_strips, &j);
         return TN_OK;
     }
     for (int64_t strip = 0; strip < strips; strip++) {
         const tn_status status = run_strip(&j, strip);
         if (status != TN_OK)
-            return tni_fail(c, status, "%s: could not combine partial results", how->op);
+            return tnk_fail(c, status, "%s: could not combine partial results", how->op);
     }
     return TN_OK;
 }
 
 #define REDUCE(name, how)                                                                          \
-    tn_status tni_ref_##name(const void *plan, tn_call *c) {                                       \
+    tn_status ref_##name(const void *plan, tn_call *c) {                                           \
         (void)plan;                                                                                \
         return run_reduction(c, &how##_reduction);                                                 \
     }

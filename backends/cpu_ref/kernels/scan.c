@@ -16,8 +16,8 @@ typedef struct state {
 } state;
 
 typedef union block {
-    double f[TNI_BLOCK];
-    int64_t i[TNI_BLOCK];
+    double f[REF_BLOCK];
+    int64_t i[REF_BLOCK];
 } block;
 
 static inline void take_f(state *s, double x, int64_t at) { s->f = x, s->next = at + 1; }
@@ -108,21 +108,22 @@ typedef struct job {
 /* n elements of the line that starts at `base`, from the first-th on. */
 static void scan_block(const job *j, state *s, int64_t base, int64_t first, int64_t n) {
     const int64_t at = base + first * j->inner;
-    double a[TNI_BLOCK] = {0};
-    int64_t where[TNI_BLOCK];
+    double a[REF_BLOCK] = {0};
+    int64_t where[REF_BLOCK];
     block x;
 
-    if (j->a) tni_load_f64(tni_ix(j->a), tni_view_at(j->a, at), j->inner, n, a);
+    if (j->a) ref_load_f64(tnk_dtype_index(j->a), tnk_at(j->a, at), j->inner, n, a);
     if (j->is_float)
-        tni_load_f64(tni_ix(j->x), tni_view_at(j->x, at), j->inner, n, x.f);
+        ref_load_f64(tnk_dtype_index(j->x), tnk_at(j->x, at), j->inner, n, x.f);
     else
-        tni_load_i64(tni_ix(j->x), tni_view_at(j->x, at), j->inner, n, x.i);
+        ref_load_i64(tnk_dtype_index(j->x), tnk_at(j->x, at), j->inner, n, x.i);
     j->steps(s, &x, a, where, n, first);
     if (j->is_float)
-        tni_store_f64(tni_ix(j->y), tni_view_at(j->y, at), j->inner, n, x.f);
+        ref_store_f64(tnk_dtype_index(j->y), tnk_at(j->y, at), j->inner, n, x.f);
     else
-        tni_store_i64(tni_ix(j->y), tni_view_at(j->y, at), j->inner, n, x.i);
-    if (j->where) tni_store_i64(tni_ix(j->where), tni_view_at(j->where, at), j->inner, n, where);
+        ref_store_i64(tnk_dtype_index(j->y), tnk_at(j->y, at), j->inner, n, x.i);
+    if (j->where)
+        ref_store_i64(tnk_dtype_index(j->where), tnk_at(j->where, at), j->inner, n, where);
 }
 
 static void scan_lines(void *arg, int64_t begin, int64_t end) {
@@ -131,29 +132,29 @@ static void scan_lines(void *arg, int64_t begin, int64_t end) {
         const int64_t base = begin / j->inner * j->n * j->inner + begin % j->inner;
         state s = {{0}, 0};
         for (int64_t first = 0, n; first < j->n; first += n) {
-            n = tni_min(TNI_BLOCK, j->n - first);
+            n = tnk_min(REF_BLOCK, j->n - first);
             scan_block(j, &s, base, first, n);
         }
     }
 }
 
 static tn_status run_scan(tn_call *c, steps_fn *of_floats, steps_fn *of_ints) {
-    const tn_view *x = tni_arg(c, 0);
-    const bool is_float = tni_is_float(tni_ix(x));
+    const tn_view *x = tnk_arg(c, 0);
+    const bool is_float = ref_is_float(tnk_dtype_index(x));
     job j = {.steps = is_float ? of_floats : of_ints,
              .x = x,
-             .a = of_floats == linear_f_steps ? tni_arg(c, 1) : NULL,
-             .y = tni_out(c, 0),
-             .where = c->n_outs > 1 ? tni_out(c, 1) : NULL,
+             .a = of_floats == linear_f_steps ? tnk_arg(c, 1) : NULL,
+             .y = tnk_out(c, 0),
+             .where = c->n_outs > 1 ? tnk_out(c, 1) : NULL,
              .is_float = is_float,
              .n = x->sizes[1],
              .inner = x->sizes[2]};
-    tni_parallel(c, x->sizes[0] * j.inner, j.n, scan_lines, &j);
+    tnk_parallel(c, x->sizes[0] * j.inner, j.n, scan_lines, &j);
     return TN_OK;
 }
 
 #define SCAN(name, of_floats, of_ints)                                                             \
-    tn_status tni_ref_##name(const void *plan, tn_call *c) {                                       \
+    tn_status ref_##name(const void *plan, tn_call *c) {                                           \
         (void)plan;                                                                                \
         return run_scan(c, of_floats, of_ints);                                                    \
     }

@@ -13,13 +13,13 @@ typedef struct job {
 /* Does x belong behind the element at offset `at` of the line? Behind everything if it is NaN. */
 static bool behind_f(const job *j, int64_t at, double x) {
     double element = 0;
-    tni_load_f64(tni_ix(j->sorted), tni_view_at(j->sorted, at), 1, 1, &element);
+    ref_load_f64(tnk_dtype_index(j->sorted), tnk_at(j->sorted, at), 1, 1, &element);
     return j->right ? !(element > x) : !(element >= x);
 }
 
 static bool behind_i(const job *j, int64_t at, int64_t x) {
     int64_t element = 0;
-    tni_load_i64(tni_ix(j->sorted), tni_view_at(j->sorted, at), 1, 1, &element);
+    ref_load_i64(tnk_dtype_index(j->sorted), tnk_at(j->sorted, at), 1, 1, &element);
     return j->right ? element <= x : element < x;
 }
 
@@ -39,7 +39,7 @@ static int64_t search(const job *j, int64_t line, const void *x, bool is_float) 
 }
 
 /* The line for the value that the walk stands at: the only one, or the one at its leading index. */
-static int64_t line_at(const job *j, const tni_walk *w) {
+static int64_t line_at(const job *j, const ref_walk *w) {
     int64_t line = 0;
     for (int32_t d = 0; d < j->sorted->rank - 1; d++) line += w->index[d] * j->sorted->strides[d];
     return line;
@@ -47,26 +47,26 @@ static int64_t line_at(const job *j, const tni_walk *w) {
 
 static void search_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    const bool is_float = tni_is_float(tni_ix(j->values));
-    tni_walk w;
-    tni_walk_start(&w, 1, &j->values, begin);
-    for (; begin < end; begin++, tni_walk_next(&w, 1)) {
+    const bool is_float = ref_is_float(tnk_dtype_index(j->values));
+    ref_walk w;
+    ref_walk_start(&w, 1, &j->values, begin);
+    for (; begin < end; begin++, ref_walk_next(&w, 1)) {
         int64_t i = 0, position;
         double f = 0;
         if (is_float)
-            tni_walk_load_f64(&w, 0, 1, &f);
+            ref_walk_load_f64(&w, 0, 1, &f);
         else
-            tni_walk_load_i64(&w, 0, 1, &i);
+            ref_walk_load_i64(&w, 0, 1, &i);
         position = search(j, line_at(j, &w), is_float ? (const void *)&f : &i, is_float);
-        memcpy(tni_view_at(j->out, begin), &position, sizeof position);
+        memcpy(tnk_at(j->out, begin), &position, sizeof position);
     }
 }
 
-tn_status tni_ref_searchsorted(const void *plan, tn_call *c) {
+tn_status ref_searchsorted(const void *plan, tn_call *c) {
     (void)plan;
-    job j = {tni_arg(c, 0), tni_arg(c, 1), tni_out(c, 0), tni_flag(&c->args[2])};
+    job j = {tnk_arg(c, 0), tnk_arg(c, 1), tnk_out(c, 0), tnk_flag(&c->args[2])};
     int64_t n = 1;
     for (int32_t d = 0; d < j.out->rank; d++) n *= j.out->sizes[d];
-    tni_parallel(c, n, 32, search_range, &j);
+    tnk_parallel(c, n, 32, search_range, &j);
     return TN_OK;
 }

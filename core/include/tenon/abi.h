@@ -578,6 +578,29 @@ typedef const tn_plugin_desc *(*tn_plugin_query_fn)(const tn_hello *, const char
         char desc[(sizeof(text) + 3) / 4 * 4];                                                     \
     } symbol = {6, sizeof(text), type_, TN_NOTE_OWNER, text}
 
+/* Several plugins can be linked into one program: each one's files are compiled with
+ * -DTN_PLUGIN_STATIC=ID, which gives all that TN_PLUGIN defines names of its own. The program says
+ *
+ *     TN_PLUGIN_DECLARE(acme);
+ *     tn_plugin_add(TN_PLUGIN_QUERY(acme)); */
+#define TN_JOIN_(a, b)      a##_##b
+#define TN_JOIN(a, b)       TN_JOIN_(a, b)
+#define TN_PLUGIN_QUERY(id) TN_JOIN(tn_plugin_query_v0, id)
+#ifdef TN_PLUGIN_STATIC
+#define tn_plugin_host     TN_JOIN(tn_plugin_host, TN_PLUGIN_STATIC)
+#define tn_plugin_self     TN_JOIN(tn_plugin_self, TN_PLUGIN_STATIC)
+#define tn_plugin_ops      TN_JOIN(tn_plugin_ops, TN_PLUGIN_STATIC)
+#define tn_plugin_query_v0 TN_PLUGIN_QUERY(TN_PLUGIN_STATIC)
+#endif
+
+#ifdef __cplusplus
+#define TN_PLUGIN_DECLARE(id)                                                                      \
+    extern "C" const tn_plugin_desc *TN_PLUGIN_QUERY(id)(const tn_hello *, const char **)
+#else
+#define TN_PLUGIN_DECLARE(id)                                                                      \
+    const tn_plugin_desc *TN_PLUGIN_QUERY(id)(const tn_hello *, const char **)
+#endif
+
 /* What TN_PLUGIN leaves for the plugin's own files; hidden, so that nothing else is exported. */
 #define TN_HIDDEN __attribute__((visibility("hidden")))
 extern TN_HIDDEN const tn_host *tn_plugin_host;

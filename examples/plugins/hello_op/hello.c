@@ -1,5 +1,5 @@
-/* hello.c - a plugin with one op and its kernel. It includes nothing of Tenon but tenon/abi.h and
- * what opgen made of hello.ops.
+/* hello.c - a plugin with one op and its kernel. It includes nothing of Tenon but the header-only kit
+ * over tenon/abi.h and what opgen made of hello.ops.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 
@@ -10,9 +10,9 @@
 /* One loop per dtype. The core made room for y, and checked shapes and dtypes. */
 #define SWISH(type, exp)                                                                           \
     static tn_status swish_##type(const void *plan, tn_call *c) {                                  \
-        const type *x = c->args[0].view->data, beta = (type)c->args[1].f;                          \
-        type *y = c->outs[0].view->data;                                                           \
-        const int64_t n = tn_view_numel(c->outs[0].view);                                          \
+        const type *x = tnk_arg(c, 0)->data, beta = (type)c->args[1].f;                            \
+        type *y = tnk_out(c, 0)->data;                                                             \
+        const int64_t n = tn_view_numel(tnk_out(c, 0));                                            \
         for (int64_t i = 0; i < n; i++) y[i] = x[i] / (1 + exp(-beta * x[i]));                     \
         (void)plan;                                                                                \
         return TN_OK;                                                                              \
@@ -23,7 +23,7 @@ SWISH(double, exp)
 /* The loops want plain arrays; other layouts are copied before they get here. */
 static void contiguous(const tn_call *c, tn_verdict *v) {
     (void)c;
-    v->answer = TN_YES_IF, v->needs = TN_NEEDS_CONTIGUOUS;
+    tnk_answer(v, TN_YES_IF, 0);
 }
 
 static const tn_kernel kernels[] = {
