@@ -269,10 +269,15 @@ static void load_optional(const tni_listing *l, const tn_plugin *c) {
                 p->report.detail[p->report.failed]);
 }
 
+/* A program that holds what it needs, and wants nothing else, looks nowhere. */
+static bool needs_no_search(void) {
+    return where.safe_mode && tni_ready_find("math") && tni_ready_find("cpu_ref");
+}
+
 static bool load_standard(void) {
-    tni_listing l;
+    tni_listing l = {0};
     if (atomic_load(&standard)) return true;
-    if (!tni_listing_make(&where, &l)) return false;
+    if (!needs_no_search() && !tni_listing_make(&where, &l)) return false;
     bool ok = load_required(&l, "math") && load_required(&l, "cpu_ref");
     for (uint32_t i = 0; i < l.n && ok && !where.safe_mode; i++) load_optional(&l, l.items[i]);
     tni_listing_free(&l);
@@ -346,7 +351,8 @@ tn_status tn_init(const tn_init_opts *opts) {
 /* What an explicit request says of its outcome. */
 static tn_status outcome(const tn_plugin *p) {
     if (!p) return tn_error();
-    return p->state == TN_PLUGIN_READY ? TN_OK : tni_report_raise(&p->report, p->path);
+    if (p->state == TN_PLUGIN_READY) return TN_OK;
+    return tni_report_raise(&p->report, p->path[0] || !p->note.id ? p->path : p->note.id);
 }
 
 tn_status tn_plugin_load(const char *path) {
