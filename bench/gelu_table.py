@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the tables of backends/cpu_blas/kernels/gelu_table.inc. Needs mpmath.
+"""Prints the tables of backends/cpu_blas/vector/gelu_table.inc. Needs mpmath.
 
 Both forms of gelu are x P(x), where P(-a) = 1 - P(a) falls from 1/2. For a = |x|, piece k of 32 is
 about k/6; there P(-a) = c0 + c1 t + ... + c7 t^7, t = a - centre. Centres are chosen such that c0

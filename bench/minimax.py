@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the coefficients of backends/cpu_blas/kernels/math_f32.inc. Needs mpmath.
+"""Prints the coefficients of backends/cpu_blas/vector/math_f32.inc. Needs mpmath.
 
 Each is the polynomial through f at the Chebyshev points of an interval, whose error is within a
 small factor of the smallest possible; beside it stands the largest relative error found.
