@@ -6,9 +6,11 @@
 
 extern "C" {
 #include "backends/cpu_blas/blas.h"
+#include "backends/cpu_blas/families.h"
 #include "backends/cpu_blas/kernels/amx.h"
+#include "backends/cpu_blas/kernels/ewise.h"
 #include "backends/cpu_blas/kernels/gemm.h"
-#include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/random.h"
 TN_HIDDEN const tn_host *tn_plugin_host;
 TN_HIDDEN tn_plugin *tn_plugin_self;
 }
@@ -22,6 +24,19 @@ TN_HIDDEN tn_plugin *tn_plugin_self;
 #include <string>
 #include <thread>
 #include <vector>
+
+// ---- Kernels, by the rows the plugin registers -------------------------------------------------
+
+#define FAMILY(name) &blas_##name##_rows,
+inline const tn_kernel &Row(const std::string &op, tn_dtype dtype = TN_F32) {
+    static const tn_kernel none = {};
+    for (const tnk_family *family : {BLAS_FAMILIES(FAMILY)})
+        for (const tn_kernel *row = family->rows; row < family->rows + family->n; row++)
+            if (op == row->op && (row->dtypes >> tn_dtype_index(dtype) & 1)) return *row;
+    ADD_FAILURE() << "no row for " << op;
+    return none;
+}
+#undef FAMILY
 
 // ---- A host with nothing but what kernels use; chunks are shared out over real threads
 // ------------
@@ -152,18 +167,17 @@ struct Call {
         c.workspace = space.data();
         return fn(nullptr, &c);
     }
-    bool is_half() const { return args[0].view->dtype.bits == 16; }
     tn_status plan_and_run() { // a matrix product
         tn_call c = make();
         tn_plan p{};
         p.size = sizeof p;
-        const auto plan = is_half() ? blas_gemm_half_plan : blas_gemm_plan;
-        if (tn_status s = plan(&c, &p)) return s;
+        const tn_kernel &row = Row("gemm", args[0].view->dtype);
+        if (tn_status s = row.plan(&c, &p)) return s;
         std::vector<double> space(p.workspace_bytes / 8 + 16);
         c.workspace =
             reinterpret_cast<void *>((reinterpret_cast<uintptr_t>(space.data()) + 63) / 64 * 64);
-        const tn_status s = (is_half() ? blas_gemm_half_run : blas_gemm_run)(p.data, &c);
-        blas_gemm_drop(p.data);
+        const tn_status s = row.run(p.data, &c);
+        row.drop(p.data);
         return s;
     }
 };
@@ -204,9 +218,9 @@ class CpuBlas : public testing::TestWithParam<const char *> {
         host.alloc = host_alloc, host.free = host_free, host.option = host_option;
         host.describe = host_describe, host.fail = host_fail;
         tn_plugin_host = &host;
-        const blas_vec_table *table = blas_vec_find(GetParam());
-        if (!table) GTEST_SKIP() << "this processor has no " << GetParam();
-        blas_vec_select(table);
+        const int set = blas_set_find(GetParam());
+        if (set < 0) GTEST_SKIP() << "this processor has no " << GetParam();
+        blas_set = set;
     }
 };
 

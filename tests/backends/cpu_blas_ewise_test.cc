@@ -126,7 +126,7 @@ void check(const Op &op, const blas_ewise_op &row, int ix, const Layout &l, bool
     for (const Operand &o : in) c.args.push_back(o.value());
     for (uint32_t k = 0; row.attrs[k]; k++) c.args.push_back(attribute(row.attrs[k], k, bounded));
     c.outs = {ours.value()};
-    ASSERT_EQ(c.run(blas_ewise_run), TN_OK) << op.name;
+    ASSERT_EQ(c.run(Row("add").run), TN_OK) << op.name;
     c.outs = {theirs.value()};
     ASSERT_EQ(c.run(reference), TN_OK) << op.name << ": " << call_failure;
 
@@ -191,9 +191,9 @@ TEST_P(CpuBlas, ElementwiseOpsMayWriteOverTheirFirstOperand) {
         for (const Operand &o : in) c.args.push_back(o.value());
         for (uint32_t k = 0; row.attrs[k]; k++) c.args.push_back(attribute(row.attrs[k], k, true));
         c.outs = {y.value()};
-        ASSERT_EQ(c.run(blas_ewise_run), TN_OK);
+        ASSERT_EQ(c.run(Row("add").run), TN_OK);
         c.outs = {in[0].value()};
-        ASSERT_EQ(c.run(blas_ewise_run), TN_OK);
+        ASSERT_EQ(c.run(Row("add").run), TN_OK);
         EXPECT_EQ(
             memcmp(y.tensor->view.data, in[0].tensor->view.data, 1237 * dtype_at(ix).bits / 8), 0)
             << op.name << " dtype " << ix;
@@ -208,11 +208,11 @@ TEST_P(CpuBlas, NarrowFloatsAreWidenedExactlyAndRoundedToNearestEven) {
         std::vector<float> lanes(65536);
         std::vector<double> wide(65536);
         for (uint32_t i = 0; i < 65536; i++) items[i] = static_cast<uint16_t>(i);
-        blas_vec->ewise->widen[ix](65536, lanes.data(), items.data());
+        blas_code(ewise)->widen[ix](65536, lanes.data(), items.data());
         ref_load_f64(ix, items.data(), 1, 65536, wide.data());
         for (size_t i = 0; i < 65536; i++)
             ASSERT_TRUE(std::isnan(wide[i]) || static_cast<double>(lanes[i]) == wide[i]) << i;
-        blas_vec->ewise->narrow[ix](65536, back.data(), lanes.data());
+        blas_code(ewise)->narrow[ix](65536, back.data(), lanes.data());
         ref_store_f64(ix, want.data(), 1, 65536, wide.data());
         EXPECT_TRUE(back == want) << ix;
         for (uint64_t bits = 0; bits < UINT64_C(1) << 32;) {
@@ -220,7 +220,7 @@ TEST_P(CpuBlas, NarrowFloatsAreWidenedExactlyAndRoundedToNearestEven) {
                 const uint32_t low = static_cast<uint32_t>(bits);
                 memcpy(&lanes[i], &low, 4), wide[i] = static_cast<double>(lanes[i]);
             }
-            blas_vec->ewise->narrow[ix](65536, back.data(), lanes.data());
+            blas_code(ewise)->narrow[ix](65536, back.data(), lanes.data());
             ref_store_f64(ix, want.data(), 1, 65536, wide.data());
             ASSERT_TRUE(back == want) << ix << " below " << bits;
         }
@@ -245,7 +245,7 @@ TEST_P(CpuBlas, IntegersAnOpRefusesAreNamedByTheFirstPosition) {
                 c.args = {a.value(), b.value()}, c.outs = {y.value()};
                 ASSERT_EQ(c.run(reference), TN_ERR_INVALID);
                 const std::string text = call_failure;
-                EXPECT_EQ(c.run(blas_ewise_run), TN_ERR_INVALID) << op.name << ix;
+                EXPECT_EQ(c.run(Row("add").run), TN_ERR_INVALID) << op.name << ix;
                 EXPECT_EQ(call_failure, text);
                 EXPECT_TRUE(y.bytes == before.bytes);
             }
@@ -261,7 +261,7 @@ TEST_P(CpuBlas, WhereTakesAnyByteButZeroForTrue) {
         Call c;
         c.args = {vc.value(), va.value(), vb.value()}, c.outs = {vy.value()};
         c.flags = TN_CALL_FLAT, c.user = &blas_ewise_ops[BLAS_EW_where];
-        ASSERT_EQ(c.run(blas_ewise_run), TN_OK);
+        ASSERT_EQ(c.run(Row("add").run), TN_OK);
         for (size_t i = 0; i < static_cast<size_t>(n); i++) EXPECT_EQ(y[i], cond[i] ? a[i] : b[0]);
     }
 }
@@ -274,7 +274,7 @@ TEST_P(CpuBlas, BroadcastAndTransposedOperandsAreWalkedByTheirStrides) {
     Tensor vb(b.data(), {5, 7, 9}, {0, 0, 1}), vy(y.data(), {5, 7, 9});
     Call c;
     c.args = {va.value(), vb.value()}, c.outs = {vy.value()}, c.user = &blas_ewise_ops[BLAS_EW_mul];
-    ASSERT_EQ(c.run(blas_ewise_run), TN_OK);
+    ASSERT_EQ(c.run(Row("add").run), TN_OK);
     for (size_t i = 0; i < 5; i++)
         for (size_t j = 0; j < 7; j++)
             for (size_t k = 0; k < 9; k++)
@@ -291,7 +291,7 @@ TEST_P(CpuBlas, LargeElementwiseWorkIsTheSameForEveryNumberOfThreads) {
                 c.args = {x.value()}, c.outs = {(threads == 1 ? one : many).value()};
                 c.threads = threads, c.user = &blas_ewise_ops[BLAS_EW_exp];
                 c.flags = stride == 1 ? TN_CALL_FLAT : 0;
-                ASSERT_EQ(c.run(blas_ewise_run), TN_OK);
+                ASSERT_EQ(c.run(Row("add").run), TN_OK);
                 EXPECT_TRUE(threads == 1 || one.bytes == many.bytes);
             }
         }
@@ -310,17 +310,17 @@ template <class T> void check_large(int64_t n, int32_t threads) {
         Call c;
         c.args = {xt.value(), xt.value()}, c.outs = {wt.value()};
         c.flags = TN_CALL_FLAT, c.user = &blas_ewise_ops[BLAS_EW_add];
-        ASSERT_EQ(c.run(blas_ewise_run), TN_OK);
+        ASSERT_EQ(c.run(Row("add").run), TN_OK);
     }
     Tensor xt(x.data(), {n}), yt(y, {n});
     Call c;
     c.args = {xt.value(), xt.value()}, c.outs = {yt.value()};
     c.flags = TN_CALL_FLAT, c.user = &blas_ewise_ops[BLAS_EW_add], c.threads = threads;
-    ASSERT_EQ(c.run(blas_ewise_run), TN_OK);
+    ASSERT_EQ(c.run(Row("add").run), TN_OK);
     EXPECT_EQ(memcmp(y, want.data(), size * sizeof(T)), 0);
     EXPECT_EQ(y[n], T{0});
     c.outs = {xt.value()}; // in place
-    ASSERT_EQ(c.run(blas_ewise_run), TN_OK);
+    ASSERT_EQ(c.run(Row("add").run), TN_OK);
     EXPECT_EQ(memcmp(x.data(), want.data(), size * sizeof(T)), 0);
 }
 
@@ -344,7 +344,7 @@ void check_ulps(const char *op, int index, double (*exact)(double), double limit
             memcpy(&x[i], &b, 4);
         }
         const void *in[1] = {x.data()};
-        blas_vec->ewise->fn[index][BLAS_F32](N, y.data(), in, 0, &blas_no_attrs);
+        blas_code(ewise)->fn[index][BLAS_F32](N, y.data(), in, 0, &blas_no_attrs);
         for (size_t i = 0; i < N; i++) {
             const double u = ulps(y[i], exact(static_cast<double>(x[i])));
             if (u > worst) worst = u, at = static_cast<double>(x[i]);

@@ -37,7 +37,7 @@ std::vector<T> product(Shape s, bool a_turned, bool b_turned, int32_t threads, u
     Tensor vy(y.data() + 1, {s.batch, s.m, s.n});
     Call c;
     c.args = {va.value(), vb.value()}, c.outs = {vy.value()}, c.threads = threads, c.flags = flags;
-    EXPECT_EQ(c.answer(blas_gemm_supports), TN_YES);
+    EXPECT_EQ(c.answer(Row("gemm").supports), TN_YES);
     EXPECT_EQ(c.plan_and_run(), TN_OK) << call_failure;
     EXPECT_TRUE(std::isnan(y.front()) && std::isnan(y.back()));
     return y;
@@ -103,14 +103,14 @@ struct Half { // a dtype of 16 bits, and its unit of rounding
     double unit;
     std::vector<uint16_t> narrow(const std::vector<float> &x) const {
         std::vector<uint16_t> y(x.size());
-        blas_vec->ewise->narrow[tn_dtype_index(dtype)](static_cast<int64_t>(x.size()), y.data(),
-                                                       x.data());
+        blas_code(ewise)->narrow[tn_dtype_index(dtype)](static_cast<int64_t>(x.size()), y.data(),
+                                                        x.data());
         return y;
     }
     std::vector<float> widen(const std::vector<uint16_t> &x) const {
         std::vector<float> y(x.size());
-        blas_vec->ewise->widen[tn_dtype_index(dtype)](static_cast<int64_t>(x.size()), y.data(),
-                                                      x.data());
+        blas_code(ewise)->widen[tn_dtype_index(dtype)](static_cast<int64_t>(x.size()), y.data(),
+                                                       x.data());
         return y;
     }
 };
@@ -220,7 +220,7 @@ TEST_P(CpuBlasGemm, OddStridesAskForACopyAndForeignShapesAreDeclined) {
     Call c;
     auto answer = [&](const Tensor &a, const Tensor &b) {
         c.args = {a.value(), b.value()}, c.outs = {good.value()};
-        return c.answer(blas_gemm_supports);
+        return c.answer(Row("gemm").supports);
     };
     EXPECT_EQ(answer(good, good), TN_YES);
     EXPECT_EQ(answer(gaps, good), TN_YES_IF);

@@ -26,11 +26,11 @@ TEST_P(CpuBlas, CrossEntropyAndItsBackwardEqualPlainLoops) {
         for (int32_t threads : {1, 2, 7}) {
             Call c;
             c.threads = threads, c.args = {vx.value(), vt.value()}, c.outs = {vl.value()};
-            ASSERT_EQ(c.run(blas_cross_entropy_run), TN_OK);
+            ASSERT_EQ(c.run(Row("cross_entropy").run), TN_OK);
             if (threads == 1) first = loss;
             EXPECT_EQ(first, loss);
             c.args = {vg.value(), vx.value(), vt.value()}, c.outs = {vdx.value()};
-            ASSERT_EQ(c.run(blas_cross_entropy_bwd_run), TN_OK);
+            ASSERT_EQ(c.run(Row("cross_entropy_bwd").run), TN_OK);
         }
         double want = 0;
         for (size_t r = 0; r < t.size(); r++) {
@@ -56,7 +56,7 @@ TEST_P(CpuBlas, CrossEntropyNamesTheFirstTargetOutOfRange) {
     Tensor vx(x, {3, 2}), vt(t, {3}), vl(&loss, {});
     Call c;
     c.args = {vx.value(), vt.value()}, c.outs = {vl.value()};
-    EXPECT_EQ(c.run(blas_cross_entropy_run), TN_ERR_INDEX);
+    EXPECT_EQ(c.run(Row("cross_entropy").run), TN_ERR_INDEX);
     EXPECT_NE(call_failure.find("target[1] is 2"), std::string::npos) << call_failure;
 }
 
@@ -76,13 +76,13 @@ TEST_P(CpuBlas, LayerNormAndItsBackwardEqualPlainLoops) {
         Call c;
         c.args = {vx.value(), tn_value_ints({shape, 1}), vw.value(), vb.value(), tn_float(1e-5)};
         c.outs = {vy.value(), vm.value(), vr.value()}, c.threads = 3;
-        ASSERT_EQ(c.answer(blas_layer_norm_supports), TN_YES);
-        ASSERT_EQ(c.run(blas_layer_norm_run), TN_OK);
+        ASSERT_EQ(c.answer(Row("layer_norm").supports), TN_YES);
+        ASSERT_EQ(c.run(Row("layer_norm").run), TN_OK);
         c.args = {vg.value(),    vx.value(), vw.value(),
                   vm.value(),    vr.value(), tn_value_ints({shape, 1}),
                   tn_float(1e-5)};
         c.outs = {vdx.value(), vdw.value(), vdb.value()};
-        ASSERT_EQ(c.run(blas_layer_norm_bwd_run), TN_OK);
+        ASSERT_EQ(c.run(Row("layer_norm_bwd").run), TN_OK);
         std::vector<double> want_w(N), want_b(N);
         for (size_t r = 0; r < 9; r++) {
             double m = 0, v = 0, q1 = 0, q2 = 0;
@@ -164,8 +164,8 @@ TEST_P(CpuBlas, SgdUpdatesParametersAndMomentaOfEveryTensor) {
                   tn_float(0.1),  tn_float(0.9),     tn_float(0.01),
                   tn_float(damp), tn_bool(nesterov), tn_bool(nesterov)};
         const auto old = joined(lists);
-        ASSERT_EQ(c.answer(blas_sgd_supports), TN_YES);
-        ASSERT_EQ(c.plan_and_run(blas_optim_plan, blas_sgd_run), TN_OK);
+        ASSERT_EQ(c.answer(Row("sgd_").supports), TN_YES);
+        ASSERT_EQ(c.plan_and_run(Row("sgd_").plan, Row("sgd_").run), TN_OK);
         const auto now = joined(lists);
         for (size_t i = 0; i < old[0].size(); i++) {
             const double d = (nesterov ? -1 : 1) * old[1][i] + 0.01 * old[0][i];
@@ -174,9 +174,9 @@ TEST_P(CpuBlas, SgdUpdatesParametersAndMomentaOfEveryTensor) {
             ASSERT_NEAR(now[0][i], old[0][i] - 0.1 * (nesterov ? d + 0.9 * m : m), 1e-6) << i;
         }
         c.args[2] = lists.list(0);
-        EXPECT_EQ(c.plan_and_run(blas_optim_plan, blas_sgd_run), TN_ERR_INVALID);
+        EXPECT_EQ(c.plan_and_run(Row("sgd_").plan, Row("sgd_").run), TN_ERR_INVALID);
         c.args[4] = tn_float(0), c.args[6] = tn_float(0), c.args[7] = tn_bool(false);
-        ASSERT_EQ(c.plan_and_run(blas_optim_plan, blas_sgd_run), TN_OK);
+        ASSERT_EQ(c.plan_and_run(Row("sgd_").plan, Row("sgd_").run), TN_OK);
         const auto last = joined(lists);
         for (size_t i = 0; i < old[0].size(); i++) {
             const double d = (nesterov ? -1 : 1) * old[1][i] + 0.01 * now[0][i];
@@ -198,8 +198,8 @@ TEST_P(CpuBlas, AdamAndAdamWUpdateParametersAndStatesOfEveryTensor) {
             for (const double x : {lr, t, b1, b2, eps, decay}) c.args.push_back(tn_float(x));
             c.args.push_back(tn_bool(true));
             const auto old = joined(lists);
-            ASSERT_EQ(c.answer(blas_adam_supports), TN_YES);
-            ASSERT_EQ(c.plan_and_run(blas_optim_plan, decoupled ? blas_adamw_run : blas_adam_run),
+            ASSERT_EQ(c.answer(Row("adam_").supports), TN_YES);
+            ASSERT_EQ(c.plan_and_run(Row("sgd_").plan, Row(decoupled ? "adamw_" : "adam_").run),
                       TN_OK);
             const auto now = joined(lists);
             for (size_t i = 0; i < old[0].size(); i++) {
@@ -217,7 +217,7 @@ TEST_P(CpuBlas, AdamAndAdamWUpdateParametersAndStatesOfEveryTensor) {
                     << i;
             }
             c.args[6] = tn_float(0);
-            EXPECT_EQ(c.plan_and_run(blas_optim_plan, blas_adam_run), TN_ERR_INVALID);
+            EXPECT_EQ(c.plan_and_run(Row("sgd_").plan, Row("adam_").run), TN_ERR_INVALID);
         }
 }
 

@@ -59,7 +59,7 @@ TEST_P(CpuBlas, CopiesBetweenAllDtypesAndLayoutsAreThoseOfTheReference) {
                 Call c;
                 c.threads = 2, c.args = {ours.tensor->value(), x.tensor->value()};
                 c.outs = {ours.tensor->value()};
-                ASSERT_EQ(c.run(blas_copy_run), TN_OK);
+                ASSERT_EQ(c.run(Row("copy_").run), TN_OK);
                 c.outs = {theirs.tensor->value()};
                 ASSERT_EQ(c.run(ref_copy_), TN_OK);
                 for (int64_t i = -1; i <= ours.items; i++) {
@@ -80,7 +80,7 @@ TEST_P(CpuBlas, FillsOfAllDtypesAreThoseOfTheReference) {
                     Cells ours(ix, {n}, strides), theirs(ix, {n}, strides);
                     Call c;
                     c.args = {ours.tensor->value(), v}, c.outs = {ours.tensor->value()};
-                    ASSERT_EQ(c.run(blas_fill_run), TN_OK);
+                    ASSERT_EQ(c.run(Row("fill_").run), TN_OK);
                     c.outs = {theirs.tensor->value()};
                     ASSERT_EQ(c.run(ref_fill_), TN_OK);
                     ASSERT_TRUE(same_bits(ours.bytes, theirs.bytes)) << ix << " " << n;
@@ -125,12 +125,13 @@ struct Op {
     uint64_t dtypes;
 };
 
-const Op gather = {"gather", blas_gather_run, ref_gather, nullptr, nullptr, true, TN_MASK_ALL};
-const Op scatter = {"scatter", blas_scatter_run, ref_scatter, nullptr, nullptr, false, TN_MASK_ALL};
+const Op gather = {"gather", Row("gather").run, ref_gather, nullptr, nullptr, true, TN_MASK_ALL};
+const Op scatter = {"scatter", Row("scatter").run, ref_scatter, nullptr, nullptr,
+                    false,     TN_MASK_ALL};
 const Op scatter_add = {"scatter_add",
-                        blas_scatter_add_run,
+                        Row("scatter_add").run,
                         ref_scatter_add,
-                        blas_scatter_add_plan,
+                        Row("scatter_add").plan,
                         ref_scatter_plan,
                         false,
                         TN_MASK_FLOAT | TN_MASK(I32) | TN_MASK(I64)};
@@ -199,9 +200,9 @@ TEST_P(CpuBlas, RandomNumbersAreThoseOfTheReferenceBitForBit) {
     const struct {
         Kernel ours, reference;
         uint64_t dtypes;
-    } kinds[] = {{blas_uniform_run, ref_uniform, TN_MASK_FLOAT},
-                 {blas_normal_run, ref_normal, TN_MASK_FLOAT},
-                 {blas_random_bits_run, ref_random_bits, TN_MASK(I32) | TN_MASK(I64)}};
+    } kinds[] = {{Row("uniform").run, ref_uniform, TN_MASK_FLOAT},
+                 {Row("normal").run, ref_normal, TN_MASK_FLOAT},
+                 {Row("random_bits").run, ref_random_bits, TN_MASK(I32) | TN_MASK(I64)}};
     const std::pair<double, double> ranges[] = {{-1, 2}, {0, 1}, {0.1, 0.3}, {0.7, 0.70001}};
     for (const auto &kind : kinds)
         for (int ix = 0; ix < TN_DTYPE_COUNT; ix++)
@@ -230,7 +231,8 @@ TEST_P(CpuBlas, MapsEveryUniformWhereTheReferenceDoes) {
             std::vector<float> u(size_t{1} << ref_digits(ix)), y(u.size());
             for (size_t k = 0; k < u.size(); k++)
                 u[k] = std::ldexp(static_cast<float>(k), -ref_digits(ix));
-            blas_vec->stretch[0](static_cast<int64_t>(u.size()), y.data(), u.data(), &spread);
+            blas_code(random)->stretch[0](static_cast<int64_t>(u.size()), y.data(), u.data(),
+                                          &spread);
             size_t wrong = 0;
             for (size_t k = 0; k < u.size(); k++)
                 wrong += y[k] != static_cast<float>(ref_stretch(&range, static_cast<double>(u[k])));
@@ -247,7 +249,7 @@ TEST_P(CpuBlas, DropoutOfEveryDtypeKeepsWhatTheReferenceKeeps) {
             Call c;
             c.threads = 2, c.seed = 5, c.args = {x.tensor->value(), tn_float(p)};
             c.outs = {ours.tensor->value()};
-            ASSERT_EQ(c.run(blas_dropout_run), TN_OK);
+            ASSERT_EQ(c.run(Row("dropout").run), TN_OK);
             c.outs = {theirs.tensor->value()};
             ASSERT_EQ(c.run(ref_dropout), TN_OK);
             const double eps = ix == TN_IX_F64 ? 1e-15 : ix == TN_IX_F32 ? 2e-7 : 8e-3;

@@ -44,57 +44,43 @@ int result_dtype(Result r, int ix) {
     }
 }
 
-#define REDUCE(name, ref, outs, exact)                                                             \
+#define REDUCE(name, op, ref, outs, mask, exact)                                                   \
+    { name, Row(op).run, ref, nullptr, nullptr, Row(op).user, 1, outs, mask, exact, true }
+#define LINE(name, n_in, outs, mask, exact)                                                        \
     {                                                                                              \
-#name, blas_reduce_run, ref_##ref, nullptr, nullptr, &blas_reduce_##name, 1, outs,         \
-            TN_MASK_ALL, exact, true                                                               \
-    }
-#define LINE(name, NAME, n_in, outs, mask, exact)                                                  \
-    {                                                                                              \
-#name, blas_lines_run, ref_##name, blas_lines_plan, nullptr,                               \
-            &blas_line_ops[BLAS_LINE_##NAME], n_in, outs, mask, exact, false                       \
+#name, Row(#name).run, ref_##name, Row(#name).plan, nullptr, Row(#name).user, n_in, outs,  \
+            mask, exact, false                                                                     \
     }
 #define BOTH(a, b) std::vector<Result>({a, b})
 
 const std::vector<Op> &ops() {
     using R = std::vector<Result>;
     static const std::vector<Op> all = {
-        REDUCE(sum, sum_dim, R{LONG}, false),
-        {"mean", blas_reduce_run, ref_mean_dim, nullptr, nullptr, &blas_reduce_mean, 1, R{SAME},
-         TN_MASK_FLOAT, false, true},
-        REDUCE(prod, prod_dim, R{LONG}, false),
-        REDUCE(amax, amax, R{SAME}, true),
-        REDUCE(amin, amin, R{SAME}, true),
-        REDUCE(argmax, argmax, R{INDEX}, true),
-        REDUCE(argmin, argmin, R{INDEX}, true),
-        REDUCE(any, any, R{BOOLEAN}, true),
-        REDUCE(all, all, R{BOOLEAN}, true),
-        {"moments",
-         blas_moments_run,
-         ref_moments,
-         nullptr,
-         nullptr,
-         &blas_moments,
-         1,
-         {WIDE, WIDE},
-         TN_MASK_FLOAT,
-         false,
-         true},
-        LINE(softmax, SOFTMAX, 1, R{SAME}, TN_MASK_FLOAT, false),
-        LINE(log_softmax, LOG_SOFTMAX, 1, R{SAME}, TN_MASK_FLOAT, false),
-        LINE(softmax_bwd, SOFTMAX_BWD, 2, R{SAME}, TN_MASK_FLOAT, false),
-        LINE(log_softmax_bwd, LOG_SOFTMAX_BWD, 2, R{SAME}, TN_MASK_FLOAT, false),
-        LINE(cumsum, CUMSUM, 1, R{LONG}, TN_MASK_ALL, false),
-        LINE(cumprod, CUMPROD, 1, R{LONG}, TN_MASK_ALL, false),
-        LINE(linear_scan, LINEAR_SCAN, 2, R{SAME}, TN_MASK_FLOAT, false),
-        LINE(cummax, CUMMAX, 1, BOTH(SAME, INDEX), TN_MASK_ALL, true),
-        LINE(cummin, CUMMIN, 1, BOTH(SAME, INDEX), TN_MASK_ALL, true),
+        REDUCE("sum", "sum.dim", ref_sum_dim, R{LONG}, TN_MASK_ALL, false),
+        REDUCE("mean", "mean.dim", ref_mean_dim, R{SAME}, TN_MASK_FLOAT, false),
+        REDUCE("prod", "prod.dim", ref_prod_dim, R{LONG}, TN_MASK_ALL, false),
+        REDUCE("amax", "amax", ref_amax, R{SAME}, TN_MASK_ALL, true),
+        REDUCE("amin", "amin", ref_amin, R{SAME}, TN_MASK_ALL, true),
+        REDUCE("argmax", "argmax", ref_argmax, R{INDEX}, TN_MASK_ALL, true),
+        REDUCE("argmin", "argmin", ref_argmin, R{INDEX}, TN_MASK_ALL, true),
+        REDUCE("any", "any", ref_any, R{BOOLEAN}, TN_MASK_ALL, true),
+        REDUCE("all", "all", ref_all, R{BOOLEAN}, TN_MASK_ALL, true),
+        REDUCE("moments", "moments", ref_moments, BOTH(WIDE, WIDE), TN_MASK_FLOAT, false),
+        LINE(softmax, 1, R{SAME}, TN_MASK_FLOAT, false),
+        LINE(log_softmax, 1, R{SAME}, TN_MASK_FLOAT, false),
+        LINE(softmax_bwd, 2, R{SAME}, TN_MASK_FLOAT, false),
+        LINE(log_softmax_bwd, 2, R{SAME}, TN_MASK_FLOAT, false),
+        LINE(cumsum, 1, R{LONG}, TN_MASK_ALL, false),
+        LINE(cumprod, 1, R{LONG}, TN_MASK_ALL, false),
+        LINE(linear_scan, 2, R{SAME}, TN_MASK_FLOAT, false),
+        LINE(cummax, 1, BOTH(SAME, INDEX), TN_MASK_ALL, true),
+        LINE(cummin, 1, BOTH(SAME, INDEX), TN_MASK_ALL, true),
     };
     return all;
 }
 
 Op sort_op() {
-    Op op = LINE(sort, SORT, 1, BOTH(SAME, INDEX), TN_MASK_ALL, true);
+    Op op = LINE(sort, 1, BOTH(SAME, INDEX), TN_MASK_ALL, true);
     op.reference_plan = ref_sort_plan;
     return op;
 }
@@ -193,14 +179,14 @@ void check_layer_norm(int ix, int64_t rows, int64_t n, bool weighted, int32_t th
                   weighted ? b.tensor->value() : none, tn_float(1e-5)};
         c.outs = {value(0), value(1), value(2)};
         ASSERT_EQ(k ? run(c, ref_layer_norm, nullptr)
-                    : run(c, blas_layer_norm_run, blas_layer_norm_plan),
+                    : run(c, Row("layer_norm").run, Row("layer_norm").plan),
                   TN_OK);
         c.args = {
             g.tensor->value(),       x.tensor->value(),       weighted ? w.tensor->value() : none,
             y[0][1].tensor->value(), y[0][2].tensor->value(), shape};
         c.outs = {value(3), value(4), value(5)};
         ASSERT_EQ(k ? run(c, ref_layer_norm_bwd, nullptr)
-                    : run(c, blas_layer_norm_bwd_run, blas_layer_norm_bwd_plan),
+                    : run(c, Row("layer_norm_bwd").run, Row("layer_norm_bwd").plan),
                   TN_OK);
     }
     for (size_t i = 0; i < 6; i++)
@@ -223,9 +209,9 @@ TEST_P(CpuBlas, MomentsFarFromZeroLoseNothing) {
         ref_store_f64(TN_IX_F32, x.place(i), 1, 1, &v);
     }
     Call c;
-    c.user = &blas_moments;
+    c.user = Row("moments").user;
     c.args = {x.tensor->value()}, c.outs = {mean.tensor->value(), m2.tensor->value()};
-    ASSERT_EQ(c.run(blas_moments_run), TN_OK);
+    ASSERT_EQ(c.run(Row("moments").run), TN_OK);
     EXPECT_EQ(mean.at(0), 1e6 + 0.5);
     EXPECT_EQ(m2.at(0), static_cast<double>(n) / 4);
     Cells flat(TN_IX_F32, {2, n}), y(TN_IX_F32, {2, n}), m(TN_IX_F32, {2, 1}), r(TN_IX_F32, {2, 1});
@@ -233,7 +219,7 @@ TEST_P(CpuBlas, MomentsFarFromZeroLoseNothing) {
     c.args = {flat.tensor->value(), tn_value_ints({&n, 1}), tn_value_none(), tn_value_none(),
               tn_float(0)};
     c.outs = {y.tensor->value(), m.tensor->value(), r.tensor->value()};
-    ASSERT_EQ(run(c, blas_layer_norm_run, blas_layer_norm_plan), TN_OK);
+    ASSERT_EQ(run(c, Row("layer_norm").run, Row("layer_norm").plan), TN_OK);
     EXPECT_NEAR(r.at(0), 2, 1e-6);
 }
 
@@ -265,10 +251,10 @@ TEST_P(CpuBlas, CrossEntropyOf16BitFloatsIsThatOfTheSameNumbersInF32) {
             const tn_value in = (narrow ? x : wide).tensor->value();
             c.args = {in, target.tensor->value()};
             c.outs = {(narrow ? loss : wide_loss).tensor->value()};
-            ASSERT_EQ(c.run(blas_cross_entropy_run), TN_OK);
+            ASSERT_EQ(c.run(Row("cross_entropy").run), TN_OK);
             c.args = {(narrow ? grad : wide_grad).tensor->value(), in, target.tensor->value()};
             c.outs = {(narrow ? dx : wide_dx).tensor->value()};
-            ASSERT_EQ(c.run(blas_cross_entropy_bwd_run), TN_OK);
+            ASSERT_EQ(c.run(Row("cross_entropy_bwd").run), TN_OK);
         }
         EXPECT_TRUE(std::isfinite(loss.at(0)));
         EXPECT_NEAR(loss.at(0), wide_loss.at(0), 5e-3 * wide_loss.at(0));

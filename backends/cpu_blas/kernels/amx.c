@@ -5,13 +5,15 @@
  * in vol. 2.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/amx.h"
-#include "backends/cpu_blas/kernels/kernels.h"
 
 #include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "backends/cpu_blas/kernels/copy.h"
+#include "backends/cpu_blas/kernels/kernels.h"
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 #define TILES  __attribute__((target("amx-tile,amx-bf16")))
@@ -70,7 +72,7 @@ AVX512 static void pack_tile(char *to, const blas_lanes *l, int64_t lane, int64_
         }
         _mm512_storeu_si512(out + r * ROW_BYTES, v);
     }
-    if (turned) blas_vec->turn[2](16, 16, to, 16, rows, 16);
+    if (turned) blas_code(copy)->turn[2](16, 16, to, 16, rows, 16);
 }
 
 void blas_amx_pack(void *panels, const blas_lanes *l) {

@@ -8,6 +8,9 @@
 
 #include <string.h>
 
+#include "backends/cpu_blas/kernels/ewise.h"
+#include "backends/cpu_blas/kernels/kernels.h"
+
 enum { TILE = 64, BLOCK = 512 };
 
 typedef struct job {
@@ -24,9 +27,9 @@ typedef struct job {
 static blas_lanes_fn between(int dst_ix, tn_dtype dst, tn_dtype src) {
     const int from = blas_lane_type(src), to = blas_lane_type(dst);
     const bool small = dst_ix == TN_IX_F16 || dst_ix == TN_IX_BF16;
-    if (dst_ix == TN_IX_BOOL) return blas_vec->nonzero[from];
-    if (small && from != BLAS_F32) return blas_vec->odd[from];
-    return blas_vec->lanes[from][to];
+    if (dst_ix == TN_IX_BOOL) return blas_code(copy)->nonzero[from];
+    if (small && from != BLAS_F32) return blas_code(copy)->odd[from];
+    return blas_code(copy)->lanes[from][to];
 }
 
 static void limits_of(tn_dtype dst, double *low, double *high) {
@@ -50,8 +53,8 @@ static void convert_lanes(int64_t n, tn_dtype dst, void *to, const void *from,
 /* n items of dtype src side by side to items of dtype dst. */
 void blas_convert(int64_t n, tn_dtype dst, void *to, tn_dtype src, const void *from) {
     const int dst_ix = tn_dtype_index(dst), src_ix = tn_dtype_index(src);
-    const blas_convert_fn widen = blas_vec->ewise->widen[src_ix];
-    const blas_convert_fn narrow = blas_vec->ewise->narrow[dst_ix];
+    const blas_convert_fn widen = blas_code(ewise)->widen[src_ix];
+    const blas_convert_fn narrow = blas_code(ewise)->narrow[dst_ix];
     const blas_lanes_fn convert = between(dst_ix, dst, src);
     if (!widen && !narrow) {
         convert_lanes(n, dst, to, from, convert);
@@ -103,7 +106,7 @@ static void copy_items(char *to, int64_t to_step, const char *from, int64_t from
 /* n times the same item, side by side. */
 static void repeat_item(char *to, const char *item, int64_t n, int64_t bytes) {
     if (bytes >= 4) {
-        blas_vec->fill[bytes == 8](n, to, item);
+        blas_code(copy)->fill[bytes == 8](n, to, item);
         return;
     }
     memcpy(to, item, (size_t)(n > 0 ? bytes : 0));
@@ -129,7 +132,7 @@ static void convert_items(const job *j, char *to, int64_t to_step, const char *f
     }
 }
 
-static void copy_run(void *arg, int64_t n, char *const *at) {
+static void copy_part(void *arg, int64_t n, char *const *at) {
     const job *j = arg;
     const int32_t last = j->dst->rank - 1;
     const int64_t to = j->dst->strides[last] * j->dst_bytes;
@@ -161,7 +164,7 @@ static void turned_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     const tn_view *dst = j->dst, *src = j->src;
     const int32_t last = dst->rank - 1, turned = j->turned;
-    const blas_turn_fn turn = blas_vec->turn[__builtin_ctz((uint32_t)j->dst_bytes)];
+    const blas_turn_fn turn = blas_code(copy)->turn[__builtin_ctz((uint32_t)j->dst_bytes)];
     for (int64_t t = begin; t < end; t++) {
         const int64_t col = t % j->col_tiles * TILE, row = t / j->col_tiles % j->row_tiles * TILE;
         int64_t rest = t / j->col_tiles / j->row_tiles;
@@ -196,7 +199,7 @@ static void run_job(const tn_call *c, job *j) {
     if (numel == 0) return;
     j->turned = find_turned(j);
     if (j->turned < 0) {
-        blas_runs r = {{j->dst, j->src}, 2, copy_run, j, 0};
+        blas_runs r = {{j->dst, j->src}, 2, copy_part, j, 0};
         blas_runs_walk(c, &r);
         return;
     }
@@ -212,7 +215,7 @@ void blas_copy_views(const tn_call *c, const tn_view *dst, const tn_view *src) {
 }
 
 /* Any byte but 0 of a bool becomes 1. */
-tn_status blas_copy_run(const void *plan, tn_call *c) {
+static tn_status copy_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(tnk_out(c, 0), tnk_arg(c, 1));
     j.same = j.same && !tn_dtype_is(j.dst->dtype, TN_BOOL);
@@ -223,7 +226,7 @@ tn_status blas_copy_run(const void *plan, tn_call *c) {
 /* ---- fill_ ----------------------------------------------------------------------------------- */
 
 /* The value, converted once, is a view with stride 0 everywhere. */
-tn_status blas_fill_run(const void *plan, tn_call *c) {
+static tn_status fill_run(const void *plan, tn_call *c) {
     (void)plan;
     static const int64_t zeros[TN_MAX_RANK];
     const tn_value *value = &c->args[1];
@@ -236,3 +239,13 @@ tn_status blas_fill_run(const void *plan, tn_call *c) {
     blas_copy_views(c, tnk_out(c, 0), &one);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+static const tn_kernel rows[] = {
+    {BLAS_ROW, .op = "copy_", .dtypes = TN_MASK_ALL, .run = copy_run},
+    {BLAS_ROW, .op = "fill_", .dtypes = TN_MASK_ALL, .run = fill_run},
+};
+/* clang-format on */
+const tnk_family blas_copy_rows = TNK_FAMILY(rows);

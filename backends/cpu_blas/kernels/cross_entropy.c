@@ -3,12 +3,16 @@
  * Rows are independent, so any number of threads gives the same bits; the loss is summed in a fixed
  * tree. 16-bit floats are widened a block at a time.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "backends/cpu_blas/kernels/copy.h"
+#include "backends/cpu_blas/kernels/cross_entropy.h"
 
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "backends/cpu_blas/kernels/copy.h"
+#include "backends/cpu_blas/kernels/ewise.h"
+#include "backends/cpu_blas/kernels/kernels.h"
 
 enum { BLOCK = 2048 };
 
@@ -34,11 +38,11 @@ static void answer_contiguous(tn_verdict *v, const tn_view *x, const tn_view *ta
         tnk_answer(v, plain ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
-void blas_cross_entropy_supports(const tn_call *c, tn_verdict *v) {
+static void cross_entropy_supports(const tn_call *c, tn_verdict *v) {
     answer_contiguous(v, tnk_arg(c, 0), tnk_arg(c, 1));
 }
 
-void blas_cross_entropy_bwd_supports(const tn_call *c, tn_verdict *v) {
+static void cross_entropy_bwd_supports(const tn_call *c, tn_verdict *v) {
     answer_contiguous(v, tnk_arg(c, 1), tnk_arg(c, 2));
 }
 
@@ -58,12 +62,12 @@ static double element(const tn_view *v, int64_t at) {
 static double row_logsum(const job *j, int64_t at, double *max) {
     float lanes[BLOCK];
     double sum = 0, here;
-    if (!j->widen) return blas_vec->logsumexp[j->f64](tnk_at(j->a, at), j->n, max);
+    if (!j->widen) return blas_code(cross_entropy)->logsumexp[j->f64](tnk_at(j->a, at), j->n, max);
     *max = -(double)INFINITY;
     for (int64_t i = 0, m; i < j->n; i += m) {
         m = tnk_min(BLOCK, j->n - i);
         j->widen(m, lanes, tnk_at(j->a, at + i));
-        const double log_sum = blas_vec->logsumexp[0](lanes, m, &here);
+        const double log_sum = blas_code(cross_entropy)->logsumexp[0](lanes, m, &here);
         if (here == -(double)INFINITY) continue; /* nothing but zeros */
         if (here > *max) sum *= exp(*max - here), *max = here;
         sum += exp(log_sum + (here - *max));
@@ -105,8 +109,9 @@ static void row_bwd(const job *j, int64_t at, int64_t target) {
         m = j->widen ? tnk_min(BLOCK, j->n - i) : j->n;
         void *dx = j->narrow ? (void *)lanes : tnk_at(j->y, at + i);
         if (j->widen) j->widen(m, lanes, tnk_at(j->a, at + i));
-        blas_vec->cross_entropy_bwd[j->f64](dx, j->widen ? lanes : tnk_at(j->a, at + i), m, max,
-                                            log_sum, j->scale);
+        blas_code(cross_entropy)
+            ->backward[j->f64](dx, j->widen ? lanes : tnk_at(j->a, at + i), m, max, log_sum,
+                               j->scale);
         if (target >= i && target < i + m && j->f64)
             ((double *)dx)[target - i] -= j->scale;
         else if (target >= i && target < i + m)
@@ -138,12 +143,12 @@ static job loss_job(const tn_view *x, const tn_view *target) {
                  .target = target->data,
                  .n = x->sizes[1],
                  .f64 = blas_is_f64(x),
-                 .widen = blas_vec->ewise->widen[ix],
-                 .narrow = blas_vec->ewise->narrow[ix],
+                 .widen = blas_code(ewise)->widen[ix],
+                 .narrow = blas_code(ewise)->narrow[ix],
                  .bad = INT64_MAX};
 }
 
-tn_status blas_cross_entropy_run(const void *plan, tn_call *c) {
+static tn_status cross_entropy_run(const void *plan, tn_call *c) {
     (void)plan;
     const tn_view *x = tnk_arg(c, 0);
     const int64_t rows = x->sizes[0];
@@ -160,7 +165,7 @@ tn_status blas_cross_entropy_run(const void *plan, tn_call *c) {
     return TN_OK;
 }
 
-tn_status blas_cross_entropy_bwd_run(const void *plan, tn_call *c) {
+static tn_status cross_entropy_bwd_run(const void *plan, tn_call *c) {
     (void)plan;
     const tn_view *x = tnk_arg(c, 1);
     job j = loss_job(x, tnk_arg(c, 2));
@@ -171,3 +176,15 @@ tn_status blas_cross_entropy_bwd_run(const void *plan, tn_call *c) {
     if (j.bad != INT64_MAX) return fail_target(c, "cross_entropy_bwd", &j);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+static const tn_kernel rows[] = {
+    {BLAS_ROW, .op = "cross_entropy", .n_args = 2, .dtypes = TN_MASK_FLOAT,
+     .supports = cross_entropy_supports, .run = cross_entropy_run},
+    {BLAS_ROW, .op = "cross_entropy_bwd", .n_args = 3, .dtypes = TN_MASK_FLOAT,
+     .supports = cross_entropy_bwd_supports, .run = cross_entropy_bwd_run},
+};
+/* clang-format on */
+const tnk_family blas_cross_entropy_rows = TNK_FAMILY(rows);

@@ -4,13 +4,15 @@
  * a run along the last dim: what is strided is gathered, what is narrow is widened, and the result
  * is narrowed and scattered.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/ewise.h"
 
 #include <emmintrin.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "backends/cpu_blas/kernels/kernels.h"
 
 enum { BLOCK = 512 };
 
@@ -27,6 +29,14 @@ enum { BLOCK = 512 };
 const blas_ewise_op blas_ewise_ops[BLAS_EWISE_COUNT] = {
     BLAS_EWISE_LIST(OP_ROW, OP_ROW, OP_ROW, OP_ROW)};
 #undef OP_ROW
+#undef V1
+#undef V2
+#undef V3
+#undef Z2
+#undef N2
+#undef B1
+#undef B2
+#undef WHERE
 
 const blas_attrs blas_no_attrs;
 
@@ -220,7 +230,7 @@ static int64_t integer_at(const tn_view *v, int64_t i) {
 static tn_status refuse(tn_call *c, const blas_ewise_op *op, const job *j) {
     const tn_view *b = j->views[2];
     const int index = op->check == BLAS_NO_ZERO ? BLAS_EW_eq : BLAS_EW_lt;
-    check k = {j, blas_vec->ewise->fn[index][blas_lane_type(b->dtype)], false};
+    check k = {j, blas_code(ewise)->fn[index][blas_lane_type(b->dtype)], false};
     blas_runs r = {{b}, 1, check_run, &k, 0};
     blas_runs_walk(c, &r);
     if (!k.bad) return TN_OK;
@@ -234,7 +244,7 @@ static tn_status refuse(tn_call *c, const blas_ewise_op *op, const job *j) {
 
 /* Bytes that are a condition or a result of a comparison stay bytes. */
 static void make_job(const tn_call *c, const blas_ewise_op *op, job *j) {
-    const blas_ewise_table *table = blas_vec->ewise;
+    const blas_ewise_code *table = blas_code(ewise);
     j->n_views = op->n_in + 1u;
     for (uint32_t k = 0; k < j->n_views; k++) {
         const tn_view *v = j->views[k] = k ? tnk_arg(c, k - 1) : tnk_out(c, 0);
@@ -267,7 +277,7 @@ static const blas_ewise_op *plainer(const blas_ewise_op *op, tn_dtype dtype, con
     return op;
 }
 
-tn_status blas_ewise_run(const void *plan, tn_call *c) {
+static tn_status ewise_run(const void *plan, tn_call *c) {
     (void)plan;
     const blas_ewise_op *op = c->user;
     const tn_view *out = tnk_out(c, 0);
@@ -277,7 +287,7 @@ tn_status blas_ewise_run(const void *plan, tn_call *c) {
     blas_attrs attrs = blas_no_attrs;
     if (*op->attrs) read_attrs(c, op, &attrs);
     op = plainer(op, dtype, &attrs);
-    const blas_ewise_fn fn = blas_vec->ewise->fn[op->index][lanes];
+    const blas_ewise_fn fn = blas_code(ewise)->fn[op->index][lanes];
     const bool checked = op->check && lanes < BLAS_F32;
     if (c->flags & TN_CALL_FLAT && out->sizes[0] <= TNK_GRAIN && dtype.bits >= 32 && !checked) {
         run_small(c, op, fn, out->sizes[0], &attrs);
@@ -299,3 +309,19 @@ tn_status blas_ewise_run(const void *plan, tn_call *c) {
     }
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+#define ROW(op_, kind, attrs_, mask)                                                               \
+    {BLAS_ROW, .op = #op_, .n_args = BLAS_IN_##kind + sizeof attrs_ - 1, .dtypes = mask,           \
+     .user = &blas_ewise_ops[BLAS_EW_##op_], .run = ewise_run},
+#define ROW_ALL(op_, kind, attrs_)    ROW(op_, kind, attrs_, TN_MASK_ALL)
+#define ROW_NUMBER(op_, kind, attrs_) ROW(op_, kind, attrs_, TN_MASK_ALL & ~TN_MASK(BOOL))
+#define ROW_FLOAT(op_, kind, attrs_)  ROW(op_, kind, attrs_, TN_MASK_FLOAT)
+#define ROW_INT(op_, kind, attrs_)    ROW(op_, kind, attrs_, TN_MASK_INT | TN_MASK(BOOL))
+static const tn_kernel rows[] = {
+    BLAS_EWISE_LIST(ROW_ALL, ROW_NUMBER, ROW_FLOAT, ROW_INT)
+};
+/* clang-format on */
+const tnk_family blas_ewise_rows = TNK_FAMILY(rows);

@@ -7,10 +7,7 @@
 #ifndef TENON_CPU_BLAS_EWISE_H
 #define TENON_CPU_BLAS_EWISE_H
 
-#include <tenon/abi.h>
-
-/* What the vector code computes with. */
-enum { BLAS_I32, BLAS_I64, BLAS_F32, BLAS_F64, BLAS_LANE_TYPES };
+#include "backends/cpu_blas/kernels/sets.h"
 
 /* ALL(op, kind, attributes), NUMBER (not bool), FLOAT, INT: for which dtypes. A kind is V, or B if
  * the result is bool, and the number of operands; Z: as V, integers may not be divided by zero; N:
@@ -85,19 +82,11 @@ typedef void (*blas_ewise_fn)(int64_t n, void *y, const void *const *in, uint32_
                               const blas_attrs *);
 typedef void (*blas_convert_fn)(int64_t n, void *to, const void *from);
 
-typedef struct blas_ewise_table {
+typedef struct blas_ewise_code {
     blas_ewise_fn fn[BLAS_EWISE_COUNT][BLAS_LANE_TYPES]; /* NULL: not for this type */
     blas_convert_fn widen[TN_DTYPE_COUNT];               /* to lanes; NULL: items are lanes */
     blas_convert_fn narrow[TN_DTYPE_COUNT];              /* rounded to nearest even, or cut */
-} blas_ewise_table;
-
-extern const blas_ewise_table blas_ewise_sse2, blas_ewise_avx2, blas_ewise_avx512;
-
-/* BLAS_I32 .. BLAS_F64, for any dtype. */
-static inline int blas_lane_type(tn_dtype d) {
-    return (d.code == 2 || d.code == 4) * 2 + (d.bits == 64);
-}
-
-tn_status blas_ewise_run(const void *, tn_call *);
+} blas_ewise_code;
+BLAS_CODE(ewise)
 
 #endif

@@ -8,11 +8,12 @@
  * deterministic mode, where C is cut into fixed blocks with one BLAS thread each.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/gemm.h"
-#include "backends/cpu_blas/blas.h"
-#include "backends/cpu_blas/kernels/kernels.h"
 
 #include <stdatomic.h>
 #include <string.h>
+
+#include "backends/cpu_blas/blas.h"
+#include "backends/cpu_blas/kernels/kernels.h"
 
 enum { SMALL, VECTOR, BLOCKS, VENDOR };
 enum {
@@ -72,7 +73,7 @@ void blas_gemm_supports(const tn_call *c, tn_verdict *v) {
  * the cache, is not read across too many pages, and there are few rows or little to do. */
 static bool is_small(const blas_product *p) {
     const blas_gemm_shape *s = &p->s;
-    const int64_t bytes = blas_vec->vector_bytes, item = p->f64 ? 8 : 4;
+    const int64_t bytes = blas_set_bytes(), item = p->f64 ? 8 : 4;
     const int64_t edge = bytes == 32 ? 20 : 10, work = s->m * s->n;
     if (s->n == 1) return false;
     if (s->m == 1 && s->b.col != 1 && s->k * s->n > 4096) return false;
@@ -137,7 +138,7 @@ void blas_gemm_choose(blas_product *p, int32_t max_threads) {
     }
 }
 
-tn_status blas_gemm_plan(tn_call *c, tn_plan *out) {
+static tn_status gemm_plan(tn_call *c, tn_plan *out) {
     blas_product p = {.f64 = blas_is_f64(tnk_arg(c, 0))};
     bool layout;
     if (blas_gemm_read(c, &p.s, &layout) || layout)
@@ -209,7 +210,7 @@ static void small_range(void *arg, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
         const blas_gemm_block g = block_at(j, i);
         put_bias(&g, j->p->f64);
-        blas_vec->gemm_small[j->p->f64](&g);
+        blas_code(gemm)->small[j->p->f64](&g);
     }
 }
 
@@ -228,7 +229,7 @@ static void blocks_range(void *arg, int64_t begin, int64_t end) {
         blas_gemm_block g = block_at(j, i);
         g.pack = (char *)j->d->workspace + (uint64_t)slot * j->p->slot_bytes;
         put_bias(&g, j->p->f64);
-        blas_vec->gemm_block[j->p->f64](&g);
+        blas_code(gemm)->block[j->p->f64](&g);
     }
     atomic_fetch_or(&j->free_slots, UINT64_C(1) << slot);
 }
@@ -367,7 +368,7 @@ void blas_gemm_product(const blas_product *p, const tn_call *c, const blas_gemm_
     }
 }
 
-tn_status blas_gemm_run(const void *plan, tn_call *c) {
+static tn_status gemm_run(const void *plan, tn_call *c) {
     const blas_gemm_data d = {.a = tnk_arg(c, 0)->data,
                               .b = tnk_arg(c, 1)->data,
                               .y = tnk_out(c, 0)->data,
@@ -375,3 +376,18 @@ tn_status blas_gemm_run(const void *plan, tn_call *c) {
     blas_gemm_product(plan, c, &d, (c->flags & TN_CALL_DETERMINISTIC) != 0);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+#define PRODUCT(op_)                                                                               \
+    {BLAS_ROW, .op = op_, .dtypes = BLAS_F32_F64, .supports = blas_gemm_supports,                  \
+     .plan = gemm_plan, .run = gemm_run, .drop = blas_gemm_drop}
+static const tn_kernel rows[] = {
+    PRODUCT("gemm"),
+    PRODUCT("matmul"),
+    PRODUCT("bmm"),
+    PRODUCT("mm"),
+};
+/* clang-format on */
+const tnk_family blas_gemm_rows = TNK_FAMILY(rows);

@@ -3,7 +3,7 @@
 #ifndef TENON_CPU_BLAS_GEMM_H
 #define TENON_CPU_BLAS_GEMM_H
 
-#include <tenon/abi.h>
+#include "backends/cpu_blas/kernels/sets.h"
 
 extern bool blas_gemm_own; /* own packed blocks instead of BLAS; set once, when the plugin starts */
 extern bool blas_gemm_amx; /* AMX for bf16; likewise */
@@ -44,6 +44,10 @@ typedef struct blas_half { /* the plan of a product of 16-bit floats */
     bool amx;
 } blas_half;
 
+/* Answers for all products; drops all their plans. */
+void blas_gemm_supports(const tn_call *, tn_verdict *);
+void blas_gemm_drop(void *);
+
 /* 0 if views can be had, else the reason; *layout: contiguous copies would help. */
 int32_t blas_gemm_read(const tn_call *, blas_gemm_shape *, bool *layout);
 /* Whether sizes and strides, filled in, are such as BLAS takes; puts those of sizes 0 and 1 right. */
@@ -57,5 +61,35 @@ void blas_gemm_product(const blas_product *, const tn_call *, const blas_gemm_da
 void blas_half_choose(blas_half *, int32_t max_threads, const blas_gemm_data *bias);
 /* All of d in 16 bits. */
 void blas_half_product(const blas_half *, const tn_call *, const blas_gemm_data *d);
+
+typedef struct blas_gemm_block { /* C[m,n] = A[m,k] B[k,n]; all strides in elements */
+    int64_t m, n, k;
+    const void *a;
+    int64_t a_row, a_col;
+    const void *b;
+    int64_t b_row, b_col;
+    const void *bias; /* not NULL: C starts from it. The caller puts it there, the kernel adds */
+    int64_t bias_row;
+    void *c;
+    int64_t ldc; /* C's rows; its columns are adjacent */
+    void *pack;  /* gemm_block only: 64-byte aligned, see BLAS_PACK_ROWS */
+} blas_gemm_block;
+
+enum {
+    BLAS_BLOCK_M = 192, /* what one gemm_block may be; k is cut inside */
+    BLAS_BLOCK_N = 512,
+    BLAS_BLOCK_K = 256
+};
+
+/* Rows of packed A and columns of packed B, filled up to whole tiles of any instruction set; the
+ * buffer of gemm_block is their sum times min(k, BLAS_BLOCK_K) elements. */
+#define BLAS_PACK_ROWS(m) (((m) + 15) / 16 * 16 + 16)
+#define BLAS_PACK_COLS(n) (((n) + 31) / 32 * 32 + 32)
+
+typedef struct blas_gemm_code {                /* [2]: f32, f64 */
+    void (*small[2])(const blas_gemm_block *); /* b_col or b_row is 1 */
+    void (*block[2])(const blas_gemm_block *); /* m <= BLAS_BLOCK_M, n <= BLAS_BLOCK_N, any k */
+} blas_gemm_code;
+BLAS_CODE(gemm)
 
 #endif

@@ -3,11 +3,12 @@
  *
  * Invariant: sums are f32, and so is what is added to them; they are rounded once. The bits are the same for any number of threads.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "backends/cpu_blas/kernels/amx.h"
+#include "backends/cpu_blas/kernels/ewise.h"
 #include "backends/cpu_blas/kernels/gemm.h"
 #include "backends/cpu_blas/kernels/kernels.h"
-
-#include <string.h>
 
 bool blas_gemm_amx = false;
 
@@ -177,7 +178,7 @@ static void convert_range(void *arg, int64_t begin, int64_t end) {
 }
 
 static void widen(const blas_half *p, const tn_call *c, const void *from, lines l, void *to) {
-    convert_job j = {blas_vec->ewise->widen[tn_dtype_index(p->dtype)], l, 2, 4, from, to};
+    convert_job j = {blas_code(ewise)->widen[tn_dtype_index(p->dtype)], l, 2, 4, from, to};
     if (l.length > 0) tnk_parallel(c, l.items * l.n, l.length, convert_range, &j);
 }
 
@@ -196,7 +197,7 @@ static void run_wide(const blas_half *p, const tn_call *c, const blas_gemm_data 
     }
     blas_gemm_product(&p->wide, c, &f32, true);
     const lines all = {.n = s->batch * s->m, .length = s->n, .stride = s->n, .items = 1};
-    convert_job j = {blas_vec->ewise->narrow[tn_dtype_index(p->dtype)], all, 4, 2, wide, d->y};
+    convert_job j = {blas_code(ewise)->narrow[tn_dtype_index(p->dtype)], all, 4, 2, wide, d->y};
     if (s->n > 0) tnk_parallel(c, all.n, all.length, convert_range, &j);
 }
 
@@ -223,7 +224,7 @@ void blas_half_product(const blas_half *p, const tn_call *c, const blas_gemm_dat
 
 /* ---- gemm, matmul, bmm, mm -------------------------------------------------------------------- */
 
-tn_status blas_gemm_half_plan(tn_call *c, tn_plan *out) {
+static tn_status gemm_half_plan(tn_call *c, tn_plan *out) {
     const blas_gemm_data no_bias = {0};
     blas_half p = {.dtype = tnk_arg(c, 0)->dtype};
     bool layout;
@@ -238,7 +239,7 @@ tn_status blas_gemm_half_plan(tn_call *c, tn_plan *out) {
     return TN_OK;
 }
 
-tn_status blas_gemm_half_run(const void *plan, tn_call *c) {
+static tn_status gemm_half_run(const void *plan, tn_call *c) {
     const blas_gemm_data d = {.a = tnk_arg(c, 0)->data,
                               .b = tnk_arg(c, 1)->data,
                               .y = tnk_out(c, 0)->data,
@@ -246,3 +247,18 @@ tn_status blas_gemm_half_run(const void *plan, tn_call *c) {
     blas_half_product(plan, c, &d);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+#define PRODUCT(op_)                                                                               \
+    {BLAS_ROW, .op = op_, .dtypes = TN_MASK(F16) | TN_MASK(BF16), .supports = blas_gemm_supports,  \
+     .plan = gemm_half_plan, .run = gemm_half_run, .drop = blas_gemm_drop}
+static const tn_kernel rows[] = {
+    PRODUCT("gemm"),
+    PRODUCT("matmul"),
+    PRODUCT("bmm"),
+    PRODUCT("mm"),
+};
+/* clang-format on */
+const tnk_family blas_gemm_half_rows = TNK_FAMILY(rows);

@@ -5,11 +5,13 @@
  * thread, whatever the number of threads. An index that stays along the last dim moves whole rows.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/index.h"
-#include "backends/cpu_blas/kernels/copy.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "backends/cpu_blas/kernels/copy.h"
+#include "backends/cpu_blas/kernels/kernels.h"
 
 enum { BLOCK = 256, RUN = 128 };
 
@@ -190,7 +192,7 @@ static inline __attribute__((always_inline)) void move_run(const blas_index_job 
 }
 
 /* Checks as it goes, while the indices are in the caches; what is wrong is looked for later. */
-static void gather_run(const blas_index_job *j, int64_t n, char *const *at) {
+static void gather_items(const blas_index_job *j, int64_t n, char *const *at) {
     const int64_t step = j->steps[BLAS_INDEX] / 8, most = step ? BLOCK : n;
     char *from[BLAS_INDEX_VIEWS] = {at[BLAS_INDEX], at[1], at[2]};
     for (int64_t m; n > 0; n -= m) {
@@ -204,14 +206,15 @@ static void gather_run(const blas_index_job *j, int64_t n, char *const *at) {
         for (int k = 0; k < BLAS_INDEX_VIEWS; k++) from[k] += m * j->steps[k];
     }
 }
-static void scatter_run(const blas_index_job *j, int64_t n, char *const *at) {
+static void scatter_items(const blas_index_job *j, int64_t n, char *const *at) {
     move_run(j, n, at, false);
 }
 
-tn_status blas_gather_run(const void *plan, tn_call *c) {
+static tn_status gather_run(const void *plan, tn_call *c) {
     (void)plan;
     const tn_view *x = tnk_arg(c, 0), *index = tnk_arg(c, 2), *y = tnk_out(c, 0);
-    blas_index_job j = blas_index_job_of(gather_run, index, x, x->dtype.bits / 8, y, c->args[1].i);
+    blas_index_job j =
+        blas_index_job_of(gather_items, index, x, x->dtype.bits / 8, y, c->args[1].i);
     for (int32_t d = 0; d < j.rank; d++) /* no two elements meet: any dim may be cut */
         if (j.cut < 0 || j.sizes[d] > j.sizes[j.cut]) j.cut = d;
     _Atomic bool bad = false;
@@ -229,14 +232,24 @@ void blas_index_start(const tn_call *c, const tn_view *x, const tn_view *y) {
     blas_copy_views(c, &to, &from);
 }
 
-tn_status blas_scatter_run(const void *plan, tn_call *c) {
+static tn_status scatter_run(const void *plan, tn_call *c) {
     (void)plan;
     const tn_view *index = tnk_arg(c, 2), *y = tnk_out(c, 0);
     blas_index_job j =
-        blas_index_job_of(scatter_run, index, y, y->dtype.bits / 8, tnk_arg(c, 3), c->args[1].i);
+        blas_index_job_of(scatter_items, index, y, y->dtype.bits / 8, tnk_arg(c, 3), c->args[1].i);
     const tn_status s = blas_index_check(c, "scatter", index, j.limit);
     if (s != TN_OK) return s;
     blas_index_start(c, tnk_arg(c, 0), y);
     blas_index_walk(c, &j);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+static const tn_kernel rows[] = {
+    {BLAS_ROW, .op = "gather", .dtypes = TN_MASK_ALL, .run = gather_run},
+    {BLAS_ROW, .op = "scatter", .dtypes = TN_MASK_ALL, .run = scatter_run},
+};
+/* clang-format on */
+const tnk_family blas_index_rows = TNK_FAMILY(rows);

@@ -4,8 +4,10 @@
  * Leading dims of x, and of the gradient, are rows of one matrix.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/copy.h"
+#include "backends/cpu_blas/kernels/ewise.h"
 #include "backends/cpu_blas/kernels/gemm.h"
 #include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/reduce.h"
 
 enum { BIAS_COLS = 256, BIAS_ROWS = 8 }; /* of the gradient: summed, widened at a time */
 
@@ -101,16 +103,16 @@ static void linear_data(const tn_call *c, blas_gemm_data *d) {
 
 static const reading of_linear = {linear_shape, linear_data};
 
-void blas_linear_supports(const tn_call *c, tn_verdict *v) {
+static void linear_supports(const tn_call *c, tn_verdict *v) {
     if (tnk_arg(c, 1)->rank == 2)
         answer(c, v, &of_linear);
     else /* one row is matmul's, in the decomposition */
         tnk_answer(v, TN_NO, TN_REASON_RANK);
 }
 
-tn_status blas_linear_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_linear); }
+static tn_status linear_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_linear); }
 
-tn_status blas_linear_run(const void *data, tn_call *c) {
+static tn_status linear_run(const void *data, tn_call *c) {
     run(data, c, &of_linear);
     return TN_OK;
 }
@@ -149,7 +151,7 @@ static void addmm_data(const tn_call *c, blas_gemm_data *d) {
 
 static const reading of_addmm = {addmm_shape, addmm_data};
 
-void blas_addmm_supports(const tn_call *c, tn_verdict *v) {
+static void addmm_supports(const tn_call *c, tn_verdict *v) {
     blas_gemm_shape s;
     const bool fits = addmm_shape(c, &s);
     const bool plain = tnk_number(&c->args[3], 1) == 1 && tnk_number(&c->args[4], 1) == 1;
@@ -159,9 +161,9 @@ void blas_addmm_supports(const tn_call *c, tn_verdict *v) {
         tnk_answer(v, fits ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
-tn_status blas_addmm_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_addmm); }
+static tn_status addmm_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_addmm); }
 
-tn_status blas_addmm_run(const void *data, tn_call *c) {
+static tn_status addmm_run(const void *data, tn_call *c) {
     run(data, c, &of_addmm);
     return TN_OK;
 }
@@ -184,9 +186,9 @@ static void bwd_data(const tn_call *c, blas_gemm_data *d) {
 
 static const reading of_bwd = {bwd_shape, bwd_data};
 
-void blas_linear_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, &of_bwd); }
+static void linear_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, &of_bwd); }
 
-tn_status blas_linear_bwd_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_bwd); }
+static tn_status linear_bwd_plan(tn_call *c, tn_plan *out) { return make_plan(c, out, &of_bwd); }
 
 typedef struct bias_job {
     const blas_gemm_shape *s;
@@ -198,12 +200,12 @@ typedef struct bias_job {
 static void add_columns(const bias_job *j, int64_t first, int64_t rows, int64_t first_col,
                         int64_t n, blas_acc *sums) {
     float lanes[BIAS_ROWS * BIAS_COLS];
-    const blas_convert_fn widen = blas_vec->ewise->widen[tn_dtype_index(j->db->dtype)];
+    const blas_convert_fn widen = blas_code(ewise)->widen[tn_dtype_index(j->db->dtype)];
     const int type = blas_lane_type(j->db->dtype);
     for (int64_t r = 0; widen && r < rows; r++)
         widen(n, lanes + r * n, tnk_at(j->grad, (first + r) * j->row + first_col));
     const void *x = widen ? (const void *)lanes : tnk_at(j->grad, first * j->row + first_col);
-    blas_vec->reduce_cols[BLAS_SUM][type](x, rows, widen ? n : j->row, n, sums);
+    blas_code(reduce)->cols[BLAS_SUM][type](x, rows, widen ? n : j->row, n, sums);
 }
 
 static void bias_range(void *arg, int64_t begin, int64_t end) {
@@ -218,10 +220,25 @@ static void bias_range(void *arg, int64_t begin, int64_t end) {
     }
 }
 
-tn_status blas_linear_bwd_run(const void *data, tn_call *c) {
+static tn_status linear_bwd_run(const void *data, tn_call *c) {
     const plan *p = data;
     bias_job j = {.s = &p->s, .grad = tnk_arg(c, 0), .db = tnk_out(c, 1), .row = p->s.a.col};
     run(p, c, &of_bwd);
     tnk_parallel(c, (p->s.m + BIAS_COLS - 1) / BIAS_COLS, BIAS_COLS * p->s.k, bias_range, &j);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+#define PRODUCT(op_, name)                                                                         \
+    {BLAS_ROW, .op = op_, .dtypes = TN_MASK_FLOAT, .supports = name##_supports,                    \
+     .plan = name##_plan, .run = name##_run, .drop = blas_gemm_drop}
+static const tn_kernel rows[] = {
+    PRODUCT("linear", linear),
+    PRODUCT("addmm", addmm),
+    PRODUCT("baddbmm", addmm),
+    PRODUCT("linear_bwd", linear_bwd),
+};
+/* clang-format on */
+const tnk_family blas_linear_rows = TNK_FAMILY(rows);

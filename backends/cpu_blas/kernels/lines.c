@@ -6,10 +6,14 @@
 
 #include <string.h>
 
+#include "backends/cpu_blas/kernels/copy.h"
+#include "backends/cpu_blas/kernels/ewise.h"
+#include "backends/cpu_blas/kernels/kernels.h"
+
 enum { TILE = 16, BLOCK = 256, MOST_GRAINS = 64, MOST_ROOM = 1 << 26 };
 
 #define LINE_OP(name, NAME, outs, ins, types) [BLAS_LINE_##NAME] = {BLAS_LINE_##NAME, outs, ins, 0},
-const blas_line_op blas_line_ops[BLAS_LINE_COUNT] = {
+static const blas_line_op line_ops[BLAS_LINE_COUNT] = {
     BLAS_LINE_LIST(LINE_OP, , )[BLAS_LINE_SORT] = {BLAS_LINE_SORT, 2, 1, 32}};
 #undef LINE_OP
 
@@ -45,7 +49,7 @@ static bool lay_out(const tn_call *c, blas_lines *l) {
     return true;
 }
 
-tn_status blas_lines_plan(tn_call *c, tn_plan *plan) {
+static tn_status lines_plan(tn_call *c, tn_plan *plan) {
     blas_lines l;
     if (!lay_out(c, &l))
         return tn_fail(c, TN_ERR_OVERFLOW, "the room for one line of the tensor overflows");
@@ -63,7 +67,7 @@ static void *line_of(const blas_lines *l, int k, char *room, int64_t i) {
 /* `count` neighbouring lines, the first item of the first one at `at`; store: from room to items. */
 static void turn(const blas_lines *l, int k, char *at, char *room, int64_t count, bool store) {
     const int64_t bytes = l->bytes[k], ld = l->part[k] / bytes;
-    const blas_turn_fn turn_items = blas_vec->turn[bytes == 8 ? 3 : 2];
+    const blas_turn_fn turn_items = blas_code(copy)->turn[bytes == 8 ? 3 : 2];
     if (store)
         turn_items(count, l->n, at, l->inner, room, ld);
     else
@@ -73,7 +77,7 @@ static void turn(const blas_lines *l, int k, char *at, char *room, int64_t count
 static void convert_line(const blas_lines *l, int k, char *at, char *lanes, bool store) {
     const int ix = tn_dtype_index(l->views[k]->dtype);
     const blas_convert_fn convert =
-        store ? blas_vec->ewise->narrow[ix] : blas_vec->ewise->widen[ix];
+        store ? blas_code(ewise)->narrow[ix] : blas_code(ewise)->widen[ix];
     const int64_t bytes = l->bytes[k], step = l->inner * bytes;
     char block[BLOCK * 2];
     for (int64_t i = 0, m; i < l->n; i += m, at += m * step, lanes += m * l->lanes[k]) {
@@ -121,7 +125,8 @@ static void run_tile(const blas_lines *l, int64_t tile, char *room) {
         if (l->op->index == BLAS_LINE_SORT)
             blas_sort_line(l, rows, room);
         else
-            blas_vec->lines[l->op->index][blas_lane_type(l->views[n_outs]->dtype)](l->n, rows);
+            blas_code(lines)->line[l->op->index][blas_lane_type(l->views[n_outs]->dtype)](l->n,
+                                                                                          rows);
     }
     for (int k = 0; k < n_outs; k++) move_lines(l, k, element, rooms[k], count, true);
 }
@@ -132,7 +137,7 @@ static void tiles_range(void *arg, int64_t begin, int64_t end) {
     for (; begin < end; begin++) run_tile(l, begin, room);
 }
 
-tn_status blas_lines_run(const void *plan, tn_call *c) {
+static tn_status lines_run(const void *plan, tn_call *c) {
     (void)plan;
     blas_lines l;
     if (!lay_out(c, &l) || l.tiles == 0) return TN_OK; /* the plan has seen to the first */
@@ -144,3 +149,24 @@ tn_status blas_lines_run(const void *plan, tn_call *c) {
                                      &l);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+#define LINES(op_, name, mask)                                                                     \
+    {BLAS_ROW, .op = op_, .dtypes = mask, .user = &line_ops[BLAS_LINE_##name],                     \
+     .plan = lines_plan, .run = lines_run}
+static const tn_kernel rows[] = {
+    LINES("softmax", SOFTMAX, TN_MASK_FLOAT),
+    LINES("log_softmax", LOG_SOFTMAX, TN_MASK_FLOAT),
+    LINES("softmax_bwd", SOFTMAX_BWD, TN_MASK_FLOAT),
+    LINES("log_softmax_bwd", LOG_SOFTMAX_BWD, TN_MASK_FLOAT),
+    LINES("cumsum", CUMSUM, TN_MASK_ALL),
+    LINES("cumprod", CUMPROD, TN_MASK_ALL),
+    LINES("cummax", CUMMAX, TN_MASK_ALL),
+    LINES("cummin", CUMMIN, TN_MASK_ALL),
+    LINES("linear_scan", LINEAR_SCAN, TN_MASK_FLOAT),
+    LINES("sort", SORT, TN_MASK_ALL),
+};
+/* clang-format on */
+const tnk_family blas_lines_rows = TNK_FAMILY(rows);

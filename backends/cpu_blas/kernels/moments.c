@@ -4,13 +4,17 @@
  * Invariant: as in reduce.c, where n is cut, and in what order partial sums meet, follows from the
  * shape alone.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "backends/cpu_blas/kernels/reduce.h"
+#include "backends/cpu_blas/kernels/moments.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "backends/cpu_blas/kernels/ewise.h"
+#include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/reduce.h"
+
 enum { MOMENTS, STD, NORM };
-const uint8_t blas_moments = MOMENTS, blas_std = STD, blas_norm = NORM;
+static const uint8_t of_moments = MOMENTS, of_std = STD, of_norm = NORM;
 
 enum { WIDE_TILE = 256, NARROW_TILE = 32, LONG_COLUMN = 4096, BLOCK = 2048 };
 
@@ -40,12 +44,12 @@ static void add_rows(const job *j, const char *at, int64_t rows, int64_t cols, c
         const void *x = j->widen ? (const void *)lanes : at;
         const int64_t ld = j->widen ? cols : j->inner;
         if (j->inner == 1)
-            *acc += centre ? blas_vec->squares_row[j->wide](x, m, *centre)
-                           : blas_vec->reduce_row[BLAS_SUM][type](x, m).f;
+            *acc += centre ? blas_code(moments)->squares_row[j->wide](x, m, *centre)
+                           : blas_code(reduce)->row[BLAS_SUM][type](x, m).f;
         else if (centre)
-            blas_vec->squares_cols[j->wide](x, m, ld, cols, centre, acc);
+            blas_code(moments)->squares_cols[j->wide](x, m, ld, cols, centre, acc);
         else
-            blas_vec->reduce_cols[BLAS_SUM][type](x, m, ld, cols, (blas_acc *)(void *)acc);
+            blas_code(reduce)->cols[BLAS_SUM][type](x, m, ld, cols, (blas_acc *)(void *)acc);
     }
 }
 
@@ -134,12 +138,12 @@ static tn_status run_cut(const tn_call *c, job *j, int64_t outer) {
 }
 
 /* Other orders are powers: decomposed. */
-void blas_norm_supports(const tn_call *c, tn_verdict *v) {
+static void norm_supports(const tn_call *c, tn_verdict *v) {
     const bool two = c->args[1].f == 2;
     tnk_answer(v, two ? TN_YES : TN_NO, two ? TN_REASON_NONE : TN_REASON_ATTRIBUTE);
 }
 
-tn_status blas_moments_run(const void *plan, tn_call *c) {
+static tn_status moments_run(const void *plan, tn_call *c) {
     (void)plan;
     const tn_view *x = tnk_arg(c, 0);
     const int64_t outer = x->sizes[0], n = x->sizes[1], inner = x->sizes[2];
@@ -147,7 +151,7 @@ tn_status blas_moments_run(const void *plan, tn_call *c) {
     if (j.kind == MOMENTS) j.mean = tnk_out(c, 0);
     j.spread = tnk_out(c, j.kind == MOMENTS);
     if (j.kind == STD) j.divisor = fmax(0, (double)n - c->args[2].f);
-    j.wide = blas_is_f64(x), j.widen = blas_vec->ewise->widen[tn_dtype_index(x->dtype)];
+    j.wide = blas_is_f64(x), j.widen = blas_code(ewise)->widen[tn_dtype_index(x->dtype)];
     if (outer == 0 || inner == 0) return TN_OK;
     if (inner == 1 ? n > TNK_GRAIN : n >= LONG_COLUMN && inner <= WIDE_TILE)
         return run_cut(c, &j, outer);
@@ -155,3 +159,15 @@ tn_status blas_moments_run(const void *plan, tn_call *c) {
     tnk_parallel(c, outer * j.tiles, n * tnk_min(inner, WIDE_TILE), tiles_range, &j);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+static const tn_kernel rows[] = {
+    {BLAS_ROW, .op = "moments", .dtypes = TN_MASK_FLOAT, .user = &of_moments, .run = moments_run},
+    {BLAS_ROW, .op = "std", .dtypes = TN_MASK_FLOAT, .user = &of_std, .run = moments_run},
+    {BLAS_ROW, .op = "norm", .dtypes = TN_MASK_FLOAT, .user = &of_norm, .supports = norm_supports,
+     .run = moments_run},
+};
+/* clang-format on */
+const tnk_family blas_moments_rows = TNK_FAMILY(rows);

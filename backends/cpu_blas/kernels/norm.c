@@ -4,7 +4,11 @@
  * bits do not depend on the threads. 16-bit floats are widened a row at a time: the workspace has
  * w and b as f32, then two rows for every grain of rows.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_blas/kernels/norm.h"
+
 #include "backends/cpu_blas/kernels/copy.h"
+#include "backends/cpu_blas/kernels/ewise.h"
+#include "backends/cpu_blas/kernels/kernels.h"
 
 enum { TILE = 256, MOST_GRAINS = 64 };
 
@@ -29,11 +33,11 @@ static void answer(const tn_call *c, tn_verdict *v, uint32_t first, uint32_t end
     tnk_answer(v, plain ? TN_YES : TN_YES_IF, TN_REASON_NONE);
 }
 
-void blas_layer_norm_supports(const tn_call *c, tn_verdict *v) {
+static void layer_norm_supports(const tn_call *c, tn_verdict *v) {
     answer(c, v, 0, 4); /* args[1], the shape, is no view */
 }
 
-void blas_layer_norm_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 0, 5); }
+static void layer_norm_bwd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 0, 5); }
 
 static double get(const tn_view *v, int64_t at) {
     double x;
@@ -75,7 +79,7 @@ static void rows_range(void *arg, int64_t begin, int64_t end) {
     blas_norm_row r = {.n = j->n, .w = j->w_lanes, .b = j->b_lanes, .eps = j->eps};
     for (int64_t i = begin; i < end; i++) {
         r.x = lanes_of(j, j->x, i * j->n, j->n, room_of(j, i, 0)), r.y = result_row(j, i);
-        blas_vec->layer_norm[j->f64](&r);
+        blas_code(norm)->forward[j->f64](&r);
         set(j->mean, i, r.mean), set(j->rstd, i, r.rstd);
         finish_row(j, i);
     }
@@ -93,7 +97,7 @@ static bool prepare(job *j, const tn_value *shape, uint64_t *bytes) {
     const int ix = tn_dtype_index(j->x->dtype);
     j->f64 = blas_is_f64(j->x), j->n = product(shape);
     j->rows = j->n == 0 ? 0 : numel / j->n;
-    j->widen = blas_vec->ewise->widen[ix], j->narrow = blas_vec->ewise->narrow[ix];
+    j->widen = blas_code(ewise)->widen[ix], j->narrow = blas_code(ewise)->narrow[ix];
     j->grain = tnk_max(tnk_max(1, TNK_GRAIN / tnk_max(1, j->n)),
                        (j->rows + MOST_GRAINS - 1) / MOST_GRAINS);
     j->room = (j->n * (int64_t)sizeof(float) + 63) / 64 * 64;
@@ -128,12 +132,12 @@ static job forward_job(const tn_call *c) {
                  .eps = tnk_number(&c->args[4], 1e-5)};
 }
 
-tn_status blas_layer_norm_plan(tn_call *c, tn_plan *plan) {
+static tn_status layer_norm_plan(tn_call *c, tn_plan *plan) {
     job j = forward_job(c);
     return plan_rows(c, &j, &c->args[1], plan);
 }
 
-tn_status blas_layer_norm_run(const void *plan, tn_call *c) {
+static tn_status layer_norm_run(const void *plan, tn_call *c) {
     (void)plan;
     uint64_t bytes;
     job j = forward_job(c);
@@ -151,7 +155,7 @@ static void dx_range(void *arg, int64_t begin, int64_t end) {
         r.x = lanes_of(j, j->x, i * j->n, j->n, room_of(j, i, 0));
         r.grad = lanes_of(j, j->grad, i * j->n, j->n, room_of(j, i, 1));
         r.mean = get(j->mean, i), r.rstd = get(j->rstd, i), r.y = result_row(j, i);
-        blas_vec->layer_norm_bwd[j->f64](&r);
+        blas_code(norm)->backward[j->f64](&r);
         finish_row(j, i);
     }
 }
@@ -169,7 +173,7 @@ static void wb_range(void *arg, int64_t begin, int64_t end) {
                                          lanes_of(j, j->grad, i * j->n + first, n, (char *)grad),
                                      .mean = get(j->mean, i),
                                      .rstd = get(j->rstd, i)};
-            blas_vec->layer_norm_wb[j->f64](&r, dw, db);
+            blas_code(norm)->weights[j->f64](&r, dw, db);
         }
         blas_convert(n, j->dw->dtype, tnk_at(j->dw, first), TN_F64, dw);
         blas_convert(n, j->db->dtype, tnk_at(j->db, first), TN_F64, db);
@@ -187,12 +191,12 @@ static job backward_job(const tn_call *c) {
                  .db = tnk_out(c, 2)};
 }
 
-tn_status blas_layer_norm_bwd_plan(tn_call *c, tn_plan *plan) {
+static tn_status layer_norm_bwd_plan(tn_call *c, tn_plan *plan) {
     job j = backward_job(c);
     return plan_rows(c, &j, &c->args[5], plan);
 }
 
-tn_status blas_layer_norm_bwd_run(const void *plan, tn_call *c) {
+static tn_status layer_norm_bwd_run(const void *plan, tn_call *c) {
     (void)plan;
     uint64_t bytes;
     job j = backward_job(c);
@@ -201,3 +205,15 @@ tn_status blas_layer_norm_bwd_run(const void *plan, tn_call *c) {
     if (j.n > 0) tnk_parallel(c, (j.n + TILE - 1) / TILE, j.rows * TILE, wb_range, &j);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+static const tn_kernel rows[] = {
+    {BLAS_ROW, .op = "layer_norm", .dtypes = TN_MASK_FLOAT, .supports = layer_norm_supports,
+     .plan = layer_norm_plan, .run = layer_norm_run},
+    {BLAS_ROW, .op = "layer_norm_bwd", .dtypes = TN_MASK_FLOAT, .supports = layer_norm_bwd_supports,
+     .plan = layer_norm_bwd_plan, .run = layer_norm_bwd_run},
+};
+/* clang-format on */
+const tnk_family blas_norm_rows = TNK_FAMILY(rows);

@@ -4,10 +4,12 @@
  * parameters are shared out like one large one. Pieces are independent: any number of threads gives
  * the same bits.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/optim.h"
 
 #include <math.h>
 #include <stdio.h>
+
+#include "backends/cpu_blas/kernels/kernels.h"
 
 enum { MOST_LISTS = 5 }; /* parameters, gradients, up to three states */
 
@@ -47,10 +49,10 @@ static void answer(const tn_call *c, tn_verdict *v, uint32_t n_lists) {
     tnk_answer(v, plain ? TN_YES : TN_NO, plain ? TN_REASON_NONE : TN_REASON_LAYOUT);
 }
 
-void blas_sgd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 3); }
-void blas_adam_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 5); }
+static void sgd_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 3); }
+static void adam_supports(const tn_call *c, tn_verdict *v) { answer(c, v, 5); }
 
-tn_status blas_optim_plan(tn_call *c, tn_plan *out) {
+static tn_status optim_plan(tn_call *c, tn_plan *out) {
     out->workspace_bytes = ((uint64_t)c->args[0].aux + 1) * sizeof(int64_t);
     return TN_OK;
 }
@@ -112,7 +114,7 @@ static bool flag(const tn_value *v) { return v->tag != TN_TAG_NONE && v->i != 0;
 
 /* ---- The rows -------------------------------------------------------------------------------- */
 
-tn_status blas_sgd_run(const void *plan, tn_call *c) {
+static tn_status sgd_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = {.f64 = is_f64_list(&c->args[0]),
              .options = {.lr = tnk_number(&c->args[3], 0),
@@ -125,7 +127,7 @@ tn_status blas_sgd_run(const void *plan, tn_call *c) {
         return tn_fail(c, TN_ERR_INVALID,
                        "sgd_: momentum is not 0 but momenta is empty; "
                        "pass one tensor per parameter");
-    j.step = blas_vec->sgd[j.f64];
+    j.step = blas_code(optim)->sgd[j.f64];
     step_all(c, &j, 3);
     return TN_OK;
 }
@@ -146,10 +148,24 @@ static tn_status adam(tn_call *c, bool decoupled) {
                         decoupled ? "adamw_" : "adam_", step);
     j.options.rate = lr / (1 - pow(j.options.beta1, step));
     j.options.scale = 1 / sqrt(1 - pow(j.options.beta2, step));
-    j.step = blas_vec->adam[j.f64];
+    j.step = blas_code(optim)->adam[j.f64];
     step_all(c, &j, 5);
     return TN_OK;
 }
 
-tn_status blas_adam_run(const void *plan, tn_call *c) { return (void)plan, adam(c, false); }
-tn_status blas_adamw_run(const void *plan, tn_call *c) { return (void)plan, adam(c, true); }
+static tn_status adam_run(const void *plan, tn_call *c) { return (void)plan, adam(c, false); }
+static tn_status adamw_run(const void *plan, tn_call *c) { return (void)plan, adam(c, true); }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+static const tn_kernel rows[] = {
+    {BLAS_ROW, .op = "sgd_", .dtypes = BLAS_F32_F64, .supports = sgd_supports, .plan = optim_plan,
+     .run = sgd_run},
+    {BLAS_ROW, .op = "adam_", .dtypes = BLAS_F32_F64, .supports = adam_supports, .plan = optim_plan,
+     .run = adam_run},
+    {BLAS_ROW, .op = "adamw_", .dtypes = BLAS_F32_F64, .supports = adam_supports, .plan = optim_plan,
+     .run = adamw_run},
+};
+/* clang-format on */
+const tnk_family blas_optim_rows = TNK_FAMILY(rows);

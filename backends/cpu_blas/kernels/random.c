@@ -4,8 +4,11 @@
  * 64 elements, so every thread starts on a block of the generator. 16-bit floats are made as f32,
  * then rounded.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "backends/cpu_blas/kernels/random.h"
+
 #include <math.h>
 
+#include "backends/cpu_blas/kernels/ewise.h"
 #include "backends/cpu_blas/kernels/kernels.h"
 
 enum { BLOCK = 512 }; /* 16-bit elements made at a time: a multiple of 64 */
@@ -28,13 +31,13 @@ static job make_job(const tn_call *c) {
                  .seed = c->rng_seed,
                  .offset = c->rng_offset + moved,
                  .f64 = blas_is_f64(y),
-                 .widen = blas_vec->ewise->widen[ix],
-                 .narrow = blas_vec->ewise->narrow[ix]};
+                 .widen = blas_code(ewise)->widen[ix],
+                 .narrow = blas_code(ewise)->narrow[ix]};
 }
 
 /* ---- uniform, normal ------------------------------------------------------------------------- */
 
-void blas_random_supports(const tn_call *c, tn_verdict *v) {
+static void random_supports(const tn_call *c, tn_verdict *v) {
     const bool ok = TN_MASK_FLOAT >> tn_dtype_index(tnk_out(c, 0)->dtype) & 1;
     tnk_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
 }
@@ -76,20 +79,20 @@ static blas_spread range_of(int ix, double low, double high) {
     return s;
 }
 
-tn_status blas_uniform_run(const void *plan, tn_call *c) {
+static tn_status uniform_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
-    j.make = blas_vec->uniform[j.f64];
+    j.make = blas_code(random)->uniform[j.f64];
     j.spread = range_of(tn_dtype_index(j.y->dtype), tnk_number(&c->args[1], 0),
                         tnk_number(&c->args[2], 1));
     tnk_parallel(c, tn_view_numel(j.y), 1, make_range, &j);
     return TN_OK;
 }
 
-tn_status blas_normal_run(const void *plan, tn_call *c) {
+static tn_status normal_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
-    j.make = blas_vec->normal[j.f64];
+    j.make = blas_code(random)->normal[j.f64];
     j.spread.a = tnk_number(&c->args[1], 0), j.spread.b = tnk_number(&c->args[2], 1);
     tnk_parallel(c, tn_view_numel(j.y), 1, make_range, &j);
     return TN_OK;
@@ -97,7 +100,7 @@ tn_status blas_normal_run(const void *plan, tn_call *c) {
 
 /* ---- random_bits: the words themselves, two to an i64, the lower one first -------------------- */
 
-void blas_random_bits_supports(const tn_call *c, tn_verdict *v) {
+static void random_bits_supports(const tn_call *c, tn_verdict *v) {
     const tn_dtype d = tnk_out(c, 0)->dtype;
     const bool ok = tn_dtype_is(d, TN_I32) || tn_dtype_is(d, TN_I64);
     tnk_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
@@ -106,11 +109,11 @@ void blas_random_bits_supports(const tn_call *c, tn_verdict *v) {
 static void bits_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     const int64_t words = j->y->dtype.bits / 32;
-    blas_vec->random_words(j->seed, j->offset, begin * words, (end - begin) * words,
-                           tnk_at(j->y, begin));
+    blas_code(random)->words(j->seed, j->offset, begin * words, (end - begin) * words,
+                             tnk_at(j->y, begin));
 }
 
-tn_status blas_random_bits_run(const void *plan, tn_call *c) {
+static tn_status random_bits_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
     tnk_parallel(c, tn_view_numel(j.y), 1, bits_range, &j);
@@ -119,7 +122,7 @@ tn_status blas_random_bits_run(const void *plan, tn_call *c) {
 
 /* ---- dropout --------------------------------------------------------------------------------- */
 
-void blas_dropout_supports(const tn_call *c, tn_verdict *v) {
+static void dropout_supports(const tn_call *c, tn_verdict *v) {
     const bool flat = tnk_is_contiguous(tnk_arg(c, 0)) && tnk_is_contiguous(tnk_out(c, 0));
     tnk_answer(v, flat ? TN_YES : TN_NO, flat ? TN_REASON_NONE : TN_REASON_LAYOUT);
 }
@@ -130,16 +133,30 @@ static void dropout_range(void *arg, int64_t begin, int64_t end) {
     for (int64_t i = begin, n; i < end; i += n) {
         n = j->narrow ? tnk_min(BLOCK, end - i) : end - i;
         if (j->widen) j->widen(n, lanes, tnk_at(j->x, i));
-        blas_vec->dropout[j->f64](j->seed, j->offset, i, n, j->narrow ? lanes : tnk_at(j->y, i),
-                                  j->widen ? lanes : tnk_at(j->x, i), j->spread.a);
+        blas_code(random)->dropout[j->f64](j->seed, j->offset, i, n,
+                                           j->narrow ? lanes : tnk_at(j->y, i),
+                                           j->widen ? lanes : tnk_at(j->x, i), j->spread.a);
         if (j->narrow) j->narrow(n, tnk_at(j->y, i), lanes);
     }
 }
 
-tn_status blas_dropout_run(const void *plan, tn_call *c) {
+static tn_status dropout_run(const void *plan, tn_call *c) {
     (void)plan;
     job j = make_job(c);
     j.x = tnk_arg(c, 0), j.spread.a = tnk_number(&c->args[1], 0);
     tnk_parallel(c, tn_view_numel(j.y), 1, dropout_range, &j);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+static const tn_kernel rows[] = {
+    {BLAS_ROW, .op = "uniform", .dtypes = BLAS_F32_F64, .supports = random_supports, .run = uniform_run},
+    {BLAS_ROW, .op = "normal", .dtypes = BLAS_F32_F64, .supports = random_supports, .run = normal_run},
+    {BLAS_ROW, .op = "random_bits", .dtypes = BLAS_F32_F64, .supports = random_bits_supports,
+     .run = random_bits_run},
+    {BLAS_ROW, .op = "dropout", .dtypes = TN_MASK_FLOAT, .supports = dropout_supports, .run = dropout_run},
+};
+/* clang-format on */
+const tnk_family blas_random_rows = TNK_FAMILY(rows);

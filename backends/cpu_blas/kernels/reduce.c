@@ -4,12 +4,15 @@
  * A row longer than TNK_GRAIN, or few columns under many rows, are cut along n; all else is not.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/reduce.h"
-#include "backends/cpu_blas/kernels/copy.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "backends/cpu_blas/kernels/copy.h"
+#include "backends/cpu_blas/kernels/ewise.h"
+#include "backends/cpu_blas/kernels/kernels.h"
 
 enum {
     WIDE_TILE = 256,  /* columns done together when n is not cut */
@@ -19,9 +22,9 @@ enum {
 };
 
 #define REDUCTION(name, op, kind, of_none, position)                                               \
-    const blas_reduction blas_reduce_##name = {op, BLAS_##kind, BLAS_OF_NONE_##of_none, position,  \
-                                               false}
-const blas_reduction blas_reduce_mean = {"mean.dim", BLAS_SUM, BLAS_OF_NONE_0, false, true};
+    static const blas_reduction of_##name = {op, BLAS_##kind, BLAS_OF_NONE_##of_none, position,    \
+                                             false}
+static const blas_reduction of_mean = {"mean.dim", BLAS_SUM, BLAS_OF_NONE_0, false, true};
 REDUCTION(sum, "sum.dim", SUM, 0, false);
 REDUCTION(prod, "prod.dim", PROD, 1, false);
 REDUCTION(amax, "amax", MAX, FAILS, false);
@@ -64,7 +67,7 @@ static bool is_better(const job *j, blas_acc a, blas_acc b) {
 
 /* a[k] op b[k]; both are lanes of 8 bytes themselves. */
 static void join(const job *j, int64_t n, blas_acc *a, const blas_acc *b) {
-    blas_vec->reduce_cols[j->how->kind][j->is_float ? BLAS_F64 : BLAS_I64](b, 1, n, n, a);
+    blas_code(reduce)->cols[j->how->kind][j->is_float ? BLAS_F64 : BLAS_I64](b, 1, n, n, a);
 }
 
 /* ---- Rows and columns of any dtype ----------------------------------------------------------- */
@@ -84,7 +87,7 @@ static void take_row(const job *j, const char *at, int64_t n, int64_t first, bla
         m = j->widen ? tnk_min(BLOCK, n - i) : n;
         if (j->widen) j->widen(m, &block, at);
         const void *x = j->widen ? (const void *)&block : at;
-        const blas_acc here = blas_vec->reduce_row[kind][j->type](x, m);
+        const blas_acc here = blas_code(reduce)->row[kind][j->type](x, m);
         const bool is_first = first + i == 0;
         if (!j->how->position) {
             if (is_first)
@@ -92,7 +95,7 @@ static void take_row(const job *j, const char *at, int64_t n, int64_t first, bla
             else
                 join(j, 1, best, &here);
         } else if (is_first || is_better(j, *best, here)) {
-            *best = here, *where = first + i + blas_vec->find[j->type](x, m, here);
+            *best = here, *where = first + i + blas_code(reduce)->find[j->type](x, m, here);
         }
     }
 }
@@ -112,9 +115,10 @@ static void take_cols(const job *j, const char *at, int64_t rows, int64_t cols, 
         const void *x = j->widen ? (const void *)&block : at;
         const int64_t step = j->widen ? cols : j->inner;
         if (j->how->position)
-            blas_vec->arg_cols[kind == BLAS_MIN][j->type](x, m, step, cols, first + r, best, where);
+            blas_code(reduce)->arg_cols[kind == BLAS_MIN][j->type](x, m, step, cols, first + r,
+                                                                   best, where);
         else
-            blas_vec->reduce_cols[kind][j->type](x, m, step, cols, best);
+            blas_code(reduce)->cols[kind][j->type](x, m, step, cols, best);
     }
 }
 
@@ -135,7 +139,7 @@ static float odd_float(double x) {
 
 void blas_store_acc(const tn_view *v, int64_t at, const blas_acc *x, int64_t n, bool is_float) {
     const int ix = tn_dtype_index(v->dtype), type = blas_lane_type(v->dtype);
-    const blas_convert_fn narrow = blas_vec->ewise->narrow[ix];
+    const blas_convert_fn narrow = blas_code(ewise)->narrow[ix];
     char *to = tnk_at(v, at);
     for (int64_t i = 0; i < n; i++, to += v->dtype.bits / 8) {
         union {
@@ -268,13 +272,13 @@ static void fill_none(const job *j, int64_t n) {
     }
 }
 
-tn_status blas_reduce_run(const void *plan, tn_call *c) {
+static tn_status reduce_run(const void *plan, tn_call *c) {
     (void)plan;
     const tn_view *x = tnk_arg(c, 0);
     const int64_t outer = x->sizes[0], n = x->sizes[1], inner = x->sizes[2];
     job j = {.how = c->user, .x = x, .y = tnk_out(c, 0), .n = n, .inner = inner};
     j.type = blas_lane_type(x->dtype), j.is_float = j.type >= BLAS_F32;
-    j.widen = blas_vec->ewise->widen[tn_dtype_index(x->dtype)];
+    j.widen = blas_code(ewise)->widen[tn_dtype_index(x->dtype)];
     if (outer == 0 || inner == 0) return TN_OK;
     if (n == 0 && j.how->of_none == BLAS_OF_NONE_FAILS)
         return tnk_fail(c, TN_ERR_SHAPE, "%s: the reduced dims of x hold no elements", j.how->op);
@@ -292,3 +296,22 @@ tn_status blas_reduce_run(const void *plan, tn_call *c) {
     tnk_parallel(c, outer * j.tiles, n * tnk_min(inner, WIDE_TILE), tiles_range, &j);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+#define REDUCE(op_, name, mask)                                                                    \
+    {BLAS_ROW, .op = op_, .dtypes = mask, .user = &of_##name, .run = reduce_run}
+static const tn_kernel rows[] = {
+    REDUCE("sum.dim", sum, TN_MASK_ALL),
+    REDUCE("mean.dim", mean, TN_MASK_FLOAT),
+    REDUCE("prod.dim", prod, TN_MASK_ALL),
+    REDUCE("amax", amax, TN_MASK_ALL),
+    REDUCE("amin", amin, TN_MASK_ALL),
+    REDUCE("argmax", argmax, TN_MASK_ALL),
+    REDUCE("argmin", argmin, TN_MASK_ALL),
+    REDUCE("any", any, TN_MASK_ALL),
+    REDUCE("all", all, TN_MASK_ALL),
+};
+/* clang-format on */
+const tnk_family blas_reduce_rows = TNK_FAMILY(rows);

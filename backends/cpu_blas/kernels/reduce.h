@@ -5,6 +5,13 @@
 
 #include "backends/cpu_blas/kernels/kernels.h"
 
+enum { BLAS_SUM, BLAS_PROD, BLAS_MAX, BLAS_MIN, BLAS_ANY, BLAS_ALL, BLAS_REDUCE_COUNT };
+
+typedef union blas_acc { /* what a reduction keeps: of floating elements a double, of others i */
+    double f;
+    int64_t i;
+} blas_acc;
+
 enum { BLAS_OF_NONE_0, BLAS_OF_NONE_1, BLAS_OF_NONE_FAILS };
 
 typedef struct blas_reduction { /* tn_kernel.user of the rows */
@@ -15,15 +22,19 @@ typedef struct blas_reduction { /* tn_kernel.user of the rows */
     bool mean;       /* the result is divided by how many elements there are */
 } blas_reduction;
 
-extern const blas_reduction blas_reduce_sum, blas_reduce_mean, blas_reduce_prod, blas_reduce_amax,
-    blas_reduce_amin, blas_reduce_argmax, blas_reduce_argmin, blas_reduce_any, blas_reduce_all;
-
-tn_status blas_reduce_run(const void *, tn_call *);
-extern const uint8_t blas_moments, blas_std, blas_norm; /* tn_kernel.user of these rows */
-void blas_norm_supports(const tn_call *, tn_verdict *);
-tn_status blas_moments_run(const void *, tn_call *);
-
 /* n numbers, doubles if is_float, to elements at .. at + n - 1 of v, converted and rounded once. */
 void blas_store_acc(const tn_view *v, int64_t at, const blas_acc *x, int64_t n, bool is_float);
+
+typedef struct blas_reduce_code { /* of lanes; kind: BLAS_SUM ... */
+    blas_acc (*row[BLAS_REDUCE_COUNT][BLAS_LANE_TYPES])(const void *x, int64_t n);
+    /* acc[j] = acc[j] op x[i * ld + j] for i in [0, rows), j in [0, cols) */
+    void (*cols[BLAS_REDUCE_COUNT][BLAS_LANE_TYPES])(const void *x, int64_t rows, int64_t ld,
+                                                     int64_t cols, blas_acc *acc);
+    int64_t (*find[BLAS_LANE_TYPES])(const void *x, int64_t n, blas_acc best); /* the first such */
+    /* largest, smallest of each column so far, and its row; x's first row is row `first` */
+    void (*arg_cols[2][BLAS_LANE_TYPES])(const void *x, int64_t rows, int64_t ld, int64_t cols,
+                                         int64_t first, blas_acc *best, int64_t *where);
+} blas_reduce_code;
+BLAS_CODE(reduce)
 
 #endif

@@ -6,10 +6,12 @@
  *
  * Invariant: what meets is added in row-major order of index, whatever the number of threads.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "backends/cpu_blas/kernels/copy.h"
-#include "backends/cpu_blas/kernels/index.h"
-
 #include <string.h>
+
+#include "backends/cpu_blas/kernels/copy.h"
+#include "backends/cpu_blas/kernels/ewise.h"
+#include "backends/cpu_blas/kernels/index.h"
+#include "backends/cpu_blas/kernels/kernels.h"
 
 enum { BLOCK = 256 };
 
@@ -32,7 +34,7 @@ static void add_lanes(const blas_index_job *j, int64_t n, char *const *at, const
     if (j->steps[BLAS_INDEX] == 0 && j->steps[1] == lane && step == lane) {
         char *y = at[1] + *(const int64_t *)(const void *)at[BLAS_INDEX] * j->far;
         const void *in[2] = {y, src};
-        blas_vec->ewise->fn[BLAS_EW_add][j->type](n, y, in, 0, &blas_no_attrs);
+        blas_code(ewise)->fn[BLAS_EW_add][j->type](n, y, in, 0, &blas_no_attrs);
         return;
     }
     switch (j->type) {
@@ -180,7 +182,7 @@ static void add_chain(const chains *s, int64_t k, int64_t m, char *y, const char
     if (s->next[k] < 0 && dense &&
         tn_dtype_is(s->y->dtype, TN_F32)) { /* the sum of two: the same */
         const void *in[2] = {y, src + k * far};
-        blas_vec->ewise->fn[BLAS_EW_add][BLAS_F32](m, y, in, 0, &blas_no_attrs);
+        blas_code(ewise)->fn[BLAS_EW_add][BLAS_F32](m, y, in, 0, &blas_no_attrs);
         return;
     }
     blas_convert(m, TN_F64, sums, s->y->dtype, adjacent(bytes, y, step, m, room));
@@ -188,7 +190,7 @@ static void add_chain(const chains *s, int64_t k, int64_t m, char *y, const char
         const void *items = adjacent(bytes, src + k * far, src_step, m, room),
                    *in[2] = {sums, lanes};
         blas_convert(m, TN_F64, lanes, s->src->dtype, items);
-        blas_vec->ewise->fn[BLAS_EW_add][BLAS_F64](m, sums, in, 0, &blas_no_attrs);
+        blas_code(ewise)->fn[BLAS_EW_add][BLAS_F64](m, sums, in, 0, &blas_no_attrs);
     }
     blas_convert(m, s->y->dtype, dense ? (void *)y : room, TN_F64, sums);
     for (int64_t i = 0; !dense && i < m; i++)
@@ -225,7 +227,7 @@ static void add_chained(const tn_call *c) {
 
 /* ---- The row --------------------------------------------------------------------------------- */
 
-tn_status blas_scatter_add_plan(tn_call *c, tn_plan *plan) {
+static tn_status scatter_add_plan(tn_call *c, tn_plan *plan) {
     const tn_view *x = tnk_arg(c, 0), *index = tnk_arg(c, 2);
     const int64_t dim = c->args[1].i;
     if (!is_narrow(x)) return TN_OK;
@@ -252,7 +254,7 @@ static void add_narrow(const tn_call *c, blas_index_job *add, const tn_view *x,
         blas_index_walk(c, &give);
 }
 
-tn_status blas_scatter_add_run(const void *plan, tn_call *c) {
+static tn_status scatter_add_run(const void *plan, tn_call *c) {
     (void)plan;
     const tn_view *x = tnk_arg(c, 0), *index = tnk_arg(c, 2), *y = tnk_out(c, 0);
     const bool narrow = is_narrow(x);
@@ -277,3 +279,13 @@ tn_status blas_scatter_add_run(const void *plan, tn_call *c) {
     blas_index_walk(c, &j);
     return TN_OK;
 }
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+static const tn_kernel rows[] = {
+    {BLAS_ROW, .op = "scatter_add", .dtypes = TN_MASK_FLOAT | TN_MASK(I32) | TN_MASK(I64),
+     .plan = scatter_add_plan, .run = scatter_add_run},
+};
+/* clang-format on */
+const tnk_family blas_scatter_add_rows = TNK_FAMILY(rows);

@@ -3,9 +3,10 @@
  * Invariant: an element is sorted as an unsigned integer that has its order, NaN above everything and
  * -0 equal to 0, with its index beside it; digits are passed from the lowest up, each stably.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "backends/cpu_blas/kernels/lines.h"
-
 #include <string.h>
+
+#include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/kernels/lines.h"
 
 enum { DIGITS = 256, FEW = 48 };
 

@@ -141,6 +141,25 @@ tnk_fail_start(tn_status code, const char *format, ...) {
     return code;
 }
 
+/* ---- Kernel rows by family -------------------------------------------------------------------- */
+
+/* A file of kernels ends in its own rows, and the file with TN_PLUGIN lists the families. */
+typedef struct tnk_family {
+    const tn_kernel *rows; /* live for ever */
+    uint32_t n;
+} tnk_family;
+#define TNK_FAMILY(rows)                                                                           \
+    { rows, (uint32_t)(sizeof(rows) / sizeof *(rows)) }
+
+/* For start: registers n families; the first failure. */
+static inline tn_status tnk_add_families(const tnk_family *const *families, uint32_t n) {
+    tn_status s = TN_OK;
+    for (uint32_t i = 0; i < n && s == TN_OK; i++)
+        s = tn_plugin_host->add_kernels(tn_plugin_self, families[i]->rows, families[i]->n,
+                                        sizeof(tn_kernel));
+    return s;
+}
+
 /* ---- Loops on several threads ---------------------------------------------------------------- */
 
 enum { TNK_GRAIN = 32768 }; /* elements one thread takes at a time */
