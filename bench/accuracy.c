@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <tenon/inspect.h>
+
 #include "bench/accuracy.h"
 
 enum { DTYPES = 4, SIDES = 4, OPS = 64 };
@@ -29,7 +31,7 @@ static side sides[SIDES] = {
     {.name = "avx512", .command = "TENON_CPU_BLAS_VECTORS=avx512 '%s' --rows cpu_blas"},
 };
 
-/* ---- The child -------------------------------------------------------------------------------- */
+/* ---- The child ------------------------------------------------------------------------------- */
 
 static int print_rows(const char *provider, const char *only) {
     const tn_dtype dtypes[DTYPES] = {TN_F16, TN_BF16, TN_F32, TN_F64};
@@ -56,7 +58,7 @@ static int print_rows(const char *provider, const char *only) {
     return 0;
 }
 
-/* ---- The parent ------------------------------------------------------------------------------- */
+/* ---- The parent ------------------------------------------------------------------------------ */
 
 static bool read_row(FILE *f, side *s) {
     int op, d;

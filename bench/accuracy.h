@@ -33,8 +33,8 @@ typedef struct accuracy {
     double special_at;
 } accuracy;
 
-/* Every `step`-th bit pattern of dtype through `op` by the provider in use; of f64, that of f32 with
- * more digits behind. False with the pending error if a call failed. */
+/* Every `step`-th bit pattern of dtype through `op` by the provider in use; of f64, that of f32
+ * with more digits behind. False with the pending error if a call failed. */
 bool accuracy_measure(const accuracy_op *, tn_dtype, uint64_t step, accuracy *out);
 double accuracy_bound(const accuracy_op *, tn_dtype);
 

@@ -3,8 +3,8 @@
  *
  *   bazel run //bench:ops -- [FOLDER] [NAME...]     NAME: only problems that begin so
  *
- * TENON_PEERS: Pythons with torch, joined by ':'; default python3. A peer without torch is left out.
- * Results are checked against the peer's before anything is timed.
+ * TENON_PEERS: Pythons with torch, joined by ':'; default python3. A peer without torch is left
+ * out. Results are checked against the peer's before anything is timed.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <emmintrin.h>
 #include <math.h>
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
 #include <math_ops.h>

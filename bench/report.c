@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
 #include "bench/harness.h"

@@ -36,8 +36,8 @@ extern blas_library blas_lib;
 /* Finds, opens, checks and describes the library; fails the start with all paths tried. [init] */
 tn_status blas_library_open(const tn_host *host, tn_plugin *self);
 
-/* Sets the threads of BLAS calls from this thread; gives back what it was, for the same call again.
- */
+/* Sets the threads of BLAS calls from this thread; gives back what it was, for the same call
+ * again. */
 static inline int blas_library_threads(int threads) {
     if (!blas_lib.omp_set_threads) return 1; /* serial, or pinned to one when it was opened */
     const int before = blas_lib.omp_threads();

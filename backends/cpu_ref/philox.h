@@ -1,7 +1,7 @@
 /* philox.h - Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011) and what random ops make of it.
  *
- * A call owns the words 0, 1, 2, ... after a position (seed, offset): word w is lane w % 4 of the
- * block with key (seed low, seed high) and counter (low, high of offset + w / 4, 0, 0).
+ * A call owns the words 0, 1, 2, ... after a position (seed, offset): word w is lane w % 4 of
+ * the block with key (seed low, seed high) and counter (low, high of offset + w / 4, 0, 0).
  * Element i, counted in logical row-major order, is
  *   uniform, f32                u = (word[i] >> 8) * 2^-24, as uniform.h says for all dtypes
  *   uniform, f16, bf16          u = (word[i] >> 21) * 2^-11, (word[i] >> 24) * 2^-8

@@ -1,9 +1,10 @@
 /* uniform.h - from random bits to a number of a dtype in [low, high), every step spelled out, so
  * that all machines give the same bits.
  *
- * A dtype has significands of p bits (f16 11, bf16 8, f32 24, f64 53) and numbers that are multiples
- * of its smallest one. Random bits give u = the first p of them * 2^-p, itself a number of the dtype
- * for all p bits: it lies in [0, 1), and rounding cannot make it 1. Then, in f64,
+ * A dtype has significands of p bits (f16 11, bf16 8, f32 24, f64 53) and numbers that are
+ * multiples of its smallest one. Random bits give u = the first p of them * 2^-p, itself a
+ * number of the dtype for all p bits: it lies in [0, 1), and rounding cannot make it 1. Then, in
+ * f64,
  *   x = low + u (high - low), no fused multiply-add,
  *   x limited to what the dtype has of [low, high): least = low rounded up; most = the number before
  *     high or before high rounded to nearest, whichever is smaller; where there is none in between,

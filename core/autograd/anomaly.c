@@ -11,6 +11,8 @@
 
 #include <tenon/abi_text.h>
 
+#include <tenon/hooks.h>
+
 #include "core/autograd/extra.h"
 #include "core/base/dtype.h"
 #include "core/base/error.h"

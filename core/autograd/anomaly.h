@@ -1,8 +1,8 @@
 /* anomaly.h - anomaly mode: which call a NaN comes from.
  *
- * While it is on, a node remembers the number of its call, who called, and whether its arguments and
- * results held a NaN; a backward pass looks at every gradient that a derivative gives, and fails at
- * the first NaN. Slow on purpose: every value is read.
+ * While it is on, a node remembers the number of its call, who called, and whether its arguments
+ * and results held a NaN; a backward pass looks at every gradient that a derivative gives, and
+ * fails at the first NaN. Slow on purpose: every value is read.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_AUTOGRAD_ANOMALY_H
 #define TENON_AUTOGRAD_ANOMALY_H

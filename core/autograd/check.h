@@ -3,10 +3,12 @@
 #ifndef TENON_AUTOGRAD_CHECK_H
 #define TENON_AUTOGRAD_CHECK_H
 
+#include <tenon/check.h>
+#include <tenon/hooks.h>
 #include <tenon/tenon.h>
 
 typedef struct tni_check {
-    tn_check_fn fn;
+    tn_tensors_fn fn;
     void *user;
     tn_tensors inputs;        /* those that require grad are checked; f64 */
     const char *what;         /* "gradcheck of 'mul'" */

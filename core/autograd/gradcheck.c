@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/check.h>
+#include <tenon/hooks.h>
+
 #include "core/autograd/check.h"
 #include "core/dispatch/core_ops.h"
 #include "core/tensor/scope.h"
@@ -338,14 +341,14 @@ static tn_status compared(const tni_check *c, tn_status status) {
                     c->what);
 }
 
-tn_status tn_gradcheck(tn_check_fn fn, void *user, tn_tensors inputs,
+tn_status tn_gradcheck(tn_tensors_fn fn, void *user, tn_tensors inputs,
                        const tn_gradcheck_opts *opts) {
     tni_check c = {.fn = fn, .user = user, .inputs = inputs, .what = "gradcheck"};
     if (opts) c.opts = *opts;
     return compared(&c, tni_check_run(&c));
 }
 
-tn_status tn_gradgradcheck(tn_check_fn fn, void *user, tn_tensors inputs,
+tn_status tn_gradgradcheck(tn_tensors_fn fn, void *user, tn_tensors inputs,
                            const tn_gradcheck_opts *opts) {
     tni_check c = {.fn = fn, .user = user, .inputs = inputs, .what = "gradgradcheck"};
     if (opts) c.opts = *opts;

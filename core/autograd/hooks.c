@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <string.h>
 
+#include <tenon/hooks.h>
+
 #include "core/autograd/engine.h"
 #include "core/autograd/extra.h"
 #include "core/autograd/flow.h"
@@ -158,8 +160,8 @@ static bool same_kind(const tn_meta *a, const tn_meta *b) {
     return memcmp(a->sizes, b->sizes, (size_t)a->rank * sizeof *a->sizes) == 0;
 }
 
-/* *grad becomes what a hook returned in its place; a reference moves. slot: whose gradient it is, if
- * *grad may be NULL. False + error. */
+/* *grad becomes what a hook returned in its place; a reference moves. slot: whose gradient it
+ * is, if *grad may be NULL. False + error. */
 static bool exchange(tn_tensor **grad, tn_tensor *with, const tni_slot *slot) {
     char have[256], want[256];
     tn_meta new, old;

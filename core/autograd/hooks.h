@@ -1,9 +1,9 @@
 /* hooks.h - functions of the program that backward calls: on gradients, nodes and leaves.
  *
  * Hooks of a tensor that an op made belong to its node, and outlive the tensor. Those of a leaf
- * belong to the leaf: its gradients are gathered until the pass ends, so that a hook sees their sum.
- * Invariants: a hook runs in a scope of its own, and what it fails with ends the pass; lists are
- * read and changed under a lock, and a hook is copied before it runs.
+ * belong to the leaf: its gradients are gathered until the pass ends, so that a hook sees their
+ * sum. Invariants: a hook runs in a scope of its own, and what it fails with ends the pass;
+ * lists are read and changed under a lock, and a hook is copied before it runs.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_AUTOGRAD_HOOKS_H
 #define TENON_AUTOGRAD_HOOKS_H

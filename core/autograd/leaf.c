@@ -93,8 +93,8 @@ static void forget_gradient(tn_tensor *t) {
     tni_tensor_release(grad);
 }
 
-/* The gradient goes before this reference does, while the leaf cannot: what its history leads to may
- * be the leaf itself. */
+/* The gradient goes before this reference does, while the leaf cannot: what its history leads to
+ * may be the leaf itself. */
 bool tni_leaf_drop(tn_tensor *t) {
     int32_t refs = atomic_load_explicit(&t->refs, memory_order_acquire);
     do {

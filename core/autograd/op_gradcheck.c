@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/check.h>
+#include <tenon/inspect.h>
+
 #include "core/autograd/check.h"
 #include "core/dispatch/core_ops.h"
 #include "core/dispatch/plugins.h"

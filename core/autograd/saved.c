@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include <tenon/hooks.h>
+
 #include "core/autograd/extra.h"
 #include "core/autograd/visit.h"
 #include "core/base/error.h"

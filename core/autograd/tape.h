@@ -27,8 +27,8 @@ tni_node *tni_tape_begin(const tni_op *op, const tn_value *args, uint32_t n_args
  * results and keeps what the row keeps. The tape takes over the caller's node reference. On failure
  * the results are left without history and the error raised. */
 tn_status tni_tape_finish(tni_node *, tn_tensor *const *results, uint32_t n_results);
-/* For a call that writes and is not recorded: false + GRAD if, while grad mode is on, it would write
- * a view that knows nothing of what its base depends on. */
+/* For a call that writes and is not recorded: false + GRAD if, while grad mode is on, it would
+ * write a view that knows nothing of what its base depends on. */
 bool tni_tape_may_write(const tni_op *op, const tn_value *args, uint32_t n_args);
 void tni_tape_abandon(tni_node *); /* the call failed; NULL is fine */
 

@@ -2,12 +2,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/visit.h"
 
+#include <tenon/hooks.h>
+
 #include "core/autograd/saved.h"
 #include "core/tensor/scope.h"
 
 void tni_visit_unwind(tni_state *st) { tni_saved_unwind(st->saved, st->saved_floor); }
 
-tn_tensor *tn_call_guarded(tn_check_fn fn, void *user, tn_tensors inputs) {
+tn_tensor *tn_call_guarded(tn_tensors_fn fn, void *user, tn_tensors inputs) {
     if (tn_error()) return NULL;
     if (!fn) {
         tn_raise(TN_ERR_INVALID, "tn_call_guarded: the function is NULL");

@@ -49,12 +49,12 @@ static uint16_t narrow(double value, int exponent_bits) {
     frexp(value, &exponent); /* |value| in [2^(exponent-1), 2^exponent) */
     exponent--;
     if (value == 0 || exponent < 1 - bias) exponent = 1 - bias; /* subnormals share the lowest */
-    /* In units of the last place the value is below 2^(mantissa_bits+1); rint rounds half to even.
-     */
+    /* In units of the last place the value is below 2^(mantissa_bits+1); rint rounds half to
+     * even. */
     const double units = rint(ldexp(fabs(value), mantissa_bits - exponent));
     if (exponent > bias) return sign | infinity;
-    /* A carry out of the mantissa, also from subnormal to normal, adds one to the exponent: right.
-     */
+    /* A carry out of the mantissa, also from subnormal to normal, adds one to the exponent:
+     * right. */
     const int all = ((exponent + bias - 1) << mantissa_bits) + (int)units;
     return all >= infinity ? sign | infinity : (uint16_t)(sign | all);
 }

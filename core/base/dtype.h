@@ -24,8 +24,9 @@ static inline bool tni_dtype_is_half(tn_dtype d) { /* f16 or bf16 */
 double tni_element_float(const void *p, tn_dtype);
 int64_t tni_element_int(const void *p, tn_dtype); /* of bool and integer dtypes; 0 for others */
 
-/* May number (bool, int or float) stand in this dtype? Not if a finite one would become infinite, or
- * an integer dtype has no such number; fractions may be cut off, and any number is true or false. */
+/* May number (bool, int or float) stand in this dtype? Not if a finite one would become
+ * infinite, or an integer dtype has no such number; fractions may be cut off, and any number is
+ * true or false. */
 bool tni_dtype_holds(tn_dtype, tn_value number);
 
 /* number (bool, int or float) as one element at out, rounded to nearest even; fractions are cut for

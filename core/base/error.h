@@ -18,8 +18,8 @@ void tni_error_within(const char *what);
 /* Puts texts before and after the pending error's. */
 void tni_error_wrap(const char *before, const char *after);
 
-/* The engine, hooks and callbacks run in a frame, which begins with no error pending. Leaving it puts
- * the outer error back if there was one, else keeps the inner one. */
+/* The engine, hooks and callbacks run in a frame, which begins with no error pending. Leaving it
+ * puts the outer error back if there was one, else keeps the inner one. */
 typedef struct tni_error_frame {
     tn_status error;
     char *message;

@@ -1,7 +1,7 @@
 /* geometry.h - what follows from sizes and strides, counted in elements.
  *
- * Invariant: a geometry that a tensor or a view has was checked when it was made; asking again about
- * one cannot overflow.
+ * Invariant: a geometry that a tensor or a view has was checked when it was made; asking again
+ * about one cannot overflow.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_BASE_GEOMETRY_H
 #define TENON_BASE_GEOMETRY_H
@@ -18,8 +18,8 @@ void tni_row_major(const int64_t *sizes, int32_t rank, int64_t *strides);
 /* Are these the strides? Those of a dim of size 1 do not matter; none do where a size is 0. */
 bool tni_contiguous(const int64_t *sizes, const int64_t *strides, int32_t rank);
 
-/* The lowest and the highest element reached, counted from the first: both 0 where a size is 0. False
- * on overflow. */
+/* The lowest and the highest element reached, counted from the first: both 0 where a size is 0.
+ * False on overflow. */
 bool tni_reach(const int64_t *sizes, const int64_t *strides, int32_t rank, int64_t *low,
                int64_t *high);
 /* Might two indices lead to the same element? */

@@ -20,8 +20,8 @@ char *tni_strdup(const char *);
 /* TENON_ALLOC=system: nothing is cached. */
 bool tni_heap_system(void);
 
-/* For tests: the n-th allocation from now fails (0 = never again), once or from then on. Returns how
- * many were made since the last call. */
+/* For tests: the n-th allocation from now fails (0 = never again), once or from then on. Returns
+ * how many were made since the last call. */
 uint64_t tni_heap_fail_after(uint64_t n, bool forever);
 /* For tests: calls to the system's allocator so far. Whoever calls it says so. */
 uint64_t tni_heap_calls(void);

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* Damerau-Levenshtein distance (optimal string alignment), names cut at 63 bytes. Row i of the table
- * needs the two above it, so three are kept. */
+/* Damerau-Levenshtein distance (optimal string alignment), names cut at 63 bytes. Row i of the
+ * table needs the two above it, so three are kept. */
 static inline int tni_edit_distance(const char *a, const char *b) {
     int d[3][64];
     size_t n = strlen(a), m = strlen(b);

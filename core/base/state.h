@@ -57,8 +57,9 @@ static inline tni_state *tni_state_get(void) {
 bool tni_forked(void);
 bool tni_is_forked(void); /* the same question; raises nothing */
 
-/* What a thread owns ends with it, in this order. Who puts something into the state registers, before
- * the first time, the function that takes it out again; registering once more changes nothing. */
+/* What a thread owns ends with it, in this order. Who puts something into the state registers,
+ * before the first time, the function that takes it out again; registering once more changes
+ * nothing. */
 typedef enum tni_end {
     TNI_END_PROGRAM, /* functions of the program, so that the rest may still call them */
     TNI_END_TENSORS,

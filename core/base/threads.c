@@ -298,9 +298,9 @@ void tni_parallel_for(int64_t n, int64_t grain, int32_t max_threads, tn_range_fn
 
 /* ---- Reduction ------------------------------------------------------------------------------- */
 
-/* The tree over chunks: neighbours are combined, then neighbouring pairs, and so on; what has no right
- * neighbour waits. A group of 2^k neighbouring chunks is a subtree, which one thread evaluates
- * alone with k + 1 partials, so a million chunks need no million partials. */
+/* The tree over chunks: neighbours are combined, then neighbouring pairs, and so on; what has no
+ * right neighbour waits. A group of 2^k neighbouring chunks is a subtree, which one thread
+ * evaluates alone with k + 1 partials, so a million chunks need no million partials. */
 
 enum { GROUPS_MAX = 4096, LINE = 64, PARTIAL_MAX = 256, DEPTH_MAX = 65 };
 
@@ -314,8 +314,8 @@ typedef struct reduction {
     char *partials; /* of groups */
 } reduction;
 
-/* Evaluates chunks [first, last): a stack of finished subtrees, each half as large as the one below,
- * r->stride bytes apart. */
+/* Evaluates chunks [first, last): a stack of finished subtrees, each half as large as the one
+ * below, r->stride bytes apart. */
 static void reduce_on(char *stack, const reduction *r, int64_t first, int64_t last, void *out) {
     char *top = stack; /* where the next one goes */
     for (int64_t chunk = first; chunk < last; chunk++) {

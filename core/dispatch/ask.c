@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <tenon/hooks.h>
+#include <tenon/inspect.h>
+
 #include "core/base/heap.h"
 #include "core/base/nearest.h"
 #include "core/base/state.h"

@@ -1,9 +1,9 @@
 /* cache.c - keys, and the three levels that remember what they led to.
  *
- * First the last few signatures of the op on this thread: their keys are compared with the call word
- * by word, and no key is made. Then a table per thread, by hash, read without locks; a shared
- * bounded one behind it. Entries are reference-counted and immutable. A new epoch of the registry
- * makes old entries unfindable.
+ * First the last few signatures of the op on this thread: their keys are compared with the call
+ * word by word, and no key is made. Then a table per thread, by hash, read without locks; a
+ * shared bounded one behind it. Entries are reference-counted and immutable. A new epoch of the
+ * registry makes old entries unfindable.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dispatch/cache.h"
 
@@ -28,7 +28,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static tni_signature *buckets[SHARED_BUCKETS];
 static uint64_t count, newest_epoch; /* of the registry, when the newest entry was put */
 
-/* ---- Of a thread ------------------------------------------------------------------------------ */
+/* ---- Of a thread ----------------------------------------------------------------------------- */
 
 static void seen_free(tni_seen *seen) {
     if (!seen) return;
@@ -107,7 +107,8 @@ static uint64_t mix(const uint64_t *key, uint64_t n) {
     return h;
 }
 
-/* Bit i: run-time argument i has its default. Kernels that do not know the argument may run then only. */
+/* Bit i: run-time argument i has its default. Kernels that do not know the argument may run then
+ * only. */
 static uint64_t runtime_defaults(const tni_invocation *v) {
     uint64_t bits = 0;
     for (uint32_t i = 0; i < v->op->n_args; i++)
@@ -219,7 +220,8 @@ static tni_signature *shared_find(const uint64_t *key, uint64_t n, uint64_t hash
     return s;
 }
 
-/* Takes all entries out. They are released by the caller, without the lock: that may run plugins' code. */
+/* Takes all entries out. They are released by the caller, without the lock: that may run
+ * plugins' code. */
 static tni_signature *shared_take_all_locked(void) {
     tni_signature *all = NULL;
     for (int i = 0; i < SHARED_BUCKETS; i++) {

@@ -34,8 +34,8 @@ static void reasons_text(const tni_resolution *r, char *out, size_t capacity) {
     }
 }
 
-/* Running on the reference while a faster provider has the op is worth a line, once per signature.
- */
+/* Running on the reference while a faster provider has the op is worth a line, once per
+ * signature. */
 static void report_fallback(const tni_resolution *r, const tni_provider *chosen) {
     if (chosen->row.priority >= 0 || r->n_refusals == 0 || !tni_log_wanted(TN_LOG_INFO)) return;
     char shapes[600], reasons[512];

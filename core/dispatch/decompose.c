@@ -1,8 +1,9 @@
 /* decompose.c - a call that no kernel takes, or none may: the op in terms of others.
  *
- * Invariant: a decomposition sees what a kernel would see: tensors and numbers in the dtype the call
- * computes in, arguments as the contract normalised them. 16-bit floats of pointwise and of wide rows come as
- * f32, and results are rounded once. An in-place twin is written when all else is done.
+ * Invariant: a decomposition sees what a kernel would see: tensors and numbers in the dtype the
+ * call computes in, arguments as the contract normalised them. 16-bit floats of pointwise and of
+ * wide rows come as f32, and results are rounded once. An in-place twin is written when all else
+ * is done.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dispatch/decompose.h"
 
@@ -95,8 +96,8 @@ static tn_tensor *to_dtype(tn_tensor *t, tn_dtype dtype) {
     return tn_op_call(&to, args, 2, &out, 1) == TN_OK ? out.tensor : NULL;
 }
 
-/* A number stays one, but in the dtype the call computes in: views and lists made of it are tensors,
- * which no longer give way. */
+/* A number stays one, but in the dtype the call computes in: views and lists made of it are
+ * tensors, which no longer give way. */
 static tn_tensor *number_as(const tni_frame *f, tn_tensor *t, tn_dtype dtype) {
     if (tn_dtype_is(t->dtype, dtype)) return t;
     if (t->flags & TNI_REQUIRES_GRAD) return to_dtype(t, dtype);
@@ -177,7 +178,8 @@ static tn_status decompose(const tni_op *op, const tn_value *args, tn_value *out
     return tn_op_call(&base, args, op->schema.n_params, outs, op->schema.n_visible);
 }
 
-/* Is the pending error that of another op, which speaks of arguments this op's caller never gave? */
+/* Is the pending error that of another op, which speaks of arguments this op's caller never
+ * gave? */
 static bool is_of_a_part(const tni_op *op) {
     char name[TNI_NAME_BYTES];
     const char *text = tn_error_message();
@@ -203,8 +205,8 @@ __attribute__((noinline, cold)) static void name_caller(const tni_frame *f) {
     tni_error_wrap(before, after);
 }
 
-/* Below an op with a derivative, or with the reason why it has none, nothing is recorded; below others
- * the inner ops are. */
+/* Below an op with a derivative, or with the reason why it has none, nothing is recorded; below
+ * others the inner ops are. */
 tn_status tni_decompose(tni_frame *f) {
     const tni_op *op = f->v.op;
     tn_value args[TNI_MAX_ARGS], outs[TNI_MAX_RESULTS] = {{0, 0, {0}}};

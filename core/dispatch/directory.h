@@ -1,8 +1,9 @@
-/* directory.h - ops and chains of providers by id and by name: read without locks, only ever added to.
+/* directory.h - ops and chains of providers by id and by name: read without locks, only ever
+ * added to.
  *
- * Invariants: what a directory has published never moves and never changes, but for the chain of an
- * entry, which is replaced as a whole. A full one is replaced by one twice as large, so n additions
- * cost O(n) in time and memory. Looking up adds nothing.
+ * Invariants: what a directory has published never moves and never changes, but for the chain of
+ * an entry, which is replaced as a whole. A full one is replaced by one twice as large, so n
+ * additions cost O(n) in time and memory. Looking up adds nothing.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_DISPATCH_DIRECTORY_H
 #define TENON_DISPATCH_DIRECTORY_H

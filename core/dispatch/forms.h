@@ -10,7 +10,8 @@ bool tni_form_check(const tni_signature *, const tni_invocation *);
 /* After the check: fills operands' and outputs' `seen`, and which operands are copied. Raises. */
 bool tni_form_apply(tni_signature *, const tni_invocation *);
 bool tni_form_contiguous(const tni_geometry *);
-/* Makes operand k a contiguous temporary with dims in the order `permutation` (NULL: as they are). */
+/* Makes operand k a contiguous temporary with dims in the order `permutation` (NULL: as they
+ * are). */
 void tni_form_copy(tni_signature *, uint32_t k, const tn_tensor *, const int8_t *permutation);
 
 #endif

@@ -18,7 +18,8 @@ typedef struct tni_image {
     char text[480];
 } tni_image;
 
-/* While a signature is made: views without data, arguments without run-time values. False + NOMEM. */
+/* While a signature is made: views without data, arguments without run-time values. False +
+ * NOMEM. */
 bool tni_image_make(tni_image *, const tni_signature *, const tni_invocation *);
 /* The signature's views, from its operands and outputs as they are now. */
 void tni_image_remember(tni_signature *, const tni_invocation *);

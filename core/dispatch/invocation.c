@@ -128,7 +128,8 @@ static bool make_room(tni_invocation *v) {
     return v->operands != NULL;
 }
 
-/* False + DEVICE if the tensors are apart. Without tensors: an argument says where, or the thread. */
+/* False + DEVICE if the tensors are apart. Without tensors: an argument says where, or the
+ * thread. */
 static bool find_device(tni_invocation *v, const gathered *g) {
     if (g->apart) {
         char text[600];
@@ -149,7 +150,8 @@ static inline bool wants_record(const tni_invocation *v, const gathered *g) {
     return (g->flags & TNI_REQUIRES_GRAD) || (g->views && tni_tape_wanted(v->args, v->op->n_args));
 }
 
-/* "takes 2 arguments, not 3", "takes 1 to 2 arguments, not 3", "takes 1 argument, not 2 arguments" */
+/* "takes 2 arguments, not 3", "takes 1 to 2 arguments, not 3", "takes 1 argument, not 2
+ * arguments" */
 static bool wrong_count(const tni_schema *s, uint32_t n_args) {
     const bool one = s->n_params == 1;
     char least[24] = "";

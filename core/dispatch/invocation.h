@@ -18,8 +18,8 @@ typedef struct tni_invocation { /* a call's arguments, complete and flattened */
     tn_tensor *few[TNI_FLAT_OPERANDS];
 } tni_invocation;
 
-/* Arguments checked for life and type, defaults filled, tensors flattened. Raises; false on error.
- */
+/* Arguments checked for life and type, defaults filled, tensors flattened. Raises; false on
+ * error. */
 bool tni_invocation_fill(tni_invocation *, const tni_op *, const tn_value *args, uint32_t n_args);
 /* The number of tensors argument i holds. */
 static inline uint32_t tni_arg_tensors(const tni_op *op, const tn_value *args, uint32_t i) {

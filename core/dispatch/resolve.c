@@ -31,8 +31,8 @@ static bool no_memory(const tni_resolution *r) {
 
 /* ---- Operands -------------------------------------------------------------------------------- */
 
-/* The dtype a kernel sees of operand t. A number, or a 0-dim tensor that gave way, keeps its precision
- * beside 16-bit floats: rounded to those, a loss scale of 65536 would be infinite. */
+/* The dtype a kernel sees of operand t. A number, or a 0-dim tensor that gave way, keeps its
+ * precision beside 16-bit floats: rounded to those, a loss scale of 65536 would be infinite. */
 static tn_dtype seen_dtype(const tni_resolution *r, const tn_tensor *t, const tni_param *p) {
     const tni_op *op = r->s->op;
     if (!p->variable) return p->fixed ? p->dtype : t->dtype;

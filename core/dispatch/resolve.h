@@ -10,7 +10,7 @@
  * error. */
 tni_signature *tni_resolve(const tni_invocation *, const uint64_t *key, uint64_t n_key);
 
-/* ---- For who helps making it ------------------------------------------------------------------ */
+/* ---- For who helps making it ----------------------------------------------------------------- */
 
 enum { TNI_INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, TNI_CHAIN_ROOM = 64 };
 

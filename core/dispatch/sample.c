@@ -1,13 +1,16 @@
 /* sample.c - tn_op_sample: makes the tensors of a sample call.
  *
- * Owns the values samples are filled with. Invariants: the same (op, sample, dtype, seed) gives the
- * same bits on every machine; floats of one sample keep away from 0 (magnitude in [0.2,2], or
- * [0.5,2] where >0 is asked; unless a range is) and from each other (by 0.9/n for n elements in all), so that no kink
- * lies within a finite difference.
+ * Owns the values samples are filled with. Invariants: the same (op, sample, dtype, seed) gives
+ * the same bits on every machine; floats of one sample keep away from 0 (magnitude in [0.2,2],
+ * or [0.5,2] where >0 is asked; unless a range is) and from each other (by 0.9/n for n elements
+ * in all), so that no kink lies within a finite difference.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+
+#include <tenon/check.h>
+#include <tenon/inspect.h>
 
 #include "core/base/dtype.h"
 #include "core/base/geometry.h"

@@ -1,5 +1,5 @@
-/* advice.c - see advice.h. The causes are texts of the dynamic linker, of the C library, and of what
- * the probe's process wrote before it died.
+/* advice.c - see advice.h. The causes are texts of the dynamic linker, of the C library, and of
+ * what the probe's process wrote before it died.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/loader/advice.h"
 

@@ -103,7 +103,8 @@ static uint64_t mix_limits(uint64_t h) {
     return h;
 }
 
-/* Options are causes one by one, where the plugin asks for them; the order of entries is nobody's. */
+/* Options are causes one by one, where the plugin asks for them; the order of entries is
+ * nobody's. */
 static uint64_t environment_number(const char *prefixes) {
     uint64_t sum = 0;
     for (char **e = environ; e && *e; e++)

@@ -1,9 +1,9 @@
 /* causes.h - what an answer of the probe depends on, beside the plugin's own file.
  *
- * Surroundings are there before the plugin runs: limits of the process, what of the environment the
- * probe is given, the processor. The others the plugin names while it runs: options it asks for, and
- * files it maps, vendor libraries above all. Both end in numbers.
- * Invariant: equal numbers mean that nothing of it has changed.
+ * Surroundings are there before the plugin runs: limits of the process, what of the environment
+ * the probe is given, the processor. The others the plugin names while it runs: options it asks
+ * for, and files it maps, vendor libraries above all. Both end in numbers. Invariant: equal
+ * numbers mean that nothing of it has changed.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_LOADER_CAUSES_H
 #define TENON_LOADER_CAUSES_H
@@ -19,7 +19,8 @@ typedef struct tni_room {
 } tni_room;
 
 tni_room tni_causes_in_use(void); /* what this process has of both */
-/* What the limits leave it; UINT64_MAX: no limit. Rounded down to a power of two: the probe is tried with less than there is, never with more. */
+/* What the limits leave it; UINT64_MAX: no limit. Rounded down to a power of two: the probe is
+ * tried with less than there is, never with more. */
 tni_room tni_causes_room(void);
 /* A number for all that is around a plugin: limits, variables it is given, where libraries are. */
 uint64_t tni_causes_surroundings(const tni_room *, const char *prefixes);

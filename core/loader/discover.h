@@ -35,8 +35,8 @@ bool tni_places_files(const tni_places *, tni_places *out);
 
 /* The folder of libtenon (TENON_HOME stands in for it), or of the program it is linked into. */
 bool tni_home(const tni_search *, char *out, uint64_t capacity);
-/* The helper program tenon-probe: TENON_PROBE, beside libtenon, libexec, the build tree. False: errno
- * says if something ran out, else there is none. */
+/* The helper program tenon-probe: TENON_PROBE, beside libtenon, libexec, the build tree. False:
+ * errno says if something ran out, else there is none. */
 bool tni_probe_find(const tni_search *, char *out, uint64_t capacity);
 
 #endif

@@ -11,11 +11,11 @@ typedef struct tni_elf_entry { /* what it exports under TN_PLUGIN_ENTRY's name *
     char extra[64];            /* a symbol it exports beside its entries, or "" */
 } tni_elf_entry;
 
-/* All that the dynamic linker will follow: strings, symbols, hashes, versions, relocations, arrays.
- */
+/* All that the dynamic linker will follow: strings, symbols, hashes, versions, relocations,
+ * arrays. */
 bool tni_elf_check_dynamic(const tni_elf *, tni_elf_entry *out, char *why, uint64_t capacity);
 
-/* ---- For the half of the checks in elf_relocation.c ------------------------------------------- */
+/* ---- For the half of the checks in elf_relocation.c ------------------------------------------ */
 
 enum { /* tags above DT_NUM get the slots behind it */
        TNI_DT_GNU_HASH = DT_NUM,

@@ -195,8 +195,8 @@ static bool table_check(const tni_dynamic *d, int at, int bytes, uint64_t n_rela
     return ok;
 }
 
-/* Packed relative relocations: an even word is a place, an odd one a bit map of the 63 words after.
- */
+/* Packed relative relocations: an even word is a place, an odd one a bit map of the 63 words
+ * after. */
 static bool packed_check(const tni_dynamic *d) {
     uint64_t size = d->value[DT_RELRSZ], place = 0;
     if (!d->has[DT_RELR] || size == 0) return true;

@@ -19,8 +19,8 @@ typedef struct tni_file {
     char path[PATH_MAX]; /* canonical */
 } tni_file;
 
-/* Opens a regular file without blocking on what is none. NOTFOUND, IO, INVALID or FORMAT with why.
- */
+/* Opens a regular file without blocking on what is none. NOTFOUND, IO, INVALID or FORMAT with
+ * why. */
 tn_status tni_file_open(tni_file *, const char *path, char *why, uint64_t capacity);
 void tni_file_close(tni_file *);
 bool tni_file_same(const struct stat *a, const struct stat *b); /* device and inode */

@@ -15,6 +15,8 @@
 
 #include <tenon/abi_text.h>
 
+#include <tenon/hooks.h>
+
 #include "core/base/error.h"
 #include "core/base/heap.h"
 #include "core/base/log.h"

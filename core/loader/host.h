@@ -6,8 +6,8 @@
 #include "core/loader/plugin.h"
 
 const tn_host *tni_host_table(void);
-/* Runs start with the table; rows are collected in p. Its code, or the first failure of a service.
- */
+/* Runs start with the table; rows are collected in p. Its code, or the first failure of a
+ * service. */
 tn_status tni_host_start(tn_plugin *);
 void tni_host_drop_rows(tn_plugin *); /* after a roll-back */
 /* What the user set for a plugin, TENON_<ID>_<KEY>; NULL = nothing. */

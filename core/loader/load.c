@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <tenon/inspect.h>
+
 #include "core/base/heap.h"
 #include "core/base/log.h"
 #include "core/base/text.h"

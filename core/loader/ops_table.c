@@ -1,9 +1,11 @@
 /* ops_table.c - the tn.ops/0 interface: what op libraries may call.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/ctx.h"
+
 #include "core/base/error.h"
 #include "core/base/state.h"
 #include "core/tensor/tensor.h"
+#include <tenon/hooks.h>
 
 static tn_status table_meta(tn_tensor *t, tn_meta *out) {
     if (!tni_tensor_check(t, "meta", "tensor") || !out)
@@ -27,8 +29,8 @@ static tn_status table_device(tn_tensor *t, tn_device *out) {
     return TN_OK;
 }
 
-/* A scope as one number: only the thread that pushed it can pop it, so the thread need not travel.
- */
+/* A scope as one number: only the thread that pushed it can pop it, so the thread need not
+ * travel. */
 static uint64_t table_scope_push(void) { return tn_scope_push().mark; }
 
 static tn_status table_scope_pop_with(uint64_t scope, tn_tensor *const *kept, int64_t n) {

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <tenon/inspect.h>
+
 #include "core/base/error.h"
 #include "core/base/heap.h"
 #include "core/base/log.h"
@@ -99,8 +101,8 @@ tn_plugin *tni_ready_find(const char *id) {
     return i < 0 ? NULL : tni_ready_at((uint32_t)i);
 }
 
-/* In the table before the commit: whoever resolves an op meanwhile can already name its provider.
- */
+/* In the table before the commit: whoever resolves an op meanwhile can already name its
+ * provider. */
 bool tni_ready_reserve(tn_plugin *p) {
     uint32_t i = tni_ready_count();
     if (i == TNI_MOST_PLUGINS) return false;
@@ -251,8 +253,8 @@ static bool load_required(const tni_listing *l, const char *id) {
     return p && p->state == TN_PLUGIN_READY;
 }
 
-/* An optional plugin that cannot be had is an absence: listed, and told to whoever reads the log.
- */
+/* An optional plugin that cannot be had is an absence: listed, and told to whoever reads the
+ * log. */
 static void load_optional(const tni_listing *l, const tn_plugin *c) {
     const char *kinds = c->note.kinds;
     if (c->report.code != TN_OK ||

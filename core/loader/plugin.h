@@ -55,7 +55,7 @@ struct tn_plugin {
 tn_plugin *tni_plugin_new(const char *origin, const char *path);
 void tni_plugin_delete(tn_plugin *); /* never one that was started */
 
-/* ---- The table of ready ones, and the lock ----------------------------------------------------- */
+/* ---- The table of ready ones, and the lock --------------------------------------------------- */
 
 uint32_t tni_ready_count(void);
 tn_plugin *tni_ready_at(uint32_t i);       /* NULL past the end; a plugin being committed counts */

@@ -140,8 +140,8 @@ static int start(const char *program, const char *plugin, const char *prefixes,
 
 /* ---- Ending it ------------------------------------------------------------------------------- */
 
-/* Gives it a moment to end by itself if `gently`, then ends it. -1: somebody else took the status.
- */
+/* Gives it a moment to end by itself if `gently`, then ends it. -1: somebody else took the
+ * status. */
 static int reap(pid_t pid, bool gently) {
     int status = -1;
     const struct timespec nap = {0, 1000000};

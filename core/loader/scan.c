@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <tenon/inspect.h>
+
 #include "core/base/heap.h"
 #include "core/base/text.h"
 #include "core/dispatch/registry.h"

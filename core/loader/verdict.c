@@ -2,8 +2,8 @@
  *
  *   2 DEVICE INODE SIZE MTIME CTIME BUILD_ID CORE_BUILD_ID SURROUNDINGS SECONDS ok|bad|late NUMBER CAUSES TEXT
  *
- * The key ends with SURROUNDINGS. A verdict counts if NUMBER is still what CAUSES amount to, so one
- * file may have several: one for each way it was used.
+ * The key ends with SURROUNDINGS. A verdict counts if NUMBER is still what CAUSES amount to, so
+ * one file may have several: one for each way it was used.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/loader/verdict.h"
 
@@ -96,8 +96,8 @@ static bool record_parse(const char *at, record *r) {
     return (r->ok || r->late || strcmp(state, "bad") == 0) && strlen(r->text) < TNI_VERDICT_TEXT;
 }
 
-/* File times move in ticks of some milliseconds: two versions of a file written within one cannot be
- * told apart, so what was written just now is not let in on an old verdict. */
+/* File times move in ticks of some milliseconds: two versions of a file written within one
+ * cannot be told apart, so what was written just now is not let in on an old verdict. */
 static bool is_too_new(const struct stat *st) {
     enum { SETTLED_SECONDS = 2 };
     return time(NULL) - st->st_ctim.tv_sec < SETTLED_SECONDS;

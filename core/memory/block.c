@@ -13,6 +13,8 @@
 
 #include <stdlib.h>
 
+#include <tenon/inspect.h>
+
 #include "core/base/heap.h"
 #include "core/base/system.h"
 #include "core/memory/buffer.h"
@@ -134,7 +136,8 @@ static block *find_free(tn_device device, uint64_t whole) {
     return NULL;
 }
 
-/* Takes the oldest free blocks of the cpu out until at most `keep` bytes are left; a list by next. */
+/* Takes the oldest free blocks of the cpu out until at most `keep` bytes are left; a list by
+ * next. */
 static block *evict(uint64_t keep) {
     block *out = NULL;
     for (block *b = oldest, *newer; b && free_cpu_bytes > keep; b = newer) {

@@ -3,6 +3,7 @@
 #ifndef TENON_MEMORY_BLOCK_H
 #define TENON_MEMORY_BLOCK_H
 
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
 /* bytes as the caller asks for them, both times. NULL without an error raised. */
@@ -14,8 +15,8 @@ void tni_block_trim(void);
 uint32_t tni_block_largest(tn_device, uint64_t *out, uint32_t capacity);
 void tni_block_stats(tn_memory_info *); /* locked */
 
-/* What TENON_CACHE_LIMIT says: "512m", "2g", "0"; a quarter of what this process may use if the text
- * is NULL or makes no sense. */
+/* What TENON_CACHE_LIMIT says: "512m", "2g", "0"; a quarter of what this process may use if the
+ * text is NULL or makes no sense. */
 uint64_t tni_cache_limit_of(const char *text);
 
 #endif

@@ -1,11 +1,13 @@
 /* buffer.c - the bytes of tensors: size classes, cached when freed.
  *
  * Classes have four steps per doubling from 64 bytes on. Small ones of the cpu (up to 64 KiB) go
- * through the thread's own lists, last in first out, linked through their first bytes, with a shared
- * list behind; the rest, and every other device, are blocks (block.c).
- * Invariant: a buffer belongs to one list or to one caller; drivers are called without the lock.
+ * through the thread's own lists, last in first out, linked through their first bytes, with a
+ * shared list behind; the rest, and every other device, are blocks (block.c). Invariant: a
+ * buffer belongs to one list or to one caller; drivers are called without the lock.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/memory/buffer.h"
+
+#include <tenon/inspect.h>
 
 #include "core/base/heap.h"
 #include "core/memory/block.h"
@@ -110,8 +112,8 @@ static void *small_slowly(tni_memory_cache *c, uint32_t class) {
     return tni_system_alloc((tn_device){TN_CPU, 0}, tni_class_bytes(class));
 }
 
-/* The thread's list is full, or was never used: part of it goes to the shared list, the rest back.
- */
+/* The thread's list is full, or was never used: part of it goes to the shared list, the rest
+ * back. */
 static void small_overflow(tni_memory_cache *c, uint32_t class, void *data) {
     tni_free_list *l = &c->small[class];
     const uint32_t bytes = (uint32_t)tni_class_bytes(class);

@@ -5,6 +5,7 @@
 #ifndef TENON_MEMORY_BUFFER_H
 #define TENON_MEMORY_BUFFER_H
 
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
 struct tni_memory_cache;

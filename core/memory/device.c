@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <tenon/device.h>
+
 #include "core/base/heap.h"
 #include "core/base/state.h"
 #include "core/base/system.h"

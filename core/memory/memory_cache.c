@@ -7,6 +7,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include <tenon/inspect.h>
+
 #include "core/memory/buffer.h"
 #include "core/memory/slab.h"
 

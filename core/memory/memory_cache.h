@@ -9,6 +9,8 @@
 
 #include <stdatomic.h>
 
+#include <tenon/inspect.h>
+
 #include "core/base/heap.h"
 #include "core/base/state.h"
 

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/memory/statistics.h"
 
+#include <tenon/inspect.h>
+
 #include "core/memory/block.h"
 #include "core/memory/buffer.h"
 #include "core/memory/memory_cache.h"

@@ -3,6 +3,7 @@
 #ifndef TENON_MEMORY_STATISTICS_H
 #define TENON_MEMORY_STATISTICS_H
 
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
 /* Fills in all that concerns bytes; counts of objects are left as they are. */

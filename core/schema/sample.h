@@ -5,9 +5,9 @@
  *
  * Samples are separated by '|'; each lists arguments: NAME=VALUE for plain ones (None for an
  * optional one, a seed for a generator) and NAME[sizes] for tensors, with >0 (in [0.5,2]), <n
- * (whole numbers 0..n-1; <n:i64 also in i64), :low..high or ? (bool) behind; None is an absent entry of
- * a list. What is left out takes its default.
- * Depends on libc only; sample.c makes the tensors.
+ * (whole numbers 0..n-1; <n:i64 also in i64), :low..high or ? (bool) behind; None is an absent
+ * entry of a list. What is left out takes its default. Depends on libc only; sample.c makes the
+ * tensors.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_SCHEMA_SAMPLE_H
 #define TENON_SCHEMA_SAMPLE_H

@@ -7,12 +7,12 @@
  *   layer_norm(Tensor<F> x, Tensor<F>? w=None, Tensor<F>? b=None, float eps=1e-5) -> (Tensor y,
  * saved Tensor mean, saved Tensor rstd)
  *
- * In <>: a class letter (T any, N not bool, A no argument bool, F floating: integers are promoted to
- * f32, I integer, B bool or integer) is
- * a type variable, promoted together over all arguments that carry the same letter; a dtype name is
- * required exactly; index is i64, or i32 that is widened; no <> on an argument takes any dtype as it is. Scalar<N> is a number that takes
- * part in the promotion, as it would beside the tensors. A result without <> has the dtype of the
- * first type variable (or of the first tensor, if there is none). Depends on libc only.
+ * In <>: a class letter (T any, N not bool, A no argument bool, F floating: integers are
+ * promoted to f32, I integer, B bool or integer) is a type variable, promoted together over all
+ * arguments that carry the same letter; a dtype name is required exactly; index is i64, or i32
+ * that is widened; no <> on an argument takes any dtype as it is. Scalar<N> is a number that
+ * takes part in the promotion, as it would beside the tensors. A result without <> has the dtype
+ * of the first type variable (or of the first tensor, if there is none). Depends on libc only.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_SCHEMA_SCHEMA_H
 #define TENON_SCHEMA_SCHEMA_H

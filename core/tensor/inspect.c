@@ -5,6 +5,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include <tenon/inspect.h>
+
 #include "core/memory/device.h"
 #include "core/memory/memory_cache.h"
 #include "core/memory/statistics.h"

@@ -10,6 +10,9 @@
 
 #include <tenon/abi_text.h>
 
+#include <tenon/device.h>
+#include <tenon/inspect.h>
+
 #include "core/base/dtype.h"
 #include "core/base/geometry.h"
 #include "core/memory/block.h"

@@ -63,13 +63,13 @@ struct tn_tensor {
     int64_t strides[TN_MAX_RANK]; /* elements; may be 0 (expand) or negative (flip) */
 };
 
-/* New contiguous tensor with fresh storage (bytes undefined), refs = 1, in no scope. NULL + error.
- */
+/* New contiguous tensor with fresh storage (bytes undefined), refs = 1, in no scope. NULL +
+ * error. */
 tn_tensor *tni_tensor_new(tn_dtype, int32_t rank, const int64_t *sizes, tn_device);
 /* The same for a geometry that was checked, row-major; numel and bytes follow from it. */
 tn_tensor *tni_tensor_like(const tn_meta *, int64_t numel, uint64_t bytes, tn_device);
-/* New header over a storage that is there, which it holds; the caller fills in offset, numel, dtype,
- * rank, sizes, strides and flags. refs = 1, in no scope. NULL + error. */
+/* New header over a storage that is there, which it holds; the caller fills in offset, numel,
+ * dtype, rank, sizes, strides and flags. refs = 1, in no scope. NULL + error. */
 tn_tensor *tni_tensor_over(tni_storage *);
 /* New header over base's storage with meta's geometry; meta->offset counts from base's first
  * element. Checks that it stays inside the storage. refs = 1, in no scope. Sets base, not grad

@@ -60,8 +60,8 @@ static tn_status row(parser *p, float *pixels, int64_t *label) {
     return TN_OK;
 }
 
-/* All rows, into pixels and labels; where these are NULL, only checks. Returns the number of rows.
- */
+/* All rows, into pixels and labels; where these are NULL, only checks. Returns the number of
+ * rows. */
 static int64_t rows(const char *path, const char *text, int64_t bytes, float *pixels,
                     int64_t *labels) {
     parser p = {path, text, text + bytes, text, 1};

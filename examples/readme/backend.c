@@ -1,5 +1,6 @@
 /* backend.c - loads a plugin by path, asks for it by name, and asks who ran the op.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
 #include <math_ops.h>

@@ -1,6 +1,7 @@
 /* gradients.c - the code of docs/autograd.md: hooks, an activation checkpoint, a Hessian, anomaly
  * mode.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <tenon/hooks.h>
 #include <tenon/tenon.h>
 
 #include <math_ops.h>

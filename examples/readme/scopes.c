@@ -1,5 +1,6 @@
 /* scopes.c - the code of docs/errors-and-memory.md: who frees what, and how errors travel.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
 #include <math_ops.h>

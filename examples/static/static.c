@@ -1,10 +1,10 @@
-/* static.c - one program that holds all it needs: libtenon, the ops and two providers are linked in,
- * and nothing is looked for on disk. It trains the digits.
+/* static.c - one program that holds all it needs: libtenon, the ops and two providers are linked
+ * in, and nothing is looked for on disk. It trains the digits.
  *
  *   bazel run //examples/static -- examples/data/digits.csv
  *
- * For sandboxes, fuzzers, and whoever ships a single file. cpu_blas still opens OpenBLAS by itself;
- * where there is none it says so, and cpu_ref runs everything.
+ * For sandboxes, fuzzers, and whoever ships a single file. cpu_blas still opens OpenBLAS by
+ * itself; where there is none it says so, and cpu_ref runs everything.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 

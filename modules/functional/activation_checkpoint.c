@@ -12,9 +12,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include <tenon/hooks.h>
+
 typedef struct frame {
     _Atomic int64_t refs; /* the forward call, and every number that is out */
-    tn_check_fn f;
+    tn_tensors_fn f;
     void *user;
     tn_rng position; /* of the thread's generator before f ran */
     int64_t n_values;
@@ -130,7 +132,7 @@ static tn_tensor *unpack(void *user, void *packed) {
 
 /* ---- The call -------------------------------------------------------------------------------- */
 
-static frame *frame_new(tn_check_fn f, void *user, tn_tensors inputs) {
+static frame *frame_new(tn_tensors_fn f, void *user, tn_tensors inputs) {
     const bool fits = inputs.n >= 0 && inputs.n <= INT32_MAX && (inputs.n == 0 || inputs.ptr);
     if (!f || !fits) {
         tn_raise(TN_ERR_INVALID, "tn_activation_checkpoint: %s",
@@ -151,7 +153,7 @@ static frame *frame_new(tn_check_fn f, void *user, tn_tensors inputs) {
     return c;
 }
 
-tn_tensor *tn_activation_checkpoint(tn_check_fn f, void *user, tn_tensors inputs) {
+tn_tensor *tn_activation_checkpoint(tn_tensors_fn f, void *user, tn_tensors inputs) {
     if (tn_error()) return NULL;
     if (f && !tn_grad_enabled()) return tn_call_guarded(f, user, inputs);
     frame *c = frame_new(f, user, inputs);

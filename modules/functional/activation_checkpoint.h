@@ -5,6 +5,7 @@
 #ifndef TENON_ACTIVATION_CHECKPOINT_H
 #define TENON_ACTIVATION_CHECKPOINT_H
 
+#include <tenon/hooks.h>
 #include <tenon/tenon.h>
 
 #ifdef __cplusplus
@@ -19,7 +20,7 @@ extern "C" {
  * the backward pass, if what it keeps differs in number, dtype or shape.
  * user must live until the graph is gone. The result belongs to the current scope; NULL with the
  * error pending: f's, or NOMEM. With grad mode off it is a plain call. [any-thread] */
-tn_tensor *tn_activation_checkpoint(tn_check_fn f, void *user, tn_tensors inputs);
+tn_tensor *tn_activation_checkpoint(tn_tensors_fn f, void *user, tn_tensors inputs);
 
 #ifdef __cplusplus
 }

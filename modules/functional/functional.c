@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+#include <tenon/hooks.h>
+
 typedef struct evaluation { /* f at fresh inputs, in a scope of its own */
     const char *name;       /* of the public function, for messages */
     tn_functional_opts opts;

@@ -1,22 +1,25 @@
-/* functional.h - derivatives of functions: products with the Jacobian, the Jacobian, the Hessian.
+/* functional.h - derivatives of functions: products with the Jacobian, the Jacobian, the
+ * Hessian.
  *
- * A function takes n tensors of a floating dtype and returns one. It is called on fresh leaves with
- * the inputs' values, so gradients of the inputs themselves, and of whatever else the function uses,
- * stay as they are. An input that the function does not use has a derivative of zeros.
- * Results belong to the current scope. NULL or a status, with the error pending, on failure: INVALID
- * for lists that do not fit, GRAD where `strict` refuses, else what the function or an op said.
- * All are [any-thread].
+ * A function takes n tensors of a floating dtype and returns one. It is called on fresh leaves
+ * with the inputs' values, so gradients of the inputs themselves, and of whatever else the
+ * function uses, stay as they are. An input that the function does not use has a derivative of
+ * zeros. Results belong to the current scope. NULL or a status, with the error pending, on
+ * failure: INVALID for lists that do not fit, GRAD where `strict` refuses, else what the
+ * function or an op said. All are [any-thread].
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_FUNCTIONAL_H
 #define TENON_FUNCTIONAL_H
 
+#include <tenon/hooks.h>
 #include <tenon/tenon.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-typedef tn_check_fn tn_function; /* tn_tensor *f(void *user, tn_tensor *const *inputs, int64_t n) */
+/* tn_tensor *f(void *user, tn_tensor *const *inputs, int64_t n) */
+typedef tn_tensors_fn tn_function;
 
 typedef struct tn_functional_opts { /* NULL = all false */
     bool create_graph; /* results are differentiable: in the inputs that require grad, in v and in
@@ -46,8 +49,8 @@ tn_status tn_jacobian(tn_function f, void *user, tn_tensors inputs, const tn_fun
 tn_status tn_hessian(tn_function f, void *user, tn_tensors inputs, const tn_functional_opts *opts,
                      tn_tensor **hessians);
 
-/* y = f(inputs), of one element, and products[i] = sum over j of hessian[i, j] v[j], in the shape of
- * input i. Returns y. Two backward passes. */
+/* y = f(inputs), of one element, and products[i] = sum over j of hessian[i, j] v[j], in the
+ * shape of input i. Returns y. Two backward passes. */
 tn_tensor *tn_hvp(tn_function f, void *user, tn_tensors inputs, tn_tensors v,
                   const tn_functional_opts *opts, tn_tensor **products);
 

@@ -1,8 +1,8 @@
-/* activations.c - activations and their gradients in other ops, where a formula reads a value twice
- * or an argument chooses it.
+/* activations.c - activations and their gradients in other ops, where a formula reads a value
+ * twice or an argument chooses it.
  *
- * Invariant: every form is stable: nothing overflows on the way to a finite result, nothing small is
- * a difference of large numbers, and at infinity stands the limit.
+ * Invariant: every form is stable: nothing overflows on the way to a finite result, nothing
+ * small is a difference of large numbers, and at infinity stands the limit.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/calls.h"
 

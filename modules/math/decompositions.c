@@ -182,8 +182,8 @@ tn_status math_compose_one_hot(const tn_value *args, uint32_t n_args, tn_value *
 
 /* ---- Views and joins ---------------------------------------------------------------------- */
 
-/* zeros of args[1]'s sizes, with grad copied into the part of them that op(zeros, args[2..]) shows.
- */
+/* zeros of args[1]'s sizes, with grad copied into the part of them that op(zeros, args[2..])
+ * shows. */
 static tn_status put_back(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs) {
     tn_tensor *grad = math_arg(args, n_args, 0);
     tn_value part_args[5];

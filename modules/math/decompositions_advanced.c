@@ -233,8 +233,8 @@ tn_status math_compose_put(const tn_value *args, uint32_t n_args, tn_value *outs
     return give(outs, math_reshape(y, m.sizes, m.rank));
 }
 
-/* gather, with x and index broadcast in all dims but dim; without dim both as if flat. Negative indices
- * count from the end. */
+/* gather, with x and index broadcast in all dims but dim; without dim both as if flat. Negative
+ * indices count from the end. */
 tn_status math_compose_take_along_dim(const tn_value *args, uint32_t n_args, tn_value *outs,
                                       uint32_t n_outs) {
     tn_tensor *x = math_arg(args, n_args, 0), *index = math_arg(args, n_args, 1);

@@ -36,7 +36,8 @@ tn_tensor *math_picked(const math_classes *c, tn_tensor *x) {
     return tn_select(tn_gather(x, c->dim, math_spread(c, c->at)), c->dim, 0);
 }
 
-/* The mean of a loss over classes is weighted: a quotient of means, for sums may leave the range. */
+/* The mean of a loss over classes is weighted: a quotient of means, for sums may leave the
+ * range. */
 static tn_tensor *reduced(const math_classes *c, tn_tensor *loss, const tn_value *reduction) {
     tn_tensor *y = math_reduced(loss, reduction);
     return math_reduction_of(reduction) == MATH_MEAN ? tn_div(y, tn_mean(c->weight)) : y;

@@ -68,7 +68,8 @@ static bool is_zero(tn_value number) {
     return number.tag == TN_TAG_FLOAT ? number.f == 0 : number.i == 0;
 }
 
-/* (c, a, b, beta, alpha): what stands beside a factor of 0 does not matter, not even if it is NaN. */
+/* (c, a, b, beta, alpha): what stands beside a factor of 0 does not matter, not even if it is
+ * NaN. */
 tn_status math_compose_addmm(const tn_value *args, uint32_t n_args, tn_value *outs,
                              uint32_t n_outs) {
     tn_tensor *y = tn_matmul(math_arg(args, n_args, 1), math_arg(args, n_args, 2));

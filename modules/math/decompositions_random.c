@@ -158,9 +158,9 @@ static tn_tensor *race(tn_tensor *probs, tn_tensor *p, const tn_meta *m, tn_valu
     return tn_where(tn_gt(probs, tnk_scalar(0)), speed, tnk_scalar(-1));
 }
 
-/* Without replacement: the first of a race. With it: where a uniform number in (0, 1] falls in the
- * running sum; neither end can reach an index of weight 0. Weights are taken in parts of the largest
- * of their row, so that no sum overflows and no product is lost. */
+/* Without replacement: the first of a race. With it: where a uniform number in (0, 1] falls in
+ * the running sum; neither end can reach an index of weight 0. Weights are taken in parts of the
+ * largest of their row, so that no sum overflows and no product is lost. */
 tn_status math_compose_multinomial(const tn_value *args, uint32_t n_args, tn_value *outs,
                                    uint32_t n_outs) {
     static tn_op_ref search = {"searchsorted", 0, 0}, top = {"topk", 0, 0};

@@ -121,8 +121,8 @@ tn_status math_compose_std_mean(const tn_value *args, uint32_t n_args, tn_value 
 
 /* ---- Norms -------------------------------------------------------------------------------- */
 
-/* What elements are divided by so that no power that matters leaves the range: the unit of the largest
- * |x|, or of the smallest for negative p. */
+/* What elements are divided by so that no power that matters leaves the range: the unit of the
+ * largest |x|, or of the smallest for negative p. */
 static tn_tensor *unit_of(const reduction *r, tn_tensor *magnitude, double p) {
     static tn_op_ref amax = {"amax", 0, 0}, amin = {"amin", 0, 0};
 
@@ -166,8 +166,8 @@ tn_status math_compose_norm(const tn_value *args, uint32_t n_args, tn_value *out
     return give(outs, y);
 }
 
-/* Slices of x along dim scaled down to norm maxnorm, those above it: (x, p, dim, maxnorm). Norms are
- * f64, for those of slices to be scaled down may be beyond what x's dtype holds. */
+/* Slices of x along dim scaled down to norm maxnorm, those above it: (x, p, dim, maxnorm). Norms
+ * are f64, for those of slices to be scaled down may be beyond what x's dtype holds. */
 tn_status math_compose_renorm(const tn_value *args, uint32_t n_args, tn_value *outs,
                               uint32_t n_outs) {
     static tn_op_ref op = {"norm", 0, 0};
@@ -191,8 +191,8 @@ tn_status math_compose_renorm(const tn_value *args, uint32_t n_args, tn_value *o
     return give(outs, math_as(y, m.dtype));
 }
 
-/* The norm of all gradients as if they were one vector, in f64, which holds it where their dtype does
- * not; empty ones add nothing. */
+/* The norm of all gradients as if they were one vector, in f64, which holds it where their dtype
+ * does not; empty ones add nothing. */
 static tn_tensor *total_norm(tn_value grads, tn_value p) {
     static tn_op_ref op = {"norm", 0, 0};
     tn_tensor **norms = tn_plugin_host->alloc(tn_plugin_self, (grads.aux + 1) * sizeof *norms);
@@ -314,7 +314,8 @@ tn_status math_compose_diff(const tn_value *args, uint32_t n_args, tn_value *out
 
 /* ---- In place ----------------------------------------------------------------------------- */
 
-/* Twins of rows that are not pointwise: x = op(a copy of x), for derivatives keep what they read. */
+/* Twins of rows that are not pointwise: x = op(a copy of x), for derivatives keep what they
+ * read. */
 static tn_status in_place(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs) {
     tn_value inner[4];
 

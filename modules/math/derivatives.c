@@ -43,9 +43,9 @@ void math_grad_asinh(tn_grad_ctx *c) {
     set(c, "x", tn_mul(tn_mul(grad_of(c), h.far), tn_rsqrt(h.sum)));
 }
 
-/* g b / (a^2 + b^2) and -g a / (a^2 + b^2), with a and b divided by the larger of them, and g by that
- * in two steps, before and after b: all in one could overflow, or underflow. 0 at the origin, as in
- * PyTorch, and at infinity. */
+/* g b / (a^2 + b^2) and -g a / (a^2 + b^2), with a and b divided by the larger of them, and g by
+ * that in two steps, before and after b: all in one could overflow, or underflow. 0 at the
+ * origin, as in PyTorch, and at infinity. */
 void math_grad_atan2(tn_grad_ctx *c) {
     tn_tensor *a = math_wide(saved(c, "a")), *b = math_wide(saved(c, "b"));
     tn_tensor *zero = tnk_scalar(0), *one = tnk_scalar(1);

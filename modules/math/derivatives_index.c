@@ -16,8 +16,8 @@ void math_grad_gather(tn_grad_ctx *c) {
 
 /* ---- Scatter ------------------------------------------------------------------------------ */
 
-/* src may be larger than index, which d is as large as; what index does not reach has no gradient.
- */
+/* src may be larger than index, which d is as large as; what index does not reach has no
+ * gradient. */
 static void set_src(tn_grad_ctx *c, tn_tensor *d) {
     static tn_op_ref op = {"slice_bwd", 0, 0};
     tn_meta src, have;

@@ -1,7 +1,7 @@
 /* derivatives_loss.c - derivatives of losses.
  *
- * Invariant: as in derivatives.c. 16-bit floats are computed as f32, like the losses themselves: they
- * hold neither a count beyond 65504 nor the bounds below.
+ * Invariant: as in derivatives.c. 16-bit floats are computed as f32, like the losses themselves:
+ * they hold neither a count beyond 65504 nor the bounds below.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/grads.h"
 #include "modules/math/losses.h"

@@ -81,8 +81,9 @@ static tn_tensor *mean_of(const reduction *r, tn_tensor *x) {
     return r->n_dims ? math_mean_keep(x, r->dims, r->n_dims) : x;
 }
 
-/* g (x - mean) / y / (n - correction), 0 where y is 0, as in PyTorch; in units of y, for x - mean may
- * leave the range. The mean of what x has left without its rounded mean is taken off as well. */
+/* g (x - mean) / y / (n - correction), 0 where y is 0, as in PyTorch; in units of y, for x -
+ * mean may leave the range. The mean of what x has left without its rounded mean is taken off as
+ * well. */
 void math_grad_std(tn_grad_ctx *c) {
     reduction r;
 
@@ -114,8 +115,8 @@ void math_grad_logsumexp(tn_grad_ctx *c) {
 
 /* ---- Largest and smallest ----------------------------------------------------------------- */
 
-/* g shared evenly among the elements of x where `chosen` holds, times sign if that is given. The others
- * get 0, whatever g is. */
+/* g shared evenly among the elements of x where `chosen` holds, times sign if that is given. The
+ * others get 0, whatever g is. */
 static void share(tn_grad_ctx *c, const reduction *r, tn_tensor *chosen, tn_tensor *sign) {
     tn_tensor *g = as_kept(r, grad_of(c));
     tn_meta y;
@@ -164,8 +165,8 @@ void math_grad_pick(tn_grad_ctx *c) {
 
 /* ---- Norms -------------------------------------------------------------------------------- */
 
-/* (a / b)^e; for small e factor by factor, for the quotient may leave the range where its power does
- * not. */
+/* (a / b)^e; for small e factor by factor, for the quotient may leave the range where its power
+ * does not. */
 static tn_tensor *ratio_power(tn_tensor *a, tn_tensor *b, double e) {
     if (fabs(e) > 1) return tn_pow(tn_div(a, b), tnk_scalar(e));
     return tn_mul(tn_pow(a, tnk_scalar(e)), tn_pow(b, tnk_scalar(-e)));
@@ -265,8 +266,8 @@ void math_grad_cumprod(tn_grad_ctx *c) {
     set(c, "x", g);
 }
 
-/* dx_k = exp(x_k - y_k) s_k, with s_k = sum of g_i exp(y_k - y_i) over i >= k: a linear scan from the
- * end, whose factors exp(y_(k-1) - y_k) are at most 1. y of -inf has no gradient. */
+/* dx_k = exp(x_k - y_k) s_k, with s_k = sum of g_i exp(y_k - y_i) over i >= k: a linear scan
+ * from the end, whose factors exp(y_(k-1) - y_k) are at most 1. y of -inf has no gradient. */
 void math_grad_logcumsumexp(tn_grad_ctx *c) {
     const int64_t dim = scanned_dim(c);
     tn_tensor *g = grad_of(c), *y = saved(c, "y");

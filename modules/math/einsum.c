@@ -1,8 +1,8 @@
 /* einsum.c - sums of products over named dims: einsum, tensordot.
  *
- * Every operand is a term, a tensor whose dims have labels. Terms are multiplied from left to right,
- * each pair as one batched matrix product; a label is summed as soon as nobody else has it.
- * Invariant: after settle, a term has every label at most once, and only in its full size:
+ * Every operand is a term, a tensor whose dims have labels. Terms are multiplied from left to
+ * right, each pair as one batched matrix product; a label is summed as soon as nobody else has
+ * it. Invariant: after settle, a term has every label at most once, and only in its full size:
  * dims of size 1 that would be broadcast are gone.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "modules/math/calls.h"
@@ -380,8 +380,8 @@ static bool parse(spec *s, term *terms, uint32_t n, term *y) {
     return false;
 }
 
-/* 16-bit floats are rounded once, at the end: what is multiplied or summed again is f32. One product
- * of two operands is a matrix product in 16 bits. */
+/* 16-bit floats are rounded once, at the end: what is multiplied or summed again is f32. One
+ * product of two operands is a matrix product in 16 bits. */
 static tn_tensor *operand(const tn_value *list, uint32_t i) {
     return list->aux > 2 ? math_wide(list->tensors[i]) : list->tensors[i];
 }

@@ -89,8 +89,8 @@ static bool has_sizes(const tn_view *v, const tn_meta *m) {
            (!v->rank || !memcmp(v->sizes, m->sizes, (size_t)v->rank * sizeof *m->sizes));
 }
 
-/* x's sizes without those of the classes, dim, in outs[0]; weight, if it is there, has one number per
- * class. */
+/* x's sizes without those of the classes, dim, in outs[0]; weight, if it is there, has one
+ * number per class. */
 static tn_status without_classes(tn_infer *in, const tn_view *x, int32_t dim,
                                  const tn_view *weight) {
     tn_meta *y = &in->outs[0];
@@ -108,8 +108,8 @@ static bool one_row(const tn_view *x, const tn_view *target) {
     return x->rank == 1 && target->rank == 1 && target->sizes[0] == 1;
 }
 
-/* Arguments i and i + 1: x[C], x[N,C] or x[N,C,*], and target, which is without C. Its sizes, or none,
- * come into outs[0]. */
+/* Arguments i and i + 1: x[C], x[N,C] or x[N,C,*], and target, which is without C. Its sizes, or
+ * none, come into outs[0]. */
 static tn_status classes(tn_infer *in, uint32_t i, const tn_view *weight) {
     const tn_view *x = view_of(in, i), *target = view_of(in, i + 1);
 
@@ -124,8 +124,8 @@ static tn_status classes(tn_infer *in, uint32_t i, const tn_view *weight) {
 
 tn_status math_shape_nll(tn_infer *in) { return classes(in, 0, view_of(in, 2)); }
 
-/* x[N,C] and target[N]; of one row x may also be [C], or [] of one class, and target [] or [1], which
- * is what the loss is then. */
+/* x[N,C] and target[N]; of one row x may also be [C], or [] of one class, and target [] or [1],
+ * which is what the loss is then. */
 tn_status math_shape_multi_margin(tn_infer *in) {
     const tn_view *x = view_of(in, 0), *target = view_of(in, 1), *weight = view_of(in, 4);
 

@@ -41,8 +41,8 @@ static tn_status product_sizes(tn_infer *in, uint32_t i) {
 
 tn_status math_shape_matmul(tn_infer *in) { return product_sizes(in, 0); }
 
-/* Integers are scaled by the integer that is left of the factor, as in PyTorch; a negative one wraps
- * what has no sign. */
+/* Integers are scaled by the integer that is left of the factor, as in PyTorch; a negative one
+ * wraps what has no sign. */
 tn_status math_check_factor(tn_infer *in, uint32_t i, const char *name) {
     const tn_dtype d = in->outs[0].dtype;
 

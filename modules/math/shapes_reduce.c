@@ -75,8 +75,8 @@ tn_status math_shape_cumsum(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
 }
 
-/* Sums of squares leave the range of narrower floats, and a mean that is to be subtracted must not be
- * rounded to them: both results are f64. */
+/* Sums of squares leave the range of narrower floats, and a mean that is to be subtracted must
+ * not be rounded to them: both results are f64. */
 tn_status math_shape_moments(tn_infer *in) {
     const tn_view *x = x_of(in);
 

@@ -2,6 +2,9 @@
 // derivatives. SPDX-License-Identifier: Apache-2.0
 #include "tests/support/support.h"
 
+#include <tenon/check.h>
+#include <tenon/hooks.h>
+
 #include "modules/math/math_ops.h"
 
 namespace {

@@ -10,6 +10,8 @@
 #include <string>
 #include <thread>
 
+#include <tenon/hooks.h>
+
 namespace {
 
 class Hooks : public Tenon {};

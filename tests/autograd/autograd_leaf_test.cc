@@ -8,6 +8,9 @@
 #include <atomic>
 #include <thread>
 
+#include <tenon/hooks.h>
+#include <tenon/inspect.h>
+
 namespace {
 
 class Leaf : public Tenon {

@@ -6,6 +6,8 @@
 
 #include <thread>
 
+#include <tenon/inspect.h>
+
 #include "tests/support/support.h"
 
 #include "modules/math/math_ops.h"

@@ -3,6 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/support.h"
 
+#include <tenon/check.h>
+#include <tenon/hooks.h>
+#include <tenon/inspect.h>
+
 #include "modules/math/math_ops.h"
 
 namespace {

@@ -9,6 +9,8 @@ extern "C" {
 
 #include <cstring>
 
+#include <tenon/inspect.h>
+
 namespace {
 
 class Accuracy : public Tenon {

@@ -9,6 +9,9 @@
 #include <cstring>
 #include <set>
 
+#include <tenon/check.h>
+#include <tenon/inspect.h>
+
 namespace {
 
 class CpuBlasOps : public Tenon {};

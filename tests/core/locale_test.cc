@@ -6,6 +6,8 @@
 #include <fstream>
 #include <sstream>
 
+#include <tenon/check.h>
+
 #include "tests/support/support.h"
 
 #include "modules/math/math_ops.h"

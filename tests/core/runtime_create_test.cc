@@ -3,6 +3,9 @@
 #include <cmath>
 #include <cstdio>
 
+#include <tenon/device.h>
+#include <tenon/inspect.h>
+
 #include "tests/core/runtime_test.h"
 
 namespace {

@@ -5,6 +5,8 @@
 #include <mutex>
 #include <thread>
 
+#include <tenon/inspect.h>
+
 #include "tests/core/runtime_test.h"
 
 namespace {

@@ -5,6 +5,7 @@
 #define TENON_TESTS_RUNTIME_TEST_H
 
 #include <gtest/gtest.h>
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
 #include <algorithm>

@@ -6,6 +6,10 @@
 
 #include <functional>
 
+#include <tenon/check.h>
+#include <tenon/hooks.h>
+#include <tenon/inspect.h>
+
 #include "tests/support/op_walk.h"
 
 #include "modules/math/math_ops.h"

@@ -5,6 +5,9 @@
 #include <cstring>
 #include <thread>
 
+#include <tenon/hooks.h>
+#include <tenon/inspect.h>
+
 #include "tests/support/support.h"
 
 #include "modules/math/math_ops.h"

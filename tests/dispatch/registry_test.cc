@@ -9,6 +9,10 @@
 #include <thread>
 #include <utility>
 
+#include <tenon/check.h>
+#include <tenon/hooks.h>
+#include <tenon/inspect.h>
+
 #include "tests/support/support.h"
 
 #include "modules/math/math_ops.h"

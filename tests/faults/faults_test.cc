@@ -9,6 +9,11 @@
 #include <csignal>
 #include <thread>
 
+#include <tenon/check.h>
+#include <tenon/device.h>
+#include <tenon/hooks.h>
+#include <tenon/inspect.h>
+
 #include "tests/support/mlp.h"
 
 extern "C" {

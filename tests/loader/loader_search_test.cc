@@ -6,6 +6,8 @@
 #include <chrono>
 #include <csignal>
 
+#include <tenon/inspect.h>
+
 #include "tests/loader/loader_test.h"
 
 namespace {

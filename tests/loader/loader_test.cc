@@ -8,6 +8,8 @@
 #include <atomic>
 #include <thread>
 
+#include <tenon/inspect.h>
+
 namespace {
 
 // ---- Good ones ---------------------------------------------------------------------------------

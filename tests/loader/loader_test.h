@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 #include <unistd.h>
 

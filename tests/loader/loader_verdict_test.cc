@@ -7,6 +7,8 @@
 
 #include <chrono>
 
+#include <tenon/inspect.h>
+
 #include "tests/loader/loader_test.h"
 
 extern "C" {

@@ -3,6 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "modules/functional/activation_checkpoint.h"
 
+#include <tenon/hooks.h>
+#include <tenon/inspect.h>
+
 #include "tests/support/support.h"
 
 #include "modules/math/math_ops.h"

@@ -2,7 +2,10 @@
 // the n-th allocation fails, for every n, once and for ever.
 // SPDX-License-Identifier: Apache-2.0
 #include "modules/functional/activation_checkpoint.h"
+
 #include "modules/functional/functional.h"
+#include <tenon/hooks.h>
+#include <tenon/inspect.h>
 
 #include "tests/support/support.h"
 

@@ -8,6 +8,8 @@
 
 #include <cmath>
 
+#include <tenon/hooks.h>
+
 namespace {
 
 class Functional : public Tenon {};

@@ -3,6 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include <tenon/check.h>
+#include <tenon/inspect.h>
+
 #include "tests/support/op_walk.h"
 
 #include "modules/math/math_ops.h"

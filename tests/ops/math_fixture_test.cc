@@ -18,6 +18,8 @@ extern "C" {
 #include <string>
 #include <vector>
 
+#include <tenon/inspect.h>
+
 namespace {
 
 // ---- Fixtures

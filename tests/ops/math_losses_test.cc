@@ -7,6 +7,8 @@
 
 #include <cmath>
 
+#include <tenon/inspect.h>
+
 namespace {
 
 class Losses : public Tenon {};

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstring>
 
+#include <tenon/inspect.h>
+
 namespace {
 
 class Products : public Tenon {};

@@ -9,6 +9,9 @@
 #include <cmath>
 #include <cstring>
 
+#include <tenon/check.h>
+#include <tenon/inspect.h>
+
 #include "tests/support/support.h"
 
 extern "C" {

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
 #include <initializer_list>

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <tenon/inspect.h>
+
 #include "core/loader/note.h"
 #include "tools/command/command.h"
 #include "tools/command/json.h"

@@ -48,8 +48,8 @@ struct request {
     bool json, help;
 };
 
-/* Reads argv[1..] into *out. Returns EXIT_OK, or EXIT_USAGE after saying what is wrong; json is known
- * in either case. */
+/* Reads argv[1..] into *out. Returns EXIT_OK, or EXIT_USAGE after saying what is wrong; json is
+ * known in either case. */
 int request_parse(int argc, char **argv, request *out);
 const char *request_value(const request *, const char *option); /* NULL = not given */
 

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <tenon/inspect.h>
+
 #include "examples/digits/digits.h"
 #include "tools/command/command.h"
 #include "tools/command/json.h"

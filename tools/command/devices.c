@@ -1,6 +1,8 @@
 /* devices.c - `tenon devices`. SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include <tenon/device.h>
+
 #include "tools/command/command.h"
 #include "tools/command/json.h"
 #include "tools/command/screen.h"

@@ -18,11 +18,11 @@ static inline void json_array_append_new(json_t *to, json_t *node) { (void)to, (
 static inline void json_decref(json_t *node) { (void)node; }
 #endif
 
-/* The end of a command's work: prints one of the two, or the library's pending error; frees both. Returns
- * an exit code. */
+/* The end of a command's work: prints one of the two, or the library's pending error; frees
+ * both. Returns an exit code. */
 int print_result(const request *, json_t *, table *);
-/* Takes over the document, and keeps it for json_end; NULL says that memory ran out. Returns an exit
- * code. */
+/* Takes over the document, and keeps it for json_end; NULL says that memory ran out. Returns an
+ * exit code. */
 int json_print(json_t *);
 /* From here to json_end stdout is the document's alone. */
 void json_begin(void);

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <tenon/inspect.h>
+
 #include "tools/command/failure.h"
 #include "tools/command/suggest.h"
 

@@ -5,10 +5,11 @@
 
 #include <limits.h>
 
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
-/* The path, if a file is meant; room: for a file of this folder, whose path is made. NULL = a name.
- */
+/* The path, if a file is meant; room: for a file of this folder, whose path is made. NULL = a
+ * name. */
 const char *plugin_file(const char *name_or_file, char room[PATH_MAX]);
 /* What is known of it without loading it. EXIT_OK, or a failure that names what is near. */
 int plugin_find(const char *name_or_file, tn_plugin_info *out);

@@ -92,8 +92,8 @@ static void tell_failure(void) {
 }
 
 int main(int argc, char **argv) {
-    /* OpenMP threads of a vendor library would otherwise spin between calls, on cores others need.
-     */
+    /* OpenMP threads of a vendor library would otherwise spin between calls, on cores others
+     * need. */
     setenv("OMP_WAIT_POLICY", "passive", 0);
     request r;
     int code = request_parse(argc, argv, &r);

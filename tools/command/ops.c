@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <tenon/inspect.h>
+
 #include "tools/command/ccall.h"
 #include "tools/command/command.h"
 #include "tools/command/json.h"

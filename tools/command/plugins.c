@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <tenon/inspect.h>
+
 #include "tools/command/command.h"
 #include "tools/command/json.h"
 #include "tools/command/locate.h"

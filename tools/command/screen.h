@@ -1,8 +1,8 @@
 /* screen.h - what a person sees: text, tables, colour, progress.
  *
- * Colour is used only on a terminal and without NO_COLOR. On a terminal, text that is wider than the
- * window goes on in the next line, between words: nothing is cut, and a word (a path, say) stays in
- * one piece, so that it can be copied. In a pipe a row is a line.
+ * Colour is used only on a terminal and without NO_COLOR. On a terminal, text that is wider than
+ * the window goes on in the next line, between words: nothing is cut, and a word (a path, say)
+ * stays in one piece, so that it can be copied. In a pipe a row is a line.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_COMMAND_SCREEN_H
 #define TENON_COMMAND_SCREEN_H

@@ -2,10 +2,10 @@
  * TN_CALL.
  *
  * Arguments without default are parameters, in schema order; those with one are fields of
- * tn_NAME_opts. A zeroed field means its default: where 0 is itself a value (numbers whose default
- * is not 0, `int?`), the field is a tn_maybe_*. Where tensors are promoted together, a macro over the
- * function lets numbers stand for them. Invariant: the wrapper always passes every argument
- * of the schema it was made from.
+ * tn_NAME_opts. A zeroed field means its default: where 0 is itself a value (numbers whose
+ * default is not 0, `int?`), the field is a tn_maybe_*. Where tensors are promoted together, a
+ * macro over the function lets numbers stand for them. Invariant: the wrapper always passes
+ * every argument of the schema it was made from.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/opgen/wrapper.h"
 
@@ -253,8 +253,8 @@ static bool promotes(const tni_schema *s, uint32_t i) {
     return false;
 }
 
-/* base: what an op computes that writes its first argument, or NULL. The number may stand where it may
- * in base: the row of eq_ gives its arguments no type. */
+/* base: what an op computes that writes its first argument, or NULL. The number may stand where
+ * it may in base: the row of eq_ gives its arguments no type. */
 static bool takes_number(const tni_schema *s, const tni_schema *base, uint32_t i) {
     if (!base) return promotes(s, i);
     return i > 0 && i < base->n_params && !s->params[i].mutated && promotes(base, i);

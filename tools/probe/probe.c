@@ -1,10 +1,11 @@
-/* probe.c - tenon-probe: loads one plugin in a process that may die of it, and says what happened.
+/* probe.c - tenon-probe: loads one plugin in a process that may die of it, and says what
+ * happened.
  *
  *   tenon-probe NONCE PLUGIN.so [ADDRESS DATA]
  *
- * ADDRESS and DATA: how many more bytes of address space and of private memory it may use. It writes
- * its message to descriptor 3; core/loader/probe_message.c has the format. The message is the verdict; the
- * exit status means nothing. Started by hand it prints to stdout.
+ * ADDRESS and DATA: how many more bytes of address space and of private memory it may use. It
+ * writes its message to descriptor 3; core/loader/probe_message.c has the format. The message is
+ * the verdict; the exit status means nothing. Started by hand it prints to stdout.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
-/* witness.c - see witness.h. The files are read off /proc/self/maps with nothing but system calls, so
- * a signal handler may do it.
+/* witness.c - see witness.h. The files are read off /proc/self/maps with nothing but system
+ * calls, so a signal handler may do it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/probe/witness.h"
 

@@ -1,8 +1,8 @@
 /* amx.c - bf16 products on AMX: permission, packing, and tiles of 32 x 32 of C.
  *
  * Invariant: outside blas_amx_run no thread has tile state, so switching threads costs nothing.
- * Layout of tiles: Intel 64 Architectures Software Developer's Manual, vol. 1, ch. 18, and TDPBF16PS
- * in vol. 2.
+ * Layout of tiles: Intel 64 Architectures Software Developer's Manual, vol. 1, ch. 18, and
+ * TDPBF16PS in vol. 2.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/amx.h"
 

@@ -42,8 +42,9 @@ const blas_attrs blas_no_attrs;
 
 /* ---- Plain arguments ------------------------------------------------------------------------- */
 
-/* A plain argument for integers of dtype d, with no detour through a double: cut to a whole number,
- * and a bound limited to d. Of what is no bound the contract has seen to it that it fits, or wraps. */
+/* A plain argument for integers of dtype d, with no detour through a double: cut to a whole
+ * number, and a bound limited to d. Of what is no bound the contract has seen to it that it
+ * fits, or wraps. */
 static int64_t like_integer(tn_dtype d, const tn_value *v, double absent, bool bound) {
     const bool is_signed = d.code == 0, whole = v->tag == TN_TAG_INT || v->tag == TN_TAG_BOOL;
     const int64_t high = is_signed ? INT64_MAX >> (64 - d.bits) : UINT8_MAX;
@@ -134,7 +135,7 @@ static void run_blocks(void *arg, int64_t n, char *const *first) {
     }
 }
 
-/* ---- Results larger than the caches ----------------------------------------------------------- */
+/* ---- Results larger than the caches ---------------------------------------------------------- */
 
 enum { STREAM_BYTES = 32 << 20 };
 
@@ -189,7 +190,7 @@ static void flat_range(void *arg, int64_t begin, int64_t end) {
         j->fn(end - begin, at[0], (const void *const *)&at[1], j->splat, j->attrs);
 }
 
-/* ---- Operands some integers of which are refused ---------------------------------------------- */
+/* ---- Operands some integers of which are refused --------------------------------------------- */
 
 static const char *const refusals[] = {
     [BLAS_NO_ZERO] = "division by zero, which has no integer result; "

@@ -9,10 +9,11 @@
 
 #include "backends/cpu_blas/kernels/sets.h"
 
-/* ALL(op, kind, attributes), NUMBER (not bool), FLOAT, INT: for which dtypes. A kind is V, or B if
- * the result is bool, and the number of operands; Z: as V, integers may not be divided by zero; N:
- * as V, integers have no negative power. Attributes are the plain arguments behind the operands, one letter
- * each: # a number, < and > one that may be absent, which is -inf or inf; t 1 for "tanh". */
+/* ALL(op, kind, attributes), NUMBER (not bool), FLOAT, INT: for which dtypes. A kind is V, or B
+ * if the result is bool, and the number of operands; Z: as V, integers may not be divided by
+ * zero; N: as V, integers have no negative power. Attributes are the plain arguments behind the
+ * operands, one letter each: # a number, < and > one that may be absent, which is -inf or inf; t
+ * 1 for "tanh". */
 /* clang-format off */
 #define BLAS_EWISE_LIST(ALL, NUMBER, FLOAT, INT)                                                    \
     ALL(neg, V1, "") ALL(abs, V1, "") ALL(sign, V1, "") ALL(relu, V1, "") ALL(relu6, V1, "")       \

@@ -26,8 +26,8 @@ bool blas_gemm_own = false;
 
 /* ---- From views to a plan -------------------------------------------------------------------- */
 
-/* Strides as BLAS takes them: one is 1, the other (the leading dimension) covers the row or column.
- */
+/* Strides as BLAS takes them: one is 1, the other (the leading dimension) covers the row or
+ * column. */
 static bool normalise(blas_matrix *x, int64_t rows, int64_t cols) {
     if (rows == 0 || cols == 0) return true; /* never read */
     if (cols == 1) x->col = 1;

@@ -50,14 +50,16 @@ void blas_gemm_drop(void *);
 
 /* 0 if views can be had, else the reason; *layout: contiguous copies would help. */
 int32_t blas_gemm_read(const tn_call *, blas_gemm_shape *, bool *layout);
-/* Whether sizes and strides, filled in, are such as BLAS takes; puts those of sizes 0 and 1 right. */
+/* Whether sizes and strides, filled in, are such as BLAS takes; puts those of sizes 0 and 1
+ * right. */
 bool blas_gemm_fits(blas_gemm_shape *);
 /* How an f32 or f64 product of p->s goes: fills the rest of p. */
 void blas_gemm_choose(blas_product *, int32_t max_threads);
 /* `fixed`: the same bits for any number of threads, by BLAS too. */
 void blas_gemm_product(const blas_product *, const tn_call *, const blas_gemm_data *, bool fixed);
 
-/* How a product of p->s and p->dtype goes: fills the rest of p. Of bias, strides are read, and whether there is one. */
+/* How a product of p->s and p->dtype goes: fills the rest of p. Of bias, strides are read, and
+ * whether there is one. */
 void blas_half_choose(blas_half *, int32_t max_threads, const blas_gemm_data *bias);
 /* All of d in 16 bits. */
 void blas_half_product(const blas_half *, const tn_call *, const blas_gemm_data *d);

@@ -1,7 +1,8 @@
-/* gemm_half.c - matrix products of f16 and bf16: bf16 on AMX tiles where there are any, else as an
- * f32 product between a conversion of a and b and one of the result.
+/* gemm_half.c - matrix products of f16 and bf16: bf16 on AMX tiles where there are any, else as
+ * an f32 product between a conversion of a and b and one of the result.
  *
- * Invariant: sums are f32, and so is what is added to them; they are rounded once. The bits are the same for any number of threads.
+ * Invariant: sums are f32, and so is what is added to them; they are rounded once. The bits are
+ * the same for any number of threads.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
@@ -17,7 +18,7 @@ enum { AMX_LEAST = 16 * 16 * 32 };
 static int64_t rounded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 static int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-/* ---- AMX: panels of all of a and b, then blocks of C ------------------------------------------ */
+/* ---- AMX: panels of all of a and b, then blocks of C ----------------------------------------- */
 
 static int64_t amx_blocks(const blas_half *p) {
     return p->s.batch * pieces(p->s.m, p->edge) * pieces(p->s.n, p->edge);
@@ -111,7 +112,7 @@ static void run_amx(const blas_half *p, const tn_call *c, const blas_gemm_data *
     tnk_parallel(c, amx_blocks(p), work / 128, blocks_range, &y);
 }
 
-/* ---- As f32 ----------------------------------------------------------------------------------- */
+/* ---- As f32 ---------------------------------------------------------------------------------- */
 
 /* A matrix as lines of adjacent items. */
 typedef struct lines {
@@ -201,7 +202,7 @@ static void run_wide(const blas_half *p, const tn_call *c, const blas_gemm_data 
     if (s->n > 0) tnk_parallel(c, all.n, all.length, convert_range, &j);
 }
 
-/* ---- Either ----------------------------------------------------------------------------------- */
+/* ---- Either ---------------------------------------------------------------------------------- */
 
 void blas_half_choose(blas_half *p, int32_t max_threads, const blas_gemm_data *bias) {
     const bool bf16 = tn_dtype_is(p->dtype, TN_BF16);
@@ -222,7 +223,7 @@ void blas_half_product(const blas_half *p, const tn_call *c, const blas_gemm_dat
         run_wide(p, c, d);
 }
 
-/* ---- gemm, matmul, bmm, mm -------------------------------------------------------------------- */
+/* ---- gemm, matmul, bmm, mm ------------------------------------------------------------------- */
 
 static tn_status gemm_half_plan(tn_call *c, tn_plan *out) {
     const blas_gemm_data no_bias = {0};

@@ -146,7 +146,7 @@ tn_status blas_index_check(tn_call *c, const char *op, const tn_view *index, int
     return k.bad == INT64_MAX ? TN_OK : fail_index(c, op, &k);
 }
 
-/* ---- Items moved: gather takes them from what is indexed, scatter puts them there ------------- */
+/* ---- Items moved: gather takes them from what is indexed, scatter puts them there ------------ */
 
 /* steps as in a job, then far; where they are constants the compiler sees them. */
 static inline __attribute__((always_inline)) void move_items(int64_t n, char *const *at,

@@ -1,9 +1,9 @@
-/* index.h - what gather, scatter and scatter_add share: the walk over an index, a run along the last
- * dim at a time, the check of it, and how a result begins.
+/* index.h - what gather, scatter and scatter_add share: the walk over an index, a run along the
+ * last dim at a time, the check of it, and how a result begins.
  *
- * Invariant: nothing is touched through an index before that index was checked. Work is cut along a
- * dim that no index moves along, so elements that meet are taken in row-major order of index by one
- * thread, whatever the number of threads.
+ * Invariant: nothing is touched through an index before that index was checked. Work is cut
+ * along a dim that no index moves along, so elements that meet are taken in row-major order of
+ * index by one thread, whatever the number of threads.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_CPU_BLAS_INDEX_H
 #define TENON_CPU_BLAS_INDEX_H
@@ -31,7 +31,8 @@ struct blas_index_job {
     _Atomic bool *bad;  /* gather: an index is out of range */
 };
 
-/* index [sizes], `to` indexed along dim, `other` in index's sizes; a scalar is one dim of size 1. */
+/* index [sizes], `to` indexed along dim, `other` in index's sizes; a scalar is one dim of size
+ * 1. */
 blas_index_job blas_index_job_of(blas_index_run *, const tn_view *index, const tn_view *to,
                                  int64_t to_bytes, const tn_view *other, int64_t dim);
 int64_t blas_index_numel(const blas_index_job *);

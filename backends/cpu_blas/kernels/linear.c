@@ -81,7 +81,7 @@ static void run(const plan *p, const tn_call *c, const reading *read) {
         blas_gemm_product(&p->full, c, &d, (c->flags & TN_CALL_DETERMINISTIC) != 0);
 }
 
-/* ---- Forward ---------------------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------------------------- */
 
 static const tn_view *bias_of(const tn_call *c) {
     return c->args[2].tag == TN_TAG_VIEW ? c->args[2].view : NULL;
@@ -117,7 +117,7 @@ static tn_status linear_run(const void *data, tn_call *c) {
     return TN_OK;
 }
 
-/* ---- addmm and baddbmm, with alpha and beta 1 ------------------------------------------------- */
+/* ---- addmm and baddbmm, with alpha and beta 1 ------------------------------------------------ */
 
 static bool is_added(const tn_view *c, const blas_gemm_shape *s) {
     return c->rank > 0 && c->sizes[c->rank - 1] == s->n; /* else the decomposition broadcasts it */
@@ -168,7 +168,7 @@ static tn_status addmm_run(const void *data, tn_call *c) {
     return TN_OK;
 }
 
-/* ---- Backward: dw[O,I] = grad^T x, db[O] = sums of grad's columns ------------------------------ */
+/* ---- Backward: dw[O,I] = grad^T x, db[O] = sums of grad's columns ---------------------------- */
 
 static bool bwd_shape(const tn_call *c, blas_gemm_shape *s) {
     const tn_view *grad = tnk_arg(c, 0), *x = tnk_arg(c, 1);

@@ -64,7 +64,8 @@ static void *line_of(const blas_lines *l, int k, char *room, int64_t i) {
     return room + l->part[k] * i;
 }
 
-/* `count` neighbouring lines, the first item of the first one at `at`; store: from room to items. */
+/* `count` neighbouring lines, the first item of the first one at `at`; store: from room to
+ * items. */
 static void turn(const blas_lines *l, int k, char *at, char *room, int64_t count, bool store) {
     const int64_t bytes = l->bytes[k], ld = l->part[k] / bytes;
     const blas_turn_fn turn_items = blas_code(copy)->turn[bytes == 8 ? 3 : 2];

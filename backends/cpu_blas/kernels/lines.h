@@ -1,9 +1,9 @@
-/* lines.h - ops of the form `along`: what is done to one line is done to all, with any inner dims and
- * any dtype.
+/* lines.h - ops of the form `along`: what is done to one line is done to all, with any inner
+ * dims and any dtype.
  *
- * A line is handed over as lanes (blas_lane_type) side by side. Lines that are not so in memory go
- * through room of the workspace: neighbouring ones are turned together, narrow items are widened, and
- * results go the same way back. Lines are independent, and each is one thread's.
+ * A line is handed over as lanes (blas_lane_type) side by side. Lines that are not so in memory
+ * go through room of the workspace: neighbouring ones are turned together, narrow items are
+ * widened, and results go the same way back. Lines are independent, and each is one thread's.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_CPU_BLAS_LINES_H
 #define TENON_CPU_BLAS_LINES_H

@@ -1,8 +1,8 @@
-/* moments.c - over [outer, n, inner], in double: mean and sum((x - mean)^2), in two passes; std, which is
- * made of them; and norm of order 2, which is sum(x^2) and one pass.
+/* moments.c - over [outer, n, inner], in double: mean and sum((x - mean)^2), in two passes; std,
+ * which is made of them; and norm of order 2, which is sum(x^2) and one pass.
  *
- * Invariant: as in reduce.c, where n is cut, and in what order partial sums meet, follows from the
- * shape alone.
+ * Invariant: as in reduce.c, where n is cut, and in what order partial sums meet, follows from
+ * the shape alone.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/moments.h"
 
@@ -30,7 +30,8 @@ typedef struct job {
     const double *centre;  /* cut along n: NULL for the sums, then the means */
 } job;
 
-/* acc[k] += the sum over `rows` rows of column k, of x or of its squared distance from centre[k]. */
+/* acc[k] += the sum over `rows` rows of column k, of x or of its squared distance from
+ * centre[k]. */
 static void add_rows(const job *j, const char *at, int64_t rows, int64_t cols, const double *centre,
                      double *acc) {
     float lanes[BLOCK];
@@ -59,7 +60,8 @@ static long double root(const job *j, long double squares) {
     return j->kind == MOMENTS ? squares : sqrtl(squares / (long double)j->divisor);
 }
 
-/* Of f64: squares beyond the range of doubles, or so small beside the mean that rounding it shows. */
+/* Of f64: squares beyond the range of doubles, or so small beside the mean that rounding it
+ * shows. */
 static bool is_lost(const job *j, double mean, double squares) {
     return j->wide && (!(squares < 0x1p1000) || squares < 0x1p-900 ||
                        mean * 0x1p-26 * mean * 0x1p-26 > squares / (double)j->n);

@@ -1,8 +1,9 @@
-/* optim.c - steps of optimizers over lists of tensors, all tensors in one pass: sgd_, adam_, adamw_.
+/* optim.c - steps of optimizers over lists of tensors, all tensors in one pass: sgd_, adam_,
+ * adamw_.
  *
- * The lists are cut into pieces of one tensor each, of at most TNK_GRAIN elements, so that many small
- * parameters are shared out like one large one. Pieces are independent: any number of threads gives
- * the same bits.
+ * The lists are cut into pieces of one tensor each, of at most TNK_GRAIN elements, so that many
+ * small parameters are shared out like one large one. Pieces are independent: any number of
+ * threads gives the same bits.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/optim.h"
 

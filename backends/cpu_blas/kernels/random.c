@@ -98,7 +98,7 @@ static tn_status normal_run(const void *plan, tn_call *c) {
     return TN_OK;
 }
 
-/* ---- random_bits: the words themselves, two to an i64, the lower one first -------------------- */
+/* ---- random_bits: the words themselves, two to an i64, the lower one first ------------------- */
 
 static void random_bits_supports(const tn_call *c, tn_verdict *v) {
     const tn_dtype d = tnk_out(c, 0)->dtype;

@@ -1,7 +1,9 @@
-/* reduce.c - sums, means, products, largest, smallest, any, all, argmax, argmin over [outer, n, inner].
+/* reduce.c - sums, means, products, largest, smallest, any, all, argmax, argmin over [outer, n,
+ * inner].
  *
- * Invariant: where n is cut, and in what order partial results meet, follows from the shape alone.
- * A row longer than TNK_GRAIN, or few columns under many rows, are cut along n; all else is not.
+ * Invariant: where n is cut, and in what order partial results meet, follows from the shape
+ * alone. A row longer than TNK_GRAIN, or few columns under many rows, are cut along n; all else
+ * is not.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/reduce.h"
 
@@ -162,8 +164,8 @@ void blas_store_acc(const tn_view *v, int64_t at, const blas_acc *x, int64_t n, 
     }
 }
 
-/* Sum, mean or product number `at` again, from first to last in a type of more range. A product of 0
- * stays one: no infinity was met on the way to it. */
+/* Sum, mean or product number `at` again, from first to last in a type of more range. A product
+ * of 0 stays one: no infinity was met on the way to it. */
 static double taken_wide(const job *j, int64_t at, bool is_zero) {
     const int64_t first = at / j->inner * j->n * j->inner + at % j->inner;
     long double y = j->how->kind == BLAS_PROD;
@@ -175,8 +177,8 @@ static double taken_wide(const job *j, int64_t at, bool is_zero) {
     return (double)(j->how->mean ? y / (long double)j->n : y);
 }
 
-/* Doubles hold every sum of narrower elements. One of f64, and any product, may leave their range on
- * its way to what they can hold: then it is taken again. */
+/* Doubles hold every sum of narrower elements. One of f64, and any product, may leave their
+ * range on its way to what they can hold: then it is taken again. */
 static void finish(const job *j, int64_t at, blas_acc *y, int64_t n) {
     const bool is_product = j->how->kind == BLAS_PROD;
     for (int64_t i = 0; i < n; i++) {

@@ -1,8 +1,10 @@
-/* scatter_add.c - scatter_add: floats are added up in double, narrower ones outside of the result.
+/* scatter_add.c - scatter_add: floats are added up in double, narrower ones outside of the
+ * result.
  *
- * Where an index stays along all dims but the indexed one, as for rows of an embedding, what meets at
- * one place is chained, added up a block of columns at a time, and written once. Else the sums are
- * doubles in the workspace: of all of y, or where there are fewer indices, of what they reach.
+ * Where an index stays along all dims but the indexed one, as for rows of an embedding, what
+ * meets at one place is chained, added up a block of columns at a time, and written once. Else
+ * the sums are doubles in the workspace: of all of y, or where there are fewer indices, of what
+ * they reach.
  *
  * Invariant: what meets is added in row-major order of index, whatever the number of threads.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -73,8 +75,8 @@ static void add_narrow_run(const blas_index_job *j, int64_t n, char *const *at) 
     }
 }
 
-/* Few indices into much: the sums of what they reach, and nothing else, are made and taken back. What
- * is reached again is made again of the same, and taken back again. */
+/* Few indices into much: the sums of what they reach, and nothing else, are made and taken back.
+ * What is reached again is made again of the same, and taken back again. */
 static void reach_run(const blas_index_job *j, int64_t n, char *const *at, bool back) {
     char items[BLOCK * sizeof(float)];
     double lanes[BLOCK];

@@ -1,7 +1,8 @@
 /* sort.c - stable sort of one line, by radix: values and where each came from.
  *
- * Invariant: an element is sorted as an unsigned integer that has its order, NaN above everything and
- * -0 equal to 0, with its index beside it; digits are passed from the lowest up, each stably.
+ * Invariant: an element is sorted as an unsigned integer that has its order, NaN above
+ * everything and -0 equal to 0, with its index beside it; digits are passed from the lowest up,
+ * each stably.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 

@@ -20,8 +20,8 @@ static const void *at3(const tn_view *v, int64_t i, int64_t row, int64_t column)
     return tnk_at(v, i * v->strides[0] + row * v->strides[1] + column * v->strides[2]);
 }
 
-/* y[i][row .. row+rows)[column .. column+columns), its numbers loaded, added and stored as `number`
- */
+/* y[i][row .. row+rows)[column .. column+columns), its numbers loaded, added and stored as
+ * `number` */
 #define TILE(name, number, load, store)                                                            \
     static void name(const job *j, int64_t i, int64_t row, int64_t rows, int64_t column,           \
                      int64_t columns) {                                                            \

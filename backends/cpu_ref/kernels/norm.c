@@ -140,7 +140,8 @@ typedef struct moments {
     long double mean, rest, rstd; /* rest: what rounding the mean has lost */
 } moments;
 
-/* Around the mean; in long double, for sums of f64 lose digits, and their squares leave its range. */
+/* Around the mean; in long double, for sums of f64 lose digits, and their squares leave its
+ * range. */
 static moments moments_of(const norm_job *j, int64_t row) {
     const long double count = (long double)j->n;
     double x[REF_BLOCK];
@@ -194,7 +195,8 @@ tn_status ref_layer_norm(const void *plan, tn_call *c) {
     return TN_OK;
 }
 
-/* Loads, for elements k .. k+n-1 of a row, h, the normalised x, and q, which is g, times w if asked. */
+/* Loads, for elements k .. k+n-1 of a row, h, the normalised x, and q, which is g, times w if
+ * asked. */
 static void load_normalised(const norm_job *j, int64_t row, int64_t k, int64_t n, bool times_w,
                             long double *h, long double *q) {
     double mean, rstd, x[REF_BLOCK], g[REF_BLOCK], w[REF_BLOCK];

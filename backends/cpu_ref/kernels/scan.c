@@ -1,4 +1,5 @@
-/* scan.c - cumsum, cumprod, cummax, cummin, logcumsumexp, linear_scan along the lines of x (outer, n, inner).
+/* scan.c - cumsum, cumprod, cummax, cummin, logcumsumexp, linear_scan along the lines of x
+ * (outer, n, inner).
  *
  * Invariant: a line is walked from its first element to its last by one thread; lines are
  * independent. Accumulated in f64, or in i64 wrapping around.
@@ -23,7 +24,7 @@ typedef union block {
 static inline void take_f(state *s, double x, int64_t at) { s->f = x, s->next = at + 1; }
 static inline void take_i(state *s, int64_t x, int64_t at) { s->i = x, s->next = at + 1; }
 
-/* ---- One step: element x at index `at`, with the factor a in linear_scan ---------------------- */
+/* ---- One step: element x at index `at`, with the factor a in linear_scan --------------------- */
 
 static inline void sum_f(state *s, double x, double a, int64_t at) {
     (void)a;

@@ -40,7 +40,7 @@ tn_status ref_scatter(const void *plan, tn_call *c) {
     return TN_OK;
 }
 
-/* ---- scatter_add, scatter_reduce: one cell in the workspace for each element of x ------------- */
+/* ---- scatter_add, scatter_reduce: one cell in the workspace for each element of x ------------ */
 
 typedef struct cell {
     union {
@@ -183,7 +183,7 @@ tn_status ref_scatter_reduce(const void *plan, tn_call *c) {
     return reduce_into(c, "scatter_reduce", kind_of(&c->args[4]), tnk_flag(&c->args[5]));
 }
 
-/* ---- fold: y[p] = the sum of x[w, k] over all windows w and places k in them, w step + k = p --- */
+/* ---- fold: y[p] = the sum of x[w, k] over all windows w and places k in them, w step + k = p - */
 
 typedef struct fold_job {
     const tn_view *x, *y; /* x: y's dims, those along dim counting windows; then places */

@@ -27,8 +27,7 @@ extern "C" {
 #define TN_PLUGIN_ENTRY "tn_plugin_query_v0"
 #define TN_MAX_RANK     16 /* tensors of a higher rank are refused */
 
-/* True if table p is large enough to have this field. Read a slot only if TN_HAS && slot != NULL.
- */
+/* Is table p large enough to have this field? Read a slot only if TN_HAS && slot != NULL. */
 #define TN_HAS(p, field)                                                                           \
     ((p)->size >= (char *)(&(p)->field + 1) - (char *)(uintptr_t)(const void *)(p))
 
@@ -82,8 +81,7 @@ typedef struct tn_str {
     uint64_t len;
 } tn_str;
 
-typedef struct tn_rng { /* a position in a Philox4x32-10 stream: element i uses offset + i/4, lane
-                           i%4 */
+typedef struct tn_rng { /* in a Philox4x32-10 stream: element i is lane i % 4 of offset + i / 4 */
     uint64_t seed;
     uint64_t offset;
 } tn_rng;
@@ -263,8 +261,8 @@ static inline tn_value tn_value_str(const char *s, uint32_t len) {
     v.tag = TN_TAG_STR, v.aux = len, v.str = s;
     return v;
 }
-static inline tn_value
-tn_value_ints(tn_ints l) { /* more than 2^32-1 entries: aux saturates, the call refuses */
+/* Of lists with more than 2^32-1 entries aux saturates, and the call refuses. */
+static inline tn_value tn_value_ints(tn_ints l) {
     tn_value v = tn_value_none();
     v.tag = TN_TAG_INTS, v.aux = l.n < 0 || l.n > UINT32_MAX ? UINT32_MAX : (uint32_t)l.n,
     v.ints = l.ptr;
@@ -276,8 +274,8 @@ static inline tn_value tn_value_floats(tn_floats l) {
     v.floats = l.ptr;
     return v;
 }
-static inline tn_value
-tn_value_tensor(tn_tensor *t) { /* NULL stays a TENSOR: only the schema knows if it may be absent */
+/* NULL stays a TENSOR: only the schema knows if it may be absent. */
+static inline tn_value tn_value_tensor(tn_tensor *t) {
     tn_value v = tn_value_none();
     v.tag = TN_TAG_TENSOR, v.tensor = t;
     return v;
@@ -288,8 +286,8 @@ static inline tn_value tn_value_tensors(tn_tensors l) {
     v.tensors = l.ptr;
     return v;
 }
-static inline tn_value
-tn_value_generator(tn_generator *g) { /* NULL: the thread's current generator */
+/* NULL: the thread's current generator. */
+static inline tn_value tn_value_generator(tn_generator *g) {
     tn_value v = tn_value_none();
     v.tag = TN_TAG_GENERATOR, v.generator = g;
     return v;
@@ -306,38 +304,41 @@ typedef struct tn_infer tn_infer;
 struct tn_infer {
     uint32_t size;
     uint32_t n_args;
-    const tn_value *args; /* checked against schema and contract; tensors are views without data;
-                             what the contract calls dim(x) is already 0 <= dim < rank */
-    tn_meta *outs;   /* dtype preset from the schema; the rule fills rank and sizes, and for results
-                        that are views also strides and offset */
-    uint32_t n_outs; /* results in the schema, saved ones included */
+    /* Checked against schema and contract; tensors are views without data; what the contract calls
+     * dim(x) is already 0 <= dim < rank. */
+    const tn_value *args;
+    /* The results in the schema, saved ones included. dtype is preset; the rule fills rank and
+     * sizes, and of results that are views also strides and offset. */
+    tn_meta *outs;
+    uint32_t n_outs;
     uint32_t flags;
-    tn_meta *(*resize)(
-        tn_infer *,
-        uint32_t n_outs); /* for -> Tensor[]: makes room, returns outs; NULL: fail with NOMEM */
+    /* For -> Tensor[]: makes room, returns outs; NULL: fail with NOMEM. */
+    tn_meta *(*resize)(tn_infer *, uint32_t n_outs);
     void (*fail)(tn_infer *, tn_status code, const char *text, uint64_t len);
 };
-typedef tn_status (*tn_shape_fn)(
-    tn_infer *); /* [any-thread] pure; must bound every size it computes */
+
+/* Pure; must bound every size it computes. [any-thread] */
+typedef tn_status (*tn_shape_fn)(tn_infer *);
 
 /* ---- Kernels --------------------------------------------------------------------------------- */
 
-enum { /* tn_call.flags */
-       TN_CALL_DETERMINISTIC = 1u << 0,
-       TN_CALL_CAPTURING = 1u << 1,
-       TN_CALL_ALIGNED = 1u << 2, /* every tensor starts on a 64-byte boundary */
-       TN_CALL_FLAT =
-           1u << 3, /* pointwise: every tensor is dense and alike, or stride 0 throughout */
-       TN_CALL_INPLACE = 1u << 4 /* outs[0] is the memory of args[0] */
+/* tn_call.flags */
+enum {
+    TN_CALL_DETERMINISTIC = 1u << 0,
+    TN_CALL_CAPTURING = 1u << 1,
+    TN_CALL_ALIGNED = 1u << 2, /* every tensor starts on a 64-byte boundary */
+    TN_CALL_FLAT = 1u << 3,    /* pointwise: every tensor dense and alike, or stride 0 throughout */
+    TN_CALL_INPLACE = 1u << 4  /* outs[0] is the memory of args[0] */
 };
 
 typedef struct tn_call tn_call;
 struct tn_call { /* one call of a kernel */
     uint32_t size;
     uint32_t flags;
-    const tn_value
-        *args; /* tensors are views; run-time (~) arguments are NONE in supports and plan */
-    const tn_value *outs; /* views, or lists of views; saved results included, in schema order */
+    /* Tensors are views; run-time (~) arguments are NONE in supports and plan. */
+    const tn_value *args;
+    /* Views, or lists of views; saved results included, in schema order. */
+    const tn_value *outs;
     uint32_t n_args;
     uint32_t n_outs;
     const void *user; /* the kernel row's user pointer */
@@ -352,13 +353,14 @@ struct tn_call { /* one call of a kernel */
     uint64_t *device_error;            /* error word on asynchronous devices; NULL on the cpu */
     int32_t max_threads;               /* >= 1 */
     uint32_t reserved;
-    void (*fail)(tn_call *, tn_status code, const char *text,
-                 uint64_t len); /* [any-thread] first one wins */
-    void *host_data;            /* the host's */
+    /* The first one wins. [any-thread] */
+    void (*fail)(tn_call *, tn_status code, const char *text, uint64_t len);
+    void *host_data; /* the host's */
 };
 
-enum { TN_NO = 0, TN_YES = 1, TN_YES_IF = 2 };                      /* tn_verdict.answer */
-enum { TN_NEEDS_CONTIGUOUS = 1u << 0, TN_NEEDS_ALIGNED = 1u << 1 }; /* tn_verdict.needs */
+enum { TN_NO = 0, TN_YES = 1, TN_YES_IF = 2 }; /* tn_verdict.answer */
+enum { TN_NEEDS_CONTIGUOUS = 1u << 0 };        /* tn_verdict.needs */
+
 #define TN_REASON_LIST(X)                                                                          \
     X(0, NONE, "no reason given")                                                                  \
     X(1, DTYPE, "dtype")                                                                           \
@@ -392,34 +394,35 @@ typedef struct tn_plan {
 
 typedef struct tn_kernel { /* one row of a provider's table */
     uint32_t size;
-    uint32_t
-        n_args;     /* arguments of the schema this kernel knows; 0 = all of the row as it is now */
-    const char *op; /* "matmul" */
+    uint32_t n_args;    /* arguments of the schema it knows; 0 = all of the row as it is now */
+    const char *op;     /* "matmul" */
     const char *device; /* device kind: "cpu" */
     uint64_t dtypes;    /* TN_MASK_* of the op's type variable; ignored for ops without one */
     uint32_t flags;     /* TN_KERNEL_* */
     int32_t priority;   /* higher is asked first; the reference has -100 */
     const void *user;   /* arrives as tn_call.user */
-    void (*supports)(const tn_call *, tn_verdict *); /* (optional: yes) [any-thread] */
-    tn_status (*plan)(tn_call *, tn_plan *); /* (optional: no plan) [any-thread] may allocate */
-    tn_status (*run)(const void *plan, tn_call *); /* [any-thread, concurrently] [no-alloc] */
-    void (*drop)(void *plan);                      /* (optional: nothing to free) [any-thread] */
+    /* (optional: yes) Will it run such calls? [any-thread] */
+    void (*supports)(const tn_call *, tn_verdict *);
+    /* (optional: no plan) Once per signature; may allocate. [any-thread] */
+    tn_status (*plan)(tn_call *, tn_plan *);
+    /* Runs, on several threads at once. [any-thread] [no-alloc] */
+    tn_status (*run)(const void *plan, tn_call *);
+    /* (optional: nothing to free) [any-thread] */
+    void (*drop)(void *plan);
 } tn_kernel;
 
 enum { TN_KERNEL_NONDETERMINISTIC = 1u << 0 }; /* not chosen in deterministic mode */
 
 /* ---- Ops ------------------------------------------------------------------------------------- */
 
-enum { /* tn_op.traits */
-       TN_OP_RANDOM =
-           1u
-           << 0, /* uses random numbers, one 32-bit word (of 64 bits: two) per element of result 0 */
-       TN_OP_VIEW = 1u << 1, /* result aliases an argument; no kernel, the shape rule says it all */
-       TN_OP_DYNAMIC =
-           1u << 2, /* sizes depend on data: a count op, then a fill op with a given size */
-       TN_OP_INPLACE = 1u << 3, /* also exists as NAME_(args): writes its first argument */
-       TN_OP_CAPTURE_SAFE = 1u << 4,
-       TN_OP_WIDE = 1u << 5 /* its decomposition gets 16-bit floats as f32; results are rounded */
+/* tn_op.traits */
+enum {
+    TN_OP_RANDOM = 1u << 0,  /* one 32-bit word (of 64 bits: two) per element of result 0 */
+    TN_OP_VIEW = 1u << 1,    /* results alias an argument; no kernel, the shape rule says it all */
+    TN_OP_DYNAMIC = 1u << 2, /* sizes depend on data: a count op, then a fill op of a given size */
+    TN_OP_INPLACE = 1u << 3, /* also exists as NAME_(args): writes its first argument */
+    TN_OP_CAPTURE_SAFE = 1u << 4,
+    TN_OP_WIDE = 1u << 5 /* its decomposition gets 16-bit floats as f32; results are rounded */
 };
 
 typedef struct tn_grad_ctx tn_grad_ctx; /* what a derivative asks; the core's; opaque */
@@ -427,40 +430,42 @@ typedef struct tn_grad_ctx tn_grad_ctx; /* what a derivative asks; the core's; o
 typedef struct tn_op { /* one row of an op library */
     uint32_t size;
     uint32_t traits;
-    const char *schema;   /* "add(Tensor<T> a, Tensor<T> b) -> Tensor y" */
-    const char *contract; /* "x:[N,C] w:[O,C] dim:dim(x)"; "" = none */
-    const char
-        *form; /* what kernels see: "strided", "pointwise", "reduce", "along" (docs/abi.md) */
+    const char *schema;     /* "add(Tensor<T> a, Tensor<T> b) -> Tensor y" */
+    const char *contract;   /* "x:[N,C] w:[O,C] dim:dim(x)"; "" = none */
+    const char *form;       /* what kernels see: "strided", "pointwise", "reduce", "along" */
     const char *shape_rule; /* "same", "broadcast", "reduce", or NULL: shape is called */
-    const char *keep;       /* names of arguments and results the derivative reads: "a,b";
-                               "a:b+c": argument a, for the gradients of b and c only */
-    const char *no_grad;    /* why there is no derivative, or NULL */
-    const char *samples;    /* sample calls for tests and benchmarks */
-    const char *doc;        /* one line */
+    /* What the derivative reads: "a,b"; "a:b+c" is a, for the gradients of b and c only. */
+    const char *keep;
+    const char *no_grad; /* why there is no derivative, or NULL */
+    const char *samples; /* sample calls for tests and benchmarks */
+    const char *doc;     /* one line */
     tn_shape_fn shape;
-    void (*derivative)(tn_grad_ctx *); /* (optional) written in ops */
-    tn_status (*decompose)(const tn_value *args, uint32_t n_args, tn_value *outs,
-                           uint32_t n_outs); /* (optional) written in ops; tensors are handles */
+    /* (optional: see no_grad) Written in ops. */
+    void (*derivative)(tn_grad_ctx *);
+    /* (optional: a kernel must be there) Written in ops; tensors are handles. */
+    tn_status (*decompose)(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs);
 } tn_op;
 
 /* ---- What the host offers -------------------------------------------------------------------- */
 
-typedef struct tn_plugin
-    tn_plugin; /* the core's handle of a plugin; first argument of every service */
+typedef struct tn_plugin tn_plugin; /* the core's; first argument of every service */
 typedef struct tn_driver tn_driver; /* tenon/abi_driver.h */
 
 typedef void (*tn_range_fn)(void *arg, int64_t begin, int64_t end);
 typedef void (*tn_reduce_fn)(void *arg, int64_t begin, int64_t end, void *partial);
-typedef void (*tn_combine_fn)(void *arg, void *left, const void *right); /* left = left (+) right */
+/* left = left (+) right */
+typedef void (*tn_combine_fn)(void *arg, void *left, const void *right);
 
 enum { TN_LOG_ERROR = 0, TN_LOG_WARN, TN_LOG_INFO, TN_LOG_DEBUG };
 
 typedef struct tn_host {
     uint32_t size;
     uint32_t minor; /* the ABI minor this host speaks */
-    void (*log)(tn_plugin *, int32_t level, const char *text, uint64_t len); /* [any-thread] */
-    void *(*alloc)(tn_plugin *, uint64_t bytes); /* 64-byte aligned, or NULL [any-thread] */
-    void (*free)(tn_plugin *, void *);           /* what alloc gave; NULL is fine [any-thread] */
+    /* [any-thread] */
+    void (*log)(tn_plugin *, int32_t level, const char *text, uint64_t len);
+    /* Host memory, 64-byte aligned, or NULL; free takes what alloc gave, or NULL. [any-thread] */
+    void *(*alloc)(tn_plugin *, uint64_t bytes);
+    void (*free)(tn_plugin *, void *);
     /* Runs body over [0, n) in chunks of exactly `grain` (the last may be shorter) on at most
      * max_threads threads; small or nested work runs inline. The borders depend on (n, grain) only.
      * Bodies may not call ops. [any-thread] [no-alloc] */
@@ -472,13 +477,14 @@ typedef struct tn_host {
     tn_status (*parallel_reduce)(tn_plugin *, int64_t n, int64_t grain, int32_t max_threads,
                                  tn_reduce_fn body, tn_combine_fn combine, void *arg, void *out,
                                  uint32_t partial_bytes);
-    uint64_t (*clock_ns)(tn_plugin *); /* monotonic [any-thread] */
+    /* Monotonic. [any-thread] */
+    uint64_t (*clock_ns)(tn_plugin *);
     /* The user's setting `key` for this plugin, or NULL. Borrowed until stop. [any-thread] */
     const char *(*option)(tn_plugin *, const char *key);
-    const void *(*interface)(tn_plugin *,
-                             const char *id); /* "tn.ops/0"; NULL if unknown [any-thread] */
-    void (*fail)(tn_plugin *, tn_status code, const char *text,
-                 uint64_t len); /* why start fails [init] */
+    /* "tn.ops/0"; NULL if it is unknown. [any-thread] */
+    const void *(*interface)(tn_plugin *, const char *id);
+    /* Why start fails. [init] */
+    void (*fail)(tn_plugin *, tn_status code, const char *text, uint64_t len);
     /* Registration: collected while start runs, checked and committed as one transaction when it
      * returns TN_OK. Rows must outlive the plugin. `stride` is the caller's sizeof(row). [init] */
     tn_status (*add_ops)(tn_plugin *, const tn_op *rows, uint32_t count, uint32_t stride);
@@ -504,38 +510,40 @@ typedef struct tn_ops {
     tn_status (*call)(tn_op_ref *, const tn_value *args, uint32_t n_args, tn_value *outs,
                       uint32_t n_outs);
     tn_status (*meta)(tn_tensor *, tn_meta *out);
-    tn_tensor *(*scalar)(tn_value number); /* 0-dim; gives way to other dtypes in promotion */
+    /* 0-dim; gives way to other dtypes in promotion. */
+    tn_tensor *(*scalar)(tn_value number);
     tn_tensor *(*empty)(tn_ints sizes, tn_dtype, tn_device);
     tn_status (*device)(tn_tensor *, tn_device *out);
-    tn_status (*read)(tn_tensor *, void *out,
-                      uint64_t bytes); /* row-major copy to the host; bytes must match [may-sync] */
-    tn_status (*error)(void);          /* the pending error's code, or TN_OK */
-    tn_status (*fail)(tn_status code, const char *text, uint64_t len); /* sets it; returns code */
+    /* A row-major copy to the host; bytes must match. [may-sync] */
+    tn_status (*read)(tn_tensor *, void *out, uint64_t bytes);
+    /* The pending error's code, or TN_OK; sets it, and returns the pending code. */
+    tn_status (*error)(void);
+    tn_status (*fail)(tn_status code, const char *text, uint64_t len);
+    /* kept[0..n) move to the scope outside. */
     uint64_t (*scope_push)(void);
-    tn_status (*scope_pop_with)(uint64_t scope, tn_tensor *const *kept,
-                                int64_t n); /* kept: to the parent */
-    /* In a derivative (docs/op-guide.md). Names are those of the row's schema. */
-    tn_tensor *(*grad_out)(tn_grad_ctx *,
-                           uint32_t i); /* gradient of result i; zeros if undefined */
+    tn_status (*scope_pop_with)(uint64_t scope, tn_tensor *const *kept, int64_t n);
+
+    /* In a derivative (docs/op-guide.md); names are those of the row's schema. */
+
+    /* The gradient of result i; zeros if there is none. */
+    tn_tensor *(*grad_out)(tn_grad_ctx *, uint32_t i);
     bool (*grad_out_defined)(tn_grad_ctx *, uint32_t i);
-    tn_tensor *(*grad_saved)(
-        tn_grad_ctx *, const char *name); /* an argument or result the row keeps; NULL if absent */
+    /* An argument or result that the row keeps; NULL if absent. */
+    tn_tensor *(*grad_saved)(tn_grad_ctx *, const char *name);
     tn_tensors (*grad_saved_list)(tn_grad_ctx *, const char *name);
-    tn_status (*grad_meta)(tn_grad_ctx *, const char *name,
-                           tn_meta *out); /* of any tensor argument or result */
-    tn_value (*grad_arg)(
-        tn_grad_ctx *,
-        const char *name); /* any other argument; a generator comes as the position used */
-    bool (*grad_needs)(tn_grad_ctx *,
-                       const char *name); /* will anybody read this argument's gradient? */
-    void (*grad_set)(tn_grad_ctx *, const char *name,
-                     tn_tensor *grad); /* engine sums over broadcast dims */
+    /* Of any tensor argument or result. */
+    tn_status (*grad_meta)(tn_grad_ctx *, const char *name, tn_meta *out);
+    /* Any other argument; a generator comes as the position that was used. */
+    tn_value (*grad_arg)(tn_grad_ctx *, const char *name);
+    /* Will anybody read this argument's gradient? */
+    bool (*grad_needs)(tn_grad_ctx *, const char *name);
+    /* The engine sums over broadcast dims. */
+    void (*grad_set)(tn_grad_ctx *, const char *name, tn_tensor *grad);
     void (*grad_set_list)(tn_grad_ctx *, const char *name, tn_tensors grads);
-    uint32_t (*grad_count)(
-        tn_grad_ctx *,
-        const char *name); /* tensors of an argument or result: of a list all, absent ones 0 */
-    tn_status (*grad_meta_at)(tn_grad_ctx *, const char *name, uint32_t i,
-                              tn_meta *out); /* of number i of them, kept or not */
+    /* Tensors of an argument or result, of a list all, absent ones 0; and the metadata of number i
+     * of them, kept or not. */
+    uint32_t (*grad_count)(tn_grad_ctx *, const char *name);
+    tn_status (*grad_meta_at)(tn_grad_ctx *, const char *name, uint32_t i, tn_meta *out);
 } tn_ops;
 
 /* ---- Entry ----------------------------------------------------------------------------------- */
@@ -553,10 +561,12 @@ typedef struct tn_plugin_desc {
     uint32_t minor; /* the minor the plugin was built for */
     const char *id;
     const char *version;
-    tn_status (*start)(const tn_host *,
-                       tn_plugin *); /* registers; TN_OK or the code given to fail [init] */
-    void (*stop)(const tn_host *, tn_plugin *); /* (optional) undoes start [init] */
-    const void *(*interface)(const char *id);   /* (optional) what the host may ask of the plugin */
+    /* Registers; TN_OK, or the code given to fail. [init] */
+    tn_status (*start)(const tn_host *, tn_plugin *);
+    /* (optional: nothing to undo) [init] */
+    void (*stop)(const tn_host *, tn_plugin *);
+    /* (optional: none) What the host may ask of the plugin. */
+    const void *(*interface)(const char *id);
 } tn_plugin_desc;
 
 /* Describes the plugin, or returns NULL and says why not in *why (a static string). */
@@ -607,9 +617,9 @@ extern TN_HIDDEN const tn_host *tn_plugin_host;
 extern TN_HIDDEN tn_plugin *tn_plugin_self;
 extern TN_HIDDEN const tn_ops *tn_plugin_ops; /* NULL in a host without tn.ops/0 */
 
-/* Once per plugin: note, description and entry. kinds: "ops", "kernels", "driver" joined by commas.
- * extra: more "key=value\n" lines (requires=, runtime.<name>=, environment=) or "". start(host, self) registers.
- */
+/* Once per plugin: note, description and entry. kinds: "ops", "kernels", "driver" joined by
+ * commas. extra: more "key=value\n" lines (requires=, runtime.<name>=, environment=) or "".
+ * start(host, self) registers. */
 #define TN_PLUGIN(id_, version_, kinds_, licence_, extra_, start_, stop_)                          \
     TN_NOTE(tn_plugin_note, TN_NOTE_IDENTITY,                                                      \
             "id=" id_ "\nversion=" version_ "\nabi=" TN_STRING(TN_ABI_MAJOR) "." TN_STRING(        \
@@ -649,8 +659,8 @@ static inline uint64_t tn_strlen(const char *s) {
     return n;
 }
 
-/* Fails a call or a shape rule: return tn_fail(c, TN_ERR_SHAPE, "..."). Both structs offer `fail`.
- */
+/* Fails a call or a shape rule: return tn_fail(c, TN_ERR_SHAPE, "..."). Both structs offer
+ * `fail`. */
 #define tn_fail(c, code, text) ((c)->fail((c), (code), (text), tn_strlen(text)), (tn_status)(code))
 
 static inline int64_t tn_view_numel(const tn_view *v) { /* cannot overflow: the core checked */

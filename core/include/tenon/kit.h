@@ -36,7 +36,8 @@ static inline bool tnk_flag(const tn_value *v) { return v->tag != TN_TAG_NONE &&
 
 /* ---- Views ----------------------------------------------------------------------------------- */
 
-/* The index of its dtype in TN_DTYPE_LIST, for a switch; -1 if unknown, which no kernel is given. */
+/* The index of its dtype in TN_DTYPE_LIST, for a switch; -1 if unknown, which no kernel is
+ * given. */
 static inline int tnk_dtype_index(const tn_view *v) { return tn_dtype_index(v->dtype); }
 
 /* Is the dtype one of a set (TN_MASK_*)? */
@@ -141,7 +142,7 @@ tnk_fail_start(tn_status code, const char *format, ...) {
     return code;
 }
 
-/* ---- Kernel rows by family -------------------------------------------------------------------- */
+/* ---- Kernel rows by family ------------------------------------------------------------------- */
 
 /* A file of kernels ends in its own rows, and the file with TN_PLUGIN lists the families. */
 typedef struct tnk_family {
@@ -176,8 +177,8 @@ static inline void tnk_parallel(const tn_call *c, int64_t n, int64_t cost, tn_ra
         tn_plugin_host->parallel_for(tn_plugin_self, n, grain, c->max_threads, body, arg);
 }
 
-/* *lowest = the lower of it and position, whichever thread comes first: where something is wrong. Starts
- * as INT64_MAX. */
+/* *lowest = the lower of it and position, whichever thread comes first: where something is
+ * wrong. Starts as INT64_MAX. */
 static inline void tnk_note_lowest(int64_t *lowest, int64_t position) {
     int64_t seen = __atomic_load_n(lowest, __ATOMIC_RELAXED);
     while (position < seen && !__atomic_compare_exchange_n(lowest, &seen, position, 1,
@@ -187,10 +188,11 @@ static inline void tnk_note_lowest(int64_t *lowest, int64_t position) {
 
 /* ---- 16-bit floats --------------------------------------------------------------------------- */
 
-/* A 16-bit float with `mantissa` stored bits and exponent bias `bias` from a double, rounded once, to
- * nearest even. `unit` is 1 / (its smallest subnormal): below the smallest normal number values are
- * multiples of that, above they are the double's own bits with a rebased exponent. A carry out of
- * the mantissa lands in the exponent. NaN keeps the bits that fit, and stays NaN. */
+/* A 16-bit float with `mantissa` stored bits and exponent bias `bias` from a double, rounded
+ * once, to nearest even. `unit` is 1 / (its smallest subnormal): below the smallest normal
+ * number values are multiples of that, above they are the double's own bits with a rebased
+ * exponent. A carry out of the mantissa lands in the exponent. NaN keeps the bits that fit, and
+ * stays NaN. */
 static inline uint16_t tnk_f64_to_small(double x, int mantissa, uint64_t bias, double unit) {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);

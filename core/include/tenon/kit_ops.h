@@ -1,8 +1,8 @@
-/* kit_ops.h - what op libraries otherwise write again: calls of other ops, numbers, metadata, errors,
- * and what a derivative asks of its context; over the table tn.ops/0.
+/* kit_ops.h - what op libraries otherwise write again: calls of other ops, numbers, metadata,
+ * errors, and what a derivative asks of its context; over the table tn.ops/0.
  *
- * Results belong to the current scope. A NULL tensor means that an error is pending; it may be passed
- * on, because every op then does nothing. opgen's tables are written in these functions.
+ * Results belong to the current scope. A NULL tensor means that an error is pending; it may be
+ * passed on, because every op then does nothing. opgen's tables are written in these functions.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_KIT_OPS_H
 #define TENON_KIT_OPS_H
@@ -55,7 +55,7 @@ static inline tn_value tnk_wide(tn_value v) {
     return tnk_call(&to, args, 2);
 }
 
-/* ---- A row's expressions, as opgen writes them ------------------------------------------------ */
+/* ---- A row's expressions, as opgen writes them ----------------------------------------------- */
 
 static inline tn_value tnk_value_scalar(tn_value v) {
     return tn_value_tensor(v.tag == TN_TAG_NONE ? NULL : tn_plugin_ops->scalar(v));

@@ -1,5 +1,5 @@
-/* hello.c - a plugin with one op and its kernel. It includes nothing of Tenon but the header-only kit
- * over tenon/abi.h and what opgen made of hello.ops.
+/* hello.c - a plugin with one op and its kernel. It includes nothing of Tenon but the
+ * header-only kit over tenon/abi.h and what opgen made of hello.ops.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include <tenon/check.h>
+#include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
 #include "hello_ops.h"
