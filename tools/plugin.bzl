@@ -107,7 +107,10 @@ def tn_shared_library(
         headers = [],
         linkopts = [],
         visibility = None):
-    """Builds libNAME.so from the cc_library targets in deps; `:NAME` links against it.
+    """Builds libNAME.so.0 from the cc_library targets in deps; `:NAME` links against it.
+
+    libNAME.so is a link to it, for `cc -lNAME`. The number grows when programs that were linked
+    before would no longer work.
 
     Args:
       name: of the library, without lib and .so.
@@ -116,23 +119,68 @@ def tn_shared_library(
       version_script: label of the .lds file that names the exported symbols.
       headers: header-only cc_library targets that users of `:NAME` get.
       linkopts: added to the linker's command line.
-      visibility: of NAME and libNAME.so.
+      visibility: of NAME, libNAME.so and libNAME.so.0.
     """
+    file = "lib%s.so.0" % name
     _shared_object(
-        file = "lib%s.so" % name,
+        file = file,
         version_script = version_script,
         linkopts = ["-lm", "-ldl", "-lpthread"] + linkopts,
         deps = deps,
+        visibility = visibility,
+    )
+    native.genrule(
+        name = name + "_link",
+        srcs = [file],
+        outs = ["lib%s.so" % name],
+        cmd = "ln -s %s $@" % file,
         visibility = visibility,
     )
 
     # linkstatic keeps this target from making a second libNAME.so.
     cc_library(
         name = name,
-        srcs = ["lib%s.so" % name],
+        srcs = [file],
         linkstatic = 1,
         visibility = visibility,
         deps = headers,
+    )
+
+def tn_module(name, srcs, deps = []):
+    """A C library over tenon.h: `:NAME` for what is linked whole, and libtenon_NAME.so.
+
+    Its public headers are include/tenon/*.h; their functions are marked TN_API.
+
+    Args:
+      name: of the folder.
+      srcs: C sources, and headers of their own.
+      deps: beside //core:headers.
+    """
+    cc_library(
+        name = name,
+        srcs = srcs,
+        hdrs = native.glob(["include/tenon/*.h"]),
+        copts = TENON_COPTS,
+        includes = ["include"],
+        visibility = ["//visibility:public"],
+        # Nothing inside refers to the public functions of the shared library.
+        alwayslink = 1,
+        deps = deps + ["//core:headers"],
+    )
+    native.filegroup(
+        name = "header_files",
+        srcs = native.glob(["include/tenon/*.h"]),
+        visibility = ["//visibility:public"],
+    )
+    tn_shared_library(
+        name = "tenon_" + name,
+        # Installed, it lies beside libtenon.
+        linkopts = ["-Wl,-rpath,$$ORIGIN"],
+        visibility = ["//visibility:public"],
+        deps = [
+            ":" + name,
+            "//core:tenon",
+        ],
     )
 
 def tn_opgen(name, src = None, visibility = None):

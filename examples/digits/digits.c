@@ -12,7 +12,7 @@
 #include <math_ops.h>
 
 #include "examples/digits/data.h"
-#include "modules/io/checkpoint.h"
+#include <tenon/checkpoint.h>
 
 enum { HIDDEN = 128, BATCH = 64, EPOCHS = 30, SPLIT_SEED = 0 };
 static const double learning_rate = 0.1, momentum = 0.9;

@@ -7,8 +7,8 @@
 #include <math_ops.h>
 #include <stdio.h>
 
-#include "modules/functional/activation_checkpoint.h"
-#include "modules/functional/functional.h"
+#include <tenon/activation_checkpoint.h>
+#include <tenon/functional.h>
 
 /* [hook.begin] */
 static tn_tensor *clip(void *limit, tn_tensor *grad) {

@@ -7,7 +7,7 @@
  *   backward   unpack: number -> values[number], after recompute() has filled values
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "modules/functional/activation_checkpoint.h"
+#include <tenon/activation_checkpoint.h>
 
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * Invariant: every function here works in a scope of its own and moves only its results out; grad
  * mode is on while f runs and is put back.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "modules/functional/functional.h"
+#include <tenon/functional.h>
 
 #include "modules/math/math_ops.h"
 

@@ -4,7 +4,7 @@
  * file's real size or the program's own tensors do not justify, and no tensor changes before all of
  * the file has been read and found right.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "modules/io/checkpoint.h"
+#include <tenon/checkpoint.h>
 
 #if TENON_HAVE_JANSSON
 

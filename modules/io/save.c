@@ -4,7 +4,7 @@
  * rename nothing but the temporary file has been touched, and every way out removes that. Only
  * regular files are replaced, and the new one has owner and mode of the old one.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "modules/io/checkpoint.h"
+#include <tenon/checkpoint.h>
 
 #if TENON_HAVE_JANSSON
 

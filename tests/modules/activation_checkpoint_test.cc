@@ -1,7 +1,7 @@
 // activation_checkpoint_test.cc - a function run twice gives the gradients of one run once, and
 // keeps less in between.
 // SPDX-License-Identifier: Apache-2.0
-#include "modules/functional/activation_checkpoint.h"
+#include <tenon/activation_checkpoint.h>
 
 #include <tenon/hooks.h>
 #include <tenon/inspect.h>

@@ -3,7 +3,7 @@
 #ifndef TENON_TESTS_CHECKPOINT_TEST_H
 #define TENON_TESTS_CHECKPOINT_TEST_H
 
-#include "modules/io/checkpoint.h"
+#include <tenon/checkpoint.h>
 
 #include <dirent.h>
 #include <string.h>

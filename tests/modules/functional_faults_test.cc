@@ -1,9 +1,9 @@
 // functional_faults_test.cc - what watches a backward pass, and what runs one for the program, while
 // the n-th allocation fails, for every n, once and for ever.
 // SPDX-License-Identifier: Apache-2.0
-#include "modules/functional/activation_checkpoint.h"
+#include <tenon/activation_checkpoint.h>
 
-#include "modules/functional/functional.h"
+#include <tenon/functional.h>
 #include <tenon/hooks.h>
 #include <tenon/inspect.h>
 

@@ -1,6 +1,6 @@
 // functional_test.cc - products with Jacobians, Jacobians and Hessians, against known ones.
 // SPDX-License-Identifier: Apache-2.0
-#include "modules/functional/functional.h"
+#include <tenon/functional.h>
 
 #include "tests/support/support.h"
 

@@ -30,29 +30,29 @@ typedef struct tn_functional_opts { /* NULL = all false */
 
 /* y = f(inputs), and grads[i] = v J_i in the shape of input i. v: of y's shape; NULL = ones, for a
  * scalar y. Returns y. One backward pass. */
-tn_tensor *tn_vjp(tn_function f, void *user, tn_tensors inputs, tn_tensor *v,
-                  const tn_functional_opts *opts, tn_tensor **grads);
+TN_API tn_tensor *tn_vjp(tn_function f, void *user, tn_tensors inputs, tn_tensor *v,
+                         const tn_functional_opts *opts, tn_tensor **grads);
 
 /* y = f(inputs), and *product = sum of J_i tangents[i], in the shape of y. Returns y. Two backward
  * passes, the second through the first, which is linear in its start value (Townsend, "A new trick
  * for calculating Jacobian vector products", 2017). */
-tn_tensor *tn_jvp(tn_function f, void *user, tn_tensors inputs, tn_tensors tangents,
-                  const tn_functional_opts *opts, tn_tensor **product);
+TN_API tn_tensor *tn_jvp(tn_function f, void *user, tn_tensors inputs, tn_tensors tangents,
+                         const tn_functional_opts *opts, tn_tensor **product);
 
 /* jacobians[i] = d f / d inputs[i], of f's shape followed by the input's. One backward pass per
  * element of f. */
-tn_status tn_jacobian(tn_function f, void *user, tn_tensors inputs, const tn_functional_opts *opts,
-                      tn_tensor **jacobians);
+TN_API tn_status tn_jacobian(tn_function f, void *user, tn_tensors inputs,
+                             const tn_functional_opts *opts, tn_tensor **jacobians);
 
 /* Of a function with one element: hessians[i * n + j] = d2 f / (d inputs[i] d inputs[j]), of input
  * i's shape followed by input j's. One backward pass per element of the inputs. */
-tn_status tn_hessian(tn_function f, void *user, tn_tensors inputs, const tn_functional_opts *opts,
-                     tn_tensor **hessians);
+TN_API tn_status tn_hessian(tn_function f, void *user, tn_tensors inputs,
+                            const tn_functional_opts *opts, tn_tensor **hessians);
 
 /* y = f(inputs), of one element, and products[i] = sum over j of hessian[i, j] v[j], in the
  * shape of input i. Returns y. Two backward passes. */
-tn_tensor *tn_hvp(tn_function f, void *user, tn_tensors inputs, tn_tensors v,
-                  const tn_functional_opts *opts, tn_tensor **products);
+TN_API tn_tensor *tn_hvp(tn_function f, void *user, tn_tensors inputs, tn_tensors v,
+                         const tn_functional_opts *opts, tn_tensor **products);
 
 #ifdef __cplusplus
 }

@@ -24,12 +24,12 @@ typedef struct tn_named_tensor {
  * read-only, or where there is something else than a regular file, the save is refused. A link is
  * followed: what it leads to is replaced (or made), and .prev is beside that. Another hard link to
  * the one before goes on naming that. */
-tn_status tn_checkpoint_save(const char *path, const tn_named_tensor *items, int64_t n);
+TN_API tn_status tn_checkpoint_save(const char *path, const tn_named_tensor *items, int64_t n);
 
 /* Fills the tensors from the file. Names, dtypes and shapes must be the same on both sides, and all
  * of them are checked before the first tensor changes. FORMAT names the byte or field; NOTFOUND,
  * DTYPE or SHAPE name the tensor that does not fit. */
-tn_status tn_checkpoint_load(const char *path, const tn_named_tensor *items, int64_t n);
+TN_API tn_status tn_checkpoint_load(const char *path, const tn_named_tensor *items, int64_t n);
 
 #ifdef __cplusplus
 }

@@ -20,7 +20,7 @@ extern "C" {
  * the backward pass, if what it keeps differs in number, dtype or shape.
  * user must live until the graph is gone. The result belongs to the current scope; NULL with the
  * error pending: f's, or NOMEM. With grad mode off it is a plain call. [any-thread] */
-tn_tensor *tn_activation_checkpoint(tn_tensors_fn f, void *user, tn_tensors inputs);
+TN_API tn_tensor *tn_activation_checkpoint(tn_tensors_fn f, void *user, tn_tensors inputs);
 
 #ifdef __cplusplus
 }
