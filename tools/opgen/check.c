@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tools/opgen/ops_file.h"
+#include "tools/opgen/library.h"
 
 /* Which kept tensors an expression reads; a tensor it reads without keeping is an error. */
-static bool check_reads(ops_file *f, const row *r, const expr *e, uint32_t *args,
+static bool check_reads(ops_library *f, const row *r, const expr *e, uint32_t *args,
                         uint32_t *results) {
     for (uint32_t i = 0; i < e->n_items; i++)
         if (!check_reads(f, r, e->items[i], args, results)) return false;
@@ -23,7 +23,7 @@ static bool check_reads(ops_file *f, const row *r, const expr *e, uint32_t *args
 }
 
 /* Memory is held until backward for what is kept, so nothing is kept for nothing. */
-static bool check_kept(ops_file *f, const row *r, uint32_t args, uint32_t results) {
+static bool check_kept(ops_library *f, const row *r, uint32_t args, uint32_t results) {
     for (uint32_t i = 0; i < TNI_MAX_ARGS; i++)
         if (r->keep_args & ~args & 1u << i)
             return ops_error(f, r->at, "op %s keeps %s, but no d_ expression reads it",
@@ -41,7 +41,7 @@ static bool may_be_floating(const tni_param *p) {
                     : p->variable != 'I' && p->variable != 'B';
 }
 
-static bool check_gradients(ops_file *f, row *r) {
+static bool check_gradients(ops_library *f, row *r) {
     uint32_t args = 0, results = 0, gradients = 0, readers[TNI_MAX_ARGS] = {0};
     for (uint32_t i = 0; i < r->schema.n_params; i++) {
         const tni_param *p = &r->schema.params[i];
@@ -70,7 +70,7 @@ static bool check_gradients(ops_file *f, row *r) {
     return check_kept(f, r, args, results);
 }
 
-static bool check_is(ops_file *f, row *r) {
+static bool check_is(ops_library *f, row *r) {
     const tni_schema *s = &r->schema;
     tni_param wanted = {.type = TNI_TENSOR, .count = -1, .name = "the result"};
     if (s->n_results != 1 || s->n_visible != 1)
@@ -83,7 +83,7 @@ static bool check_is(ops_file *f, row *r) {
     return check_expr(f, r->is, r, &wanted, -1);
 }
 
-static bool check_derivative(ops_file *f, const row *r) {
+static bool check_derivative(ops_library *f, const row *r) {
     const char *name = r->schema.name;
     const bool derivative = r->derivative_fn || r->n_grads, decomposed = r->is || r->decompose_fn;
     if (r->derivative_fn && r->n_grads)
@@ -118,7 +118,7 @@ static bool needs_rule(const row *r) {
     return false;
 }
 
-static bool check_traits(ops_file *f, const row *r) {
+static bool check_traits(ops_library *f, const row *r) {
     const tni_schema *s = &r->schema;
     bool generator = false, alias = false;
     for (uint32_t i = 0; i < s->n_params; i++) generator |= s->params[i].type == TNI_GENERATOR;
@@ -141,7 +141,7 @@ static bool check_traits(ops_file *f, const row *r) {
     return true;
 }
 
-static bool check_row(ops_file *f, row *r) {
+static bool check_row(ops_library *f, row *r) {
     const char *name = r->schema.name;
     char twin[TNI_NAME_BYTES + 1];
     if (!r->doc) return ops_error(f, r->at, "op %s has no doc string", name);
@@ -157,7 +157,7 @@ static bool check_row(ops_file *f, row *r) {
     return !r->is || check_is(f, r);
 }
 
-bool ops_check(ops_file *f) {
+bool ops_check(ops_library *f) {
     for (row *r = f->rows; r; r = r->next)
         if (!r->is_use) check_row(f, r);
     return f->n_errors == 0;

@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tools/opgen/ops_file.h"
+#include "tools/opgen/library.h"
 
 enum { MAX_DEPTH = 32 };
 
 typedef struct context {
-    ops_file *file;
+    ops_library *file;
     tni_lex *lex;
     const row *row;
     bool gradient; /* d_NAME: results and g are known */
@@ -131,7 +131,7 @@ static expr *parse(const context *c, int depth) {
     return parse_name(c, at, depth);
 }
 
-expr *parse_expr(ops_file *f, tni_lex *l, const row *r, bool gradient) {
+expr *parse_expr(ops_library *f, tni_lex *l, const row *r, bool gradient) {
     const context c = {f, l, r, gradient};
     return parse(&c, 0);
 }

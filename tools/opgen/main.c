@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "tools/opgen/header.h"
-#include "tools/opgen/ops_file.h"
+#include "tools/opgen/library.h"
 #include "tools/opgen/table.h"
 
 typedef struct output {
@@ -24,7 +24,7 @@ static bool complain(const char *path, const char *what) {
     return false;
 }
 
-static bool make_header(const ops_file *f, FILE *out) {
+static bool make_header(const ops_library *f, FILE *out) {
     char why[256] = "out of memory";
     tni_header_op *ops = calloc(f->n_rows, sizeof *ops);
     uint32_t n = 0;
@@ -38,12 +38,12 @@ static bool make_header(const ops_file *f, FILE *out) {
     return status == TN_OK;
 }
 
-static bool make_table(const ops_file *f, FILE *out) {
+static bool make_table(const ops_library *f, FILE *out) {
     write_table(out, f);
     return true;
 }
 
-static bool make(const ops_file *f, output *o, bool (*write)(const ops_file *, FILE *)) {
+static bool make(const ops_library *f, output *o, bool (*write)(const ops_library *, FILE *)) {
     if (!o->path) return true;
     FILE *memory = open_memstream(&o->text, &o->bytes);
     if (!memory) return complain(o->path, "cannot make it in memory");
@@ -89,12 +89,11 @@ static void discard(output *o) {
 }
 
 static bool run(const char *path, output *header, output *table) {
-    ops_file file;
-    const bool ok = ops_file_read(&file, path) && ops_check(&file) &&
-                    make(&file, header, make_header) && make(&file, table, make_table) &&
-                    save_temporary(header) && save_temporary(table) && publish(header) &&
-                    publish(table);
-    ops_file_free(&file);
+    ops_library file;
+    const bool ok = ops_read(&file, path) && ops_check(&file) && make(&file, header, make_header) &&
+                    make(&file, table, make_table) && save_temporary(header) &&
+                    save_temporary(table) && publish(header) && publish(table);
+    ops_free(&file);
     return ok;
 }
 

@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "core/schema/sample.h"
-#include "tools/opgen/ops_file.h"
+#include "tools/opgen/library.h"
 
 typedef struct parser {
-    ops_file *file;
+    ops_library *file;
     tni_lex lex;
     row *row;
     char why[512];
@@ -330,7 +330,7 @@ static bool parse_column(parser *p) {
                      r->schema.name, word);
 }
 
-bool parse_row(ops_file *f, char *text) {
+bool parse_row(ops_library *f, char *text) {
     parser p = {.file = f};
     p.lex = (tni_lex){
         .text = text, .p = text, .why = p.why, .capacity = sizeof p.why, .no_columns = true};

@@ -12,7 +12,7 @@
 
 typedef struct writer {
     FILE *out;
-    const ops_file *file;
+    const ops_library *file;
     const row *row;
     bool gradient;
     bool wide;  /* tensors that a gradient reads are taken as f32 if they have 16 bits */
@@ -193,7 +193,7 @@ static bool calls(const expr *e, const char *op) {
     return found;
 }
 
-static bool is_called(const ops_file *f, const char *op) {
+static bool is_called(const ops_library *f, const char *op) {
     bool found = false;
     for (const row *r = f->rows; r; r = r->next) {
         found |= calls(r->is, op);
@@ -202,7 +202,7 @@ static bool is_called(const ops_file *f, const char *op) {
     return found;
 }
 
-static void write_refs(FILE *out, const ops_file *f) {
+static void write_refs(FILE *out, const ops_library *f) {
     char name[CNAME_BYTES];
     bool any = false;
     for (const row *r = f->rows; r; r = r->next) {
@@ -220,7 +220,8 @@ static const char *derivative_of(const row *r) { return r->derivative_fn; }
 static const char *decompose_of(const row *r) { return r->decompose_fn; }
 
 /* Each function once, however many rows name it. */
-static void write_prototypes_of(FILE *out, const ops_file *f, function_of get, const char *format) {
+static void write_prototypes_of(FILE *out, const ops_library *f, function_of get,
+                                const char *format) {
     for (const row *r = f->rows; r; r = r->next) {
         bool known = !get(r);
         for (const row *q = f->rows; q != r && !known; q = q->next)
@@ -232,7 +233,7 @@ static void write_prototypes_of(FILE *out, const ops_file *f, function_of get, c
 }
 
 /* Functions of the plugin's own that rows name: static before the include, or in another file. */
-static void write_prototypes(FILE *out, const ops_file *f) {
+static void write_prototypes(FILE *out, const ops_library *f) {
     write_prototypes_of(out, f, shape_of, "tn_status @(tn_infer *);\n");
     write_prototypes_of(out, f, derivative_of, "void @(tn_grad_ctx *);\n");
     write_prototypes_of(out, f, decompose_of,
@@ -294,7 +295,7 @@ static void write_keep(FILE *out, const row *r) {
     fputs("\",\n", out);
 }
 
-static void write_row(FILE *out, const ops_file *f, const row *r) {
+static void write_row(FILE *out, const ops_library *f, const row *r) {
     char name[CNAME_BYTES];
     tni_cname_op(r->schema.name, name);
     fputs("    {\n        .size = sizeof(tn_op),\n", out);
@@ -316,7 +317,7 @@ static void write_row(FILE *out, const ops_file *f, const row *r) {
 }
 
 /* Lines of the note: see tools/opgen/header.h. */
-static void write_note(FILE *out, const ops_file *f) {
+static void write_note(FILE *out, const ops_library *f) {
     fprintf(out, "TN_NOTE(%s_schemas, TN_NOTE_SCHEMAS,", f->stem);
     for (const row *r = f->rows; r; r = r->next) {
         if (r->is_use) continue;
@@ -328,7 +329,7 @@ static void write_note(FILE *out, const ops_file *f) {
     fputs(");\n\n", out);
 }
 
-void write_table(FILE *out, const ops_file *f) {
+void write_table(FILE *out, const ops_library *f) {
     writer w = {.out = out, .file = f};
     fprintf(out,
             "/* %s_table.inc - the rows of %s.ops. Generated; do not edit. Include it once, in the "

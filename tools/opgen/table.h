@@ -6,8 +6,8 @@
 
 #include <stdio.h>
 
-#include "tools/opgen/ops_file.h"
+#include "tools/opgen/library.h"
 
-void write_table(FILE *, const ops_file *);
+void write_table(FILE *, const ops_library *);
 
 #endif

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "tools/opgen/ops_file.h"
+#include "tools/opgen/library.h"
 
 static const char *const type_names[] = {
     [TNI_TENSOR] = "Tensor", [TNI_TENSORS] = "Tensor[]", [TNI_INT] = "int",
@@ -86,7 +86,7 @@ static bool fits(const row *r, const expr *e, const tni_param *wanted) {
     return literal_fits(e, wanted);
 }
 
-static bool check_optional(ops_file *f, const expr *e, const row *r, const tni_param *wanted,
+static bool check_optional(ops_library *f, const expr *e, const row *r, const tni_param *wanted,
                            int32_t present) {
     if (e->kind != EXPR_ARGUMENT || wanted->optional || (int32_t)e->index == present) return true;
     const tni_param *p = &r->schema.params[e->index];
@@ -95,7 +95,7 @@ static bool check_optional(ops_file *f, const expr *e, const row *r, const tni_p
                      p->name, wanted->name);
 }
 
-static bool check_list(ops_file *f, expr *e, const row *r, const tni_param *wanted,
+static bool check_list(ops_library *f, expr *e, const row *r, const tni_param *wanted,
                        int32_t present) {
     tni_param item = *wanted;
     item.optional = false;
@@ -118,7 +118,7 @@ static bool check_list(ops_file *f, expr *e, const row *r, const tni_param *want
     return true;
 }
 
-static bool find_callee(ops_file *f, expr *e, const row *r) {
+static bool find_callee(ops_library *f, expr *e, const row *r) {
     const row *other = ops_find(f, e->name);
     if (!other)
         return ops_error(f, e->at,
@@ -143,7 +143,7 @@ static bool find_callee(ops_file *f, expr *e, const row *r) {
     return true;
 }
 
-bool check_expr(ops_file *f, expr *e, const row *r, const tni_param *wanted, int32_t present) {
+bool check_expr(ops_library *f, expr *e, const row *r, const tni_param *wanted, int32_t present) {
     if (e->kind == EXPR_LIST) return check_list(f, e, r, wanted, present);
     if (e->kind == EXPR_CALL) {
         if (!find_callee(f, e, r)) return false;

@@ -1,12 +1,12 @@
-/* ops_file.h - a NAME.ops file in memory: rows, their columns and expressions.
+/* library.h - a NAME.ops file in memory: rows, their columns and expressions.
  *
- * Owns all memory of a run in one arena. Invariant: after ops_file_read and ops_check succeeded
+ * Owns all memory of a run in one arena. Invariant: after ops_read and ops_check succeeded
  * every name is resolved, every column is valid text for its parser in the core, and every
  * expression has the types its op's schema asks for; the writers (table.c, header.c) need not
  * check.
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef TENON_OPGEN_OPS_FILE_H
-#define TENON_OPGEN_OPS_FILE_H
+#ifndef TENON_OPGEN_LIBRARY_H
+#define TENON_OPGEN_LIBRARY_H
 
 #include "core/schema/lex.h"
 #include "core/schema/schema.h"
@@ -58,7 +58,7 @@ typedef struct arena_block {
     max_align_t data[];
 } arena_block;
 
-typedef struct ops_file {
+typedef struct ops_library {
     const char *path;
     const char *stem; /* "math" of modules/math/math.ops */
     char *text;       /* comments blanked; rows end with NUL instead of a line end */
@@ -67,23 +67,23 @@ typedef struct ops_file {
     uint32_t n_rows;   /* without use lines */
     uint32_t n_errors;
     arena_block *blocks;
-} ops_file;
+} ops_library;
 
 /* Prints "file:line: message", counts it, returns false. at NULL: no line. */
-bool ops_error(ops_file *, const char *at, const char *format, ...)
+bool ops_error(ops_library *, const char *at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-void *ops_alloc(ops_file *, size_t bytes);              /* zeroed; NULL + message */
-char *ops_copy(ops_file *, const char *text, size_t n); /* whitespace outside strings squeezed */
+void *ops_alloc(ops_library *, size_t bytes);              /* zeroed; NULL + message */
+char *ops_copy(ops_library *, const char *text, size_t n); /* whitespace outside strings squeezed */
 
-bool ops_file_read(ops_file *, const char *path); /* false after messages */
-bool ops_check(ops_file *); /* whole-file checks: calls, types, columns that belong together */
-void ops_file_free(ops_file *);
+bool ops_read(ops_library *, const char *path); /* false after messages */
+bool ops_check(ops_library *); /* whole-file checks: calls, types, columns that belong together */
+void ops_free(ops_library *);
 
-row *ops_find(const ops_file *, const char *op); /* also use lines; NULL if absent */
-bool parse_row(ops_file *, char *text);          /* row.c */
-expr *parse_expr(ops_file *, tni_lex *, const row *,
+row *ops_find(const ops_library *, const char *op); /* also use lines; NULL if absent */
+bool parse_row(ops_library *, char *text);          /* row.c */
+expr *parse_expr(ops_library *, tni_lex *, const row *,
                  bool gradient); /* expr.c; NULL after a message */
-bool check_expr(ops_file *, expr *, const row *, const tni_param *wanted,
+bool check_expr(ops_library *, expr *, const row *, const tni_param *wanted,
                 int32_t present); /* types.c */
 bool is_tensor_expr(const row *, const expr *, bool *list);
 

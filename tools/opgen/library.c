@@ -1,6 +1,6 @@
-/* ops_file.c - reads NAME.ops: comments out, lines to rows, messages with file:line.
+/* library.c - reads NAME.ops: comments out, lines to rows, messages with file:line.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tools/opgen/ops_file.h"
+#include "tools/opgen/library.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool ops_error(ops_file *f, const char *at, const char *format, ...) {
+bool ops_error(ops_library *f, const char *at, const char *format, ...) {
     va_list list;
     fprintf(stderr, "%s:", f->path);
     if (at) {
@@ -26,7 +26,7 @@ bool ops_error(ops_file *f, const char *at, const char *format, ...) {
     return false;
 }
 
-void *ops_alloc(ops_file *f, size_t bytes) {
+void *ops_alloc(ops_library *f, size_t bytes) {
     arena_block *b = calloc(1, sizeof *b + bytes);
     if (!b) {
         ops_error(f, NULL, "out of memory for %zu bytes", bytes);
@@ -39,7 +39,7 @@ void *ops_alloc(ops_file *f, size_t bytes) {
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
-char *ops_copy(ops_file *f, const char *text, size_t n) {
+char *ops_copy(ops_library *f, const char *text, size_t n) {
     char *out = ops_alloc(f, n + 1);
     size_t used = 0;
     bool quoted = false;
@@ -54,7 +54,7 @@ char *ops_copy(ops_file *f, const char *text, size_t n) {
     return out;
 }
 
-row *ops_find(const ops_file *f, const char *op) {
+row *ops_find(const ops_library *f, const char *op) {
     for (row *r = f->rows; r; r = r->next)
         if (strcmp(r->schema.name, op) == 0) return r;
     return NULL;
@@ -62,7 +62,7 @@ row *ops_find(const ops_file *f, const char *op) {
 
 /* ---- The text -------------------------------------------------------------------------------- */
 
-static bool load(ops_file *f) {
+static bool load(ops_library *f) {
     FILE *in = fopen(f->path, "rb");
     if (!in) return ops_error(f, NULL, "cannot open: %s", strerror(errno));
     enum { LIMIT = 16 << 20 };
@@ -110,7 +110,7 @@ static char *next_line(char *p) {
 }
 
 /* Ends every row with NUL before it is parsed, so that no column can run into the next row. */
-static void parse_rows(ops_file *f) {
+static void parse_rows(ops_library *f) {
     char *p = f->text;
     bool first = true;
     while (*p) {
@@ -129,7 +129,7 @@ static void parse_rows(ops_file *f) {
     }
 }
 
-static bool set_stem(ops_file *f) {
+static bool set_stem(ops_library *f) {
     const char *slash = strrchr(f->path, '/'), *name = slash ? slash + 1 : f->path;
     const char *dot = strrchr(name, '.');
     const size_t n = dot ? (size_t)(dot - name) : strlen(name);
@@ -144,7 +144,7 @@ static bool set_stem(ops_file *f) {
            ops_error(f, NULL, "the file name becomes a C name, so it may hold only a-z, 0-9 and _");
 }
 
-bool ops_file_read(ops_file *f, const char *path) {
+bool ops_read(ops_library *f, const char *path) {
     memset(f, 0, sizeof *f);
     f->path = path;
     f->last = &f->rows;
@@ -155,7 +155,7 @@ bool ops_file_read(ops_file *f, const char *path) {
     return f->n_errors == 0;
 }
 
-void ops_file_free(ops_file *f) {
+void ops_free(ops_library *f) {
     while (f->blocks) {
         arena_block *b = f->blocks;
         f->blocks = b->next;
