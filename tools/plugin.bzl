@@ -183,26 +183,26 @@ def tn_module(name, srcs, deps = []):
         ],
     )
 
-def tn_opgen(name, src = None, visibility = None):
-    """Generates NAME_ops.h (wrappers) and NAME_table.inc (registration table) from NAME.ops.
+def tn_opgen(name, srcs = None, visibility = None):
+    """Generates NAME_ops.h (wrappers) and NAME_table.inc (registration table) from .ops files.
 
     `:NAME_ops` is the library with both. Include them by their path in the tree,
     "modules/math/math_ops.h": a search path of their own could shadow system headers.
 
     Args:
       name: stem of the generated files.
-      src: the rows; default NAME.ops.
+      srcs: the rows, in the order in which they are registered; default NAME.ops.
       visibility: of all targets.
     """
-    src = src or name + ".ops"
+    srcs = srcs or [name + ".ops"]
     header = name + "_ops.h"
     table = name + "_table.inc"
     native.genrule(
         name = name + "_opgen",
-        srcs = [src],
+        srcs = srcs,
         outs = [header, table],
-        cmd = "$(location //tools/opgen:opgen) --header $(location %s) --table $(location %s) $(location %s)" %
-              (header, table, src),
+        cmd = "$(location //tools/opgen:opgen) --name %s --header $(location %s) --table $(location %s) $(SRCS)" %
+              (name, header, table),
         message = "Generating op wrappers",
         tools = ["//tools/opgen:opgen"],
         visibility = visibility,

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
 #include <string>
 
 #include <sys/stat.h>
@@ -25,14 +26,22 @@ class Command : public testing::Test {
     // What opgen prints about a file with these rows; exit status in `rc`.
     std::string run(const std::string &rows, int *rc) {
         std::ofstream(ops) << rows;
+        return run_files(ops, rc);
+    }
+    std::string run_files(const std::string &arguments, int *rc) {
         const std::string command =
-            env("OPGEN") + " --header " + header + " --table " + table + " " + ops + " 2>&1";
+            env("OPGEN") + " --header " + header + " --table " + table + " " + arguments + " 2>&1";
         FILE *pipe = popen(command.c_str(), "r");
         std::string said;
         for (int c; (c = fgetc(pipe)) != EOF;) said += (char)c;
         *rc = WEXITSTATUS(pclose(pipe));
         const size_t at = said.find(folder);
         return at == std::string::npos ? said : said.substr(at + folder.size());
+    }
+    static std::string text_of(const std::string &path) {
+        std::stringstream text;
+        text << std::ifstream(path).rdbuf();
+        return text.str();
     }
     static bool exists(const std::string &path) {
         struct stat st;
@@ -127,6 +136,57 @@ TEST_F(Command, NamesFileLineAndCause) {
         EXPECT_NE(said.find(c.said), std::string::npos) << c.rows << "\n" << said;
         EXPECT_FALSE(exists(header) || exists(table)) << c.rows;
     }
+}
+
+// ---- Several files ----
+
+TEST_F(Command, MakesOneLibraryOfSeveralFiles) {
+    const std::string more = folder + "more.ops";
+    int rc;
+    std::ofstream(ops) << "f(Tensor x) -> Tensor is: h(x) \"doc\"\n";
+    std::ofstream(more) << "h(Tensor x) -> Tensor y same inplace d_x: f(g) \"doc\"\n";
+    EXPECT_EQ(run_files("--name both " + ops + " " + more, &rc), "");
+    EXPECT_EQ(rc, 0);
+    const std::string rows = text_of(table), wrappers = text_of(header);
+    EXPECT_NE(rows.find("static const tn_op both_ops[]"), std::string::npos);
+    EXPECT_LT(rows.find(".schema = \"f("), rows.find(".schema = \"h("));
+    EXPECT_NE(rows.find("tnk_call(&both_ref_h,"), std::string::npos);
+    EXPECT_LT(wrappers.find(" *tn_f("), wrappers.find(" *tn_h("));
+    EXPECT_NE(wrappers.find("TENON_OPS_BOTH_H"), std::string::npos);
+}
+
+TEST_F(Command, NamesTheFileThatIsWrong) {
+    const std::string more = folder + "more.ops";
+    const std::string good = "f(Tensor x) -> Tensor same none(\"a\") \"doc\"\n";
+    const struct {
+        std::string first, second, said;
+    } cases[] = {
+        {good, "\nf() -> ()", "more.ops:2: op f is already defined, as f(Tensor x) -> Tensor"},
+        {good, "# nothing\n", "more.ops: has no rows"},
+        {good, "h(Tensor x) -> Tensor is: q(x) \"doc\"",
+         "more.ops:1: op h calls 'q', which is neither a row of these files nor on a use line"},
+        {good + "\nq(Tensor x) -> Tensor same \"doc\"\n", "h(Tensor x) -> Tensor is: f(x) \"doc\"",
+         "rows.ops:3: op q has no derivative"},
+    };
+    for (const auto &c : cases) {
+        int rc;
+        std::ofstream(ops) << c.first;
+        std::ofstream(more) << c.second;
+        const std::string said = run_files("--name both " + ops + " " + more, &rc);
+        EXPECT_EQ(rc, 1) << c.second;
+        EXPECT_EQ(said.find(c.said), 0u) << c.second << "\n" << said;
+        EXPECT_FALSE(exists(header) || exists(table)) << c.second;
+    }
+}
+
+TEST_F(Command, AsksForTheNameOfSeveralFiles) {
+    int rc;
+    std::ofstream(ops) << "f(Tensor x) -> Tensor same none(\"no\") \"doc\"\n";
+    EXPECT_EQ(run_files(ops + " " + ops, &rc).find("usage: "), 0u);
+    EXPECT_EQ(rc, 1);
+    EXPECT_NE(run_files("--name 2x " + ops, &rc).find("a name becomes a C name"),
+              std::string::npos);
+    EXPECT_EQ(rc, 1);
 }
 
 TEST_F(Command, ReplacesRegularFilesOnly) {

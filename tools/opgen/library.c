@@ -1,4 +1,4 @@
-/* library.c - reads NAME.ops: comments out, lines to rows, messages with file:line.
+/* library.c - reads .ops files: comments out, lines to rows, messages with file:line.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tools/opgen/library.h"
 
@@ -8,21 +8,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool ops_error(ops_library *f, const char *at, const char *format, ...) {
+static const ops_source *source_of(const ops_library *l, const char *at) {
+    for (const ops_source *s = l->sources; at && s; s = s->next)
+        if (s->text && at >= s->text && at <= s->text + s->bytes) return s;
+    return l->source;
+}
+
+bool ops_error(ops_library *l, const char *at, const char *format, ...) {
+    const ops_source *source = source_of(l, at);
     va_list list;
-    fprintf(stderr, "%s:", f->path);
+    if (source) fprintf(stderr, "%s:", source->path);
     if (at) {
         int line = 1;
-        for (const char *p = f->text; p < at; p++)
+        for (const char *p = source->text; p < at; p++)
             line += *p == '\n' || *p == 0; /* rows end with NUL */
         fprintf(stderr, "%d:", line);
     }
-    fputc(' ', stderr);
+    if (source) fputc(' ', stderr);
     va_start(list, format);
     vfprintf(stderr, format, list);
     va_end(list);
     fputc('\n', stderr);
-    f->n_errors++;
+    l->n_errors++;
     return false;
 }
 
@@ -62,9 +69,9 @@ row *ops_find(const ops_library *f, const char *op) {
 
 /* ---- The text -------------------------------------------------------------------------------- */
 
-static bool load(ops_library *f) {
+static bool load(ops_library *l, ops_source *f) {
     FILE *in = fopen(f->path, "rb");
-    if (!in) return ops_error(f, NULL, "cannot open: %s", strerror(errno));
+    if (!in) return ops_error(l, NULL, "cannot open: %s", strerror(errno));
     enum { LIMIT = 16 << 20 };
     uint64_t capacity = 1 << 16;
     f->text = malloc(capacity);
@@ -79,11 +86,11 @@ static bool load(ops_library *f) {
     const bool failed = ferror(in) != 0;
     fclose(in);
     if (!f->text)
-        return ops_error(f, NULL, "out of memory for its %llu bytes", (unsigned long long)capacity);
+        return ops_error(l, NULL, "out of memory for its %llu bytes", (unsigned long long)capacity);
     f->text[f->bytes] = 0;
-    if (failed) return ops_error(f, NULL, "cannot read: %s", strerror(errno));
-    if (f->bytes >= LIMIT) return ops_error(f, NULL, "is larger than %d bytes", LIMIT);
-    if (memchr(f->text, 0, f->bytes)) return ops_error(f, NULL, "is not text: it holds a NUL byte");
+    if (failed) return ops_error(l, NULL, "cannot read: %s", strerror(errno));
+    if (f->bytes >= LIMIT) return ops_error(l, NULL, "is larger than %d bytes", LIMIT);
+    if (memchr(f->text, 0, f->bytes)) return ops_error(l, NULL, "is not text: it holds a NUL byte");
     return true;
 }
 
@@ -110,8 +117,7 @@ static char *next_line(char *p) {
 }
 
 /* Ends every row with NUL before it is parsed, so that no column can run into the next row. */
-static void parse_rows(ops_library *f) {
-    char *p = f->text;
+static void parse_rows(ops_library *l, char *p) {
     bool first = true;
     while (*p) {
         char *line = p;
@@ -119,47 +125,67 @@ static void parse_rows(ops_library *f) {
         if (!starts_row(line)) {
             size_t n = strspn(line, " \t\r\n");
             if (first && line + n < p && line[n])
-                ops_error(f, line, "the first row must start in column 1");
+                ops_error(l, line, "the first row must start in column 1");
             continue;
         }
         first = false;
         while (*p && !starts_row(p)) p = next_line(p);
         if (p[-1] == '\n') p[-1] = 0;
-        parse_row(f, line);
+        parse_row(l, line);
     }
 }
 
-static bool set_stem(ops_library *f) {
-    const char *slash = strrchr(f->path, '/'), *name = slash ? slash + 1 : f->path;
-    const char *dot = strrchr(name, '.');
-    const size_t n = dot ? (size_t)(dot - name) : strlen(name);
-    char *stem = ops_copy(f, name, n);
-    if (!stem) return false;
-    f->stem = stem;
-    bool ok = n > 0 && !(stem[0] >= '0' && stem[0] <= '9');
+static bool valid_stem(const char *stem) {
+    bool ok = stem[0] && !(stem[0] >= '0' && stem[0] <= '9');
     for (size_t i = 0; stem[i]; i++)
         ok &= (stem[i] >= 'a' && stem[i] <= 'z') || (stem[i] >= '0' && stem[i] <= '9') ||
               stem[i] == '_';
-    return ok ||
-           ops_error(f, NULL, "the file name becomes a C name, so it may hold only a-z, 0-9 and _");
+    return ok;
 }
 
-bool ops_read(ops_library *f, const char *path) {
-    memset(f, 0, sizeof *f);
-    f->path = path;
-    f->last = &f->rows;
-    if (!set_stem(f) || !load(f)) return false;
-    blank_comments(f->text);
-    parse_rows(f);
-    if (f->n_errors == 0 && f->n_rows == 0) return ops_error(f, NULL, "has no rows");
-    return f->n_errors == 0;
+static bool set_stem(ops_library *l, const char *stem) {
+    if ((l->stem = stem))
+        return valid_stem(stem) ||
+               ops_error(l, NULL, "a name becomes a C name, so it may hold only a-z, 0-9 and _");
+    const char *path = l->source->path, *slash = strrchr(path, '/'),
+               *name = slash ? slash + 1 : path;
+    const char *dot = strrchr(name, '.');
+    l->stem = ops_copy(l, name, dot ? (size_t)(dot - name) : strlen(name));
+    if (!l->stem) return false;
+    return valid_stem(l->stem) ||
+           ops_error(l, NULL, "the file name becomes a C name, so it may hold only a-z, 0-9 and _");
 }
 
-void ops_free(ops_library *f) {
-    while (f->blocks) {
-        arena_block *b = f->blocks;
-        f->blocks = b->next;
+static bool read_source(ops_library *l) {
+    const uint32_t before = l->n_rows;
+    if (!load(l, l->source)) return false;
+    blank_comments(l->source->text);
+    parse_rows(l, l->source->text);
+    if (l->n_errors == 0 && l->n_rows == before) return ops_error(l, NULL, "has no rows");
+    return l->n_errors == 0;
+}
+
+bool ops_read(ops_library *l, const char *stem, char *const *paths, uint32_t n_paths) {
+    bool ok = true;
+    memset(l, 0, sizeof *l);
+    l->last = &l->rows;
+    ops_source **last = &l->sources;
+    for (uint32_t i = 0; i < n_paths; i++) {
+        ops_source *s = ops_alloc(l, sizeof *s);
+        if (!s) return false;
+        s->path = paths[i];
+        *last = l->source = s, last = &s->next;
+        if (i == 0 && !set_stem(l, stem)) return false;
+        ok = read_source(l) && ok;
+    }
+    return ok;
+}
+
+void ops_free(ops_library *l) {
+    for (ops_source *s = l->sources; s; s = s->next) free(s->text);
+    while (l->blocks) {
+        arena_block *b = l->blocks;
+        l->blocks = b->next;
         free(b);
     }
-    free(f->text);
 }

@@ -1,4 +1,4 @@
-/* library.h - a NAME.ops file in memory: rows, their columns and expressions.
+/* library.h - the .ops files of one op library in memory: rows, their columns and expressions.
  *
  * Owns all memory of a run in one arena. Invariant: after ops_read and ops_check succeeded
  * every name is resolved, every column is valid text for its parser in the core, and every
@@ -58,25 +58,32 @@ typedef struct arena_block {
     max_align_t data[];
 } arena_block;
 
-typedef struct ops_library {
+typedef struct ops_source { /* one file */
     const char *path;
-    const char *stem; /* "math" of modules/math/math.ops */
-    char *text;       /* comments blanked; rows end with NUL instead of a line end */
+    char *text; /* comments blanked; rows end with NUL instead of a line end */
     uint64_t bytes;
-    row *rows, **last; /* in file order */
-    uint32_t n_rows;   /* without use lines */
+    struct ops_source *next;
+} ops_source;
+
+typedef struct ops_library {
+    const char *stem;             /* "math": how everything generated begins */
+    ops_source *sources, *source; /* in the order given; the one that is being read */
+    row *rows, **last;            /* in file order */
+    uint32_t n_rows;              /* without use lines */
     uint32_t n_errors;
     arena_block *blocks;
 } ops_library;
 
-/* Prints "file:line: message", counts it, returns false. at NULL: no line. */
+/* Prints "file:line: message", counts it, returns false. at: in the text of some source; NULL: no
+ * line, and the file is the one that is being read. */
 bool ops_error(ops_library *, const char *at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void *ops_alloc(ops_library *, size_t bytes);              /* zeroed; NULL + message */
 char *ops_copy(ops_library *, const char *text, size_t n); /* whitespace outside strings squeezed */
 
-bool ops_read(ops_library *, const char *path); /* false after messages */
-bool ops_check(ops_library *); /* whole-file checks: calls, types, columns that belong together */
+/* stem NULL: from the name of the one file. False after messages. */
+bool ops_read(ops_library *, const char *stem, char *const *paths, uint32_t n_paths);
+bool ops_check(ops_library *); /* across all rows: calls, types, columns that belong together */
 void ops_free(ops_library *);
 
 row *ops_find(const ops_library *, const char *op); /* also use lines; NULL if absent */

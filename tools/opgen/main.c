@@ -1,4 +1,5 @@
-/* opgen - from NAME.ops to NAME_ops.h (wrappers) and NAME_table.inc (registration).
+/* opgen - from the .ops files of a library to NAME_ops.h (wrappers) and NAME_table.inc
+ * (registration).
  *
  * Both files are written in memory first and appear together under their names, or not at all.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -33,7 +34,7 @@ static bool make_header(const ops_library *f, FILE *out) {
             ops[n++] = (tni_header_op){r->schema_text, r->doc, (r->traits & TN_OP_INPLACE) != 0};
     const tn_status status =
         ops ? tni_write_header(out, f->stem, ops, n, why, sizeof why) : TN_ERR_NOMEM;
-    if (status) fprintf(stderr, "%s: %s\n", f->path, why);
+    if (status) fprintf(stderr, "%s: %s\n", f->sources->path, why);
     free(ops);
     return status == TN_OK;
 }
@@ -88,36 +89,54 @@ static void discard(output *o) {
     free(o->text);
 }
 
-static bool run(const char *path, output *header, output *table) {
-    ops_library file;
-    const bool ok = ops_read(&file, path) && ops_check(&file) && make(&file, header, make_header) &&
-                    make(&file, table, make_table) && save_temporary(header) &&
-                    save_temporary(table) && publish(header) && publish(table);
-    ops_free(&file);
+typedef struct request {
+    const char *name; /* of the library, or NULL */
+    char **paths;
+    uint32_t n_paths;
+    output header, table;
+} request;
+
+static bool run(request *q) {
+    ops_library library;
+    const bool ok = ops_read(&library, q->name, q->paths, q->n_paths) && ops_check(&library) &&
+                    make(&library, &q->header, make_header) &&
+                    make(&library, &q->table, make_table) && save_temporary(&q->header) &&
+                    save_temporary(&q->table) && publish(&q->header) && publish(&q->table);
+    ops_free(&library);
     return ok;
 }
 
-int main(int argc, char **argv) {
-    output header = {0}, table = {0};
-    const char *path = NULL;
-    bool usage = false;
+/* Paths are moved to the front of argv. */
+static bool parse_arguments(request *q, int argc, char **argv) {
+    const struct {
+        const char *flag, **value;
+    } options[] = {
+        {"--name", &q->name}, {"--header", &q->header.path}, {"--table", &q->table.path}};
+    q->paths = argv;
     for (int i = 1; i < argc; i++) {
-        const bool more = i + 1 < argc;
-        if (strcmp(argv[i], "--header") == 0 && more)
-            header.path = argv[++i];
-        else if (strcmp(argv[i], "--table") == 0 && more)
-            table.path = argv[++i];
-        else if (argv[i][0] != '-' && !path)
-            path = argv[i];
+        const char **value = NULL;
+        for (size_t k = 0; k < sizeof options / sizeof *options; k++)
+            if (strcmp(argv[i], options[k].flag) == 0) value = options[k].value;
+        if (value && i + 1 < argc)
+            *value = argv[++i];
+        else if (argv[i][0] != '-')
+            argv[q->n_paths++] = argv[i];
         else
-            usage = true;
+            return false;
     }
-    if (usage || !path) {
-        fputs("usage: opgen [--header OUT.h] [--table OUT.inc] IN.ops\n", stderr);
+    return q->n_paths == 1 || (q->n_paths > 1 && q->name);
+}
+
+int main(int argc, char **argv) {
+    request q = {0};
+    if (!parse_arguments(&q, argc, argv)) {
+        fputs("usage: opgen [--name NAME] [--header OUT.h] [--table OUT.inc] IN.ops...\n"
+              "       Several files are one library, in the order given; they need a name.\n",
+              stderr);
         return 1;
     }
-    const bool ok = run(path, &header, &table);
-    discard(&header);
-    discard(&table);
+    const bool ok = run(&q);
+    discard(&q.header);
+    discard(&q.table);
     return ok ? 0 : 1;
 }

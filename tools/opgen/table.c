@@ -332,7 +332,7 @@ static void write_note(FILE *out, const ops_library *f) {
 void write_table(FILE *out, const ops_library *f) {
     writer w = {.out = out, .file = f};
     fprintf(out,
-            "/* %s_table.inc - the rows of %s.ops. Generated; do not edit. Include it once, in the "
+            "/* %s_table.inc - the rows of %s. Generated; do not edit. Include it once, in the "
             "file with\n"
             " * TN_PLUGIN, and register: host->add_ops(self, %s_ops, %s_ops_count, sizeof "
             "*%s_ops). */\n\n",

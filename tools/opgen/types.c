@@ -122,8 +122,8 @@ static bool find_callee(ops_library *f, expr *e, const row *r) {
     const row *other = ops_find(f, e->name);
     if (!other)
         return ops_error(f, e->at,
-                         "op %s calls '%s', which is neither a row of this file nor on a use line",
-                         r->schema.name, e->name);
+                         "op %s calls '%s', which is neither a row of %s nor on a use line",
+                         r->schema.name, e->name, f->sources->next ? "these files" : "this file");
     const tni_schema *s = e->callee = &other->schema;
     if (s->n_visible != 1)
         return ops_error(
