@@ -156,3 +156,79 @@ tn_tensor *math_diagonal(tn_tensor *t) {
     return tn_slice(math_reshape(t, m.sizes, m.rank - 1),
                     &(tn_slice_opts){.dim = last, .step = TN_SET(n + 1)});
 }
+
+/* zeros of args[1]'s sizes, with grad copied into the part of them that op(zeros, args[2..])
+ * shows. */
+tn_status math_put_back(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs) {
+    tn_tensor *grad = math_arg(args, n_args, 0);
+    tn_value part_args[5];
+    tn_meta m;
+
+    if (!tnk_meta(grad, &m) || args[1].aux > TN_MAX_RANK || n_args > 6) return tnk_pending();
+    m.rank = (int32_t)args[1].aux;
+    for (int32_t i = 0; i < m.rank; i++) m.sizes[i] = args[1].ints[i];
+    tn_tensor *whole = math_full(&m, 0, grad);
+    part_args[0] = tn_value_tensor(whole);
+    for (uint32_t i = 2; i < n_args; i++) part_args[i - 1] = args[i];
+    tn_tensor *part = math_call(op, part_args, n_args - 1);
+    return give(outs, tn_copy_(part, grad) ? whole : NULL);
+}
+
+/* 0, 1, ... n-1 plus first, where x lives. */
+tn_tensor *math_count_from(int64_t first, int64_t n, tn_tensor *x) {
+    static tn_op_ref arange = {"arange", 0, 0};
+    tn_device device;
+
+    if (!x || tn_plugin_ops->device(x, &device) != TN_OK) return NULL;
+    return MATH_CALL(&arange, tn_int(first), tn_int(first + n), tn_int(1), tn_value_dtype(TN_I64),
+                     tn_value_device(device));
+}
+
+/* value as a 0-dim tensor of x's dtype */
+tn_tensor *math_of_dtype(tn_tensor *x, tn_value value) {
+    tn_meta m;
+
+    if (!tnk_meta(x, &m)) return NULL;
+    m.rank = 0;
+    return tn_fill_(math_full(&m, 0, x), value);
+}
+
+/* Twins of rows that are not pointwise: x = op(a copy of x), for derivatives keep what they
+ * read. */
+tn_status math_in_place(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs) {
+    tn_value inner[4];
+
+    if (n_args > 4) n_args = 4;
+    for (uint32_t i = 1; i < n_args; i++) inner[i] = args[i];
+    inner[0] = tn_value_tensor(tn_clone(math_arg(args, n_args, 0)));
+    return give(outs, tn_copy_(math_arg(args, n_args, 0), math_call(op, inner, n_args)));
+}
+
+tn_tensor **math_new_list(int64_t n) {
+    tn_tensor **list = tn_plugin_host->alloc(tn_plugin_self, (uint64_t)n * sizeof *list);
+    if (!list) tnk_raise(TN_ERR_NOMEM, "no memory for a list of gradients");
+    return list;
+}
+
+/* t, with 0 for -inf, which is the logarithm of nothing. */
+tn_tensor *math_finite_or_0(tn_tensor *t) {
+    return tn_where(tn_eq(t, tnk_scalar(-INFINITY)), tnk_scalar(0), t);
+}
+
+/* Back to front along dim: a view. */
+tn_tensor *math_reversed(tn_tensor *t, int64_t dim) {
+    static tn_op_ref op = {"slice", 0, 0};
+    return MATH_CALL(&op, tn_value_tensor(t), tn_int(dim), tn_value_none(), tn_value_none(),
+                     tn_int(-1));
+}
+
+/* t moved on by one along dim, with `first` where that leaves room. */
+tn_tensor *math_shifted(tn_tensor *t, int64_t dim, double first) {
+    tn_meta m;
+
+    if (!tnk_meta(t, &m)) return NULL;
+    const int64_t n = m.sizes[dim];
+    m.sizes[dim] = 1;
+    tn_tensor *pair[2] = {math_full(&m, first, t), math_narrow(t, dim, 0, n - 1)};
+    return math_cat(pair, 2, dim);
+}

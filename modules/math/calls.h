@@ -8,7 +8,7 @@
 
 #include "modules/math/math_ops.h"
 
-#include "modules/math/rows.h"
+#include "modules/math/shapes.h"
 
 /* Calls op with the values given. Where optional arguments are given or results are several, this
  * reads better than a wrapper's option struct. Returns result 0, NULL on error. */
@@ -22,6 +22,11 @@ static inline tn_status give(tn_value *outs, tn_tensor *y) {
     outs[0] = tn_value_tensor(y);
     return y ? TN_OK : tnk_pending();
 }
+
+static inline tn_tensor *times(tn_tensor *t, double factor) {
+    return tn_mul(t, tnk_scalar(factor));
+}
+static inline tn_tensor *plus(tn_tensor *t, double term) { return tn_add(t, tnk_scalar(term)); }
 
 tn_tensor *math_wide(tn_tensor *); /* f32 of 16-bit floats, others as they are */
 /* The tensor itself where number is 1. Integers stay what they are: the number is truncated. */
@@ -58,5 +63,20 @@ bool math_is_nothing(const tn_meta *); /* [0], which cat passes over whatever th
 int64_t math_rows(const tn_meta *);    /* product of all sizes but the last */
 /* t, of rank 1 or more, as a matrix with all leading dims in the rows. */
 tn_tensor *math_as_matrix(tn_tensor *t, const tn_meta *m);
+
+/* 0, 1, ... n-1 plus first, where x lives. */
+tn_tensor *math_count_from(int64_t first, int64_t n, tn_tensor *x);
+tn_tensor *math_of_dtype(tn_tensor *x, tn_value); /* the value as a 0-dim tensor of x's dtype */
+tn_tensor *math_finite_or_0(tn_tensor *);         /* t, with 0 for -inf, the logarithm of nothing */
+tn_tensor *math_reversed(tn_tensor *, int64_t dim); /* back to front along dim: a view */
+/* t moved on by one along dim, with `first` where that leaves room. */
+tn_tensor *math_shifted(tn_tensor *, int64_t dim, double first);
+tn_tensor **math_new_list(int64_t n); /* to be freed by the host; NULL: an error is pending */
+
+/* Twins of rows that are not pointwise: x = op(a copy of x), for derivatives keep what they
+ * read. */
+tn_status math_in_place(tn_op_ref *, const tn_value *args, uint32_t n_args, tn_value *outs);
+/* Zeros of args[1]'s sizes, with args[0] copied into the part that op(zeros, args[2..]) shows. */
+tn_status math_put_back(tn_op_ref *, const tn_value *args, uint32_t n_args, tn_value *outs);
 
 #endif

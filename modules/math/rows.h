@@ -15,16 +15,13 @@ typedef void math_derivative(tn_grad_ctx *);
 typedef tn_status math_decomposition(const tn_value *args, uint32_t n_args, tn_value *outs,
                                      uint32_t n_outs);
 
-/* shapes.c */
 math_shape_rule math_shape_copy, math_shape_arange, math_shape_to, math_shape_random,
     math_shape_uniform, math_shape_random_bits, math_shape_randint, math_shape_randperm,
     math_shape_multinomial, math_shape_scalar, math_shape_sizes, math_shape_one_hot,
     math_shape_nonzero_fill;
-/* shapes_matrix.c */
 math_shape_rule math_shape_gemm, math_shape_matmul, math_shape_linear, math_shape_layer_norm,
     math_shape_layer_norm_bwd, math_shape_cat, math_shape_stack, math_shape_sgd, math_shape_adam,
     math_shape_addmm, math_shape_linear_bwd, math_shape_bilinear;
-/* shapes_index.c, derivatives_index.c, decompositions_index.c */
 math_shape_rule math_shape_gather, math_shape_scatter, math_shape_scatter_reduce,
     math_shape_scatter_value, math_shape_index_select, math_shape_index_add, math_shape_index_copy,
     math_shape_index_fill, math_shape_embedding, math_shape_embedding_bwd, math_shape_fold;
@@ -33,23 +30,19 @@ math_derivative math_grad_gather, math_grad_scatter, math_grad_scatter_add,
 math_decomposition math_compose_scatter_value, math_compose_index_select, math_compose_index_add,
     math_compose_index_copy, math_compose_index_fill, math_compose_embedding,
     math_compose_embedding_bwd;
-/* shapes_loss.c */
 math_shape_rule math_shape_loss, math_shape_bce, math_shape_nll, math_shape_multi_margin,
     math_shape_cross_entropy_bwd, math_shape_probs, math_shape_multilabel;
-/* shapes_ewise.c, activations.c */
 math_shape_rule math_shape_addcmul, math_shape_gelu, math_shape_celu, math_shape_prelu,
     math_shape_glu, math_shape_glu_bwd, math_shape_clamp, math_shape_hardtanh, math_shape_square;
 math_decomposition math_compose_round, math_compose_addcmul, math_compose_gelu,
     math_compose_gelu_bwd, math_compose_hardtanh, math_compose_square, math_compose_leaky_relu,
     math_compose_silu_bwd, math_compose_softsign, math_compose_softplus, math_compose_mish_bwd,
     math_compose_prelu, math_compose_glu, math_compose_glu_bwd;
-/* shapes_view.c */
 math_shape_rule math_shape_transpose, math_shape_permute, math_shape_slice, math_shape_select,
     math_shape_expand, math_shape_view, math_shape_reshape, math_shape_unsqueeze,
     math_shape_squeeze, math_shape_split, math_shape_unfold, math_shape_split_sizes,
     math_shape_unbind, math_shape_diagonal, math_shape_as_strided;
 
-/* shapes_reduce.c, derivatives_reduce.c, decompositions_reduce.c, ..sort.c, ..sets.c */
 math_shape_rule math_shape_sum, math_shape_cumsum, math_shape_moments, math_shape_any,
     math_shape_amax, math_shape_norm, math_shape_topk, math_shape_kthvalue, math_shape_searchsorted,
     math_shape_sum_to;
@@ -67,31 +60,24 @@ math_decomposition math_compose_argsort, math_compose_topk, math_compose_kthvalu
     math_compose_unique_dim, math_compose_unique_consecutive, math_compose_bincount,
     math_compose_histc;
 
-/* derivatives.c */
 math_derivative math_grad_atan, math_grad_asinh, math_grad_atan2;
 math_derivative math_grad_clamp, math_grad_to, math_grad_layer_norm, math_grad_permute,
     math_grad_slice, math_grad_select, math_grad_reshaped, math_grad_split, math_grad_split_sizes,
     math_grad_unbind, math_grad_diagonal, math_grad_as_strided, math_grad_cat;
-/* derivatives_loss.c */
 math_derivative math_grad_mse_loss, math_grad_bce, math_grad_cross_entropy;
-/* derivatives_matrix.c */
 math_derivative math_grad_matmul, math_grad_addmm, math_grad_linear;
 
-/* decompositions.c */
 math_decomposition math_compose_clone, math_compose_contiguous, math_compose_to,
     math_compose_full_like, math_compose_softmax, math_compose_softmax_bwd,
     math_compose_log_softmax, math_compose_log_softmax_bwd, math_compose_layer_norm,
     math_compose_layer_norm_bwd, math_compose_one_hot, math_compose_slice_bwd,
     math_compose_select_bwd, math_compose_diagonal_bwd, math_compose_reshape, math_compose_cat,
     math_compose_stack, math_compose_nonzero;
-/* decompositions_view.c */
 math_decomposition math_compose_narrow, math_compose_flatten, math_compose_unflatten,
     math_compose_movedim, math_compose_expand_as, math_compose_view_as, math_compose_chunk,
     math_compose_tensor_split;
-/* decompositions_advanced.c */
 math_decomposition math_compose_index, math_compose_index_put, math_compose_take, math_compose_put,
     math_compose_take_along_dim;
-/* shapes_rearrange.c, derivatives_rearrange.c, decompositions_rearrange.c */
 math_shape_rule math_shape_pad, math_shape_put, math_shape_masked;
 math_derivative math_grad_constant_pad;
 math_decomposition math_compose_flip, math_compose_rot90, math_compose_roll, math_compose_tril,
@@ -99,14 +85,10 @@ math_decomposition math_compose_flip, math_compose_rot90, math_compose_roll, mat
     math_compose_tile, math_compose_repeat_interleave, math_compose_constant_pad, math_compose_pad,
     math_compose_masked_fill, math_compose_masked_fill_tensor, math_compose_masked_select,
     math_compose_masked_scatter, math_compose_hstack, math_compose_vstack;
-/* decompositions_sequence.c */
 math_decomposition math_compose_linspace, math_compose_logspace, math_compose_eye;
-/* decompositions_window.c */
 math_decomposition math_compose_im2col, math_compose_col2im;
-/* decompositions_random.c */
 math_decomposition math_compose_randint, math_compose_randperm, math_compose_bernoulli,
     math_compose_bernoulli_p, math_compose_exponential, math_compose_multinomial;
-/* decompositions_loss.c */
 math_decomposition math_compose_mse_loss, math_compose_l1_loss, math_compose_huber_loss,
     math_compose_smooth_l1_loss, math_compose_bce, math_compose_bce_with_logits,
     math_compose_kl_div, math_compose_poisson_nll_loss, math_compose_gaussian_nll_loss,
@@ -114,47 +96,12 @@ math_decomposition math_compose_mse_loss, math_compose_l1_loss, math_compose_hub
     math_compose_soft_margin_loss, math_compose_multilabel_soft_margin_loss,
     math_compose_pairwise_distance, math_compose_cosine_similarity,
     math_compose_cosine_embedding_loss, math_compose_triplet_margin_loss;
-/* decompositions_class.c */
 math_decomposition math_compose_nll_loss, math_compose_cross_entropy,
     math_compose_cross_entropy_bwd, math_compose_cross_entropy_probs,
     math_compose_multi_margin_loss, math_compose_multilabel_margin_loss;
-/* decompositions_matrix.c */
 math_decomposition math_compose_matmul, math_compose_addmm, math_compose_linear,
     math_compose_linear_bwd, math_compose_bilinear, math_compose_cross, math_compose_trace,
     math_compose_kron;
-/* einsum.c */
 math_decomposition math_compose_einsum, math_compose_tensordot, math_compose_tensordot_dims;
-
-/* ---- Shared: reductions of losses (shapes_loss.c) ---- */
-
-bool math_says(const tn_value *, const char *word); /* is it this string? */
-typedef enum math_reduction { MATH_MEAN, MATH_SUM, MATH_NONE, MATH_UNKNOWN } math_reduction;
-math_reduction math_reduction_of(const tn_value *); /* "mean", "sum", "none" */
-#define MATH_REDUCTION_TEXT "reduction is \"%.*s\"; it must be mean, sum or none"
-
-/* ---- Shared: sizes and strides (shapes.c) ---- */
-
-/* Is the number, truncated for an integer dtype, between the dtype's smallest and largest one? inf
- * and NaN are floating. */
-bool math_holds(tn_dtype, tn_value number);
-/* True if the sizes are >= 0 and their product (with 0 counted as 1, so that no order of dims
- * overflows) fits. */
-bool math_sizes_fit(const int64_t *sizes, int32_t rank);
-/* Fills out's rank and sizes; INVALID or OVERFLOW if they cannot be. `what` is the argument they
- * came from. */
-tn_status math_set_sizes(tn_infer *, tn_meta *out, const int64_t *sizes, int64_t rank,
-                         const char *what);
-/* Rank, sizes and strides of a view; offset 0. */
-void math_view_meta(const tn_view *, tn_meta *out);
-int64_t math_meta_numel(const tn_meta *); /* of a tensor that exists: cannot overflow */
-/* OVERFLOW if result 0 is one of integers and argument i, truncated, is not among them. */
-tn_status math_check_factor(tn_infer *, uint32_t i, const char *name);
-bool math_broadcast(tn_meta *into, const int64_t *sizes, int32_t rank); /* false: they do not fit */
-
-/* sizes with at most one -1, for x's elements, into out's rank and sizes. False + why. */
-bool math_infer_sizes(const tn_meta *x, tn_ints sizes, tn_meta *out, char why[TNK_LIST_BYTES]);
-/* out's strides so that it shows x's elements in order without moving them. False: a copy is
- * needed. */
-bool math_view_strides(const tn_meta *x, tn_meta *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* optim.c - steps of optimizers over lists: sgd_, adam_, adamw_ (formulas: their rows in math.ops).
+/* optim.c - steps of optimizers over lists: sgd_, adam_, adamw_ (formulas: their rows in optim.ops).
  *
  * Invariant: all lists are checked before any parameter changes.
  * SPDX-License-Identifier: Apache-2.0 */
