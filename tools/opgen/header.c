@@ -1,5 +1,4 @@
-/* header.c - the frame of NAME_ops.h: guard, common types, one wrapper per op; and the way from a
- * note.
+/* header.c - the frame of NAME_ops.h: guard, one wrapper per op; and the way from a note.
  *
  * Invariant: ops are checked (schema, C names distinct) before the first byte is written.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -10,85 +9,6 @@
 
 #include "tools/opgen/cname.h"
 #include "tools/opgen/wrapper.h"
-
-/* Once per program, whichever generated header comes first. */
-static const char common[] =
-    "#ifndef TN_OPS_COMMON\n"
-    "#define TN_OPS_COMMON\n"
-    "/* Optional numbers of option structs, where 0 is a value of its own:\n"
-    " * tn_slice(x, &(tn_slice_opts){.end = TN_SET(0)}). A Scalar is a tn_value, which says "
-    "itself\n"
-    " * whether it is an integer: tn_clamp(x, &(tn_clamp_opts){.min = tn_int(0)}). */\n"
-    "typedef struct tn_maybe_int {\n    int64_t value;\n    bool set;\n} tn_maybe_int;\n"
-    "typedef struct tn_maybe_float {\n    double value;\n    bool set;\n} tn_maybe_float;\n"
-    "typedef struct tn_maybe_bool {\n    bool value;\n    bool set;\n} tn_maybe_bool;\n"
-    "#ifdef __cplusplus\n"
-    "#define TN_SET(v) {(v), true}\n"
-    "#else /* by name: it fits nothing else */\n"
-    "#define TN_SET(v) {.value = (v), .set = true}\n"
-    "#endif\n"
-    "\n"
-    "static inline tn_value tn_ops_str(const char *s) {\n"
-    "    const uint64_t n = s ? tn_strlen(s) : 0;\n"
-    "    return s ? tn_value_str(s, n > UINT32_MAX ? UINT32_MAX : (uint32_t)n) : tn_value_none();\n"
-    "}\n"
-    "static inline tn_value tn_ops_ints(const int64_t *p, uint32_t n) {\n"
-    "    tn_ints list;\n    list.ptr = p, list.n = n;\n    return tn_value_ints(list);\n"
-    "}\n"
-    "static inline tn_value tn_ops_empty(int32_t tag) {\n"
-    "    tn_value v = tn_value_none();\n    v.tag = tag;\n    return v;\n"
-    "}\n"
-    "static inline tn_value tn_ops_cpu(void) {\n"
-    "    tn_device d;\n    d.kind = TN_CPU, d.index = 0;\n    return tn_value_device(d);\n"
-    "}\n"
-    "#endif\n\n";
-
-/* tenon.h, included before, brings its own. */
-static const char call[] = "#ifndef TN_CALL /* no <tenon/tenon.h> before: we are in a plugin */\n"
-                           "#define TN_CALL(op, args, n_args, outs, n_outs) \\\n"
-                           "    tn_plugin_ops->call(op, args, n_args, outs, n_outs)\n"
-                           "#define TN_NUMBER(value) tn_plugin_ops->scalar(value)\n"
-                           "#endif\n\n";
-
-/* Once per program. A type that is not listed is an error of the compiler, which names the call. */
-static const char numbers[] =
-    "#ifndef TN_OPERAND\n"
-    "/* Where an op takes several tensors together, a number may stand for one: tn_mul(x, 3),\n"
-    " * tn_sub(1, x). It gives way in promotion. For that, wrappers are macros as well; their "
-    "names\n"
-    " * without parentheses behind them are the functions. */\n"
-    "static inline tn_tensor *tn_ops_tensor(tn_tensor *t) {\n    return t;\n}\n"
-    "static inline tn_tensor *tn_ops_bool(bool b) {\n    return TN_NUMBER(tn_bool(b));\n}\n"
-    "static inline tn_tensor *tn_ops_int(long long i) {\n    return TN_NUMBER(tn_int(i));\n}\n"
-    "static inline tn_tensor *tn_ops_uint(unsigned long long u) {\n"
-    "    return TN_NUMBER(u > INT64_MAX ? tn_float((double)u) : tn_int((int64_t)u));\n}\n"
-    "static inline tn_tensor *tn_ops_float(double f) {\n    return TN_NUMBER(tn_float(f));\n}\n"
-    "#ifdef __cplusplus\n"
-    "extern \"C++\" {\n"
-    "inline tn_tensor *tn_operand(tn_tensor *t) { return t; }\n"
-    "inline tn_tensor *tn_operand(decltype(nullptr)) { return nullptr; }\n"
-    "inline tn_tensor *tn_operand(bool b) { return tn_ops_bool(b); }\n"
-    "inline tn_tensor *tn_operand(int i) { return tn_ops_int(i); }\n"
-    "inline tn_tensor *tn_operand(long i) { return tn_ops_int(i); }\n"
-    "inline tn_tensor *tn_operand(long long i) { return tn_ops_int(i); }\n"
-    "inline tn_tensor *tn_operand(unsigned u) { return tn_ops_uint(u); }\n"
-    "inline tn_tensor *tn_operand(unsigned long u) { return tn_ops_uint(u); }\n"
-    "inline tn_tensor *tn_operand(unsigned long long u) { return tn_ops_uint(u); }\n"
-    "inline tn_tensor *tn_operand(double f) { return tn_ops_float(f); }\n"
-    "tn_tensor *tn_operand(const void *) = delete; /* else it would be a bool */\n"
-    "}\n"
-    "#define TN_OPERAND(x) tn_operand(x)\n"
-    "#else\n"
-    "#define TN_OPERAND(x) \\\n"
-    "    _Generic((x), tn_tensor *: tn_ops_tensor, void *: tn_ops_tensor, _Bool: tn_ops_bool, \\\n"
-    "             char: tn_ops_int, signed char: tn_ops_int, short: tn_ops_int, int: tn_ops_int, "
-    "\\\n"
-    "             long: tn_ops_int, long long: tn_ops_int, unsigned char: tn_ops_uint, \\\n"
-    "             unsigned short: tn_ops_uint, unsigned: tn_ops_uint, unsigned long: tn_ops_uint, "
-    "\\\n"
-    "             unsigned long long: tn_ops_uint, float: tn_ops_float, double: tn_ops_float)(x)\n"
-    "#endif\n"
-    "#endif\n\n";
 
 static bool valid_stem(const char *stem) {
     if (!stem || !*stem || (*stem >= '0' && *stem <= '9')) return false;
@@ -243,10 +163,7 @@ tn_status tni_write_header(FILE *out, const char *stem, const tni_header_op *ops
     write_guard(out, stem);
     fputs("#define ", out);
     write_guard(out, stem);
-    fputs("\n#include <tenon/abi.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n", out);
-    fputs(common, out);
-    fputs(call, out);
-    fputs(numbers, out);
+    fputs("\n#include <tenon/ops.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n", out);
     for (uint32_t i = 0; i < n_ops; i++) {
         tni_schema schema, base;
         if ((status = tni_schema_parse(ops[i].schema, &schema, why, capacity))) return status;
