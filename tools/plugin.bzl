@@ -184,10 +184,11 @@ def tn_module(name, srcs, deps = []):
     )
 
 def tn_opgen(name, srcs = None, visibility = None):
-    """Generates NAME_ops.h (wrappers) and NAME_table.inc (registration table) from .ops files.
+    """Generates NAME_ops.h (wrappers), NAME_rows.h and NAME_table.inc (registration) from .ops files.
 
-    `:NAME_ops` is the library with both. Include them by their path in the tree,
-    "modules/math/math_ops.h": a search path of their own could shadow system headers.
+    `:NAME_ops` is the header for all, `:NAME_rows` what the library itself compiles with. Include
+    them by their path in the tree, "modules/math/math_ops.h": a search path of their own could
+    shadow system headers.
 
     Args:
       name: stem of the generated files.
@@ -196,13 +197,14 @@ def tn_opgen(name, srcs = None, visibility = None):
     """
     srcs = srcs or [name + ".ops"]
     header = name + "_ops.h"
+    rows = name + "_rows.h"
     table = name + "_table.inc"
+    outputs = " ".join(["--%s $(location %s)" % o for o in [("header", header), ("rows", rows), ("table", table)]])
     native.genrule(
         name = name + "_opgen",
         srcs = srcs,
-        outs = [header, table],
-        cmd = "$(location //tools/opgen:opgen) --name %s --header $(location %s) --table $(location %s) $(SRCS)" %
-              (name, header, table),
+        outs = [header, rows, table],
+        cmd = "$(location //tools/opgen:opgen) --name %s %s $(SRCS)" % (name, outputs),
         message = "Generating op wrappers",
         tools = ["//tools/opgen:opgen"],
         visibility = visibility,
@@ -210,8 +212,14 @@ def tn_opgen(name, srcs = None, visibility = None):
     cc_library(
         name = name + "_ops",
         hdrs = [header],
+        visibility = visibility,
+    )
+    cc_library(
+        name = name + "_rows",
+        hdrs = [rows],
         textual_hdrs = [table],
         visibility = visibility,
+        deps = [":" + name + "_ops"],
     )
 
 def tn_test(

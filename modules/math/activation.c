@@ -5,7 +5,6 @@
  * result, nothing small is a difference of large numbers, and at infinity stands the limit.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
-#include <string.h>
 
 #include "modules/math/calls.h"
 #include "modules/math/shapes.h"
@@ -25,29 +24,22 @@ tn_status math_shape_hardtanh(tn_infer *in) {
     return status ? status : math_broadcast_all(in);
 }
 
-/* (x, min_val, max_val): clamp, but of integers the bounds are cut rather than x made floating */
-tn_status math_compose_hardtanh(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    static tn_op_ref op = {"clamp", 0, 0};
-    tn_value bound[2] = {args[1], args[2]};
+/* clamp, but of integers the bounds are cut rather than x made floating */
+tn_tensor *math_compose_hardtanh(tn_tensor *x, tn_value min_val, tn_value max_val) {
+    tn_value bound[2] = {min_val, max_val};
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(math_arg(args, n_args, 0), &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return NULL;
     for (int i = 0; i < 2 && m.dtype.code <= 1; i++)
         if (bound[i].tag == TN_TAG_FLOAT)
             bound[i] = tn_int(bound[i].f >= 0x1p63 ? INT64_MAX : (int64_t)bound[i].f);
-    return give(outs, MATH_CALL(&op, args[0], bound[0], bound[1]));
+    return op_clamp(x, bound[0], bound[1]);
 }
 
-/* (x, negative_slope): a slope of 0 makes 0 of -inf too */
-tn_status math_compose_leaky_relu(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                  uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-
-    (void)n_outs;
-    if (args[1].f == 0) return give(outs, tn_relu(x));
-    return give(outs, tn_where(tn_gt(x, tnk_scalar(0)), x, times(x, args[1].f)));
+/* a slope of 0 makes 0 of -inf too */
+tn_tensor *math_compose_leaky_relu(tn_tensor *x, double negative_slope) {
+    if (negative_slope == 0) return tn_relu(x);
+    return tn_where(tn_gt(x, tnk_scalar(0)), x, times(x, negative_slope));
 }
 
 /* (x, weight): one number, or one for each index of dim 1 */
@@ -64,50 +56,36 @@ tn_status math_shape_prelu(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
 }
 
-/* (x, weight): weight's numbers go along dim 1 */
-tn_status math_compose_prelu(const tn_value *args, uint32_t n_args, tn_value *outs,
-                             uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *weight = math_arg(args, n_args, 1);
+/* weight's numbers go along dim 1 */
+tn_tensor *math_compose_prelu(tn_tensor *x, tn_tensor *weight) {
     int64_t sizes[TN_MAX_RANK];
     tn_meta mx, mw;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &mx) || !tnk_meta(weight, &mw)) return tnk_pending();
+    if (!tnk_meta(x, &mx) || !tnk_meta(weight, &mw)) return NULL;
     for (int32_t i = 0; i < mx.rank; i++) sizes[i] = 1;
     if (mx.rank > 1) sizes[1] = math_meta_numel(&mw);
     weight = math_reshape(weight, sizes, mx.rank);
-    return give(outs, tn_where(tn_gt(x, tnk_scalar(0)), x, tn_mul(x, weight)));
+    return tn_where(tn_gt(x, tnk_scalar(0)), x, tn_mul(x, weight));
 }
 
-/* (x, beta, threshold): log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), z = beta x */
-tn_status math_compose_softplus(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *z = math_times(x, args[1]);
+/* log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), z = beta x */
+tn_tensor *math_compose_softplus(tn_tensor *x, double beta, double threshold) {
+    tn_tensor *z = math_times(x, tn_float(beta));
     tn_tensor *soft = tn_add(tn_relu(z), tn_log1p(tn_exp(tn_neg(tn_abs(z)))));
-    tn_tensor *y = args[1].f == 1 ? soft : tn_div(soft, tnk_scalar(args[1].f));
+    tn_tensor *y = beta == 1 ? soft : tn_div(soft, tnk_scalar(beta));
 
-    (void)n_outs;
-    return give(outs, tn_where(tn_gt(z, tnk_scalar(args[2].f)), x, y));
-}
-
-static bool is_text(const tn_value *v, const char *text) {
-    return v->aux == strlen(text) && memcmp(v->str, text, v->aux) == 0;
+    return tn_where(tn_gt(z, tnk_scalar(threshold)), x, y);
 }
 
 /* (x, approximate) and (grad, x, approximate) */
 tn_status math_shape_gelu(tn_infer *in) {
-    const tn_value *approximate = &in->args[in->n_args - 1];
+    const tnk_text approximate = tnk_as_text(in->args[in->n_args - 1]);
 
-    if (approximate->tag == TN_TAG_STR && !is_text(approximate, "none") &&
-        !is_text(approximate, "tanh"))
+    if (approximate.ptr && !tnk_says(approximate, "none") && !tnk_says(approximate, "tanh"))
         return tnk_fail_shape(in, TN_ERR_INVALID,
                               "approximate is \"%.*s\"; it must be \"none\" or \"tanh\"",
-                              approximate->aux < 40 ? (int)approximate->aux : 40, approximate->str);
+                              approximate.n < 40 ? (int)approximate.n : 40, approximate.ptr);
     return math_broadcast_all(in);
-}
-
-static bool is_tanh(const tn_value *approximate) {
-    return approximate->aux == 4 && approximate->str[0] == 't';
 }
 
 /* Hendrycks and Gimpel 2016: x P(X <= x) for a normal X is 0.5 x erfc(-x / sqrt(2)), and near to
@@ -121,29 +99,24 @@ static tn_tensor *two_k(tn_tensor *x) {
 
 static tn_tensor *normal_cdf(tn_tensor *x) { return times(tn_erfc(times(x, -root_half)), 0.5); }
 
-tn_status math_compose_gelu(const tn_value *args, uint32_t n_args, tn_value *outs,
-                            uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-    tn_tensor *v = tn_clamp(x, &(tn_clamp_opts){.min = tn_float(-1000)}); /* for -inf */
+tn_tensor *math_compose_gelu(tn_tensor *x, tnk_text approximate) {
+    tn_tensor *v = op_clamp(x, tn_float(-1000), tn_value_none()); /* for -inf */
 
-    (void)n_outs;
-    return give(outs, tn_mul(v, is_tanh(&args[1]) ? tn_sigmoid(two_k(x)) : normal_cdf(x)));
+    return tn_mul(v, tnk_says(approximate, "tanh") ? tn_sigmoid(two_k(x)) : normal_cdf(x));
 }
 
 /* x no further out than `end`, from where on what is made of it does not change: no 0 meets an
  * infinity, and the slope is 0 there. */
 static tn_tensor *within(tn_tensor *x, double end) {
-    return tn_clamp(x, &(tn_clamp_opts){.min = tn_float(-end), .max = tn_float(end)});
+    return op_clamp(x, tn_float(-end), tn_float(end));
 }
 
-/* (grad, x, approximate): cdf + x pdf, or s + x s (1 - s) (2 k)' with s = sigmoid(2 k) */
-tn_status math_compose_gelu_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    tn_tensor *grad = math_arg(args, n_args, 0), *x = within(math_arg(args, n_args, 1), 40);
+/* cdf + x pdf, or s + x s (1 - s) (2 k)' with s = sigmoid(2 k) */
+tn_tensor *math_compose_gelu_bwd(tn_tensor *grad, tn_tensor *x, tnk_text approximate) {
+    x = within(x, 40);
     tn_tensor *square = tn_mul(x, x), *slope;
 
-    (void)n_outs;
-    if (is_tanh(&args[2])) {
+    if (tnk_says(approximate, "tanh")) {
         tn_tensor *k = two_k(x), *s = tn_sigmoid(k);
         tn_tensor *dk = times(plus(times(square, 3 * cubic), 1), two_root_two_over_pi);
         slope = tn_add(s, tn_mul(tn_mul(x, tn_mul(s, tn_sigmoid(tn_neg(k)))), dk));
@@ -151,27 +124,24 @@ tn_status math_compose_gelu_bwd(const tn_value *args, uint32_t n_args, tn_value 
         tn_tensor *pdf = times(tn_exp(times(square, -0.5)), 0.39894228040143267794);
         slope = tn_add(normal_cdf(x), tn_mul(x, pdf));
     }
-    return give(outs, tn_mul(grad, slope));
+    return tn_mul(grad, slope);
 }
 
-/* (grad, x): grad s (1 + x (1 - s)), s = sigmoid(x) */
-tn_status math_compose_silu_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    tn_tensor *x = within(math_arg(args, n_args, 1), 1000);
+/* grad s (1 + x (1 - s)), s = sigmoid(x) */
+tn_tensor *math_compose_silu_bwd(tn_tensor *grad, tn_tensor *x) {
+    x = within(x, 1000);
 
-    (void)n_outs;
     tn_tensor *slope = tn_mul(tn_sigmoid(x), plus(tn_mul(x, tn_sigmoid(tn_neg(x))), 1));
-    return give(outs, tn_mul(math_arg(args, n_args, 0), slope));
+    return tn_mul(grad, slope);
 }
 
-/* (grad, x): with t = tanh(softplus(x)), grad (t + x (1 - t^2) sigmoid(x)) */
-tn_status math_compose_mish_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    tn_tensor *x = within(math_arg(args, n_args, 1), 1000), *t = tn_tanh(tn_softplus(x, NULL));
+/* with t = tanh(softplus(x)), grad (t + x (1 - t^2) sigmoid(x)) */
+tn_tensor *math_compose_mish_bwd(tn_tensor *grad, tn_tensor *x) {
+    x = within(x, 1000);
+    tn_tensor *t = tn_tanh(tn_softplus(x, NULL));
     tn_tensor *rest = tn_mul(x, tn_mul(tn_sub(tnk_scalar(1), tn_mul(t, t)), tn_sigmoid(x)));
 
-    (void)n_outs;
-    return give(outs, tn_mul(math_arg(args, n_args, 0), tn_add(t, rest)));
+    return tn_mul(grad, tn_add(t, rest));
 }
 
 /* (x, alpha) */
@@ -181,12 +151,10 @@ tn_status math_shape_celu(tn_infer *in) {
     return math_broadcast_all(in);
 }
 
-tn_status math_compose_softsign(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    tn_tensor *x = within(math_arg(args, n_args, 0), 1e30);
+tn_tensor *math_compose_softsign(tn_tensor *x) {
+    x = within(x, 1e30);
 
-    (void)n_outs;
-    return give(outs, tn_div(x, plus(tn_abs(x), 1)));
+    return tn_div(x, plus(tn_abs(x), 1));
 }
 
 /* (x, dim): half of dim */
@@ -213,12 +181,11 @@ static bool halves(tn_tensor *x, int64_t dim, tn_tensor *out[2]) {
     return true;
 }
 
-tn_status math_compose_glu(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
+tn_tensor *math_compose_glu(tn_tensor *x, int64_t dim) {
     tn_tensor *half[2];
 
-    (void)n_outs;
-    if (!halves(math_arg(args, n_args, 0), args[1].i, half)) return tnk_pending();
-    return give(outs, tn_mul(half[0], tn_sigmoid(half[1])));
+    if (!halves(x, dim, half)) return NULL;
+    return tn_mul(half[0], tn_sigmoid(half[1]));
 }
 
 /* (grad, x, dim): x's sizes, with grad half as long in dim */
@@ -238,14 +205,12 @@ tn_status math_shape_glu_bwd(tn_infer *in) {
                           tnk_sizes_text(x->sizes, x->rank, want), (long long)dim);
 }
 
-/* (grad, x, dim): grad s and grad a s (1 - s), s = sigmoid(b) */
-tn_status math_compose_glu_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
+/* grad s and grad a s (1 - s), s = sigmoid(b) */
+tn_tensor *math_compose_glu_bwd(tn_tensor *grad, tn_tensor *x, int64_t dim) {
     tn_tensor *half[2];
 
-    (void)n_outs;
-    if (!halves(math_arg(args, n_args, 1), args[2].i, half)) return tnk_pending();
-    tn_tensor *da = tn_mul(math_arg(args, n_args, 0), tn_sigmoid(half[1]));
+    if (!halves(x, dim, half)) return NULL;
+    tn_tensor *da = tn_mul(grad, tn_sigmoid(half[1]));
     tn_tensor *db = tn_mul(tn_mul(da, half[0]), tn_sigmoid(tn_neg(half[1])));
-    return give(outs, math_cat((tn_tensor *const[]){da, db}, 2, args[2].i));
+    return op_cat((tn_tensors){(tn_tensor *[]){da, db}, 2}, dim);
 }

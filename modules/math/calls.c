@@ -6,10 +6,6 @@
 
 #include <math.h>
 
-tn_tensor *math_call(tn_op_ref *op, const tn_value *args, size_t n_args) {
-    return tnk_call(op, args, (uint32_t)n_args).tensor;
-}
-
 tn_tensor *math_wide(tn_tensor *t) { return tnk_wide(tn_value_tensor(t)).tensor; }
 
 /* What a factor is in t's dtype: of integers its integer part, and without sign what is left of it
@@ -43,22 +39,16 @@ tn_tensor *math_full(const tn_meta *m, double value, tn_tensor *where) {
     return t ? tn_fill_(t, tn_float(value)) : NULL;
 }
 
-tn_tensor *math_arg(const tn_value *args, uint32_t n_args, uint32_t i) {
-    return i < n_args && args[i].tag == TN_TAG_TENSOR ? args[i].tensor : NULL;
-}
-
 tn_tensor *math_reshape(tn_tensor *t, const int64_t *sizes, int32_t rank) {
     return tn_reshape(t, (tn_ints){sizes, rank});
 }
 
 tn_tensor *math_sum_keep(tn_tensor *t, const int64_t *dims, int64_t n) {
-    static tn_op_ref op = {"sum.dim", 0, 0};
-    return MATH_CALL(&op, tn_value_tensor(t), tn_value_ints((tn_ints){dims, n}), tn_bool(true));
+    return op_sum_dim(t, (tn_ints){dims, n}, true);
 }
 
 tn_tensor *math_mean_keep(tn_tensor *t, const int64_t *dims, int64_t n) {
-    static tn_op_ref op = {"mean.dim", 0, 0};
-    return MATH_CALL(&op, tn_value_tensor(t), tn_value_ints((tn_ints){dims, n}), tn_bool(true));
+    return op_mean_dim(t, (tn_ints){dims, n}, true);
 }
 
 tn_tensor *math_as(tn_tensor *t, tn_dtype dtype) {
@@ -88,24 +78,17 @@ tn_tensor *math_unit(tn_tensor *t) {
 }
 
 tn_tensor *math_narrow(tn_tensor *t, int64_t dim, int64_t start, int64_t n) {
-    static tn_op_ref op = {"slice", 0, 0};
-    return MATH_CALL(&op, tn_value_tensor(t), tn_int(dim), tn_int(start), tn_int(start + n));
-}
-
-tn_tensor *math_cat(tn_tensor *const *xs, int64_t n, int64_t dim) {
-    static tn_op_ref op = {"cat", 0, 0};
-    return MATH_CALL(&op, tn_value_tensors((tn_tensors){xs, n}), tn_int(dim));
+    return op_slice(t, dim, tnk_some_int(start), tnk_some_int(start + n), 1);
 }
 
 int64_t math_from_end(int64_t dim, int64_t rank) { return dim < 0 ? dim + (rank ? rank : 1) : dim; }
 
-uint32_t math_dim_mask(tn_value dim, int32_t rank) {
+uint32_t math_dim_mask(tn_ints dim, int32_t rank) {
     const uint32_t all = (1u << rank) - 1;
     uint32_t mask = 0;
 
-    if (dim.tag == TN_TAG_INT) return 1u << math_from_end(dim.i, rank) & all;
-    if (dim.tag != TN_TAG_INTS || dim.aux == 0) return all;
-    for (uint32_t i = 0; i < dim.aux; i++) mask |= 1u << math_from_end(dim.ints[i], rank);
+    if (dim.n == 0) return all;
+    for (int64_t i = 0; i < dim.n; i++) mask |= 1u << math_from_end(dim.ptr[i], rank);
     return mask & all;
 }
 
@@ -157,31 +140,12 @@ tn_tensor *math_diagonal(tn_tensor *t) {
                     &(tn_slice_opts){.dim = last, .step = TN_SET(n + 1)});
 }
 
-/* zeros of args[1]'s sizes, with grad copied into the part of them that op(zeros, args[2..])
- * shows. */
-tn_status math_put_back(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs) {
-    tn_tensor *grad = math_arg(args, n_args, 0);
-    tn_value part_args[5];
-    tn_meta m;
-
-    if (!tnk_meta(grad, &m) || args[1].aux > TN_MAX_RANK || n_args > 6) return tnk_pending();
-    m.rank = (int32_t)args[1].aux;
-    for (int32_t i = 0; i < m.rank; i++) m.sizes[i] = args[1].ints[i];
-    tn_tensor *whole = math_full(&m, 0, grad);
-    part_args[0] = tn_value_tensor(whole);
-    for (uint32_t i = 2; i < n_args; i++) part_args[i - 1] = args[i];
-    tn_tensor *part = math_call(op, part_args, n_args - 1);
-    return give(outs, tn_copy_(part, grad) ? whole : NULL);
-}
-
 /* 0, 1, ... n-1 plus first, where x lives. */
 tn_tensor *math_count_from(int64_t first, int64_t n, tn_tensor *x) {
-    static tn_op_ref arange = {"arange", 0, 0};
     tn_device device;
 
     if (!x || tn_plugin_ops->device(x, &device) != TN_OK) return NULL;
-    return MATH_CALL(&arange, tn_int(first), tn_int(first + n), tn_int(1), tn_value_dtype(TN_I64),
-                     tn_value_device(device));
+    return op_arange(tn_int(first), tn_int(first + n), tn_int(1), TN_I64, device);
 }
 
 /* value as a 0-dim tensor of x's dtype */
@@ -191,17 +155,6 @@ tn_tensor *math_of_dtype(tn_tensor *x, tn_value value) {
     if (!tnk_meta(x, &m)) return NULL;
     m.rank = 0;
     return tn_fill_(math_full(&m, 0, x), value);
-}
-
-/* Twins of rows that are not pointwise: x = op(a copy of x), for derivatives keep what they
- * read. */
-tn_status math_in_place(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs) {
-    tn_value inner[4];
-
-    if (n_args > 4) n_args = 4;
-    for (uint32_t i = 1; i < n_args; i++) inner[i] = args[i];
-    inner[0] = tn_value_tensor(tn_clone(math_arg(args, n_args, 0)));
-    return give(outs, tn_copy_(math_arg(args, n_args, 0), math_call(op, inner, n_args)));
 }
 
 tn_tensor **math_new_list(int64_t n) {
@@ -217,9 +170,7 @@ tn_tensor *math_finite_or_0(tn_tensor *t) {
 
 /* Back to front along dim: a view. */
 tn_tensor *math_reversed(tn_tensor *t, int64_t dim) {
-    static tn_op_ref op = {"slice", 0, 0};
-    return MATH_CALL(&op, tn_value_tensor(t), tn_int(dim), tn_value_none(), tn_value_none(),
-                     tn_int(-1));
+    return op_slice(t, dim, tnk_no_int(), tnk_no_int(), -1);
 }
 
 /* t moved on by one along dim, with `first` where that leaves room. */
@@ -230,5 +181,18 @@ tn_tensor *math_shifted(tn_tensor *t, int64_t dim, double first) {
     const int64_t n = m.sizes[dim];
     m.sizes[dim] = 1;
     tn_tensor *pair[2] = {math_full(&m, first, t), math_narrow(t, dim, 0, n - 1)};
-    return math_cat(pair, 2, dim);
+    return op_cat((tn_tensors){pair, 2}, dim);
+}
+
+tn_tensor *math_zeros(tn_tensor *t, tn_ints sizes) {
+    tn_meta m;
+
+    if (!tnk_meta(t, &m) || sizes.n > TN_MAX_RANK) return NULL;
+    m.rank = (int32_t)sizes.n;
+    for (int32_t i = 0; i < m.rank; i++) m.sizes[i] = sizes.ptr[i];
+    return math_full(&m, 0, t);
+}
+
+tn_tensor *math_put(tn_tensor *whole, tn_tensor *part, tn_tensor *t) {
+    return tn_copy_(part, t) ? whole : NULL;
 }

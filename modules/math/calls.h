@@ -6,22 +6,8 @@
 #ifndef TENON_MATH_CALLS_H
 #define TENON_MATH_CALLS_H
 
-#include "modules/math/math_ops.h"
-
+#include "modules/math/math_rows.h"
 #include "modules/math/shapes.h"
-
-/* Calls op with the values given. Where optional arguments are given or results are several, this
- * reads better than a wrapper's option struct. Returns result 0, NULL on error. */
-#define MATH_CALL(name, ...)                                                                       \
-    math_call(name, (const tn_value[]){__VA_ARGS__},                                               \
-              sizeof((const tn_value[]){__VA_ARGS__}) / sizeof(tn_value))
-tn_tensor *math_call(tn_op_ref *, const tn_value *args, size_t n_args);
-
-/* How a decomposition of one result ends: y, or the error that is pending. */
-static inline tn_status give(tn_value *outs, tn_tensor *y) {
-    outs[0] = tn_value_tensor(y);
-    return y ? TN_OK : tnk_pending();
-}
 
 static inline tn_tensor *times(tn_tensor *t, double factor) {
     return tn_mul(t, tnk_scalar(factor));
@@ -33,7 +19,6 @@ tn_tensor *math_wide(tn_tensor *); /* f32 of 16-bit floats, others as they are *
 tn_tensor *math_times(tn_tensor *, tn_value number);
 /* A new tensor of `value`, with sizes and dtype of a meta, where `where` lives. */
 tn_tensor *math_full(const tn_meta *, double value, tn_tensor *where);
-tn_tensor *math_arg(const tn_value *args, uint32_t n_args, uint32_t i); /* NULL if absent */
 tn_tensor *math_reshape(tn_tensor *, const int64_t *sizes, int32_t rank);
 /* Sum and mean over dims, which stay with size 1. */
 tn_tensor *math_sum_keep(tn_tensor *, const int64_t *dims, int64_t n);
@@ -51,10 +36,9 @@ bool math_broadcast_pair(tn_tensor **a, tn_tensor **b, tn_meta *m);
 /* The diagonal of the last two dims, of equal size, as the last dim. */
 tn_tensor *math_diagonal(tn_tensor *);
 tn_tensor *math_narrow(tn_tensor *, int64_t dim, int64_t start, int64_t n);
-tn_tensor *math_cat(tn_tensor *const *, int64_t n, int64_t dim);
 
 /* A reduction's dims as bits, negative ones counted from the end; none given means all. */
-uint32_t math_dim_mask(tn_value dim, int32_t rank);
+uint32_t math_dim_mask(tn_ints dim, int32_t rank);
 /* x's sizes, with 1 in the dims of mask. */
 tn_meta math_kept(const tn_meta *x, uint32_t mask);
 /* A dim in -rank..rank-1 made non-negative; rank 0 counts as 1. */
@@ -73,10 +57,9 @@ tn_tensor *math_reversed(tn_tensor *, int64_t dim); /* back to front along dim: 
 tn_tensor *math_shifted(tn_tensor *, int64_t dim, double first);
 tn_tensor **math_new_list(int64_t n); /* to be freed by the host; NULL: an error is pending */
 
-/* Twins of rows that are not pointwise: x = op(a copy of x), for derivatives keep what they
- * read. */
-tn_status math_in_place(tn_op_ref *, const tn_value *args, uint32_t n_args, tn_value *outs);
-/* Zeros of args[1]'s sizes, with args[0] copied into the part that op(zeros, args[2..]) shows. */
-tn_status math_put_back(tn_op_ref *, const tn_value *args, uint32_t n_args, tn_value *outs);
+/* Zeros of those sizes, of the dtype and device of t. */
+tn_tensor *math_zeros(tn_tensor *t, tn_ints sizes);
+/* whole, after t was copied into part, a view of it. */
+tn_tensor *math_put(tn_tensor *whole, tn_tensor *part, tn_tensor *t);
 
 #endif

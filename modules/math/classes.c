@@ -5,13 +5,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/loss.h"
 #include "modules/math/shapes.h"
 
 /* Targets of x[C] or x[N,C,*], of which some may be ignored. */
 typedef struct targets {
-    int32_t dim; /* of the targets */
+    int32_t dim; /* of the classes */
     int64_t n;   /* how many */
     tn_meta x;
     tn_tensor *counts; /* bool: not ignored; of target's sizes, as all that follows */
@@ -30,15 +30,13 @@ tn_status math_shape_one_hot(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], sizes, (int64_t)x->rank + 1, "result");
 }
 
-tn_status math_compose_one_hot(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    tn_tensor *at = tn_unsqueeze(math_arg(args, n_args, 0), -1);
+tn_tensor *math_compose_one_hot(tn_tensor *x, int64_t classes) {
+    tn_tensor *at = tn_unsqueeze(x, -1);
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(at, &m)) return tnk_pending();
-    m.sizes[m.rank - 1] = args[1].i;
-    return give(outs, tn_scatter_add(math_full(&m, 0, at), -1, at, tn_ones_like(at)));
+    if (!tnk_meta(at, &m)) return NULL;
+    m.sizes[m.rank - 1] = classes;
+    return tn_scatter_add(math_full(&m, 0, at), -1, at, tn_ones_like(at));
 }
 
 static bool has_sizes(const tn_view *v, const tn_meta *m) {
@@ -82,7 +80,8 @@ static tn_status classes(tn_infer *in, uint32_t i, const tn_view *weight) {
 
 tn_status math_shape_nll(tn_infer *in) { return classes(in, 0, view_of(in, 2)); }
 
-static bool classes_of(tn_tensor *x, tn_tensor *target, tn_tensor *weight, tn_value ignore_index,
+/* False: an error is pending. weight may be NULL. */
+static bool targets_of(tn_tensor *x, tn_tensor *target, tn_tensor *weight, int64_t ignore_index,
                        targets *out) {
     tn_meta t, along = {0};
 
@@ -91,7 +90,7 @@ static bool classes_of(tn_tensor *x, tn_tensor *target, tn_tensor *weight, tn_va
         target = math_reshape(target, NULL, 0), t.rank = 0;
     }
     out->dim = out->x.rank > 1, out->n = out->x.sizes[out->dim];
-    out->counts = tn_ne(target, tn_plugin_ops->scalar(ignore_index));
+    out->counts = tn_ne(target, tnk_scalar_int(ignore_index));
     out->at = tn_where(out->counts, target, tnk_scalar_int(0));
     out->along = NULL;
     if (!weight) {
@@ -109,13 +108,15 @@ static bool classes_of(tn_tensor *x, tn_tensor *target, tn_tensor *weight, tn_va
 
 /* The mean of a loss over classes is weighted: a quotient of means, for sums may leave the
  * range. */
-static tn_tensor *reduced(const targets *c, tn_tensor *loss, const tn_value *reduction) {
+static tn_tensor *reduced(const targets *c, tn_tensor *loss, tnk_text reduction) {
     tn_tensor *y = math_reduced(loss, reduction);
     return math_reduction_of(reduction) == MATH_MEAN ? tn_div(y, tn_mean(c->weight)) : y;
 }
 
+/* Of a factor with target's sizes: a dim of size 1 for the classes. */
 static tn_tensor *spread(const targets *c, tn_tensor *t) { return tn_unsqueeze(t, c->dim); }
 
+/* x at the target's class, of target's sizes. */
 static tn_tensor *picked(const targets *c, tn_tensor *x) {
     return tn_select(tn_gather(x, c->dim, spread(c, c->at)), c->dim, 0);
 }
@@ -126,31 +127,30 @@ static tn_tensor *nll(const targets *c, tn_tensor *log_p) {
     return tn_where(c->counts, loss, tnk_scalar(0));
 }
 
-tn_status math_compose_nll_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_nll_loss(tn_tensor *x, tn_tensor *target, tn_tensor *weight,
+                                 int64_t ignore_index, tnk_text reduction) {
     targets c;
 
-    (void)n_outs;
-    if (!classes_of(x, math_arg(args, n_args, 1), math_arg(args, n_args, 2), args[3], &c))
-        return tnk_pending();
-    return give(outs, reduced(&c, nll(&c, x), &args[4]));
+    if (!targets_of(x, target, weight, ignore_index, &c)) return NULL;
+    return reduced(&c, nll(&c, x), reduction);
 }
 
 /* What weights get: S / D with S the weighted losses and D, for a mean, the weights that counted.
  * dS is each class's losses, dD how often it counted. */
-static tn_tensor *weight_slope(tn_grad_ctx *ctx, const targets *c, const tn_value *args) {
-    static tn_op_ref op = {"cross_entropy", 0, 0};
-    const double smoothing = args[5].f;
-    tn_tensor *g = math_wide(grad_of(ctx)), *log_p = tn_log_softmax(args[0].tensor, c->dim);
+static tn_tensor *weight_slope(math_grad_cross_entropy_ctx *ctx, const targets *c, tn_tensor *x,
+                               tn_tensor *target, tn_tensor *weights) {
+    const double smoothing = TNK_ARG(ctx, label_smoothing);
+    const tnk_text reduction = TNK_ARG(ctx, reduction);
+    tn_tensor *g = math_wide(TNK_GRAD(ctx, 0)), *log_p = tn_log_softmax(x, c->dim);
     tn_tensor *counts = tn_to(c->counts, c->x.dtype), *loss = tn_neg(picked(c, log_p));
     tn_meta m, weight;
 
-    if (!meta_of(ctx, "weight", &weight) || !tnk_meta(counts, &m)) return NULL;
+    if (!TNK_META_OF(ctx, weight, &weight) || !tnk_meta(counts, &m)) return NULL;
     loss = tn_mul(loss, tnk_scalar(1 - smoothing));
-    if (math_reduction_of(&args[4]) == MATH_MEAN) {
+    if (math_reduction_of(reduction) == MATH_MEAN) {
         g = tn_div(g, tn_sum(c->weight));
-        loss = tn_sub(loss, math_call(&op, args, 6));
+        loss = tn_sub(loss, op_cross_entropy(x, target, weights, TNK_ARG(ctx, ignore_index),
+                                             reduction, smoothing));
     }
     g = tn_where(c->counts, g, tnk_scalar(0));
     loss = tn_where(c->counts, tn_mul(g, loss), tnk_scalar(0));
@@ -162,29 +162,22 @@ static tn_tensor *weight_slope(tn_grad_ctx *ctx, const targets *c, const tn_valu
     int64_t dims[TN_MAX_RANK], n_dims = 0;
     for (int32_t i = 0; i < c->x.rank; i++)
         if (i != c->dim) dims[n_dims++] = i;
-    return tn_add(d, n_dims ? tn_sum_dim(all, (tn_ints){dims, n_dims}, NULL) : all);
+    return tn_add(d, n_dims ? op_sum_dim(all, (tn_ints){dims, n_dims}, false) : all);
 }
 
-void math_grad_cross_entropy(tn_grad_ctx *c) {
-    static tn_op_ref op = {"cross_entropy_bwd", 0, 0};
-    tn_value args[] = {
-        tn_value_tensor(saved(c, "x")),
-        tn_value_tensor(saved(c, "target")),
-        tn_value_tensor(saved(c, "weight")),
-        arg(c, "ignore_index"),
-        arg(c, "reduction"),
-        arg(c, "label_smoothing"),
-    };
-    targets classes;
+void math_grad_cross_entropy(math_grad_cross_entropy_ctx *c) {
+    tn_tensor *x = TNK_SAVED(c, x), *target = TNK_SAVED(c, target), *weight = TNK_SAVED(c, weight);
+    const int64_t ignored = TNK_ARG(c, ignore_index);
+    targets t;
 
-    if (needs(c, "x"))
-        set(c, "x",
-            MATH_CALL(&op, tn_value_tensor(grad_of(c)), args[0], args[1], args[2], args[3], args[4],
-                      args[5]));
-    if (!needs(c, "weight")) return;
-    args[0].tensor = math_wide(args[0].tensor), args[2].tensor = math_wide(args[2].tensor);
-    if (classes_of(args[0].tensor, args[1].tensor, args[2].tensor, args[3], &classes))
-        set(c, "weight", weight_slope(c, &classes, args));
+    if (TNK_NEEDS(c, x))
+        TNK_SET_GRAD(c, x,
+                     op_cross_entropy_bwd(TNK_GRAD(c, 0), x, target, weight, ignored,
+                                          TNK_ARG(c, reduction), TNK_ARG(c, label_smoothing)));
+    if (!TNK_NEEDS(c, weight)) return;
+    x = math_wide(x), weight = math_wide(weight);
+    if (targets_of(x, target, weight, ignored, &t))
+        TNK_SET_GRAD(c, weight, weight_slope(c, &t, x, target, weight));
 }
 
 /* -sum of weight log_p over the classes, for what is not ignored. */
@@ -192,25 +185,22 @@ static tn_tensor *to_all(const targets *c, tn_tensor *log_p) {
     const int64_t dim = c->dim;
 
     if (c->along) log_p = tn_mul(log_p, c->along);
-    tn_tensor *loss = tn_neg(tn_sum_dim(log_p, (tn_ints){&dim, 1}, NULL));
+    tn_tensor *loss = tn_neg(op_sum_dim(log_p, (tn_ints){&dim, 1}, false));
     return tn_where(c->counts, loss, tnk_scalar(0));
 }
 
-/* (x, target, weight, ignore_index, reduction, label_smoothing) */
-tn_status math_compose_cross_entropy(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                     uint32_t n_outs) {
-    const double smoothing = args[5].f;
+tn_tensor *math_compose_cross_entropy(tn_tensor *x, tn_tensor *target, tn_tensor *weight,
+                                      int64_t ignore_index, tnk_text reduction,
+                                      double label_smoothing) {
+    const double smoothing = label_smoothing;
     targets c;
 
-    (void)n_outs;
-    if (!classes_of(math_arg(args, n_args, 0), math_arg(args, n_args, 1), math_arg(args, n_args, 2),
-                    args[3], &c))
-        return tnk_pending();
-    tn_tensor *log_p = tn_log_softmax(math_arg(args, n_args, 0), c.dim), *loss = nll(&c, log_p);
+    if (!targets_of(x, target, weight, ignore_index, &c)) return NULL;
+    tn_tensor *log_p = tn_log_softmax(x, c.dim), *loss = nll(&c, log_p);
     if (smoothing != 0)
         loss = tn_add(tn_mul(loss, tnk_scalar(1 - smoothing)),
                       tn_mul(to_all(&c, log_p), tnk_scalar(smoothing / (double)c.n)));
-    return give(outs, reduced(&c, loss, &args[4]));
+    return reduced(&c, loss, reduction);
 }
 
 /* (grad, x, target, weight, ...): grad has the loss's sizes, dx those of x. */
@@ -234,26 +224,23 @@ static tn_tensor *entropy_slope(const targets *c, tn_tensor *x, double smoothing
     const double share = smoothing / (double)c->n;
     tn_tensor *counts = spread(c, tn_to(c->counts, c->x.dtype));
     tn_tensor *all = tn_mul(counts, tnk_scalar(share)), *total = tnk_scalar((double)c->n);
-    if (c->along) total = tn_sum_dim(c->along, (tn_ints){&dim, 1}, &(tn_sum_dim_opts){true});
+    if (c->along) total = op_sum_dim(c->along, (tn_ints){&dim, 1}, true);
     tn_tensor *d = tn_mul(p, tn_add(own, tn_mul(all, total)));
     d = tn_sub(d, c->along ? tn_mul(all, c->along) : all);
     return tn_scatter_add(d, dim, at, tn_neg(own));
 }
 
-/* (grad, x, target, weight, ignore_index, reduction, label_smoothing) */
-tn_status math_compose_cross_entropy_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                         uint32_t n_outs) {
-    tn_tensor *grad = math_arg(args, n_args, 0), *x = math_arg(args, n_args, 1);
-    const math_reduction reduction = math_reduction_of(&args[5]);
+tn_tensor *math_compose_cross_entropy_bwd(tn_tensor *grad, tn_tensor *x, tn_tensor *target,
+                                          tn_tensor *weight, int64_t ignore_index,
+                                          tnk_text reduction, double label_smoothing) {
+    const math_reduction how = math_reduction_of(reduction);
     targets c;
 
-    (void)n_outs;
-    if (!classes_of(x, math_arg(args, n_args, 2), math_arg(args, n_args, 3), args[4], &c))
-        return tnk_pending();
-    if (reduction == MATH_MEAN) grad = tn_div(grad, tn_sum(c.weight));
-    if (reduction == MATH_NONE) grad = spread(&c, grad);
-    tn_tensor *d = tn_mul(entropy_slope(&c, x, args[6].f), grad);
-    return give(outs, tn_where(spread(&c, c.counts), d, tnk_scalar(0)));
+    if (!targets_of(x, target, weight, ignore_index, &c)) return NULL;
+    if (how == MATH_MEAN) grad = tn_div(grad, tn_sum(c.weight));
+    if (how == MATH_NONE) grad = spread(&c, grad);
+    tn_tensor *d = tn_mul(entropy_slope(&c, x, label_smoothing), grad);
+    return tn_where(spread(&c, c.counts), d, tnk_scalar(0));
 }
 
 /* cross_entropy.probs: x and target alike */
@@ -267,16 +254,12 @@ tn_status math_shape_probs(tn_infer *in) {
     return status ? status : math_reduced_sizes(in);
 }
 
-/* (x, target, weight, reduction, label_smoothing) */
-tn_status math_compose_cross_entropy_probs(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                           uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1);
-    tn_tensor *weight = math_arg(args, n_args, 2);
-    const double smoothing = args[4].f;
+tn_tensor *math_compose_cross_entropy_probs(tn_tensor *x, tn_tensor *target, tn_tensor *weight,
+                                            tnk_text reduction, double label_smoothing) {
+    const double smoothing = label_smoothing;
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return NULL;
     const int64_t dim = m.rank > 1, n = m.sizes[dim];
     if (smoothing != 0)
         target =
@@ -286,7 +269,7 @@ tn_status math_compose_cross_entropy_probs(const tn_value *args, uint32_t n_args
         target = tn_mul(target, math_reshape(weight, m.sizes, m.rank));
     }
     tn_tensor *terms = tn_mul(tn_log_softmax(x, dim), target);
-    return give(outs, math_reduced(tn_neg(tn_sum_dim(terms, (tn_ints){&dim, 1}, NULL)), &args[3]));
+    return math_reduced(tn_neg(op_sum_dim(terms, (tn_ints){&dim, 1}, false)), reduction);
 }
 
 /* x[N,C] and target[N]; of one row x may also be [C], or [] of one class, and target [] or [1],
@@ -305,14 +288,6 @@ tn_status math_shape_multi_margin(tn_infer *in) {
     return math_reduced_sizes(in);
 }
 
-/* 0, 1, ... n-1 where x lives */
-static tn_tensor *numbers_below(int64_t n, tn_tensor *x) {
-    tn_device device;
-
-    if (!x || tn_plugin_ops->device(x, &device) != TN_OK) return NULL;
-    return tn_arange(tn_int(0), tn_int(n), &(tn_arange_opts){.dtype = TN_I64, .device = device});
-}
-
 /* x as [N,C]: what has no rows is one, what has no classes is of one. */
 static bool as_rows(tn_tensor **x, tn_meta *m) {
     if (!tnk_meta(*x, m)) return false;
@@ -321,26 +296,22 @@ static bool as_rows(tn_tensor **x, tn_meta *m) {
     return (*x = math_reshape(*x, m->sizes, 2)) != NULL;
 }
 
-/* (x, target, p, margin, weight, reduction) */
-tn_status math_compose_multi_margin_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                         uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1);
-    tn_tensor *weight = math_arg(args, n_args, 4);
+tn_tensor *math_compose_multi_margin_loss(tn_tensor *x, tn_tensor *target, int64_t p, double margin,
+                                          tn_tensor *weight, tnk_text reduction) {
     const int64_t last = -1;
     tn_meta m, y;
 
-    (void)n_outs;
-    if (!tnk_meta(target, &y) || !as_rows(&x, &m)) return tnk_pending();
+    if (!tnk_meta(target, &y) || !as_rows(&x, &m)) return NULL;
     tn_tensor *at = math_reshape(target, (int64_t[]){m.sizes[0], 1}, 2);
     tn_tensor *own = tn_gather(x, -1, at);
-    tn_tensor *over = tn_relu(tn_add(tn_sub(x, own), tnk_scalar(args[3].f)));
-    if (args[2].i == 2) over = tn_mul(over, over);
+    tn_tensor *over = tn_relu(tn_add(tn_sub(x, own), tnk_scalar(margin)));
+    if (p == 2) over = tn_mul(over, over);
     if (weight) /* of the target's class */
         over = tn_mul(over, tn_unsqueeze(tn_gather(weight, 0, math_reshape(at, m.sizes, 1)), -1));
-    tn_tensor *is_own = tn_eq(numbers_below(m.sizes[1], x), at);
+    tn_tensor *is_own = tn_eq(math_count_from(0, m.sizes[1], x), at);
     over = tn_where(is_own, tnk_scalar(0), over);
-    tn_tensor *loss = math_reshape(tn_mean_dim(over, (tn_ints){&last, 1}, NULL), y.sizes, y.rank);
-    return give(outs, math_reduced(loss, &args[5]));
+    tn_tensor *loss = math_reshape(op_mean_dim(over, (tn_ints){&last, 1}, false), y.sizes, y.rank);
+    return math_reduced(loss, reduction);
 }
 
 static int64_t numel(const tn_view *v) {
@@ -361,34 +332,31 @@ tn_status math_shape_multilabel(tn_infer *in) {
     return math_reduced_sizes(in);
 }
 
-/* (x, target, reduction): target lists classes up to a -1 */
-tn_status math_compose_multilabel_margin_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                              uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *zero = tnk_scalar(0);
-    tn_tensor *target = tn_to(math_arg(args, n_args, 1), TN_I64);
+/* target lists classes up to a -1 */
+tn_tensor *math_compose_multilabel_margin_loss(tn_tensor *x, tn_tensor *target,
+                                               tnk_text reduction) {
+    tn_tensor *zero = tnk_scalar(0);
     const int64_t last = -1;
     tn_meta y, m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &y) || !as_rows(&x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &y) || !as_rows(&x, &m)) return NULL;
     const int64_t n = m.sizes[1];
     y.rank = y.rank > 1; /* [N] or a number */
-    target = math_reshape(target, m.sizes, 2);
+    target = math_reshape(tn_to(target, TN_I64), m.sizes, 2);
     if (n == 0) {
-        x = math_reshape(tn_mean_dim(x, (tn_ints){&last, 1}, NULL), y.sizes, y.rank);
-        return give(outs, math_reduced(x, &args[2]));
+        x = math_reshape(op_mean_dim(x, (tn_ints){&last, 1}, false), y.sizes, y.rank);
+        return math_reduced(x, reduction);
     }
-    tn_tensor *positions = numbers_below(n, x);
+    tn_tensor *positions = math_count_from(0, n, x);
     tn_tensor *ends = tn_where(tn_eq(target, tnk_scalar_int(-1)), positions, tnk_scalar_int(n));
-    tn_tensor *listed =
-        tn_lt(positions, tn_amin(ends, &(tn_amin_opts){.dim = {&last, 1}, .keepdim = true}));
+    tn_tensor *listed = tn_lt(positions, op_amin(ends, (tn_ints){&last, 1}, true));
     tn_tensor *at = tn_where(listed, target, tnk_scalar_int(0));
     tn_tensor *own = tn_unsqueeze(tn_gather(x, -1, at), -1); /* [.., listed, 1] */
     tn_tensor *counts = tn_scatter_add(tn_zeros_like(target), -1, at, tn_to(listed, TN_I64));
     tn_tensor *over = tn_relu(tn_add(tn_sub(tn_unsqueeze(x, -2), own), tnk_scalar(1)));
     over = tn_where(tn_unsqueeze(tn_eq(counts, tnk_scalar_int(0)), -2), over, zero);
     over = tn_where(tn_unsqueeze(listed, -1), over, zero); /* [.., listed, others] */
-    tn_tensor *loss = tn_mean_dim(over, (tn_ints){&last, 1}, NULL);
-    loss = tn_sum_dim(loss, (tn_ints){&last, 1}, NULL);
-    return give(outs, math_reduced(math_reshape(loss, y.sizes, y.rank), &args[2]));
+    tn_tensor *loss = op_mean_dim(over, (tn_ints){&last, 1}, false);
+    loss = op_sum_dim(loss, (tn_ints){&last, 1}, false);
+    return math_reduced(math_reshape(loss, y.sizes, y.rank), reduction);
 }

@@ -3,7 +3,6 @@
  * Invariant: elements are different if they are not equal: every NaN is an element of its own.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
-#include <stdio.h>
 
 #include "modules/math/calls.h"
 #include "modules/math/shapes.h"
@@ -17,14 +16,6 @@ typedef struct runs {
     int64_t n;
 } runs;
 
-static void sort(tn_tensor *line, tn_value outs[2]) {
-    static tn_op_ref op = {"sort", 0, 0};
-    const tn_value args[] = {tn_value_tensor(line), tn_int(0)};
-
-    outs[0] = outs[1] = tn_value_none();
-    tn_plugin_ops->call(&op, args, 2, outs, 2);
-}
-
 /* [n] */
 static tn_tensor *all_of(tn_tensor *where, int64_t n, tn_dtype dtype, double value) {
     const tn_meta m = {.dtype = dtype, .rank = 1, .sizes = {n}};
@@ -32,7 +23,7 @@ static tn_tensor *all_of(tn_tensor *where, int64_t n, tn_dtype dtype, double val
 }
 
 static tn_tensor *joined(tn_tensor *a, tn_tensor *b) {
-    return math_cat((tn_tensor *[]){a, b}, 2, 0);
+    return op_cat((tn_tensors){(tn_tensor *[]){a, b}, 2}, 0);
 }
 
 /* Along dim 0, from the second on: is it another than the one before? */
@@ -41,10 +32,9 @@ static tn_tensor *changes(tn_tensor *t, int64_t n) {
 }
 
 static void find_runs(runs *r) {
-    static tn_op_ref squeeze = {"squeeze", 0, 0};
     r->first = all_of(r->line, r->n ? 1 : 0, TN_BOOL, 1);
     if (r->n > 1) r->first = joined(r->first, changes(r->line, r->n));
-    r->starts = MATH_CALL(&squeeze, tn_value_tensor(tn_nonzero(r->first)), tn_int(1));
+    r->starts = op_squeeze(tn_nonzero(r->first), tnk_some_int(1));
 }
 
 /* For each element of x the number of its run, in x's shape. */
@@ -64,12 +54,11 @@ static tn_tensor *run_lengths(const runs *r) {
 }
 
 /* Results that nobody asked for are empty. */
-static tn_status give_runs(tn_value *outs, runs *r, const tn_meta *x, tn_value inverse,
-                           tn_value counts) {
+static tn_unique_result results(runs *r, const tn_meta *x, bool inverse, bool counts) {
     find_runs(r);
-    outs[1] = tn_value_tensor(inverse.i ? run_numbers(r, x) : all_of(r->line, 0, TN_I64, 0));
-    outs[2] = tn_value_tensor(counts.i ? run_lengths(r) : all_of(r->line, 0, TN_I64, 0));
-    return give(outs, tn_gather(r->line, 0, r->starts));
+    tn_tensor *numbers = inverse ? run_numbers(r, x) : all_of(r->line, 0, TN_I64, 0);
+    tn_tensor *lengths = counts ? run_lengths(r) : all_of(r->line, 0, TN_I64, 0);
+    return (tn_unique_result){tn_gather(r->line, 0, r->starts), numbers, lengths};
 }
 
 static bool line_of(tn_tensor *x, tn_meta *m, runs *r) {
@@ -79,42 +68,34 @@ static bool line_of(tn_tensor *x, tn_meta *m, runs *r) {
     return true;
 }
 
-/* (x, sorted, return_inverse, return_counts): always sorted */
-tn_status math_compose_unique(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    tn_value sorted[2];
+tn_unique_result math_compose_unique(tn_tensor *x, bool sorted, bool return_inverse,
+                                     bool return_counts) {
     runs r = {0};
-    tn_meta x;
+    tn_meta m;
 
-    (void)n_outs;
-    if (!line_of(math_arg(args, n_args, 0), &x, &r)) return tnk_pending();
-    sort(r.line, sorted);
-    r.line = sorted[0].tensor, r.order = sorted[1].tensor;
-    return r.order ? give_runs(outs, &r, &x, args[2], args[3]) : tnk_pending();
-}
-
-static tn_status fail(tn_status code, const char *text) {
-    return tn_plugin_ops->fail(code, text, tn_strlen(text));
+    (void)sorted; /* they are, always */
+    if (!line_of(x, &m, &r)) return (tn_unique_result){0};
+    const tn_sort_result y = op_sort(r.line, 0, false);
+    r.line = y.values, r.order = y.indices;
+    return r.order ? results(&r, &m, return_inverse, return_counts) : (tn_unique_result){0};
 }
 
 /* For each element of keys [n,m] how many different ones in its column are smaller: i64 [n,m]. */
 static tn_tensor *ranks(tn_tensor *keys, int64_t n) {
-    tn_value sorted[2];
+    const tn_sort_result sorted = op_sort(keys, 0, false);
     tn_meta m;
 
-    sort(keys, sorted);
-    if (!tnk_meta(sorted[1].tensor, &m)) return NULL;
-    tn_tensor *rank = tn_zeros_like(sorted[1].tensor);
+    if (!tnk_meta(sorted.indices, &m)) return NULL;
+    tn_tensor *rank = tn_zeros_like(sorted.indices);
     if (n < 2) return rank;
     m.sizes[0] = 1, m.dtype = TN_BOOL;
-    tn_tensor *steps = joined(math_full(&m, 0, keys), changes(sorted[0].tensor, n));
-    return tn_scatter_add(rank, 0, sorted[1].tensor, tn_cumsum(steps, 0));
+    tn_tensor *steps = joined(math_full(&m, 0, keys), changes(sorted.values, n));
+    return tn_scatter_add(rank, 0, sorted.indices, tn_cumsum(steps, 0));
 }
 
 /* One number per row of [n,m], in the order of the rows: pairs of neighbouring columns become one
  * until one is left. */
 static tn_tensor *row_ranks(tn_tensor *rows, int64_t n, int64_t columns) {
-    static tn_op_ref slice = {"slice", 0, 0};
     tn_tensor *keys = ranks(rows, n);
 
     for (; keys && columns > 1; columns = columns / 2 + columns % 2) {
@@ -122,11 +103,10 @@ static tn_tensor *row_ranks(tn_tensor *rows, int64_t n, int64_t columns) {
         if (columns % 2) {
             const tn_meta column = {.dtype = TN_I64, .rank = 2, .sizes = {n, 1}};
             pair[1] = math_full(&column, 0, keys);
-            keys = math_cat(pair, 2, 1);
+            keys = op_cat((tn_tensors){pair, 2}, 1);
         }
         for (int64_t k = 0; k < 2; k++)
-            pair[k] = MATH_CALL(&slice, tn_value_tensor(keys), tn_int(1), tn_int(k),
-                                tn_value_none(), tn_int(2));
+            pair[k] = op_slice(keys, 1, tnk_some_int(k), tnk_no_int(), 2);
         keys = ranks(tn_add(tn_mul(pair[0], tnk_scalar_int(n)), pair[1]), n);
     }
     return math_reshape(keys, &n, 1);
@@ -153,41 +133,41 @@ static tn_tensor *taken(tn_tensor *x, tn_tensor *index) {
     return tn_gather(x, 0, tn_expand(index, (tn_ints){m.sizes, m.rank}));
 }
 
-/* (x, dim, sorted, return_inverse, return_counts): unique of the slices' ranks */
-tn_status math_compose_unique_dim(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                  uint32_t n_outs) {
+/* unique of the slices' ranks */
+tn_unique_dim_result math_compose_unique_dim(tn_tensor *x, int64_t dim, bool sorted,
+                                             bool return_inverse, bool return_counts) {
     int64_t back[TN_MAX_RANK] = {0};
-    tn_tensor *x = math_arg(args, n_args, 0);
-    tn_value sorted[2];
+    const tn_unique_dim_result nothing = {0};
     runs r = {0};
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
-    x = dim_first(x, math_from_end(args[1].i, m.rank), m.rank, back);
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    (void)sorted; /* they are, always */
+    if (!tnk_meta(x, &m)) return nothing;
+    x = dim_first(x, math_from_end(dim, m.rank), m.rank, back);
+    if (!tnk_meta(x, &m)) return nothing;
     tn_meta slice = m, line = {.rank = 1, .sizes = {m.sizes[0]}};
     slice.sizes[0] = 1;
     r.n = m.sizes[0];
     const int64_t columns = math_meta_numel(&slice);
-    if (columns == 0)
-        return fail(TN_ERR_SHAPE, "x has slices of size 0: they cannot be told apart");
-    sort(row_ranks(math_reshape(x, (int64_t[]){r.n, columns}, 2), r.n, columns), sorted);
-    r.line = sorted[0].tensor, r.order = sorted[1].tensor;
-    if (!r.order || give_runs(outs, &r, &line, args[3], args[4])) return tnk_pending();
+    if (columns == 0) tnk_raise(TN_ERR_SHAPE, "x has slices of size 0: they cannot be told apart");
+    if (columns == 0) return nothing;
+    tn_tensor *rows = math_reshape(x, (int64_t[]){r.n, columns}, 2);
+    const tn_sort_result y = op_sort(row_ranks(rows, r.n, columns), 0, false);
+    r.line = y.values, r.order = y.indices;
+    if (!r.order) return nothing;
+    const tn_unique_result u = results(&r, &line, return_inverse, return_counts);
     tn_tensor *values = taken(x, tn_gather(r.order, 0, r.starts));
-    return give(outs, tn_permute(values, (tn_ints){back, m.rank}));
+    return (tn_unique_dim_result){tn_permute(values, (tn_ints){back, m.rank}), u.inverse, u.counts};
 }
 
-/* (x, return_inverse, return_counts) */
-tn_status math_compose_unique_consecutive(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                          uint32_t n_outs) {
+tn_unique_consecutive_result math_compose_unique_consecutive(tn_tensor *x, bool return_inverse,
+                                                             bool return_counts) {
     runs r = {0};
-    tn_meta x;
+    tn_meta m;
 
-    (void)n_outs;
-    if (!line_of(math_arg(args, n_args, 0), &x, &r)) return tnk_pending();
-    return give_runs(outs, &r, &x, args[1], args[2]);
+    if (!line_of(x, &m, &r)) return (tn_unique_consecutive_result){0};
+    const tn_unique_result u = results(&r, &m, return_inverse, return_counts);
+    return (tn_unique_consecutive_result){u.values, u.inverse, u.counts};
 }
 
 /* The smallest and largest element of x, as a dtype of 8 bytes; false: an error is pending. */
@@ -198,30 +178,21 @@ static bool bounds(tn_tensor *x, tn_dtype dtype, void *low, void *high) {
            tn_plugin_ops->read(most, high, 8) == TN_OK;
 }
 
-/* (x, weights?, minlength) */
-tn_status math_compose_bincount(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *weights = math_arg(args, n_args, 1);
+tn_tensor *math_compose_bincount(tn_tensor *x, tn_tensor *weights, int64_t minlength) {
     int64_t low = 0, high = -1;
-    char text[120];
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m) || (m.sizes[0] > 0 && !bounds(x, TN_I64, &low, &high)))
-        return tnk_pending();
-    if (low < 0) {
-        snprintf(text, sizeof text, "x holds %lld: only numbers from 0 on can be counted",
-                 (long long)low);
-        return fail(TN_ERR_INDEX, text);
-    }
+    if (!tnk_meta(x, &m) || (m.sizes[0] > 0 && !bounds(x, TN_I64, &low, &high))) return NULL;
+    if (low < 0)
+        return tnk_raise_null(TN_ERR_INDEX, "x holds %lld: only numbers from 0 on can be counted",
+                              (long long)low);
     if (high == INT64_MAX)
-        return fail(TN_ERR_OVERFLOW, "x holds a number too large to count up to");
-    const int64_t n = high + 1 > args[2].i ? high + 1 : args[2].i;
+        return tnk_raise_null(TN_ERR_OVERFLOW, "x holds a number too large to count up to");
+    const int64_t n = high + 1 > minlength ? high + 1 : minlength;
     tn_tensor *ones = weights ? weights : all_of(x, m.sizes[0], TN_I64, 1);
-    if (!tnk_meta(ones, &m)) return tnk_pending();
+    if (!tnk_meta(ones, &m)) return NULL;
     if (weights && !tn_dtype_is(m.dtype, TN_F32)) m.dtype = TN_F64;
-    return give(
-        outs, tn_scatter_add(all_of(x, n, m.dtype, 0), 0, tn_to(x, TN_I64), tn_to(ones, m.dtype)));
+    return tn_scatter_add(all_of(x, n, m.dtype, 0), 0, tn_to(x, TN_I64), tn_to(ones, m.dtype));
 }
 
 /* Of x, or as asked for; equal ones are moved apart. False: failed. */
@@ -235,25 +206,20 @@ static bool range(tn_tensor *x, int64_t n, double *low, double *high) {
     return false;
 }
 
-/* (x, bins, min, max) */
-tn_status math_compose_histc(const tn_value *args, uint32_t n_args, tn_value *outs,
-                             uint32_t n_outs) {
-    static tn_op_ref clamp = {"clamp", 0, 0};
-    double low = args[2].f, high = args[3].f;
-    const int64_t bins = args[1].i;
+tn_tensor *math_compose_histc(tn_tensor *x, int64_t bins, double min, double max) {
+    double low = min, high = max;
     runs r = {0};
     tn_meta m;
 
-    (void)n_outs;
-    if (!line_of(math_arg(args, n_args, 0), &m, &r) || !range(r.line, r.n, &low, &high))
-        return tnk_pending();
-    tn_tensor *x = tn_to(r.line, TN_F64), *least = tnk_scalar(low), *most = tnk_scalar(high);
+    if (!line_of(x, &m, &r) || !range(r.line, r.n, &low, &high)) return NULL;
+    x = tn_to(r.line, TN_F64);
+    tn_tensor *least = tnk_scalar(low), *most = tnk_scalar(high);
     tn_tensor *inside = tn_mul(tn_ge(x, least), tn_le(x, most));
     tn_tensor *share = tn_div(tn_sub(x, least), tnk_scalar(high - low));
     tn_tensor *bin = tn_to(tn_floor(tn_mul(share, tnk_scalar((double)bins))), TN_I64);
-    bin = MATH_CALL(&clamp, tn_value_tensor(bin), tn_int(0), tn_int(bins - 1));
+    bin = op_clamp(bin, tn_int(0), tn_int(bins - 1));
     tn_tensor *counts = all_of(x, bins, TN_I64, 0);
-    return give(outs, tn_to(tn_scatter_add(counts, 0, bin, tn_to(inside, TN_I64)), m.dtype));
+    return tn_to(tn_scatter_add(counts, 0, bin, tn_to(inside, TN_I64)), m.dtype);
 }
 
 tn_status math_shape_scalar(tn_infer *in) {
@@ -268,12 +234,10 @@ tn_status math_shape_nonzero_fill(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], (int64_t[]){in->args[1].i, x->rank}, 2, "result");
 }
 
-tn_status math_compose_nonzero(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *count = tn_nonzero_count(x);
+tn_tensor *math_compose_nonzero(tn_tensor *x) {
+    tn_tensor *count = tn_nonzero_count(x);
     int64_t n = 0;
 
-    (void)n_outs;
-    if (!count || tn_plugin_ops->read(count, &n, sizeof n) != TN_OK) return tnk_pending();
-    return give(outs, tn_nonzero_fill(x, n));
+    if (!count || tn_plugin_ops->read(count, &n, sizeof n) != TN_OK) return NULL;
+    return tn_nonzero_fill(x, n);
 }

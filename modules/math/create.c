@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 static tn_status like(tn_infer *in, uint32_t argument, const char *name) {
@@ -81,21 +81,21 @@ typedef struct ends {
 } ends;
 
 /* Of integer dtypes ends are truncated first, as in PyTorch. */
-static bool find_ends(const tn_value *args, tn_dtype dtype, ends *e) {
+static bool find_ends(tn_value start, tn_value end, int64_t steps, tn_dtype dtype, ends *e) {
     static const char *const names[] = {"start", "end"};
     const int index = tn_dtype_index(dtype);
     const bool is_int = index >= 0 && (TN_MASK_INT >> index & 1);
 
-    *e = (ends){.steps = args[2].i};
+    *e = (ends){.steps = steps};
     for (int k = 0; k < 2; k++) {
-        const bool is_float = args[k].tag == TN_TAG_FLOAT;
-        const double x = is_float ? args[k].f : (double)args[k].i;
-        if (!math_holds(dtype, args[k])) {
+        const tn_value v = k == 0 ? start : end;
+        const double x = as_float(&v);
+        if (!math_holds(dtype, v)) {
             tnk_raise(TN_ERR_INVALID, "%s is %g, which is no number of the dtype", names[k], x);
             return false;
         }
         e->f[k] = is_int ? trunc(x) : x;
-        e->i[k] = !is_int ? 0 : is_float ? (int64_t)x : args[k].i;
+        e->i[k] = !is_int ? 0 : v.tag == TN_TAG_FLOAT ? (int64_t)x : v.i;
         e->whole = e->whole || (is_int && fabs(x) >= 0x1p53);
     }
     return true;
@@ -137,40 +137,31 @@ static tn_tensor *spaced_whole(const ends *e, tn_tensor *at) {
     return tn_add(y, tn_mul(tn_to(beyond, TN_I64), tnk_scalar_int(up ? 1 : -1)));
 }
 
-static tn_tensor *steps_of(int64_t steps, tn_value device) {
-    static tn_op_ref arange = {"arange", 0, 0};
-    return MATH_CALL(&arange, tn_int(0), tn_int(steps), tn_int(1), tn_value_dtype(TN_I64), device);
+static tn_tensor *steps_of(int64_t steps, tn_device device) {
+    return op_arange(tn_int(0), tn_int(steps), tn_int(1), TN_I64, device);
 }
 
-/* (start, end, steps, dtype, device) */
-tn_status math_compose_linspace(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
+tn_tensor *math_compose_linspace(tn_value start, tn_value end, int64_t steps, tn_dtype dtype,
+                                 tn_device device) {
     ends e;
 
-    (void)n_args, (void)n_outs;
-    if (!find_ends(args, args[3].dtype, &e)) return tnk_pending();
-    tn_tensor *at = steps_of(e.steps, args[4]);
-    return give(outs, tn_to(e.whole ? spaced_whole(&e, at) : spaced(&e, at), args[3].dtype));
+    if (!find_ends(start, end, steps, dtype, &e)) return NULL;
+    tn_tensor *at = steps_of(e.steps, device);
+    return tn_to(e.whole ? spaced_whole(&e, at) : spaced(&e, at), dtype);
 }
 
-/* (start, end, steps, base, dtype, device) */
-tn_status math_compose_logspace(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
+tn_tensor *math_compose_logspace(tn_value start, tn_value end, int64_t steps, double base,
+                                 tn_dtype dtype, tn_device device) {
     ends e;
 
-    (void)n_args, (void)n_outs;
-    if (!find_ends(args, args[4].dtype, &e)) return tnk_pending();
-    tn_tensor *y = spaced(&e, steps_of(e.steps, args[5]));
-    return give(outs, tn_to(tn_pow(tnk_scalar(args[3].f), y), args[4].dtype));
+    if (!find_ends(start, end, steps, dtype, &e)) return NULL;
+    tn_tensor *y = spaced(&e, steps_of(e.steps, device));
+    return tn_to(tn_pow(tnk_scalar(base), y), dtype);
 }
 
-/* (n, m, dtype, device) */
-tn_status math_compose_eye(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
-    const int64_t rows = args[0].i, columns = args[1].tag == TN_TAG_INT ? args[1].i : rows;
-
-    (void)n_args, (void)n_outs;
-    tn_tensor *y = tn_eq(tn_unsqueeze(steps_of(rows, args[3]), 1), steps_of(columns, args[3]));
-    return give(outs, tn_to(y, args[2].dtype));
+tn_tensor *math_compose_eye(int64_t n, tn_maybe_int m, tn_dtype dtype, tn_device device) {
+    tn_tensor *rows = tn_unsqueeze(steps_of(n, device), 1);
+    return tn_to(tn_eq(rows, steps_of(m.set ? m.value : n, device)), dtype);
 }
 
 /* x's elements, contiguous, as dtype. */
@@ -181,13 +172,10 @@ static tn_tensor *copy_as(tn_tensor *x, const tn_meta *m, tn_dtype dtype) {
     return tn_copy_(tn_plugin_ops->empty((tn_ints){m->sizes, m->rank}, dtype, device), x);
 }
 
-tn_status math_compose_clone(const tn_value *args, uint32_t n_args, tn_value *outs,
-                             uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_clone(tn_tensor *x) {
     tn_meta m;
 
-    (void)n_outs;
-    return tnk_meta(x, &m) ? give(outs, copy_as(x, &m, m.dtype)) : tnk_pending();
+    return tnk_meta(x, &m) ? copy_as(x, &m, m.dtype) : NULL;
 }
 
 static bool is_contiguous(const tn_meta *m) {
@@ -201,14 +189,11 @@ static bool is_contiguous(const tn_meta *m) {
     return true;
 }
 
-tn_status math_compose_contiguous(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                  uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_contiguous(tn_tensor *x) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
-    return give(outs, is_contiguous(&m) ? x : tn_clone(x));
+    if (!tnk_meta(x, &m)) return NULL;
+    return is_contiguous(&m) ? x : tn_clone(x);
 }
 
 tn_status math_shape_to(tn_infer *in) {
@@ -216,27 +201,21 @@ tn_status math_shape_to(tn_infer *in) {
     return like(in, 0, "x");
 }
 
-void math_grad_to(tn_grad_ctx *c) {
+void math_grad_to(math_grad_to_ctx *c) {
     tn_meta x;
-    if (meta_of(c, "x", &x)) set(c, "x", tn_to(grad_of(c), x.dtype));
+    if (TNK_META_OF(c, x, &x)) TNK_SET_GRAD(c, x, tn_to(TNK_GRAD(c, 0), x.dtype));
 }
 
-tn_status math_compose_to(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_to(tn_tensor *x, tn_dtype dtype) {
     tn_meta m;
 
-    (void)n_outs;
-    return tnk_meta(x, &m) ? give(outs, copy_as(x, &m, args[1].dtype)) : tnk_pending();
+    return tnk_meta(x, &m) ? copy_as(x, &m, dtype) : NULL;
 }
 
-tn_status math_compose_full_like(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_full_like(tn_tensor *x, tn_value value) {
     tn_device device;
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m) || tn_plugin_ops->device(x, &device) != TN_OK) return tnk_pending();
-    return give(
-        outs, tn_fill_(tn_plugin_ops->empty((tn_ints){m.sizes, m.rank}, m.dtype, device), args[1]));
+    if (!tnk_meta(x, &m) || tn_plugin_ops->device(x, &device) != TN_OK) return NULL;
+    return tn_fill_(tn_plugin_ops->empty((tn_ints){m.sizes, m.rank}, m.dtype, device), value);
 }

@@ -382,8 +382,8 @@ static bool parse(spec *s, term *terms, uint32_t n, term *y) {
 
 /* 16-bit floats are rounded once, at the end: what is multiplied or summed again is f32. One
  * product of two operands is a matrix product in 16 bits. */
-static tn_tensor *operand(const tn_value *list, uint32_t i) {
-    return list->aux > 2 ? math_wide(list->tensors[i]) : list->tensors[i];
+static tn_tensor *operand(tn_tensors list, uint32_t i) {
+    return list.n > 2 ? math_wide(list.ptr[i]) : list.ptr[i];
 }
 
 static tn_tensor *in_dtype_of(tn_tensor *like, tn_tensor *t) {
@@ -393,26 +393,25 @@ static tn_tensor *in_dtype_of(tn_tensor *like, tn_tensor *t) {
     return have.dtype.bits == 32 && m.dtype.bits == 16 ? tn_to(t, m.dtype) : t;
 }
 
-tn_status math_compose_einsum(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    const uint32_t n = args[1].aux;
+tn_tensor *math_compose_einsum(tnk_text equation, tn_tensors operands) {
+    const uint32_t n = (uint32_t)operands.n;
     spec s = new_spec();
     term y = {0};
 
-    (void)n_args, (void)n_outs;
-    if (n == 0) return tnk_raise(TN_ERR_INVALID, "operands is empty: there must be at least one");
+    if (n == 0)
+        return tnk_raise_null(TN_ERR_INVALID, "operands is empty: there must be at least one");
     term *terms = tn_plugin_host->alloc(tn_plugin_self, n * sizeof *terms);
-    if (!terms) return tnk_raise(TN_ERR_NOMEM, "no memory for %u operands", (unsigned)n);
-    for (uint32_t i = 0; i < n; i++) terms[i] = (term){.t = operand(&args[1], i)};
-    s.at = args[0].str, s.end = s.at + args[0].aux;
+    if (!terms) return tnk_raise_null(TN_ERR_NOMEM, "no memory for %u operands", (unsigned)n);
+    for (uint32_t i = 0; i < n; i++) terms[i] = (term){.t = operand(operands, i)};
+    s.at = equation.ptr, s.end = s.at + equation.n;
     tn_tensor *result = parse(&s, terms, n, &y) ? product_of(&s, terms, n, &y) : NULL;
     tn_plugin_host->free(tn_plugin_self, terms);
-    return give(outs, in_dtype_of(args[1].tensors[0], result));
+    return in_dtype_of(operands.ptr[0], result);
 }
 
 /* Dim i of a has label i, dim i of b has label TN_MAX_RANK + i, or that of its partner in a. */
-static tn_status contract(tn_tensor *a, tn_tensor *b, const int64_t *dims_a, const int64_t *dims_b,
-                          int32_t n, tn_value *outs) {
+static tn_tensor *contract(tn_tensor *a, tn_tensor *b, const int64_t *dims_a, const int64_t *dims_b,
+                           int32_t n) {
     tn_meta a_meta, b_meta;
     spec s = new_spec();
     term terms[2] = {{.t = a}, {.t = b}}, y = {0};
@@ -420,15 +419,15 @@ static tn_status contract(tn_tensor *a, tn_tensor *b, const int64_t *dims_a, con
     s.own_dtype = true;
     int32_t partner[TN_MAX_RANK];
 
-    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return tnk_pending();
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return NULL;
     if (a_meta.rank + b_meta.rank - 2 * n > TN_MAX_RANK)
-        return tnk_raise(TN_ERR_SHAPE, "the result would have %d dims, allowed are %d",
-                         (int)(a_meta.rank + b_meta.rank - 2 * n), TN_MAX_RANK);
+        return tnk_raise_null(TN_ERR_SHAPE, "the result would have %d dims, allowed are %d",
+                              (int)(a_meta.rank + b_meta.rank - 2 * n), TN_MAX_RANK);
     for (int32_t i = 0; i < b_meta.rank; i++) partner[i] = -1;
     for (int32_t i = 0; i < n; i++) {
         const int64_t size_a = a_meta.sizes[dims_a[i]], size_b = b_meta.sizes[dims_b[i]];
         if (size_a != size_b && size_a != 1 && size_b != 1)
-            return tnk_raise(
+            return tnk_raise_null(
                 TN_ERR_SHAPE, "dim %lld of a has size %lld, but dim %lld of b has %lld",
                 (long long)dims_a[i], (long long)size_a, (long long)dims_b[i], (long long)size_b);
         partner[dims_b[i]] = (int32_t)dims_a[i];
@@ -444,32 +443,26 @@ static tn_status contract(tn_tensor *a, tn_tensor *b, const int64_t *dims_a, con
         terms[1].labels[terms[1].n++] = label;
         if (partner[i] < 0) y.labels[y.n++] = label;
     }
-    return give(outs, in_dtype_of(a, product_of(&s, terms, 2, &y)));
+    return in_dtype_of(a, product_of(&s, terms, 2, &y));
 }
 
-tn_status math_compose_tensordot(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
-    const int32_t n = (int32_t)args[2].i;
+tn_tensor *math_compose_tensordot(tn_tensor *a, tn_tensor *b, int64_t dims) {
+    const int32_t n = (int32_t)dims;
     int64_t dims_a[TN_MAX_RANK], dims_b[TN_MAX_RANK];
     tn_meta a_meta, b_meta;
 
-    (void)n_outs;
-    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return tnk_pending();
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return NULL;
     if (n > a_meta.rank || n > b_meta.rank)
-        return tnk_raise(TN_ERR_SHAPE, "dims is %d, but a has rank %d and b %d", (int)n,
-                         (int)a_meta.rank, (int)b_meta.rank);
+        return tnk_raise_null(TN_ERR_SHAPE, "dims is %d, but a has rank %d and b %d", (int)n,
+                              (int)a_meta.rank, (int)b_meta.rank);
     for (int32_t i = 0; i < n; i++) dims_a[i] = a_meta.rank - n + i, dims_b[i] = i;
-    return contract(a, b, dims_a, dims_b, n, outs);
+    return contract(a, b, dims_a, dims_b, n);
 }
 
-tn_status math_compose_tensordot_dims(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                      uint32_t n_outs) {
-    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
-
-    (void)n_outs;
-    if (args[2].aux != args[3].aux)
-        return tnk_raise(TN_ERR_INVALID, "dims_a has %u dims, dims_b has %u: they come in pairs",
-                         (unsigned)args[2].aux, (unsigned)args[3].aux);
-    return contract(a, b, args[2].ints, args[3].ints, (int32_t)args[2].aux, outs);
+tn_tensor *math_compose_tensordot_dims(tn_tensor *a, tn_tensor *b, tn_ints dims_a, tn_ints dims_b) {
+    if (dims_a.n != dims_b.n)
+        return tnk_raise_null(TN_ERR_INVALID,
+                              "dims_a has %u dims, dims_b has %u: they come in pairs",
+                              (unsigned)dims_a.n, (unsigned)dims_b.n);
+    return contract(a, b, dims_a.ptr, dims_b.ptr, (int32_t)dims_a.n);
 }

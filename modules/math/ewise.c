@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 /* A square of booleans counts. */
@@ -14,15 +14,12 @@ tn_status math_shape_square(tn_infer *in) {
     return math_broadcast_all(in);
 }
 
-tn_status math_compose_square(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_square(tn_tensor *x) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return NULL;
     if (tn_dtype_is(m.dtype, TN_BOOL)) x = tn_to(x, TN_I64);
-    return give(outs, tn_mul(x, x));
+    return tn_mul(x, x);
 }
 
 /* 1 + x^2 = m^2 (near^2 + far^2), where m = max(|x|, 1), near = min(|x|, 1), far = 1 / m: nothing
@@ -39,15 +36,15 @@ static hypotenuse hypotenuse_of(tn_tensor *x) {
 }
 
 /* g / (1 + x^2) */
-void math_grad_atan(tn_grad_ctx *c) {
-    const hypotenuse h = hypotenuse_of(math_wide(saved(c, "x")));
-    set(c, "x", tn_mul(tn_div(tn_mul(grad_of(c), h.far), h.sum), h.far));
+void math_grad_atan(math_grad_atan_ctx *c) {
+    const hypotenuse h = hypotenuse_of(math_wide(TNK_SAVED(c, x)));
+    TNK_SET_GRAD(c, x, tn_mul(tn_div(tn_mul(TNK_GRAD(c, 0), h.far), h.sum), h.far));
 }
 
 /* g / sqrt(1 + x^2) */
-void math_grad_asinh(tn_grad_ctx *c) {
-    const hypotenuse h = hypotenuse_of(math_wide(saved(c, "x")));
-    set(c, "x", tn_mul(tn_mul(grad_of(c), h.far), tn_rsqrt(h.sum)));
+void math_grad_asinh(math_grad_asinh_ctx *c) {
+    const hypotenuse h = hypotenuse_of(math_wide(TNK_SAVED(c, x)));
+    TNK_SET_GRAD(c, x, tn_mul(tn_mul(TNK_GRAD(c, 0), h.far), tn_rsqrt(h.sum)));
 }
 
 /* x times, or divided by, 10^n; in two steps where the dtype, of powers up to 10^most, lacks it. */
@@ -62,22 +59,18 @@ static tn_tensor *shifted(tn_tensor *x, int64_t n, int64_t most, bool divide) {
 
 /* (x, decimals). What is 2^digits or more in units of 10^-decimals lies on their grid already, as
  * near as the dtype can tell, and is no number any more where the product overflowed. */
-tn_status math_compose_round(const tn_value *args, uint32_t n_args, tn_value *outs,
-                             uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-    const int64_t decimals = args[1].i;
+tn_tensor *math_compose_round(tn_tensor *x, int64_t decimals) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return NULL;
     const bool f64 = tn_dtype_is(m.dtype, TN_F64), up = decimals > 0;
     const int64_t most = f64 ? 308 : 38;
     if (decimals < -most) /* all are nearer to 0; inf and NaN are far from everything */
-        return give(outs, tn_where(tn_isfinite(x), times(x, 0), x));
+        return tn_where(tn_isfinite(x), times(x, 0), x);
     const int64_t n = up ? decimals : -decimals;
     tn_tensor *units = shifted(x, n, most, !up);
     tn_tensor *between = tn_lt(tn_abs(units), tnk_scalar(f64 ? 0x1p53 : 0x1p24));
-    return give(outs, tn_where(between, shifted(tn_round(units), n, most, up), x));
+    return tn_where(between, shifted(tn_round(units), n, most, up), x);
 }
 
 static bool is_given(const tn_infer *in, uint32_t i) {
@@ -142,21 +135,23 @@ tn_status math_shape_clamp(tn_infer *in) {
     return status ? status : math_broadcast_all(in);
 }
 
+/* [grad_clamp.begin] */
 /* g where x is inside min..max, the bounds included. */
-void math_grad_clamp(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c), *x = saved(c, "x"), *zero = tnk_scalar(0);
-    const tn_value min = arg(c, "min"), max = arg(c, "max");
+void math_grad_clamp(math_grad_clamp_ctx *c) {
+    tn_tensor *g = TNK_GRAD(c, 0), *x = TNK_SAVED(c, x), *zero = tnk_scalar(0);
+    const tn_value min = TNK_ARG(c, min), max = TNK_ARG(c, max);
 
     if (min.tag != TN_TAG_NONE) g = tn_where(tn_ge(x, tn_plugin_ops->scalar(min)), g, zero);
     if (max.tag != TN_TAG_NONE) g = tn_where(tn_le(x, tn_plugin_ops->scalar(max)), g, zero);
-    set(c, "x", g);
+    TNK_SET_GRAD(c, x, g);
 }
+/* [grad_clamp.end] */
 
 /* g b / (a^2 + b^2) and -g a / (a^2 + b^2), with a and b divided by the larger of them, and g by
  * that in two steps, before and after b: all in one could overflow, or underflow. 0 at the
  * origin, as in PyTorch, and at infinity. */
-void math_grad_atan2(tn_grad_ctx *c) {
-    tn_tensor *a = math_wide(saved(c, "a")), *b = math_wide(saved(c, "b"));
+void math_grad_atan2(math_grad_atan2_ctx *c) {
+    tn_tensor *a = math_wide(TNK_SAVED(c, a)), *b = math_wide(TNK_SAVED(c, b));
     tn_tensor *zero = tnk_scalar(0), *one = tnk_scalar(1);
     tn_tensor *size = tn_maximum(tn_abs(a), tn_abs(b));
     tn_tensor *flat = tn_logical_or(tn_eq(size, zero), tn_isinf(size));
@@ -166,9 +161,9 @@ void math_grad_atan2(tn_grad_ctx *c) {
     b = tn_div(tn_where(flat, zero, b), size);
     tn_tensor *sum = tn_where(flat, one, tn_add(tn_mul(a, a), tn_mul(b, b))); /* in 1..2 */
     tn_tensor *root = tn_sqrt(size), *rest = tn_div(size, root);
-    tn_tensor *slope = tn_div(tn_div(grad_of(c), root), sum);
-    if (needs(c, "a")) set(c, "a", tn_div(tn_mul(slope, b), rest));
-    if (needs(c, "b")) set(c, "b", tn_neg(tn_div(tn_mul(slope, a), rest)));
+    tn_tensor *slope = tn_div(tn_div(TNK_GRAD(c, 0), root), sum);
+    if (TNK_NEEDS(c, a)) TNK_SET_GRAD(c, a, tn_div(tn_mul(slope, b), rest));
+    if (TNK_NEEDS(c, b)) TNK_SET_GRAD(c, b, tn_neg(tn_div(tn_mul(slope, a), rest)));
 }
 
 /* (a, b, c, value) */
@@ -177,11 +172,8 @@ tn_status math_shape_addcmul(tn_infer *in) {
     return status ? status : math_broadcast_all(in);
 }
 
-/* (a, b, c, value) */
-tn_status math_compose_addcmul(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    tn_tensor *product = tn_mul(math_arg(args, n_args, 1), math_arg(args, n_args, 2));
+tn_tensor *math_compose_addcmul(tn_tensor *a, tn_tensor *b, tn_tensor *c, tn_value value) {
+    tn_tensor *product = tn_mul(b, c);
 
-    (void)n_outs;
-    return give(outs, tn_add(math_arg(args, n_args, 0), math_times(product, args[3])));
+    return tn_add(a, math_times(product, value));
 }

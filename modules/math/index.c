@@ -6,7 +6,7 @@
  * sums run in one order, so gradients are the same bits every time. Where several steps lead to a
  * gradient, 16-bit floats are computed as f32.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 /* What is 0-dim counts as one dim of size 1. */
@@ -36,12 +36,13 @@ tn_status math_shape_gather(tn_infer *in) {
     return status ? status : math_set_sizes(in, &in->outs[0], index->sizes, index->rank, "index");
 }
 
-void math_grad_gather(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c);
+void math_grad_gather(math_grad_gather_ctx *c) {
+    tn_tensor *g = TNK_GRAD(c, 0);
     tn_meta x;
 
-    if (!meta_of(c, "x", &x)) return;
-    set(c, "x", tn_scatter_add(math_full(&x, 0, g), arg(c, "dim").i, saved(c, "index"), g));
+    if (!TNK_META_OF(c, x, &x)) return;
+    TNK_SET_GRAD(c, x,
+                 tn_scatter_add(math_full(&x, 0, g), TNK_ARG(c, dim), TNK_SAVED(c, index), g));
 }
 
 /* (x, dim, index, value): as x */
@@ -64,79 +65,74 @@ tn_status math_shape_scatter(tn_infer *in) {
 
 /* src may be larger than index, which d is as large as; what index does not reach has no
  * gradient. */
-static void set_src(tn_grad_ctx *c, tn_tensor *d) {
-    static tn_op_ref op = {"slice_bwd", 0, 0};
-    tn_meta src, have;
+static tn_tensor *as_src(tn_tensor *d, const tn_meta *src) {
+    tn_meta have;
 
-    if (!meta_of(c, "src", &src) || !tnk_meta(d, &have)) return;
-    if (have.rank != src.rank) { /* one of them is 0-dim */
-        have.rank = src.rank, have.sizes[0] = math_meta_numel(&have);
-        d = math_reshape(d, have.sizes, src.rank);
+    if (!tnk_meta(d, &have)) return NULL;
+    if (have.rank != src->rank) { /* one of them is 0-dim */
+        have.rank = src->rank, have.sizes[0] = math_meta_numel(&have);
+        d = math_reshape(d, have.sizes, src->rank);
     }
-    for (int32_t i = 0; i < src.rank; i++) {
+    for (int32_t i = 0; i < src->rank; i++) {
         const int64_t n = have.sizes[i];
-        if (n == src.sizes[i]) continue;
-        have.sizes[i] = src.sizes[i];
-        d = MATH_CALL(&op, tn_value_tensor(d), tn_value_ints((tn_ints){have.sizes, have.rank}),
-                      tn_int(i), tn_int(0), tn_int(n));
+        if (n == src->sizes[i]) continue;
+        have.sizes[i] = src->sizes[i];
+        d = op_slice_bwd(d, (tn_ints){have.sizes, have.rank}, i, tnk_some_int(0), tnk_some_int(n),
+                         1);
     }
-    set(c, "src", d);
+    return d;
 }
 
 /* Where index's element is the one that stays in its place: its number comes back. */
 static tn_tensor *stays(tn_tensor *index, const tn_meta *x, int64_t dim) {
-    static tn_op_ref arange = {"arange", 0, 0};
     tn_meta m, place = *x;
-    tn_device device;
 
-    if (!tnk_meta(index, &m) || tn_plugin_ops->device(index, &device) != TN_OK) return NULL;
-    tn_tensor *numbers = MATH_CALL(&arange, tn_int(0), tn_int(math_meta_numel(&m)), tn_int(1),
-                                   tn_value_dtype(TN_I64), tn_value_device(device));
+    if (!tnk_meta(index, &m)) return NULL;
+    tn_tensor *numbers = math_count_from(0, math_meta_numel(&m), index);
     numbers = math_reshape(numbers, m.sizes, m.rank);
     place.dtype = TN_I64;
     tn_tensor *last = tn_scatter(math_full(&place, -1, index), dim, index, numbers);
     return tn_eq(tn_gather(last, dim, index), numbers);
 }
 
-void math_grad_scatter(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c), *index = saved(c, "index");
-    const int64_t dim = arg(c, "dim").i;
-    tn_meta x;
+void math_grad_scatter(math_grad_scatter_ctx *c) {
+    tn_tensor *g = TNK_GRAD(c, 0), *index = TNK_SAVED(c, index);
+    const int64_t dim = TNK_ARG(c, dim);
+    tn_meta x, src;
 
-    if (needs(c, "x")) set(c, "x", tn_scatter_value(g, dim, index, tn_int(0)));
-    if (!needs(c, "src") || !meta_of(c, "x", &x)) return;
-    set_src(c, tn_where(stays(index, &x, dim), tn_gather(g, dim, index), tnk_scalar(0)));
+    if (TNK_NEEDS(c, x)) TNK_SET_GRAD(c, x, tn_scatter_value(g, dim, index, tn_int(0)));
+    if (!TNK_NEEDS(c, src) || !TNK_META_OF(c, x, &x) || !TNK_META_OF(c, src, &src)) return;
+    tn_tensor *d = tn_where(stays(index, &x, dim), tn_gather(g, dim, index), tnk_scalar(0));
+    TNK_SET_GRAD(c, src, as_src(d, &src));
 }
 
-tn_status math_compose_scatter_value(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                     uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *index = math_arg(args, n_args, 2);
+tn_tensor *math_compose_scatter_value(tn_tensor *x, int64_t dim, tn_tensor *index, tn_value value) {
     tn_meta m, one;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &one) || !tnk_meta(index, &m)) return tnk_pending();
+    if (!tnk_meta(x, &one) || !tnk_meta(index, &m)) return NULL;
     one.rank = 0;
-    tn_tensor *value = tn_fill_(math_full(&one, 0, x), args[3]);
-    return give(outs,
-                tn_scatter(x, args[1].i, index, tn_expand(value, (tn_ints){m.sizes, m.rank})));
+    tn_tensor *number = tn_fill_(math_full(&one, 0, x), value);
+    return tn_scatter(x, dim, index, tn_expand(number, (tn_ints){m.sizes, m.rank}));
 }
 
-void math_grad_scatter_add(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c);
+void math_grad_scatter_add(math_grad_scatter_add_ctx *c) {
+    tn_tensor *g = TNK_GRAD(c, 0);
+    tn_meta src;
 
-    if (needs(c, "x")) set(c, "x", g);
-    if (needs(c, "src")) set_src(c, tn_gather(g, arg(c, "dim").i, saved(c, "index")));
+    if (TNK_NEEDS(c, x)) TNK_SET_GRAD(c, x, g);
+    if (!TNK_NEEDS(c, src) || !TNK_META_OF(c, src, &src)) return;
+    TNK_SET_GRAD(c, src, as_src(tn_gather(g, TNK_ARG(c, dim), TNK_SAVED(c, index)), &src));
 }
 
 tn_status math_shape_scatter_reduce(tn_infer *in) {
     static const char *const reduces[] = {"sum", "prod", "mean", "amax", "amin"};
-    const tn_value *word = &in->args[4];
+    const tnk_text word = tnk_as_text(in->args[4]);
 
     for (size_t i = 0; i < sizeof reduces / sizeof *reduces; i++)
-        if (math_says(word, reduces[i])) return math_shape_scatter(in);
+        if (tnk_says(word, reduces[i])) return math_shape_scatter(in);
     return tnk_fail_shape(in, TN_ERR_INVALID,
                           "reduce is \"%.*s\"; it must be sum, prod, mean, amax or amin",
-                          (int)(word->aux < 64 ? word->aux : 64), word->str);
+                          (int)(word.n < 64 ? word.n : 64), word.ptr);
 }
 
 typedef struct reduced {
@@ -177,55 +173,54 @@ static void grad_extreme(reduced *r) {
     r->dsrc = tn_mul(at_index(r, share), theirs);
 }
 
+static tn_tensor *product(const reduced *r, tn_tensor *x, tn_tensor *src) {
+    const tnk_text prod = {"prod", 4};
+    return op_scatter_reduce(x, r->dim, r->index, src, prod, r->include_self);
+}
+
 /* The product of all others: the result divided by the element, or, of a single 0, the result with
  * a 1 in its place. */
 static void grad_prod(reduced *r) {
-    static tn_op_ref op = {"scatter_reduce", 0, 0};
-    const tn_value dim = tn_int(r->dim), index = tn_value_tensor(r->index),
-                   prod = tn_value_str("prod", 4), self = tn_bool(r->include_self);
     tn_tensor *one = tnk_scalar(1), *zero = tnk_scalar(0);
-    r->y = MATH_CALL(&op, tn_value_tensor(r->x), dim, index, tn_value_tensor(r->src), prod, self);
+    r->y = product(r, r->x, r->src);
     tn_tensor *x = tn_where(tn_eq(r->x, zero), one, r->x), *none = tn_eq(r->src, zero);
-    tn_tensor *without =
-        MATH_CALL(&op, tn_value_tensor(x), dim, index, tn_value_tensor(r->src), prod, self);
-    r->dx = tn_mul(r->g, tn_div(without, x));
+    r->dx = tn_mul(r->g, tn_div(product(r, x, r->src), x));
 
     tn_tensor *ones = tn_ones_like(at_index(r, r->g));
     tn_tensor *zeros =
         sum_at(r, math_times(tn_ones_like(r->g), tn_int(0)), tn_where(none, ones, zero));
     tn_tensor *single = tn_where(none, tn_eq(at_index(r, zeros), one), none);
-    without = MATH_CALL(&op, tn_value_tensor(r->x), dim, index,
-                        tn_value_tensor(tn_where(single, one, r->src)), prod, self);
+    tn_tensor *without = product(r, r->x, tn_where(single, one, r->src));
     r->dsrc = tn_where(single, at_index(r, tn_mul(r->g, without)),
                        tn_div(at_index(r, tn_mul(r->g, r->y)), tn_where(none, one, r->src)));
 }
 
-void math_grad_scatter_reduce(tn_grad_ctx *c) {
-    const tn_value word = arg(c, "reduce");
-    reduced r = {.g = math_wide(grad_of(c)),
-                 .x = math_wide(saved(c, "x")),
-                 .index = saved(c, "index"),
-                 .y = math_wide(saved(c, "y")),
-                 .dim = arg(c, "dim").i,
-                 .include_self = arg(c, "include_self").i != 0};
+void math_grad_scatter_reduce(math_grad_scatter_reduce_ctx *c) {
+    const tnk_text word = TNK_ARG(c, reduce);
+    reduced r = {.g = math_wide(TNK_GRAD(c, 0)),
+                 .x = math_wide(TNK_SAVED(c, x)),
+                 .index = TNK_SAVED(c, index),
+                 .y = math_wide(TNK_SAVED(c, y)),
+                 .dim = TNK_ARG(c, dim),
+                 .include_self = TNK_ARG(c, include_self)};
     tn_meta m, src;
 
     if (!tnk_meta(r.index, &m)) return;
-    r.src = math_wide(saved(c, "src"));
+    r.src = math_wide(TNK_SAVED(c, src));
     if (!tnk_meta(r.src, &src)) return;
     if (src.rank != m.rank) r.src = math_reshape(r.src, m.sizes, m.rank); /* one of them is 0-dim */
     for (int32_t i = 0; i < m.rank; i++) r.src = math_narrow(r.src, i, 0, m.sizes[i]);
-    if (math_says(&word, "mean"))
+    if (tnk_says(word, "mean"))
         grad_mean(&r);
-    else if (math_says(&word, "prod"))
+    else if (tnk_says(word, "prod"))
         grad_prod(&r);
-    else if (math_says(&word, "sum"))
+    else if (tnk_says(word, "sum"))
         r.dx = r.g, r.dsrc = at_index(&r, r.g);
     else
         grad_extreme(&r);
-    if (needs(c, "src")) set_src(c, r.dsrc);
-    if (!needs(c, "x")) return;
-    set(c, "x", r.include_self ? r.dx : tn_scatter_value(r.dx, r.dim, r.index, tn_int(0)));
+    if (TNK_NEEDS(c, src) && TNK_META_OF(c, src, &src)) TNK_SET_GRAD(c, src, as_src(r.dsrc, &src));
+    if (!TNK_NEEDS(c, x)) return;
+    TNK_SET_GRAD(c, x, r.include_self ? r.dx : tn_scatter_value(r.dx, r.dim, r.index, tn_int(0)));
 }
 
 /* index, argument 2, has rank 1, or rank 0 for one row; n is how many it names. */
@@ -267,12 +262,8 @@ static tn_tensor *row_index(tn_tensor *x, int64_t dim, tn_tensor *index) {
     return tn_expand(math_reshape(index, sizes, m.rank), (tn_ints){m.sizes, m.rank});
 }
 
-tn_status math_compose_index_select(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                    uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-
-    (void)n_outs;
-    return give(outs, tn_gather(x, args[1].i, row_index(x, args[1].i, math_arg(args, n_args, 2))));
+tn_tensor *math_compose_index_select(tn_tensor *x, int64_t dim, tn_tensor *index) {
+    return tn_gather(x, dim, row_index(x, dim, index));
 }
 
 /* (x, dim, index, source): source is what index_select would give */
@@ -296,34 +287,25 @@ static tn_status index_source(tn_infer *in, bool ranks_alike) {
 
 tn_status math_shape_index_add(tn_infer *in) { return index_source(in, true); }
 
-void math_grad_index_add(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c);
+void math_grad_index_add(math_grad_index_add_ctx *c) {
+    tn_tensor *g = TNK_GRAD(c, 0);
 
-    if (needs(c, "x")) set(c, "x", g);
-    if (!needs(c, "source")) return;
-    set(c, "source",
-        math_times(tn_index_select(g, arg(c, "dim").i, saved(c, "index")), arg(c, "alpha")));
+    if (TNK_NEEDS(c, x)) TNK_SET_GRAD(c, x, g);
+    if (!TNK_NEEDS(c, source)) return;
+    TNK_SET_GRAD(
+        c, source,
+        math_times(tn_index_select(g, TNK_ARG(c, dim), TNK_SAVED(c, index)), TNK_ARG(c, alpha)));
 }
 
-tn_status math_compose_index_add(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-    tn_tensor *index = row_index(x, args[1].i, math_arg(args, n_args, 2));
-
-    (void)n_outs;
-    return give(
-        outs, tn_scatter_add(x, args[1].i, index, math_times(math_arg(args, n_args, 3), args[4])));
+tn_tensor *math_compose_index_add(tn_tensor *x, int64_t dim, tn_tensor *index, tn_tensor *source,
+                                  tn_value alpha) {
+    return tn_scatter_add(x, dim, row_index(x, dim, index), math_times(source, alpha));
 }
 
 tn_status math_shape_index_copy(tn_infer *in) { return index_source(in, false); }
 
-tn_status math_compose_index_copy(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                  uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-    tn_tensor *index = row_index(x, args[1].i, math_arg(args, n_args, 2));
-
-    (void)n_outs;
-    return give(outs, tn_scatter(x, args[1].i, index, math_arg(args, n_args, 3)));
+tn_tensor *math_compose_index_copy(tn_tensor *x, int64_t dim, tn_tensor *index, tn_tensor *source) {
+    return tn_scatter(x, dim, row_index(x, dim, index), source);
 }
 
 tn_status math_shape_index_fill(tn_infer *in) {
@@ -336,16 +318,12 @@ tn_status math_shape_index_fill(tn_infer *in) {
 }
 
 /* Here negative indices count from the end, as PyTorch has it. */
-tn_status math_compose_index_fill(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                  uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *index = math_arg(args, n_args, 2);
-    const int64_t dim = args[1].i;
+tn_tensor *math_compose_index_fill(tn_tensor *x, int64_t dim, tn_tensor *index, tn_value value) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return NULL;
     index = tn_wrap_index(index, m.rank ? m.sizes[dim] : 1);
-    return give(outs, tn_scatter_value(x, dim, row_index(x, dim, index), args[3]));
+    return tn_scatter_value(x, dim, row_index(x, dim, index), value);
 }
 
 /* index's sizes and a row */
@@ -363,30 +341,26 @@ tn_status math_shape_embedding(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], sizes, (int64_t)index->rank + 1, "result");
 }
 
-void math_grad_embedding(tn_grad_ctx *c) {
-    static tn_op_ref op = {"embedding_bwd", 0, 0};
-    tn_value pad = arg(c, "padding_idx");
+void math_grad_embedding(math_grad_embedding_ctx *c) {
+    tn_maybe_int pad = TNK_ARG(c, padding_idx);
     tn_meta weight;
 
-    if (!meta_of(c, "weight", &weight)) return;
-    if (pad.tag == TN_TAG_INT) pad.i = math_from_end(pad.i, weight.sizes[0]);
-    set(c, "weight",
-        MATH_CALL(&op, tn_value_tensor(grad_of(c)), tn_value_tensor(saved(c, "index")),
-                  tn_int(weight.sizes[0]), pad));
+    if (!TNK_META_OF(c, weight, &weight)) return;
+    if (pad.set) pad.value = math_from_end(pad.value, weight.sizes[0]);
+    TNK_SET_GRAD(c, weight,
+                 op_embedding_bwd(TNK_GRAD(c, 0), TNK_SAVED(c, index), weight.sizes[0], pad));
 }
 
 static tn_tensor *flat(tn_tensor *t) { return math_reshape(t, (int64_t[]){-1}, 1); }
 
-tn_status math_compose_embedding(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    tn_tensor *weight = math_arg(args, n_args, 0), *index = math_arg(args, n_args, 1);
+tn_tensor *math_compose_embedding(tn_tensor *weight, tn_tensor *index, tn_maybe_int padding_idx) {
     tn_meta w, m;
 
-    (void)n_outs;
-    if (!tnk_meta(weight, &w) || !tnk_meta(index, &m)) return tnk_pending();
+    (void)padding_idx; /* it matters for the gradient */
+    if (!tnk_meta(weight, &w) || !tnk_meta(index, &m)) return NULL;
     tn_tensor *rows = tn_index_select(weight, 0, flat(index));
     m.sizes[m.rank] = w.sizes[1]; /* the shape rule has checked the rank */
-    return give(outs, math_reshape(rows, m.sizes, m.rank + 1));
+    return math_reshape(rows, m.sizes, m.rank + 1);
 }
 
 /* (grad, index, num) -> [num, row] */
@@ -402,22 +376,17 @@ tn_status math_shape_embedding_bwd(tn_infer *in) {
                           2, "result");
 }
 
-/* (grad, index, num, padding_idx) */
-tn_status math_compose_embedding_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                     uint32_t n_outs) {
-    tn_tensor *grad = math_arg(args, n_args, 0), *index = math_arg(args, n_args, 1);
+tn_tensor *math_compose_embedding_bwd(tn_tensor *grad, tn_tensor *index, int64_t num,
+                                      tn_maybe_int padding_idx) {
     tn_meta m, n;
 
-    (void)n_outs;
-    if (!tnk_meta(grad, &m) || !tnk_meta(index, &n)) return tnk_pending();
+    if (!tnk_meta(grad, &m) || !tnk_meta(index, &n)) return NULL;
     const int64_t row = m.sizes[m.rank - 1];
     index = flat(index);
     tn_tensor *rows = math_reshape(grad, (int64_t[]){math_meta_numel(&n), row}, 2);
-    if (args[3].tag == TN_TAG_INT)
-        rows = tn_masked_fill(rows, tn_unsqueeze(tn_eq(index, tnk_scalar_int(args[3].i)), 1),
-                              tn_int(0));
-    m.rank = 2, m.sizes[0] = args[2].i, m.sizes[1] = row;
-    static tn_op_ref op = {"index_add", 0, 0};
-    return give(outs, MATH_CALL(&op, tn_value_tensor(math_full(&m, 0, grad)), tn_int(0),
-                                tn_value_tensor(index), tn_value_tensor(rows)));
+    if (padding_idx.set)
+        rows = tn_masked_fill(
+            rows, tn_unsqueeze(tn_eq(index, tnk_scalar_int(padding_idx.value)), 1), tn_int(0));
+    m.rank = 2, m.sizes[0] = num, m.sizes[1] = row;
+    return op_index_add(math_full(&m, 0, grad), 0, index, rows, tn_int(1));
 }

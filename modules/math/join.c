@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 static bool same_but(const tn_view *a, const tn_view *b, int64_t dim) {
@@ -60,22 +60,22 @@ tn_status math_shape_cat(tn_infer *in) {
 }
 
 /* Each input gets its part of the gradient; only their sizes are needed. */
-void math_grad_cat(tn_grad_ctx *c) {
-    const uint32_t n = tn_plugin_ops->grad_count(c, "xs");
-    tn_tensor *g = grad_of(c), **gs = n ? math_new_list(n) : NULL;
+void math_grad_cat(math_grad_cat_ctx *c) {
+    const uint32_t n = TNK_COUNT(c, xs);
+    tn_tensor *g = TNK_GRAD(c, 0), **gs = n ? math_new_list(n) : NULL;
     tn_meta y, x;
 
     if (!gs) return;
     int64_t start = 0;
-    const int64_t dim = tnk_meta(g, &y) ? math_from_end(arg(c, "dim").i, y.rank) : 0;
+    const int64_t dim = tnk_meta(g, &y) ? math_from_end(TNK_ARG(c, dim), y.rank) : 0;
     for (uint32_t i = 0; i < n; i++) {
         gs[i] = NULL;
-        if (tn_plugin_ops->grad_meta_at(c, "xs", i, &x)) break; /* an error is pending */
-        if (math_is_nothing(&x)) continue;                      /* and has no gradient */
+        if (!TNK_META_AT(c, xs, i, &x)) break; /* an error is pending */
+        if (math_is_nothing(&x)) continue;     /* and has no gradient */
         gs[i] = math_narrow(g, dim, start, x.sizes[dim]);
         start += x.sizes[dim];
     }
-    if (tn_plugin_ops->error() == TN_OK) tn_plugin_ops->grad_set_list(c, "xs", (tn_tensors){gs, n});
+    if (tn_plugin_ops->error() == TN_OK) TNK_SET_GRAD(c, xs, (tn_tensors){gs, n});
     tn_plugin_host->free(tn_plugin_self, gs);
 }
 
@@ -84,47 +84,44 @@ static tn_tensor *nothing_of(tn_tensor *x) { /* [0], of x's dtype */
 }
 
 /* The dtype that a list has in common: what the core says that adding its members gives. */
-static bool common_dtype(const tn_value *xs, tn_dtype *out) {
+static bool common_dtype(tn_tensors xs, tn_dtype *out) {
     tn_meta m;
 
-    if (!tnk_meta(xs->tensors[0], &m)) return false;
+    if (!tnk_meta(xs.ptr[0], &m)) return false;
     *out = m.dtype;
-    for (uint32_t i = 1; i < xs->aux; i++) {
-        if (!tnk_meta(xs->tensors[i], &m)) return false;
+    for (int64_t i = 1; i < xs.n; i++) {
+        if (!tnk_meta(xs.ptr[i], &m)) return false;
         if (tn_dtype_is(m.dtype, *out)) continue;
-        tn_tensor *sum = tn_to(nothing_of(xs->tensors[0]), *out);
-        if (!tnk_meta(tn_add(sum, nothing_of(xs->tensors[i])), &m)) return false;
+        tn_tensor *sum = tn_to(nothing_of(xs.ptr[0]), *out);
+        if (!tnk_meta(tn_add(sum, nothing_of(xs.ptr[i])), &m)) return false;
         *out = m.dtype;
     }
     return true;
 }
 
-tn_status math_compose_cat(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
-    const tn_value *xs = &args[0];
+tn_tensor *math_compose_cat(tn_tensors xs, int64_t dim) {
     tn_device device;
     tn_dtype dtype;
     tn_meta x, y;
 
-    (void)n_args, (void)n_outs;
-    if (!common_dtype(xs, &dtype) || !tnk_meta(xs->tensors[0], &y)) return tnk_pending();
-    if (tn_plugin_ops->device(xs->tensors[0], &device) != TN_OK) return tnk_pending();
-    for (uint32_t i = 1; math_is_nothing(&y) && i < xs->aux; i++)
-        if (!tnk_meta(xs->tensors[i], &y)) return tnk_pending();
-    const int64_t dim = math_is_nothing(&y) ? 0 : math_from_end(args[1].i, y.rank);
+    if (!common_dtype(xs, &dtype) || !tnk_meta(xs.ptr[0], &y)) return NULL;
+    if (tn_plugin_ops->device(xs.ptr[0], &device) != TN_OK) return NULL;
+    for (int64_t i = 1; math_is_nothing(&y) && i < xs.n; i++)
+        if (!tnk_meta(xs.ptr[i], &y)) return NULL;
+    dim = math_is_nothing(&y) ? 0 : math_from_end(dim, y.rank);
     y.sizes[dim] = 0;
-    for (uint32_t i = 0; i < xs->aux; i++) {
-        if (!tnk_meta(xs->tensors[i], &x)) return tnk_pending();
+    for (int64_t i = 0; i < xs.n; i++) {
+        if (!tnk_meta(xs.ptr[i], &x)) return NULL;
         if (!math_is_nothing(&x)) y.sizes[dim] += x.sizes[dim]; /* checked by the shape rule */
     }
     tn_tensor *whole = tn_plugin_ops->empty((tn_ints){y.sizes, y.rank}, dtype, device);
-    for (int64_t i = 0, start = 0; i < (int64_t)xs->aux; i++) {
-        if (!tnk_meta(xs->tensors[i], &x)) return tnk_pending();
+    for (int64_t i = 0, start = 0; i < xs.n; i++) {
+        if (!tnk_meta(xs.ptr[i], &x)) return NULL;
         if (math_is_nothing(&x)) continue;
-        if (!tn_copy_(math_narrow(whole, dim, start, x.sizes[dim]), xs->tensors[i]))
-            return tnk_pending();
+        if (!tn_copy_(math_narrow(whole, dim, start, x.sizes[dim]), xs.ptr[i])) return NULL;
         start += x.sizes[dim];
     }
-    return give(outs, whole);
+    return whole;
 }
 
 tn_status math_shape_stack(tn_infer *in) {
@@ -142,48 +139,42 @@ tn_status math_shape_stack(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], sizes, (int64_t)first->rank + 1, "result");
 }
 
-tn_status math_compose_stack(const tn_value *args, uint32_t n_args, tn_value *outs,
-                             uint32_t n_outs) {
-    const uint64_t n = args[0].aux;
-    tn_tensor **xs = tn_plugin_host->alloc(tn_plugin_self, (n ? n : 1) * sizeof *xs);
+/* A list to be filled; NULL: an error is pending. */
+static tn_tensor **list_for(int64_t n) {
+    tn_tensor **list = tn_plugin_host->alloc(tn_plugin_self, (n ? (uint64_t)n : 1) * sizeof *list);
+    if (!list) tnk_raise(TN_ERR_NOMEM, "no memory for the list");
+    return list;
+}
 
-    (void)n_args, (void)n_outs;
-    if (!xs) return tnk_raise(TN_ERR_NOMEM, "no memory for the list");
-    for (uint64_t i = 0; i < n; i++) xs[i] = tn_unsqueeze(args[0].tensors[i], args[1].i);
-    tn_tensor *y = math_cat(xs, (int64_t)n, args[1].i);
-    tn_plugin_host->free(tn_plugin_self, xs);
-    return give(outs, y);
+tn_tensor *math_compose_stack(tn_tensors xs, int64_t dim) {
+    tn_tensor **list = list_for(xs.n);
+
+    if (!list) return NULL;
+    for (int64_t i = 0; i < xs.n; i++) list[i] = tn_unsqueeze(xs.ptr[i], dim);
+    tn_tensor *y = op_cat((tn_tensors){list, xs.n}, dim);
+    tn_plugin_host->free(tn_plugin_self, list);
+    return y;
 }
 
 /* Joined once each has `least` dims: vectors become rows, numbers vectors. */
-static tn_status join(const tn_value *xs, int32_t least, tn_value *outs) {
-    const uint64_t n = xs->aux;
-    tn_tensor **list = tn_plugin_host->alloc(tn_plugin_self, (n ? n : 1) * sizeof *list);
+static tn_tensor *joined(tn_tensors xs, int32_t least) {
+    tn_tensor **list = list_for(xs.n);
     tn_meta m = {.rank = 1};
 
-    if (!list) return tnk_raise(TN_ERR_NOMEM, "no memory for the list");
-    for (uint64_t i = 0; i < n; i++) {
-        list[i] = xs->tensors[i];
+    if (!list) return NULL;
+    for (int64_t i = 0; i < xs.n; i++) {
+        list[i] = xs.ptr[i];
         for (int32_t rank = tnk_meta(list[i], &m) ? m.rank : least; rank < least; rank++)
             list[i] = tn_unsqueeze(list[i], 0);
     }
-    const int64_t dim = least == 1 && m.rank > 1;
-    tn_tensor *y = math_cat(list, (int64_t)n, dim);
+    tn_tensor *y = op_cat((tn_tensors){list, xs.n}, least == 1 && m.rank > 1);
     tn_plugin_host->free(tn_plugin_self, list);
-    return give(outs, y);
+    return y;
 }
 
-tn_status math_compose_hstack(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    (void)n_args, (void)n_outs;
-    return join(&args[0], 1, outs);
-}
+tn_tensor *math_compose_hstack(tn_tensors xs) { return joined(xs, 1); }
 
-tn_status math_compose_vstack(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    (void)n_args, (void)n_outs;
-    return join(&args[0], 2, outs);
-}
+tn_tensor *math_compose_vstack(tn_tensors xs) { return joined(xs, 2); }
 
 tn_status math_shape_split(tn_infer *in) {
     tn_meta x;
@@ -208,24 +199,30 @@ tn_status math_shape_split(tn_infer *in) {
     return TN_OK;
 }
 
-/* The gradients of all n results, joined along dim. */
-static void set_joined(tn_grad_ctx *c, int64_t n, int64_t dim, bool new_dim) {
-    static tn_op_ref stack = {"stack", 0, 0};
+/* The gradients of all n results; NULL: an error is pending. */
+static tn_tensor **result_grads(tn_grad_ctx *c, int64_t n) {
     tn_tensor **gs = math_new_list(n);
-
-    if (!gs) return;
-    for (int64_t i = 0; i < n; i++) gs[i] = tn_plugin_ops->grad_out(c, (uint32_t)i);
-    const tn_value list = tn_value_tensors((tn_tensors){gs, n});
-    set(c, "x", new_dim ? MATH_CALL(&stack, list, tn_int(dim)) : math_cat(gs, n, dim));
-    tn_plugin_host->free(tn_plugin_self, gs);
+    for (int64_t i = 0; gs && i < n; i++) gs[i] = TNK_GRAD(c, (uint32_t)i);
+    return gs;
 }
 
-void math_grad_split(tn_grad_ctx *c) {
+/* Joined along dim. */
+static tn_tensor *joined_grads(tn_grad_ctx *c, int64_t n, int64_t dim) {
+    tn_tensor **gs = result_grads(c, n);
+
+    if (!gs) return NULL;
+    tn_tensor *dx = op_cat((tn_tensors){gs, n}, dim);
+    tn_plugin_host->free(tn_plugin_self, gs);
+    return dx;
+}
+
+void math_grad_split(math_grad_split_ctx *c) {
     tn_meta x;
 
-    if (!meta_of(c, "x", &x)) return;
-    const int64_t size = arg(c, "size").i, dim = math_from_end(arg(c, "dim").i, x.rank);
-    set_joined(c, x.sizes[dim] ? (x.sizes[dim] - 1) / size + 1 : 1, dim, false);
+    if (!TNK_META_OF(c, x, &x)) return;
+    const int64_t size = TNK_ARG(c, size), dim = math_from_end(TNK_ARG(c, dim), x.rank);
+    const int64_t n = x.sizes[dim] ? (x.sizes[dim] - 1) / size + 1 : 1;
+    TNK_SET_GRAD(c, x, joined_grads(TNK_CTX(c), n, dim));
 }
 
 /* Pieces whose sizes add up to the whole. */
@@ -255,11 +252,12 @@ tn_status math_shape_split_sizes(tn_infer *in) {
     return TN_OK;
 }
 
-void math_grad_split_sizes(tn_grad_ctx *c) {
+void math_grad_split_sizes(math_grad_split_sizes_ctx *c) {
     tn_meta x;
 
-    if (meta_of(c, "x", &x))
-        set_joined(c, arg(c, "sizes").aux, math_from_end(arg(c, "dim").i, x.rank), false);
+    if (!TNK_META_OF(c, x, &x)) return;
+    const int64_t dim = math_from_end(TNK_ARG(c, dim), x.rank);
+    TNK_SET_GRAD(c, x, joined_grads(TNK_CTX(c), TNK_ARG(c, sizes).n, dim));
 }
 
 /* What select gives for every index along dim. */
@@ -280,51 +278,39 @@ tn_status math_shape_unbind(tn_infer *in) {
     return TN_OK;
 }
 
-void math_grad_unbind(tn_grad_ctx *c) {
+void math_grad_unbind(math_grad_unbind_ctx *c) {
     tn_meta x;
 
-    if (!meta_of(c, "x", &x)) return;
-    const int64_t dim = math_from_end(arg(c, "dim").i, x.rank);
-    if (x.sizes[dim])
-        set_joined(c, x.sizes[dim], dim, true);
-    else
-        set(c, "x", NULL);
+    if (!TNK_META_OF(c, x, &x)) return;
+    const int64_t dim = math_from_end(TNK_ARG(c, dim), x.rank);
+    tn_tensor **gs = x.sizes[dim] ? result_grads(TNK_CTX(c), x.sizes[dim]) : NULL;
+    TNK_SET_GRAD(c, x, gs ? op_stack((tn_tensors){gs, x.sizes[dim]}, dim) : NULL);
+    if (gs) tn_plugin_host->free(tn_plugin_self, gs);
 }
 
-static tn_status give_list(tn_op_ref *op, tn_tensor *x, tn_value how, int64_t dim, tn_value *outs) {
-    const tn_value args[] = {tn_value_tensor(x), how, tn_int(dim)};
-    return tn_plugin_ops->call(op, args, 3, outs, 1);
-}
-
-tn_status math_compose_chunk(const tn_value *args, uint32_t n_args, tn_value *outs,
-                             uint32_t n_outs) {
-    static tn_op_ref split = {"split", 0, 0};
-    const int64_t chunks = args[1].i, dim = args[2].i;
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensors math_compose_chunk(tn_tensor *x, int64_t chunks, int64_t dim) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return (tn_tensors){NULL, 0};
     const int64_t size = m.sizes[dim];
-    return give_list(&split, x, tn_int(size > chunks ? (size - 1) / chunks + 1 : 1), dim, outs);
+    return op_split(x, size > chunks ? (size - 1) / chunks + 1 : 1, dim);
 }
 
 /* Sections of sizes that differ by at most 1, the larger first. */
-tn_status math_compose_tensor_split(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                    uint32_t n_outs) {
-    static tn_op_ref split = {"split.sizes", 0, 0};
-    const int64_t n = args[1].i, dim = args[2].i;
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensors math_compose_tensor_split(tn_tensor *x, int64_t sections, int64_t dim) {
+    const int64_t n = sections;
+    tn_tensors y = {NULL, 0};
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return y;
+    int64_t *sizes = NULL;
     if (n > 1 << 20)
-        return tnk_raise(TN_ERR_OVERFLOW, "tensor_split: %lld sections are too many", (long long)n);
-    int64_t *sizes = tn_plugin_host->alloc(tn_plugin_self, (uint64_t)n * sizeof *sizes);
-    if (!sizes) return tnk_raise(TN_ERR_NOMEM, "tensor_split: no memory for the sizes");
+        tnk_raise(TN_ERR_OVERFLOW, "tensor_split: %lld sections are too many", (long long)n);
+    else if (!(sizes = tn_plugin_host->alloc(tn_plugin_self, (uint64_t)n * sizeof *sizes)))
+        tnk_raise(TN_ERR_NOMEM, "tensor_split: no memory for the sizes");
+    if (!sizes) return y;
     for (int64_t i = 0; i < n; i++) sizes[i] = m.sizes[dim] / n + (i < m.sizes[dim] % n);
-    const tn_status status = give_list(&split, x, tn_value_ints((tn_ints){sizes, n}), dim, outs);
+    y = op_split_sizes(x, (tn_ints){sizes, n}, dim);
     tn_plugin_host->free(tn_plugin_self, sizes);
-    return status;
+    return y;
 }

@@ -8,26 +8,26 @@
 
 #include <string.h>
 
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 #define MATH_LOG_2PI 1.8378770664093454836
 
-math_reduction math_reduction_of(const tn_value *v) {
-    return math_says(v, "mean")   ? MATH_MEAN
-           : math_says(v, "sum")  ? MATH_SUM
-           : math_says(v, "none") ? MATH_NONE
-                                  : MATH_UNKNOWN;
+math_reduction math_reduction_of(tnk_text word) {
+    return tnk_says(word, "mean")   ? MATH_MEAN
+           : tnk_says(word, "sum")  ? MATH_SUM
+           : tnk_says(word, "none") ? MATH_NONE
+                                    : MATH_UNKNOWN;
 }
 
 /* One number, or the sizes in outs[0] where reduction is none. It is the row's only string. */
 tn_status math_reduced_sizes(tn_infer *in) {
     for (uint32_t i = 0; i < in->n_args; i++) {
-        const tn_value *v = &in->args[i];
-        if (v->tag != TN_TAG_STR) continue;
-        const math_reduction r = math_reduction_of(v);
+        const tnk_text word = tnk_as_text(in->args[i]);
+        if (!word.ptr) continue;
+        const math_reduction r = math_reduction_of(word);
         if (r == MATH_UNKNOWN)
-            return tnk_fail_shape(in, TN_ERR_INVALID, MATH_REDUCTION_TEXT, (int)v->aux, v->str);
+            return tnk_fail_shape(in, TN_ERR_INVALID, MATH_REDUCTION_TEXT, (int)word.n, word.ptr);
         if (r != MATH_NONE) in->outs[0].rank = 0;
         return TN_OK;
     }
@@ -59,22 +59,21 @@ tn_status math_shape_loss(tn_infer *in) {
 }
 
 /* g 2 (x - target) */
-void math_grad_mse_loss(tn_grad_ctx *c) {
-    tn_tensor *difference = tn_sub(math_wide(saved(c, "x")), math_wide(saved(c, "target")));
-    const tn_value reduction = arg(c, "reduction");
+void math_grad_mse_loss(math_grad_mse_loss_ctx *c) {
+    tn_tensor *difference = tn_sub(math_wide(TNK_SAVED(c, x)), math_wide(TNK_SAVED(c, target)));
     tn_meta m;
 
     if (!tnk_meta(difference, &m)) return;
-    const bool mean = math_reduction_of(&reduction) == MATH_MEAN;
+    const bool mean = math_reduction_of(TNK_ARG(c, reduction)) == MATH_MEAN;
     const double scale = mean ? 2.0 / (double)math_meta_numel(&m) : 2;
-    tn_tensor *d = tn_mul(difference, tn_mul(math_wide(grad_of(c)), tnk_scalar(scale)));
-    if (needs(c, "x")) set(c, "x", d);
-    if (needs(c, "target")) set(c, "target", tn_neg(d));
+    tn_tensor *d = tn_mul(difference, tn_mul(math_wide(TNK_GRAD(c, 0)), tnk_scalar(scale)));
+    if (TNK_NEEDS(c, x)) TNK_SET_GRAD(c, x, d);
+    if (TNK_NEEDS(c, target)) TNK_SET_GRAD(c, target, tn_neg(d));
 }
 
 static tn_tensor *square(tn_tensor *x) { return tn_mul(x, x); }
 
-tn_tensor *math_reduced(tn_tensor *x, const tn_value *reduction) {
+tn_tensor *math_reduced(tn_tensor *x, tnk_text reduction) {
     switch (math_reduction_of(reduction)) {
     case MATH_MEAN:
         return tn_mean(x);
@@ -85,24 +84,15 @@ tn_tensor *math_reduced(tn_tensor *x, const tn_value *reduction) {
     case MATH_UNKNOWN:
         break;
     }
-    tnk_raise(TN_ERR_INVALID, MATH_REDUCTION_TEXT, (int)reduction->aux, reduction->str);
-    return NULL;
+    return tnk_raise_null(TN_ERR_INVALID, MATH_REDUCTION_TEXT, (int)reduction.n, reduction.ptr);
 }
 
-static tn_tensor *difference(const tn_value *args, uint32_t n_args) {
-    return tn_sub(math_arg(args, n_args, 0), math_arg(args, n_args, 1));
+tn_tensor *math_compose_mse_loss(tn_tensor *x, tn_tensor *target, tnk_text reduction) {
+    return math_reduced(square(tn_sub(x, target)), reduction);
 }
 
-tn_status math_compose_mse_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    (void)n_outs;
-    return give(outs, math_reduced(square(difference(args, n_args)), &args[2]));
-}
-
-tn_status math_compose_l1_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    (void)n_outs;
-    return give(outs, math_reduced(tn_abs(difference(args, n_args)), &args[2]));
+tn_tensor *math_compose_l1_loss(tn_tensor *x, tn_tensor *target, tnk_text reduction) {
+    return math_reduced(tn_abs(tn_sub(x, target)), reduction);
 }
 
 /* m (d - m / 2) with m = min(d, delta) is d^2 / 2 below delta, and the line that goes on above. */
@@ -111,23 +101,19 @@ static tn_tensor *huber(tn_tensor *x, double delta) {
     return tn_mul(m, tn_sub(d, times(m, 0.5)));
 }
 
-tn_status math_compose_huber_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                  uint32_t n_outs) {
-    const double delta = args[3].f;
-
-    (void)n_outs;
-    if (!(delta > 0)) return tnk_raise(TN_ERR_INVALID, "delta is %g; it must be above 0", delta);
-    return give(outs, math_reduced(huber(difference(args, n_args), delta), &args[2]));
+tn_tensor *math_compose_huber_loss(tn_tensor *x, tn_tensor *target, tnk_text reduction,
+                                   double delta) {
+    if (!(delta > 0))
+        return tnk_raise_null(TN_ERR_INVALID, "delta is %g; it must be above 0", delta);
+    return math_reduced(huber(tn_sub(x, target), delta), reduction);
 }
 
-tn_status math_compose_smooth_l1_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                      uint32_t n_outs) {
-    const double beta = args[3].f;
-    tn_tensor *d = difference(args, n_args);
+tn_tensor *math_compose_smooth_l1_loss(tn_tensor *x, tn_tensor *target, tnk_text reduction,
+                                       double beta) {
+    tn_tensor *d = tn_sub(x, target);
 
-    (void)n_outs;
     d = beta == 0 ? tn_abs(d) : tn_div(huber(d, beta), tnk_scalar(beta));
-    return give(outs, math_reduced(d, &args[2]));
+    return math_reduced(d, reduction);
 }
 
 /* x and target of the same sizes; weights broadcast to them. */
@@ -149,49 +135,48 @@ tn_status math_shape_bce(tn_infer *in) {
     return status ? status : math_reduced_sizes(in);
 }
 
+static tn_tensor *at_least(tn_tensor *x, double low) {
+    return op_clamp(x, tn_float(low), tn_value_none());
+}
+
 static tn_tensor *one_minus(tn_tensor *x) { return tn_sub(tnk_scalar(1), x); }
 
 static tn_tensor *cross_entropy(tn_tensor *x, tn_tensor *target, tn_tensor *weight) {
-    const tn_clamp_opts floor = {.min = tn_float(-100)};
-    tn_tensor *yes = tn_clamp(tn_log(x), &floor), *no = tn_clamp(tn_log(one_minus(x)), &floor);
+    tn_tensor *yes = at_least(tn_log(x), -100), *no = at_least(tn_log(one_minus(x)), -100);
     tn_tensor *loss = tn_neg(tn_add(tn_mul(target, yes), tn_mul(one_minus(target), no)));
     return weight ? tn_mul(loss, weight) : loss;
 }
 
 /* The gradient of each element, from that of the mean or sum of n. */
-static tn_tensor *each(tn_grad_ctx *c, int64_t n) {
-    const tn_value reduction = arg(c, "reduction");
-    tn_tensor *g = math_wide(grad_of(c));
-
-    if (math_reduction_of(&reduction) != MATH_MEAN) return g;
-    return tn_div(g, tnk_scalar((double)n));
+static tn_tensor *each(tn_tensor *g, tnk_text reduction, int64_t n) {
+    g = math_wide(g);
+    return math_reduction_of(reduction) == MATH_MEAN ? tn_div(g, tnk_scalar((double)n)) : g;
 }
 
 /* d x: (x - target) / (x (1 - x)), d target: log(1 - x) - log(x), kept finite as in the loss. */
-void math_grad_bce(tn_grad_ctx *c) {
-    tn_tensor *x = math_wide(saved(c, "x")), *target = math_wide(saved(c, "target"));
-    tn_tensor *weight = saved(c, "weight"), *other = tn_sub(tnk_scalar(1), x);
+void math_grad_bce(math_grad_bce_ctx *c) {
+    tn_tensor *x = math_wide(TNK_SAVED(c, x)), *target = math_wide(TNK_SAVED(c, target));
+    tn_tensor *weight = TNK_SAVED(c, weight), *other = tn_sub(tnk_scalar(1), x);
     tn_meta m;
 
     if (!tnk_meta(x, &m)) return;
-    tn_tensor *g = each(c, math_meta_numel(&m)), *weighted = weight ? tn_mul(g, weight) : g;
-    if (needs(c, "x")) { /* PyTorch's bound is a float */
-        tn_tensor *room = tn_clamp(tn_mul(x, other), &(tn_clamp_opts){.min = tn_float(1e-12f)});
-        set(c, "x", tn_mul(weighted, tn_div(tn_sub(x, target), room)));
+    tn_tensor *g = each(TNK_GRAD(c, 0), TNK_ARG(c, reduction), math_meta_numel(&m));
+    tn_tensor *weighted = weight ? tn_mul(g, weight) : g;
+    if (TNK_NEEDS(c, x)) { /* PyTorch's bound is a float */
+        tn_tensor *room = at_least(tn_mul(x, other), 1e-12f);
+        TNK_SET_GRAD(c, x, tn_mul(weighted, tn_div(tn_sub(x, target), room)));
     }
-    if (needs(c, "target")) {
-        const tn_clamp_opts floor = {.min = tn_float(-100)};
-        tn_tensor *slope = tn_sub(tn_clamp(tn_log(other), &floor), tn_clamp(tn_log(x), &floor));
-        set(c, "target", tn_mul(weighted, slope));
+    if (TNK_NEEDS(c, target)) {
+        tn_tensor *slope = tn_sub(at_least(tn_log(other), -100), at_least(tn_log(x), -100));
+        TNK_SET_GRAD(c, target, tn_mul(weighted, slope));
     }
-    if (needs(c, "weight")) set(c, "weight", tn_mul(g, cross_entropy(x, target, NULL)));
+    if (TNK_NEEDS(c, weight)) TNK_SET_GRAD(c, weight, tn_mul(g, cross_entropy(x, target, NULL)));
 }
 
-tn_status math_compose_bce(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
-    (void)n_outs;
-    tn_tensor *loss = cross_entropy(math_arg(args, n_args, 0), math_arg(args, n_args, 1),
-                                    math_arg(args, n_args, 2));
-    return give(outs, math_reduced(loss, &args[3]));
+tn_tensor *math_compose_bce(tn_tensor *x, tn_tensor *target, tn_tensor *weight,
+                            tnk_text reduction) {
+    tn_tensor *loss = cross_entropy(x, target, weight);
+    return math_reduced(loss, reduction);
 }
 
 /* (1 - target) x - (1 + (pos_weight - 1) target) log(sigmoid(x)) */
@@ -202,14 +187,11 @@ static tn_tensor *bce_with_logits(tn_tensor *x, tn_tensor *target, tn_tensor *po
     return tn_sub(tn_mul(one_minus(target), x), tail);
 }
 
-tn_status math_compose_bce_with_logits(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                       uint32_t n_outs) {
-    tn_tensor *weight = math_arg(args, n_args, 2);
-    tn_tensor *loss = bce_with_logits(math_arg(args, n_args, 0), math_arg(args, n_args, 1),
-                                      math_arg(args, n_args, 3));
+tn_tensor *math_compose_bce_with_logits(tn_tensor *x, tn_tensor *target, tn_tensor *weight,
+                                        tn_tensor *pos_weight, tnk_text reduction) {
+    tn_tensor *loss = bce_with_logits(x, target, pos_weight);
 
-    (void)n_outs;
-    return give(outs, math_reduced(weight ? tn_mul(loss, weight) : loss, &args[4]));
+    return math_reduced(weight ? tn_mul(loss, weight) : loss, reduction);
 }
 
 /* The log of a probability that is 0 counts as 0: its factor is. */
@@ -218,27 +200,25 @@ static tn_tensor *safe_log(tn_tensor *x, tn_tensor *is_safe) {
 }
 
 /* Divided before it is added up, for the sum may leave the range. */
-static tn_status batch_mean(tn_tensor *loss, tn_tensor *x, tn_value *outs) {
+static tn_tensor *batch_mean(tn_tensor *loss, tn_tensor *x) {
     tn_meta m;
 
-    if (!tnk_meta(x, &m)) return tnk_pending();
-    return give(outs, tn_sum(m.rank ? tn_div(loss, tnk_scalar((double)m.sizes[0])) : loss));
+    if (!tnk_meta(x, &m)) return NULL;
+    return tn_sum(m.rank ? tn_div(loss, tnk_scalar((double)m.sizes[0])) : loss);
 }
 
-tn_status math_compose_kl_div(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1);
+tn_tensor *math_compose_kl_div(tn_tensor *x, tn_tensor *target, tnk_text reduction,
+                               bool log_target) {
     tn_tensor *loss, *zero = tnk_scalar(0);
 
-    (void)n_outs;
-    if (args[3].i) {
+    if (log_target) {
         loss = tn_mul(tn_exp(target), tn_sub(target, x));
     } else {
         tn_tensor *some = tn_gt(target, zero);
         loss = tn_where(some, tn_mul(target, tn_sub(safe_log(target, some), x)), zero);
     }
-    if (math_says(&args[2], "batchmean")) return batch_mean(loss, x, outs);
-    return give(outs, math_reduced(loss, &args[2]));
+    if (tnk_says(reduction, "batchmean")) return batch_mean(loss, x);
+    return math_reduced(loss, reduction);
 }
 
 /* target log(target) - target + log(2 pi target) / 2 where target > 1, else 0 */
@@ -249,17 +229,16 @@ static tn_tensor *stirling(tn_tensor *target) {
     return tn_where(large, sum, tnk_scalar(0));
 }
 
-tn_status math_compose_poisson_nll_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                        uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1), *loss;
+tn_tensor *math_compose_poisson_nll_loss(tn_tensor *x, tn_tensor *target, bool log_input, bool full,
+                                         double eps, tnk_text reduction) {
+    tn_tensor *loss;
 
-    (void)n_outs;
-    if (args[2].i)
+    if (log_input)
         loss = tn_sub(tn_exp(x), tn_mul(target, x));
     else
-        loss = tn_sub(x, tn_mul(target, tn_log(plus(x, args[4].f))));
-    if (args[3].i) loss = tn_add(loss, stirling(target));
-    return give(outs, math_reduced(loss, &args[5]));
+        loss = tn_sub(x, tn_mul(target, tn_log(plus(x, eps))));
+    if (full) loss = tn_add(loss, stirling(target));
+    return math_reduced(loss, reduction);
 }
 
 /* var in a form that broadcasts to x: its sizes, or without the last, or 1 there. */
@@ -272,10 +251,9 @@ static tn_tensor *fitting_variance(tn_tensor *x, tn_tensor *var) {
     for (int32_t i = 0; fits && i < v.rank; i++)
         fits = v.sizes[i] == x_meta.sizes[i] || (i == x_meta.rank - 1 && v.sizes[i] == 1);
     if (fits) return v.rank == x_meta.rank ? var : tn_unsqueeze(var, -1);
-    tnk_raise(TN_ERR_SHAPE, "var%s must have the sizes of x%s; the last may be 1 or missing",
-              tnk_sizes_text(v.sizes, v.rank, have),
-              tnk_sizes_text(x_meta.sizes, x_meta.rank, want));
-    return NULL;
+    return tnk_raise_null(
+        TN_ERR_SHAPE, "var%s must have the sizes of x%s; the last may be 1 or missing",
+        tnk_sizes_text(v.sizes, v.rank, have), tnk_sizes_text(x_meta.sizes, x_meta.rank, want));
 }
 
 static bool has_negative(tn_tensor *x) {
@@ -284,84 +262,65 @@ static bool has_negative(tn_tensor *x) {
     return n && tn_plugin_ops->read(n, &count, sizeof count) == TN_OK && count > 0;
 }
 
-tn_status math_compose_gaussian_nll_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                         uint32_t n_outs) {
-    tn_tensor *var = fitting_variance(math_arg(args, n_args, 0), math_arg(args, n_args, 2));
-    const double eps = args[4].f;
-
-    (void)n_outs;
+tn_tensor *math_compose_gaussian_nll_loss(tn_tensor *x, tn_tensor *target, tn_tensor *var,
+                                          bool full, double eps, tnk_text reduction) {
+    var = fitting_variance(x, var);
     if (has_negative(var))
-        return tnk_raise(TN_ERR_INVALID, "var has a negative element: a variance has none");
-    var = tn_clamp(var, &(tn_clamp_opts){.min = tn_float(eps)});
-    tn_tensor *d = square(difference(args, n_args));
+        return tnk_raise_null(TN_ERR_INVALID, "var has a negative element: a variance has none");
+    var = at_least(var, eps);
+    tn_tensor *d = square(tn_sub(x, target));
     tn_tensor *loss = times(tn_add(tn_log(var), tn_div(d, var)), 0.5);
-    if (args[3].i) loss = plus(loss, MATH_LOG_2PI / 2);
-    return give(outs, math_reduced(loss, &args[5]));
+    if (full) loss = plus(loss, MATH_LOG_2PI / 2);
+    return math_reduced(loss, reduction);
 }
 
 /* max(x, 0) with gradient 1 at 0, as PyTorch's clamp_min has it. */
-static tn_tensor *positive_part(tn_tensor *x) {
-    return tn_clamp(x, &(tn_clamp_opts){.min = tn_float(0)});
-}
+static tn_tensor *positive_part(tn_tensor *x) { return at_least(x, 0); }
 
-tn_status math_compose_hinge_embedding_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                            uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *target = math_arg(args, n_args, 1);
-    tn_tensor *zero = tnk_scalar(0), *far = tn_sub(tnk_scalar(args[2].f), x);
-
-    (void)n_outs; /* a target that is neither 1 nor -1 counts as both, as in PyTorch */
+tn_tensor *math_compose_hinge_embedding_loss(tn_tensor *x, tn_tensor *target, double margin,
+                                             tnk_text reduction) {
+    tn_tensor *zero = tnk_scalar(0), *far = tn_sub(tnk_scalar(margin), x);
+    /* a target that is neither 1 nor -1 counts as both, as in PyTorch */
     tn_tensor *loss = tn_add(tn_where(tn_eq(target, tnk_scalar(-1)), zero, x),
                              tn_where(tn_eq(target, tnk_scalar(1)), zero, positive_part(far)));
-    return give(outs, math_reduced(loss, &args[3]));
+    return math_reduced(loss, reduction);
 }
 
-tn_status math_compose_margin_ranking_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                           uint32_t n_outs) {
-    tn_tensor *d = tn_mul(math_arg(args, n_args, 2), difference(args, n_args));
-
-    (void)n_outs;
-    tn_tensor *loss = positive_part(tn_sub(tnk_scalar(args[3].f), d));
-    return give(outs, math_reduced(loss, &args[4]));
+tn_tensor *math_compose_margin_ranking_loss(tn_tensor *x1, tn_tensor *x2, tn_tensor *target,
+                                            double margin, tnk_text reduction) {
+    tn_tensor *d = tn_mul(target, tn_sub(x1, x2));
+    tn_tensor *loss = positive_part(tn_sub(tnk_scalar(margin), d));
+    return math_reduced(loss, reduction);
 }
 
-tn_status math_compose_soft_margin_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                        uint32_t n_outs) {
-    tn_tensor *z = tn_mul(math_arg(args, n_args, 0), math_arg(args, n_args, 1));
+tn_tensor *math_compose_soft_margin_loss(tn_tensor *x, tn_tensor *target, tnk_text reduction) {
+    tn_tensor *z = tn_mul(x, target);
 
-    (void)n_outs;
-    return give(outs, math_reduced(tn_neg(tn_logsigmoid(z)), &args[2]));
+    return math_reduced(tn_neg(tn_logsigmoid(z)), reduction);
 }
 
-tn_status math_compose_multilabel_soft_margin_loss(const tn_value *args, uint32_t n_args,
-                                                   tn_value *outs, uint32_t n_outs) {
-    tn_tensor *weight = math_arg(args, n_args, 2);
-    tn_tensor *loss = bce_with_logits(math_arg(args, n_args, 0), math_arg(args, n_args, 1), NULL);
+tn_tensor *math_compose_multilabel_soft_margin_loss(tn_tensor *x, tn_tensor *target,
+                                                    tn_tensor *weight, tnk_text reduction) {
+    tn_tensor *loss = bce_with_logits(x, target, NULL);
     const int64_t last = -1;
 
-    (void)n_outs;
     if (weight) loss = tn_mul(loss, weight);
-    return give(outs, math_reduced(tn_mean_dim(loss, (tn_ints){&last, 1}, NULL), &args[3]));
+    return math_reduced(op_mean_dim(loss, (tn_ints){&last, 1}, false), reduction);
 }
 
 static tn_tensor *distance(tn_tensor *a, tn_tensor *b, double p, double eps, bool keepdim) {
-    static tn_op_ref norm = {"norm", 0, 0};
     const int64_t last = -1;
-    return MATH_CALL(&norm, tn_value_tensor(plus(tn_sub(a, b), eps)), tn_float(p),
-                     tn_value_ints((tn_ints){&last, 1}), tn_bool(keepdim));
+    return op_norm(plus(tn_sub(a, b), eps), p, (tn_ints){&last, 1}, keepdim);
 }
 
-tn_status math_compose_pairwise_distance(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                         uint32_t n_outs) {
-    (void)n_outs;
-    return give(outs, distance(math_arg(args, n_args, 0), math_arg(args, n_args, 1), args[2].f,
-                               args[3].f, args[4].i != 0));
+tn_tensor *math_compose_pairwise_distance(tn_tensor *x1, tn_tensor *x2, double p, double eps,
+                                          bool keepdim) {
+    return distance(x1, x2, p, eps, keepdim);
 }
 
 /* The norm over dim, which stays with size 1; its squares stay in range. */
 static tn_tensor *length(tn_tensor *a, int64_t dim) {
-    static tn_op_ref norm = {"norm", 0, 0};
-    return MATH_CALL(&norm, tn_value_tensor(a), tn_float(2), tn_value_ints((tn_ints){&dim, 1}),
-                     tn_bool(true));
+    return op_norm(a, 2, (tn_ints){&dim, 1}, true);
 }
 
 /* What vectors are scaled by before their norm is taken, so that it stays in range. */
@@ -370,25 +329,20 @@ static const double scale = 0x1p-24;
 /* a / its norm over dim, or eps if that is more. */
 static tn_tensor *unit(tn_tensor *a, int64_t dim, double eps) {
     a = times(a, scale);
-    return tn_div(a, tn_clamp(length(a, dim), &(tn_clamp_opts){.min = tn_float(eps * scale)}));
+    return tn_div(a, at_least(length(a, dim), eps * scale));
 }
 
-tn_status math_compose_cosine_similarity(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                         uint32_t n_outs) {
-    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
-    const double eps = args[3].f;
+tn_tensor *math_compose_cosine_similarity(tn_tensor *x1, tn_tensor *x2, int64_t dim, double eps) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!math_broadcast_pair(&a, &b, &m)) return tnk_pending(); /* dim counts in what comes out */
-    const int64_t dim = args[2].i;
-    tn_tensor *products = tn_mul(unit(a, dim, eps), unit(b, dim, eps));
-    return give(outs, tn_sum_dim(products, (tn_ints){&dim, 1}, NULL));
+    if (!math_broadcast_pair(&x1, &x2, &m)) return NULL; /* dim counts in what comes out */
+    tn_tensor *products = tn_mul(unit(x1, dim, eps), unit(x2, dim, eps));
+    return op_sum_dim(products, (tn_ints){&dim, 1}, false);
 }
 
 static tn_tensor *sum_last(tn_tensor *x) {
     const int64_t last = -1;
-    return tn_sum_dim(x, (tn_ints){&last, 1}, NULL);
+    return op_sum_dim(x, (tn_ints){&last, 1}, false);
 }
 
 /* a / sqrt(|a|^2 + 1e-12) over the last dim: the norm of a with one more element, 1e-6. */
@@ -399,34 +353,28 @@ static tn_tensor *softened_unit(tn_tensor *a) {
     return tn_div(a, length(tn_constant_pad(a, (tn_ints){one_behind, 2}, last), -1));
 }
 
-tn_status math_compose_cosine_embedding_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                             uint32_t n_outs) {
-    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
-    tn_tensor *target = math_arg(args, n_args, 2), *zero = tnk_scalar(0);
+tn_tensor *math_compose_cosine_embedding_loss(tn_tensor *x1, tn_tensor *x2, tn_tensor *target,
+                                              double margin, tnk_text reduction) {
+    tn_tensor *zero = tnk_scalar(0);
     tn_meta m;
 
-    (void)n_outs;
-    if (!math_broadcast_pair(&a, &b, &m)) return tnk_pending();
-    tn_tensor *cos = sum_last(tn_mul(softened_unit(a), softened_unit(b)));
-    tn_tensor *apart = positive_part(plus(cos, -args[3].f));
+    if (!math_broadcast_pair(&x1, &x2, &m)) return NULL;
+    tn_tensor *cos = sum_last(tn_mul(softened_unit(x1), softened_unit(x2)));
+    tn_tensor *apart = positive_part(plus(cos, -margin));
     tn_tensor *loss =
         tn_where(tn_gt(target, zero), one_minus(cos), tn_where(tn_lt(target, zero), apart, zero));
-    return give(outs, math_reduced(loss, &args[4]));
+    return math_reduced(loss, reduction);
 }
 
-tn_status math_compose_triplet_margin_loss(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                           uint32_t n_outs) {
-    tn_tensor *anchor = math_arg(args, n_args, 0), *positive = math_arg(args, n_args, 1);
-    tn_tensor *negative = math_arg(args, n_args, 2);
-    const double p = args[4].f, eps = args[5].f;
-
-    (void)n_outs;
-    if (args[3].f <= 0)
-        return tnk_raise(TN_ERR_INVALID, "triplet_margin_loss: margin is %g; it must be above 0",
-                         args[3].f);
+tn_tensor *math_compose_triplet_margin_loss(tn_tensor *anchor, tn_tensor *positive,
+                                            tn_tensor *negative, double margin, double p,
+                                            double eps, bool swap, tnk_text reduction) {
+    if (margin <= 0)
+        return tnk_raise_null(TN_ERR_INVALID,
+                              "triplet_margin_loss: margin is %g; it must be above 0", margin);
     tn_tensor *near = distance(anchor, positive, p, eps, false);
     tn_tensor *far = distance(anchor, negative, p, eps, false);
-    if (args[6].i) far = tn_minimum(far, distance(positive, negative, p, eps, false));
-    tn_tensor *loss = positive_part(plus(tn_sub(near, far), args[3].f));
-    return give(outs, math_reduced(loss, &args[7]));
+    if (swap) far = tn_minimum(far, distance(positive, negative, p, eps, false));
+    tn_tensor *loss = positive_part(plus(tn_sub(near, far), margin));
+    return math_reduced(loss, reduction);
 }

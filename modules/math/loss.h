@@ -9,7 +9,7 @@
 /* ---- Reductions ------------------------------------------------------------------------------ */
 
 typedef enum math_reduction { MATH_MEAN, MATH_SUM, MATH_NONE, MATH_UNKNOWN } math_reduction;
-math_reduction math_reduction_of(const tn_value *); /* "mean", "sum", "none" */
+math_reduction math_reduction_of(tnk_text); /* "mean", "sum", "none" */
 #define MATH_REDUCTION_TEXT "reduction is \"%.*s\"; it must be mean, sum or none"
 
 /* For shape rules: one number, or the sizes in outs[0] where reduction is none. */
@@ -20,6 +20,6 @@ tn_status math_differ(tn_infer *, const tn_view *x, const char *name, const tn_v
 
 /* The mean or the sum of x, or x, as the argument `reduction` says; NULL with an error: it says
  * nothing known. */
-tn_tensor *math_reduced(tn_tensor *x, const tn_value *reduction);
+tn_tensor *math_reduced(tn_tensor *x, tnk_text reduction);
 
 #endif

@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 /* [B,M,K] [B,K,N] -> [B,M,N]; the contract has compared them */
@@ -54,24 +54,25 @@ static tn_tensor *left_product(tn_tensor *left, tn_tensor *right, bool one_produ
 }
 
 /* A vector a counts as one row, a vector b as one column; y has then lost that dim. */
-void math_grad_matmul(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c);
+void math_grad_matmul(math_grad_matmul_ctx *c) {
+    tn_tensor *g = TNK_GRAD(c, 0);
     tn_meta a_meta, b_meta;
 
-    if (!meta_of(c, "a", &a_meta) || !meta_of(c, "b", &b_meta)) return;
+    if (!TNK_META_OF(c, a, &a_meta) || !TNK_META_OF(c, b, &b_meta)) return;
     const bool row = a_meta.rank == 1, column = b_meta.rank == 1;
     if (column) g = tn_unsqueeze(g, -1);
     if (row) g = tn_unsqueeze(g, -2);
-    if (needs(c, "a")) {
-        tn_tensor *b = saved(c, "b");
+    if (TNK_NEEDS(c, a)) {
+        tn_tensor *b = TNK_SAVED(c, b);
         if (column) b = tn_unsqueeze(b, 1);
-        set(c, "a", tn_matmul(g, last_two_exchanged(b))); /* [..,1,k] of a row: summed to [k] */
+        TNK_SET_GRAD(c, a,
+                     tn_matmul(g, last_two_exchanged(b))); /* [..,1,k] of a row: summed to [k] */
     }
-    if (!needs(c, "b")) return;
-    tn_tensor *a = saved(c, "a");
+    if (!TNK_NEEDS(c, b)) return;
+    tn_tensor *a = TNK_SAVED(c, a);
     if (row) a = tn_unsqueeze(a, 0);
     tn_tensor *d_b = left_product(a, g, b_meta.rank <= 2 && a_meta.rank > 2);
-    set(c, "b", column ? tn_select(d_b, -1, 0) : d_b);
+    TNK_SET_GRAD(c, b, column ? tn_select(d_b, -1, 0) : d_b);
 }
 
 /* t's leading dims broadcast to batch and joined into one: [B,m,k]. Costs a copy only where strides
@@ -102,13 +103,10 @@ static tn_tensor *product(tn_tensor *a, tn_tensor *b, tn_ints sizes) {
                       sizes);
 }
 
-tn_status math_compose_matmul(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
+tn_tensor *math_compose_matmul(tn_tensor *a, tn_tensor *b) {
     tn_meta a_meta, b_meta, y = {0};
 
-    (void)n_outs;
-    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return tnk_pending();
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return NULL;
     math_broadcast(&y, a_meta.sizes, a_meta.rank > 2 ? a_meta.rank - 2 : 0);
     math_broadcast(&y, b_meta.sizes, b_meta.rank > 2 ? b_meta.rank - 2 : 0);
     if (a_meta.rank > 1)
@@ -119,7 +117,7 @@ tn_status math_compose_matmul(const tn_value *args, uint32_t n_args, tn_value *o
         y.sizes[y.rank++] = b_meta.sizes[b_meta.rank - 1];
     else
         b = tn_unsqueeze(b, 1);
-    return give(outs, product(a, b, (tn_ints){y.sizes, y.rank}));
+    return product(a, b, (tn_ints){y.sizes, y.rank});
 }
 
 /* (c, a, b, beta, alpha): the product's sizes, which c must broadcast to */
@@ -142,32 +140,30 @@ tn_status math_shape_addmm(tn_infer *in) {
 }
 
 /* y = beta c + alpha a b */
-void math_grad_addmm(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c);
+void math_grad_addmm(math_grad_addmm_ctx *c) {
+    tn_tensor *g = TNK_GRAD(c, 0);
 
-    if (needs(c, "c")) set(c, "c", math_times(g, arg(c, "beta")));
-    if (!needs(c, "a") && !needs(c, "b")) return;
-    const tn_value alpha = arg(c, "alpha");
+    if (TNK_NEEDS(c, c)) TNK_SET_GRAD(c, c, math_times(g, TNK_ARG(c, beta)));
+    if (!TNK_NEEDS(c, a) && !TNK_NEEDS(c, b)) return;
+    const tn_value alpha = TNK_ARG(c, alpha);
     if (alpha.tag == TN_TAG_FLOAT ? alpha.f != 1 : alpha.i != 1) /* g alpha is no result yet */
         g = math_times(math_wide(g), alpha);
-    if (needs(c, "a")) set(c, "a", tn_matmul(g, last_two_exchanged(saved(c, "b"))));
-    if (needs(c, "b")) set(c, "b", tn_matmul(last_two_exchanged(saved(c, "a")), g));
+    if (TNK_NEEDS(c, a)) TNK_SET_GRAD(c, a, tn_matmul(g, last_two_exchanged(TNK_SAVED(c, b))));
+    if (TNK_NEEDS(c, b)) TNK_SET_GRAD(c, b, tn_matmul(last_two_exchanged(TNK_SAVED(c, a)), g));
 }
 
 static bool is_zero(tn_value number) {
     return number.tag == TN_TAG_FLOAT ? number.f == 0 : number.i == 0;
 }
 
-/* (c, a, b, beta, alpha): what stands beside a factor of 0 does not matter, not even if it is
- * NaN. */
-tn_status math_compose_addmm(const tn_value *args, uint32_t n_args, tn_value *outs,
-                             uint32_t n_outs) {
-    tn_tensor *y = tn_matmul(math_arg(args, n_args, 1), math_arg(args, n_args, 2));
+/* What stands beside a factor of 0 does not matter, not even if it is NaN. */
+tn_tensor *math_compose_addmm(tn_tensor *c, tn_tensor *a, tn_tensor *b, tn_value beta,
+                              tn_value alpha) {
+    tn_tensor *y = tn_matmul(a, b);
 
-    (void)n_outs;
-    y = is_zero(args[4]) ? tn_zeros_like(y) : math_times(y, args[4]);
-    if (!is_zero(args[3])) y = tn_add(y, math_times(math_arg(args, n_args, 0), args[3]));
-    return give(outs, y);
+    y = is_zero(alpha) ? tn_zeros_like(y) : math_times(y, alpha);
+    if (!is_zero(beta)) y = tn_add(y, math_times(c, beta));
+    return y;
 }
 
 /* [*,I] [O,I] and [O] -> [*,O]; [*,I] [I] and [] -> [*] */
@@ -192,32 +188,29 @@ static int32_t rank_of(tn_tensor *t) {
 }
 
 /* One kernel for w and b together, where a provider has it. A w of rank 1 is one row. */
-void math_grad_linear(tn_grad_ctx *c) {
-    tn_tensor *grad = grad_of(c), *w = needs(c, "x") ? saved(c, "w") : NULL;
-    tn_tensor *x = needs(c, "w") ? saved(c, "x") : NULL;
+void math_grad_linear(math_grad_linear_ctx *c) {
+    tn_tensor *grad = TNK_GRAD(c, 0), *w = TNK_NEEDS(c, x) ? TNK_SAVED(c, w) : NULL;
+    tn_tensor *x = TNK_NEEDS(c, w) ? TNK_SAVED(c, x) : NULL;
     const bool row = w ? rank_of(w) == 1 : x && rank_of(grad) < rank_of(x);
     tn_tensor *g = row ? tn_unsqueeze(grad, -1) : grad;
 
-    if (w) set(c, "x", tn_matmul(g, row ? tn_unsqueeze(w, 0) : w));
+    if (w) TNK_SET_GRAD(c, x, tn_matmul(g, row ? tn_unsqueeze(w, 0) : w));
     if (!x) {
-        if (needs(c, "b")) set(c, "b", grad);
+        if (TNK_NEEDS(c, b)) TNK_SET_GRAD(c, b, grad);
         return;
     }
     const tn_linear_bwd_result d = tn_linear_bwd(g, x);
-    set(c, "w", row ? tn_select(d.dw, 0, 0) : d.dw);
-    if (needs(c, "b")) set(c, "b", row ? tn_select(d.db, 0, 0) : d.db);
+    TNK_SET_GRAD(c, w, row ? tn_select(d.dw, 0, 0) : d.dw);
+    if (TNK_NEEDS(c, b)) TNK_SET_GRAD(c, b, row ? tn_select(d.db, 0, 0) : d.db);
 }
 
-tn_status math_compose_linear(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    tn_tensor *w = math_arg(args, n_args, 1), *b = math_arg(args, n_args, 2);
+tn_tensor *math_compose_linear(tn_tensor *x, tn_tensor *w, tn_tensor *b) {
     tn_meta m;
 
-    if (!tnk_meta(w, &m)) return tnk_pending();
-    tn_tensor *y = tn_matmul(math_arg(args, n_args, 0), m.rank == 1 ? w : tn_transpose(w, 0, 1));
+    if (!tnk_meta(w, &m)) return NULL;
+    tn_tensor *y = tn_matmul(x, m.rank == 1 ? w : tn_transpose(w, 0, 1));
 
-    (void)n_outs;
-    return give(outs, b ? tn_add(y, b) : y);
+    return b ? tn_add(y, b) : y;
 }
 
 /* Do a and b have the same sizes, but for the last? */
@@ -238,18 +231,15 @@ tn_status math_shape_linear_bwd(tn_infer *in) {
     return status ? status : math_set_sizes(in, &in->outs[1], sizes, 1, "result");
 }
 
-/* (grad, x) -> dw, db */
-tn_status math_compose_linear_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                  uint32_t n_outs) {
-    tn_tensor *grad = math_arg(args, n_args, 0), *x = math_arg(args, n_args, 1);
+tn_linear_bwd_result math_compose_linear_bwd(tn_tensor *grad, tn_tensor *x) {
     const int64_t first = 0;
     tn_meta g_meta, x_meta;
 
-    (void)n_outs;
-    if (!tnk_meta(grad, &g_meta) || !tnk_meta(x, &x_meta)) return tnk_pending();
+    if (!tnk_meta(grad, &g_meta) || !tnk_meta(x, &x_meta)) return (tn_linear_bwd_result){0};
     grad = math_as_matrix(grad, &g_meta);
-    outs[1] = tn_value_tensor(tn_sum_dim(grad, (tn_ints){&first, 1}, NULL));
-    return give(outs, tn_matmul(tn_transpose(grad, 0, 1), math_as_matrix(x, &x_meta)));
+    tn_tensor *db = op_sum_dim(grad, (tn_ints){&first, 1}, false);
+    tn_tensor *dw = tn_matmul(tn_transpose(grad, 0, 1), math_as_matrix(x, &x_meta));
+    return (tn_linear_bwd_result){dw, db};
 }
 
 /* x1[*,I] x2[*,J] w[O,I,J] -> [*,O]; the contract has compared I and J */
@@ -266,71 +256,58 @@ tn_status math_shape_bilinear(tn_infer *in) {
 }
 
 /* x1 times w[I, O J] is [.., O, J]; that times x2 is [.., O] */
-tn_status math_compose_bilinear(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    tn_tensor *x1 = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 3);
-    tn_tensor *w = tn_transpose(math_arg(args, n_args, 2), 0, 1);
+tn_tensor *math_compose_bilinear(tn_tensor *x1, tn_tensor *x2, tn_tensor *w, tn_tensor *b) {
     tn_meta m, rows;
 
-    (void)n_outs;
-    if (!tnk_meta(w, &m) || !tnk_meta(x1, &rows)) return tnk_pending();
+    w = tn_transpose(w, 0, 1);
+    if (!tnk_meta(w, &m) || !tnk_meta(x1, &rows)) return NULL;
     const int64_t o = m.sizes[1], j = m.sizes[2];
     w = math_reshape(w, (int64_t[]){m.sizes[0], o * j}, 2);
     const int64_t n = math_rows(&rows);
     tn_tensor *left =
         math_reshape(tn_matmul(math_as_matrix(x1, &rows), w), (int64_t[]){n, o, j}, 3);
-    tn_tensor *right = math_reshape(math_arg(args, n_args, 1), (int64_t[]){n, j, 1}, 3);
+    tn_tensor *right = math_reshape(x2, (int64_t[]){n, j, 1}, 3);
     rows.sizes[rows.rank - 1] = o;
     tn_tensor *y = math_reshape(tn_gemm(left, right), rows.sizes, rows.rank);
-    return give(outs, b ? tn_add(y, b) : y);
+    return b ? tn_add(y, b) : y;
 }
 
-tn_status math_compose_trace(const tn_value *args, uint32_t n_args, tn_value *outs,
-                             uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_trace(tn_tensor *x) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return NULL;
     const int64_t n = m.sizes[0] < m.sizes[1] ? m.sizes[0] : m.sizes[1];
-    return give(outs, tn_sum(math_diagonal(math_narrow(math_narrow(x, 0, 0, n), 1, 0, n))));
+    return tn_sum(math_diagonal(math_narrow(math_narrow(x, 0, 0, n), 1, 0, n)));
 }
 
 /* x along dim as x[1] x[2] x[0]. */
 static tn_tensor *turned(tn_tensor *x, int64_t dim) {
     tn_tensor *const parts[2] = {math_narrow(x, dim, 1, 2), math_narrow(x, dim, 0, 1)};
-    return math_cat(parts, 2, dim);
+    return op_cat((tn_tensors){parts, 2}, dim);
 }
 
-static tn_status no_three(const tn_meta *a, const tn_meta *b) {
+static tn_tensor *no_three(const tn_meta *a, const tn_meta *b) {
     char a_text[TNK_LIST_BYTES], b_text[TNK_LIST_BYTES];
-    return tnk_raise(TN_ERR_SHAPE, "a%s and b%s must have one rank, and both size 3 in dim",
-                     tnk_sizes_text(a->sizes, a->rank, a_text),
-                     tnk_sizes_text(b->sizes, b->rank, b_text));
+    return tnk_raise_null(TN_ERR_SHAPE, "a%s and b%s must have one rank, and both size 3 in dim",
+                          tnk_sizes_text(a->sizes, a->rank, a_text),
+                          tnk_sizes_text(b->sizes, b->rank, b_text));
 }
 
-/* a x b = turn(a turn(b) - turn(a) b) */
-tn_status math_compose_cross(const tn_value *args, uint32_t n_args, tn_value *outs,
-                             uint32_t n_outs) {
-    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
-    int64_t dim = 0;
+/* a x b = turn(a turn(b) - turn(a) b); without dim along the first of size 3 */
+tn_tensor *math_compose_cross(tn_tensor *a, tn_tensor *b, tn_maybe_int dim) {
     tn_meta m, a_meta, b_meta;
 
-    (void)n_outs;
-    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return tnk_pending();
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return NULL;
     if (a_meta.rank != b_meta.rank) return no_three(&a_meta, &b_meta);
-    if (!math_broadcast_pair(&a, &b, &m)) return tnk_pending();
-    if (args[2].tag == TN_TAG_INT) {
-        dim = math_from_end(args[2].i, m.rank);
-        if (dim < 0 || dim >= m.rank)
-            return tnk_raise(TN_ERR_INDEX, "dim is %lld, allowed are %d to %d",
-                             (long long)args[2].i, -(int)m.rank, (int)m.rank - 1);
-    } else {
-        while (dim < m.rank && m.sizes[dim] != 3) dim++;
-    }
-    if (dim >= m.rank || a_meta.sizes[dim] != 3 || b_meta.sizes[dim] != 3)
+    if (!math_broadcast_pair(&a, &b, &m)) return NULL;
+    int64_t along = dim.set ? math_from_end(dim.value, m.rank) : 0;
+    if (dim.set && (along < 0 || along >= m.rank))
+        return tnk_raise_null(TN_ERR_INDEX, "dim is %lld, allowed are %d to %d",
+                              (long long)dim.value, -(int)m.rank, (int)m.rank - 1);
+    while (!dim.set && along < m.rank && m.sizes[along] != 3) along++;
+    if (along >= m.rank || a_meta.sizes[along] != 3 || b_meta.sizes[along] != 3)
         return no_three(&a_meta, &b_meta);
-    return give(outs, turned(tn_sub(tn_mul(a, turned(b, dim)), tn_mul(turned(a, dim), b)), dim));
+    return turned(tn_sub(tn_mul(a, turned(b, along)), tn_mul(turned(a, along), b)), along);
 }
 
 /* Sizes of x with a 1 behind (after) or before every one; leading 1s make up for a lower rank. */
@@ -345,20 +322,17 @@ static tn_tensor *interleaved(tn_tensor *x, const tn_meta *m, int32_t rank, bool
     return math_reshape(x, sizes, 2 * rank);
 }
 
-tn_status math_compose_kron(const tn_value *args, uint32_t n_args, tn_value *outs,
-                            uint32_t n_outs) {
-    tn_tensor *a = math_arg(args, n_args, 0), *b = math_arg(args, n_args, 1);
+tn_tensor *math_compose_kron(tn_tensor *a, tn_tensor *b) {
     tn_meta a_meta, b_meta, y;
 
-    (void)n_outs;
-    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return tnk_pending();
+    if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return NULL;
     const int32_t rank = a_meta.rank > b_meta.rank ? a_meta.rank : b_meta.rank;
     if (2 * rank > TN_MAX_RANK)
-        return tnk_raise(TN_ERR_SHAPE, "rank %d is more than %d, which this op can take", (int)rank,
-                         TN_MAX_RANK / 2);
+        return tnk_raise_null(TN_ERR_SHAPE, "rank %d is more than %d, which this op can take",
+                              (int)rank, TN_MAX_RANK / 2);
     tn_tensor *blocks =
         tn_mul(interleaved(a, &a_meta, rank, true), interleaved(b, &b_meta, rank, false));
-    if (!tnk_meta(blocks, &y)) return tnk_pending();
+    if (!tnk_meta(blocks, &y)) return NULL;
     for (int32_t i = 0; i < rank; i++) y.sizes[i] = y.sizes[2 * i] * y.sizes[2 * i + 1];
-    return give(outs, math_reshape(blocks, y.sizes, rank));
+    return math_reshape(blocks, y.sizes, rank);
 }

@@ -2,49 +2,39 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 /* x less its largest along dim, so that exp stays in range. Nothing has no largest. */
-static tn_tensor *shifted(tn_tensor *x, const tn_value *dim) {
-    static tn_op_ref amax = {"amax", 0, 0};
+static tn_tensor *shifted(tn_tensor *x, int64_t dim) {
     tn_meta m;
 
     if (!tnk_meta(x, &m) || math_meta_numel(&m) == 0) return x;
-    return tn_sub(x, MATH_CALL(&amax, tn_value_tensor(x), tn_value_ints((tn_ints){&dim->i, 1}),
-                               tn_bool(true)));
+    return tn_sub(x, op_amax(x, (tn_ints){&dim, 1}, true));
 }
 
-tn_status math_compose_softmax(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    tn_tensor *e = tn_exp(shifted(math_arg(args, n_args, 0), &args[1]));
+/* [compose_softmax.begin] */
+tn_tensor *math_compose_softmax(tn_tensor *x, int64_t dim) {
+    tn_tensor *e = tn_exp(shifted(x, dim));
 
-    (void)n_outs;
-    return give(outs, tn_div(e, math_sum_keep(e, &args[1].i, 1)));
+    return tn_div(e, math_sum_keep(e, &dim, 1));
+}
+/* [compose_softmax.end] */
+
+/* y (grad - sum(grad y)) */
+tn_tensor *math_compose_softmax_bwd(tn_tensor *grad, tn_tensor *y, int64_t dim) {
+    return tn_mul(y, tn_sub(grad, math_sum_keep(tn_mul(grad, y), &dim, 1)));
 }
 
-tn_status math_compose_softmax_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                   uint32_t n_outs) {
-    tn_tensor *grad = math_arg(args, n_args, 0), *y = math_arg(args, n_args, 1);
+tn_tensor *math_compose_log_softmax(tn_tensor *x, int64_t dim) {
+    tn_tensor *z = shifted(x, dim);
 
-    (void)n_outs; /* y (grad - sum(grad y)) */
-    return give(outs, tn_mul(y, tn_sub(grad, math_sum_keep(tn_mul(grad, y), &args[2].i, 1))));
+    return tn_sub(z, tn_log(math_sum_keep(tn_exp(z), &dim, 1)));
 }
 
-tn_status math_compose_log_softmax(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                   uint32_t n_outs) {
-    tn_tensor *z = shifted(math_arg(args, n_args, 0), &args[1]);
-
-    (void)n_outs;
-    return give(outs, tn_sub(z, tn_log(math_sum_keep(tn_exp(z), &args[1].i, 1))));
-}
-
-tn_status math_compose_log_softmax_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                       uint32_t n_outs) {
-    tn_tensor *grad = math_arg(args, n_args, 0), *y = math_arg(args, n_args, 1);
-
-    (void)n_outs; /* grad - exp(y) sum(grad) */
-    return give(outs, tn_sub(grad, tn_mul(tn_exp(y), math_sum_keep(grad, &args[2].i, 1))));
+/* grad - exp(y) sum(grad) */
+tn_tensor *math_compose_log_softmax_bwd(tn_tensor *grad, tn_tensor *y, int64_t dim) {
+    return tn_sub(grad, tn_mul(tn_exp(y), math_sum_keep(grad, &dim, 1)));
 }
 
 /* Do the last sizes of v equal `shape`? */
@@ -89,68 +79,56 @@ tn_status math_shape_layer_norm(tn_infer *in) {
 
 /* What came back through mean and rstd (in a second derivative) goes on to x:
  * d mean / dx = 1 / n, d rstd / dx = -rstd^3 (x - mean) / n. */
-static tn_tensor *norm_statistics(tn_grad_ctx *c, tn_tensor *dx) {
-    const tn_value shape = arg(c, "shape");
-    tn_tensor *rstd = saved(c, "rstd");
+static tn_tensor *norm_statistics(math_grad_layer_norm_ctx *c, tn_tensor *dx) {
+    const tn_ints shape = TNK_ARG(c, shape);
+    tn_tensor *rstd = TNK_SAVED(c, rstd);
     double n = 1;
     tn_meta m;
 
     if (!tnk_meta(dx, &m)) return NULL;
-    for (uint32_t i = 0; i < shape.aux; i++) n *= (double)shape.ints[i];
-    if (tn_plugin_ops->grad_out_defined(c, 1)) {
-        tn_tensor *share = tn_mul(tn_plugin_ops->grad_out(c, 1), tnk_scalar(1 / n));
-        dx = tn_add(dx, math_as(share, m.dtype));
-    }
-    if (!tn_plugin_ops->grad_out_defined(c, 2)) return dx;
+    for (int64_t i = 0; i < shape.n; i++) n *= (double)shape.ptr[i];
+    if (TNK_GRAD_DEFINED(c, 1))
+        dx = tn_add(dx, math_as(tn_mul(TNK_GRAD(c, 1), tnk_scalar(1 / n)), m.dtype));
+    if (!TNK_GRAD_DEFINED(c, 2)) return dx;
     tn_tensor *scale = tn_mul(tn_mul(rstd, tn_mul(rstd, rstd)), tnk_scalar(1 / n));
-    scale = math_as(tn_mul(tn_plugin_ops->grad_out(c, 2), scale), m.dtype);
-    return tn_sub(dx, tn_mul(scale, math_centred(saved(c, "x"), saved(c, "mean"))));
+    scale = math_as(tn_mul(TNK_GRAD(c, 2), scale), m.dtype);
+    return tn_sub(dx, tn_mul(scale, math_centred(TNK_SAVED(c, x), TNK_SAVED(c, mean))));
 }
 
-void math_grad_layer_norm(tn_grad_ctx *c) {
-    static tn_op_ref op = {"layer_norm_bwd", 0, 0};
-    tn_value outs[3] = {tn_value_none(), tn_value_none(), tn_value_none()};
-    const tn_value args[] = {
-        tn_value_tensor(grad_of(c)),       tn_value_tensor(saved(c, "x")),
-        tn_value_tensor(saved(c, "w")),    tn_value_tensor(saved(c, "mean")),
-        tn_value_tensor(saved(c, "rstd")), arg(c, "shape"),
-    };
+void math_grad_layer_norm(math_grad_layer_norm_ctx *c) {
+    tn_tensor *x = TNK_SAVED(c, x), *w = TNK_SAVED(c, w);
+    tn_tensor *mean = TNK_SAVED(c, mean), *rstd = TNK_SAVED(c, rstd);
+    const tn_layer_norm_bwd_result d =
+        tn_layer_norm_bwd(TNK_GRAD(c, 0), x, w, mean, rstd, TNK_ARG(c, shape));
 
-    if (tn_plugin_ops->call(&op, args, 6, outs, 3) != TN_OK) return;
-    if (needs(c, "x")) set(c, "x", norm_statistics(c, outs[0].tensor));
-    if (needs(c, "w")) set(c, "w", outs[1].tensor);
-    if (needs(c, "b")) set(c, "b", outs[2].tensor);
+    if (!d.dx) return;
+    if (TNK_NEEDS(c, x)) TNK_SET_GRAD(c, x, norm_statistics(c, d.dx));
+    if (TNK_NEEDS(c, w)) TNK_SET_GRAD(c, w, d.dw);
+    if (TNK_NEEDS(c, b)) TNK_SET_GRAD(c, b, d.db);
 }
 
-typedef struct dims {
-    int64_t dims[TN_MAX_RANK], n;
-} dims;
-
-static bool last_dims(const tn_meta *m, uint32_t n, dims *out) {
-    if (n > (uint32_t)m->rank) return false;
-    out->n = n;
-    for (int64_t i = 0; i < out->n; i++) out->dims[i] = m->rank - out->n + i;
-    return true;
+/* The last n dims, from the first of them on; list: has room for them. */
+static tn_ints last_dims(const tn_meta *m, int64_t n, int64_t list[TN_MAX_RANK]) {
+    for (int64_t i = 0; i < n; i++) list[i] = m->rank - n + i;
+    return (tn_ints){list, n};
 }
 
-tn_status math_compose_layer_norm(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                  uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *w = math_arg(args, n_args, 2);
-    tn_tensor *b = math_arg(args, n_args, 3);
+math_layer_norm_results math_compose_layer_norm(tn_tensor *x, tn_ints shape, tn_tensor *w,
+                                                tn_tensor *b, double eps) {
+    int64_t list[TN_MAX_RANK];
     tn_meta m;
-    dims t;
 
-    if (!tnk_meta(x, &m) || !last_dims(&m, args[1].aux, &t)) return tnk_pending();
-    tn_tensor *near = math_mean_keep(x, t.dims, t.n), *centred = tn_sub(x, near);
-    tn_tensor *rest = math_mean_keep(centred, t.dims, t.n); /* what rounding the mean has left */
+    if (!tnk_meta(x, &m) || shape.n > m.rank) return (math_layer_norm_results){0};
+    const tn_ints last = last_dims(&m, shape.n, list);
+    tn_tensor *near = op_mean_dim(x, last, true), *centred = tn_sub(x, near);
+    tn_tensor *rest = op_mean_dim(centred, last, true); /* what rounding the mean has left */
     centred = tn_sub(centred, rest);
-    tn_tensor *variance = math_mean_keep(tn_mul(centred, centred), t.dims, t.n);
-    tn_tensor *rstd = tn_rsqrt(tn_add(variance, tnk_scalar(args[4].f)));
+    tn_tensor *variance = op_mean_dim(tn_mul(centred, centred), last, true);
+    tn_tensor *rstd = tn_rsqrt(tn_add(variance, tnk_scalar(eps)));
     tn_tensor *y = tn_mul(centred, rstd);
     if (w) y = tn_mul(y, w);
-    if (n_outs > 1) outs[1] = tn_value_tensor(tn_add(math_as(near, TN_F64), rest));
-    if (n_outs > 2) outs[2] = tn_value_tensor(math_as(rstd, TN_F64));
-    return give(outs, b ? tn_add(y, b) : y);
+    tn_tensor *mean = tn_add(math_as(near, TN_F64), rest), *saved_rstd = math_as(rstd, TN_F64);
+    return (math_layer_norm_results){b ? tn_add(y, b) : y, mean, saved_rstd};
 }
 
 /* (grad, x, w?, mean, rstd, shape) -> dx as x; dw and db in `shape` */
@@ -178,26 +156,23 @@ tn_status math_shape_layer_norm_bwd(tn_infer *in) {
     return math_set_sizes(in, &in->outs[2], shape->ints, shape->aux, "shape");
 }
 
-/* (grad, x, w?, mean, rstd, shape), with normal = (x - mean) rstd and d = grad w:
+/* With normal = (x - mean) rstd and d = grad w:
  * dx = rstd (d - mean(d) - normal mean(d normal)), dw = sum(grad normal), db = sum(grad) */
-tn_status math_compose_layer_norm_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                      uint32_t n_outs) {
-    tn_tensor *grad = math_arg(args, n_args, 0), *w = math_arg(args, n_args, 2);
-    tn_tensor *x = math_arg(args, n_args, 1);
-    const tn_ints shape = {args[5].ints, args[5].aux};
+tn_layer_norm_bwd_result math_compose_layer_norm_bwd(tn_tensor *grad, tn_tensor *x, tn_tensor *w,
+                                                     tn_tensor *mean, tn_tensor *rstd,
+                                                     tn_ints shape) {
+    int64_t list[TN_MAX_RANK];
     tn_meta kept;
-    dims t;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &kept) || !last_dims(&kept, args[5].aux, &t)) return tnk_pending();
-    tn_tensor *rstd = math_as(math_arg(args, n_args, 4), kept.dtype);
-    for (int64_t i = 0; i < t.n; i++) kept.sizes[t.dims[i]] = 1;
-    tn_tensor *mean = math_reshape(math_arg(args, n_args, 3), kept.sizes, kept.rank);
+    if (!tnk_meta(x, &kept) || shape.n > kept.rank) return (tn_layer_norm_bwd_result){0};
+    const tn_ints last = last_dims(&kept, shape.n, list);
+    rstd = math_as(rstd, kept.dtype);
+    for (int64_t i = 0; i < last.n; i++) kept.sizes[list[i]] = 1;
+    mean = math_reshape(mean, kept.sizes, kept.rank);
     rstd = math_reshape(rstd, kept.sizes, kept.rank);
     tn_tensor *normal = tn_mul(math_centred(x, mean), rstd), *d = w ? tn_mul(grad, w) : grad;
-    tn_tensor *along = tn_mul(normal, math_mean_keep(tn_mul(d, normal), t.dims, t.n));
-    tn_tensor *across = tn_sub(tn_sub(d, math_mean_keep(d, t.dims, t.n)), along);
-    outs[1] = tn_value_tensor(tn_sum_to(tn_mul(grad, normal), shape));
-    outs[2] = tn_value_tensor(tn_sum_to(grad, shape));
-    return give(outs, tn_mul(rstd, across));
+    tn_tensor *along = tn_mul(normal, op_mean_dim(tn_mul(d, normal), last, true));
+    tn_tensor *across = tn_sub(tn_sub(d, op_mean_dim(d, last, true)), along);
+    tn_tensor *dw = tn_sum_to(tn_mul(grad, normal), shape), *db = tn_sum_to(grad, shape);
+    return (tn_layer_norm_bwd_result){tn_mul(rstd, across), dw, db};
 }

@@ -2,10 +2,6 @@
  *
  * It joins through the same door as a stranger's; nothing here or in the core knows the other.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "modules/math/math_ops.h"
-
-#include "modules/math/rows.h"
-
 #include "modules/math/math_table.inc"
 
 static tn_status start(const tn_host *host, tn_plugin *self) {

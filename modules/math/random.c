@@ -79,14 +79,8 @@ tn_status math_shape_randint(tn_infer *in) {
     return math_from_sizes(in, 2, "sizes");
 }
 
-static tn_tensor *bits(tn_value sizes, tn_value rng, tn_value device) {
-    static tn_op_ref op = {"random_bits", 0, 0};
-    return MATH_CALL(&op, sizes, tn_value_dtype(TN_I64), rng, device);
-}
-
-static tn_tensor *as(tn_tensor *t, tn_dtype dtype) {
-    tn_meta m;
-    return tnk_meta(t, &m) && tn_dtype_is(m.dtype, dtype) ? t : tn_to(t, dtype);
+static tn_tensor *bits(tn_ints sizes, tn_value rng, tn_device device) {
+    return op_random_bits(sizes, TN_I64, rng, device);
 }
 
 /* 64 bits modulo the range: as PyTorch's, uniform but for range / 2^64. From 2^63 on the range is
@@ -100,13 +94,11 @@ static tn_tensor *modulo(tn_tensor *words, uint64_t range) {
     return tn_where(beyond, tn_sub(words, r), words);
 }
 
-/* (low, high, sizes, dtype, rng, device) */
-tn_status math_compose_randint(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    (void)n_args, (void)n_outs;
-    const uint64_t range = (uint64_t)args[1].i - (uint64_t)args[0].i;
-    tn_tensor *y = modulo(bits(args[2], args[4], args[5]), range);
-    return give(outs, as(tn_add(y, tn_plugin_ops->scalar(tn_int(args[0].i))), args[3].dtype));
+tn_tensor *math_compose_randint(int64_t low, int64_t high, tn_ints sizes, tn_dtype dtype,
+                                tn_value rng, tn_device device) {
+    const uint64_t range = (uint64_t)high - (uint64_t)low;
+    tn_tensor *y = modulo(bits(sizes, rng, device), range);
+    return math_as(tn_add(y, tn_plugin_ops->scalar(tn_int(low))), dtype);
 }
 
 /* randperm: (n, dtype) */
@@ -122,23 +114,15 @@ tn_status math_shape_randperm(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], &n, 1, "n");
 }
 
-static tn_value ints(const int64_t *sizes, int32_t rank) {
-    return tn_value_ints((tn_ints){sizes, rank});
-}
-
-/* (n, dtype, rng, device): the order of n random keys */
-tn_status math_compose_randperm(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    (void)n_args, (void)n_outs;
-    tn_tensor *keys = bits(ints(&args[0].i, 1), args[2], args[3]);
-    return give(outs, as(tn_argsort(keys, NULL), args[1].dtype));
+/* the order of n random keys */
+tn_tensor *math_compose_randperm(int64_t n, tn_dtype dtype, tn_value rng, tn_device device) {
+    tn_tensor *keys = bits((tn_ints){&n, 1}, rng, device);
+    return math_as(tn_argsort(keys, NULL), dtype);
 }
 
 /* Uniform in [0, 1); what is narrower than f32 would have too few of them. */
-static tn_tensor *uniform(tn_value sizes, tn_dtype dtype, tn_value rng, tn_value device) {
-    static tn_op_ref op = {"uniform", 0, 0};
-    const tn_dtype wide = tn_dtype_is(dtype, TN_F64) ? TN_F64 : TN_F32;
-    return MATH_CALL(&op, sizes, tn_float(0), tn_float(1), tn_value_dtype(wide), rng, device);
+static tn_tensor *uniform(tn_ints sizes, tn_dtype dtype, tn_value rng, tn_device device) {
+    return op_uniform(sizes, 0, 1, tn_dtype_is(dtype, TN_F64) ? TN_F64 : TN_F32, rng, device);
 }
 
 /* As uniform, beside x. */
@@ -146,7 +130,7 @@ static tn_tensor *uniform_like(tn_tensor *x, const tn_meta *m, tn_value rng) {
     tn_device device;
 
     if (tn_plugin_ops->device(x, &device) != TN_OK) return NULL;
-    return uniform(ints(m->sizes, m->rank), m->dtype, rng, tn_value_device(device));
+    return uniform((tn_ints){m->sizes, m->rank}, m->dtype, rng, device);
 }
 
 /* False also where an error is pending, which stays the one told. */
@@ -162,26 +146,20 @@ static bool are_probabilities(tn_tensor *p, const tn_meta *m) {
                                        holds_for_all(tn_le(tn_amax(p, NULL), tnk_scalar(1))));
 }
 
-tn_status math_compose_bernoulli(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    tn_tensor *p = math_arg(args, n_args, 0);
+tn_tensor *math_compose_bernoulli(tn_tensor *p, tn_value rng) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(p, &m)) return tnk_pending();
+    if (!tnk_meta(p, &m)) return NULL;
     if (!are_probabilities(p, &m))
-        return tnk_raise(TN_ERR_INVALID, "bernoulli: p has elements that are not within 0..1");
-    return give(outs, as(tn_lt(uniform_like(p, &m, args[1]), p), m.dtype));
+        return tnk_raise_null(TN_ERR_INVALID, "bernoulli: p has elements that are not within 0..1");
+    return math_as(tn_lt(uniform_like(p, &m, rng), p), m.dtype);
 }
 
-tn_status math_compose_bernoulli_p(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                   uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_bernoulli_p(tn_tensor *x, double p, tn_value rng) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
-    return give(outs, as(tn_lt(uniform_like(x, &m, args[2]), tnk_scalar(args[1].f)), m.dtype));
+    if (!tnk_meta(x, &m)) return NULL;
+    return math_as(tn_lt(uniform_like(x, &m, rng), tnk_scalar(p)), m.dtype);
 }
 
 /* -ln(1 - u), never 0: u may be 0, never 1, and half a step stands for 0. */
@@ -199,21 +177,19 @@ static tn_tensor *above_zero(tn_tensor *y, tn_dtype dtype) {
                          : tn_dtype_is(dtype, TN_BF16) ? 0x1p-133
                          : tn_dtype_is(dtype, TN_F32)  ? 0x1p-149
                                                        : 0x1p-1074;
-    return tn_maximum(as(y, dtype), tnk_scalar(least));
+    return tn_maximum(math_as(y, dtype), tnk_scalar(least));
 }
 
-/* (sizes, lambd, dtype, rng, device) */
-tn_status math_compose_exponential(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                   uint32_t n_outs) {
-    const int index = tn_dtype_index(args[2].dtype);
+tn_tensor *math_compose_exponential(tn_ints sizes, double lambd, tn_dtype dtype, tn_value rng,
+                                    tn_device device) {
+    const int index = tn_dtype_index(dtype);
 
-    (void)n_args, (void)n_outs;
     if (index < 0 || !(UINT64_C(1) << index & TN_MASK_FLOAT))
-        return tnk_raise(TN_ERR_DTYPE, "exponential: dtype must be a floating one");
-    if (args[1].f == 0)
-        return tnk_raise(TN_ERR_INVALID, "exponential: lambd is 0; it must be larger");
-    tn_tensor *y = standard_exponential(uniform(args[0], args[2].dtype, args[3], args[4]));
-    return give(outs, above_zero(tn_div(y, tnk_scalar(args[1].f)), args[2].dtype));
+        return tnk_raise_null(TN_ERR_DTYPE, "exponential: dtype must be a floating one");
+    if (lambd == 0)
+        return tnk_raise_null(TN_ERR_INVALID, "exponential: lambd is 0; it must be larger");
+    tn_tensor *y = standard_exponential(uniform(sizes, dtype, rng, device));
+    return above_zero(tn_div(y, tnk_scalar(lambd)), dtype);
 }
 
 /* multinomial: (probs, num_samples, replacement) */
@@ -263,30 +239,19 @@ static tn_tensor *race(tn_tensor *probs, tn_tensor *p, const tn_meta *m, tn_valu
 /* Without replacement: the first of a race. With it: where a uniform number in (0, 1] falls in
  * the running sum; neither end can reach an index of weight 0. Weights are taken in parts of the
  * largest of their row, so that no sum overflows and no product is lost. */
-tn_status math_compose_multinomial(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                   uint32_t n_outs) {
-    static tn_op_ref search = {"searchsorted", 0, 0}, top = {"topk", 0, 0};
-    static tn_op_ref amax = {"amax", 0, 0};
-    tn_tensor *probs = math_arg(args, n_args, 0);
-    const bool again = args[2].i != 0;
+tn_tensor *math_compose_multinomial(tn_tensor *probs, int64_t num_samples, bool replacement,
+                                    tn_value rng) {
     const int64_t last = -1;
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(probs, &m)) return tnk_pending();
-    if (!tn_dtype_is(m.dtype, TN_F64)) probs = as(probs, m.dtype = TN_F32);
-    tn_tensor *largest =
-        MATH_CALL(&amax, tn_value_tensor(probs), tn_value_ints((tn_ints){&last, 1}), tn_bool(true));
-    if (!are_weights(probs, largest, &m, again ? 1 : args[1].i)) return tnk_pending();
+    if (!tnk_meta(probs, &m)) return NULL;
+    if (!tn_dtype_is(m.dtype, TN_F64)) probs = math_as(probs, m.dtype = TN_F32);
+    tn_tensor *largest = op_amax(probs, (tn_ints){&last, 1}, true);
+    if (!are_weights(probs, largest, &m, replacement ? 1 : num_samples)) return NULL;
     tn_tensor *p = tn_div(probs, largest);
-    if (!again) {
-        tn_value pair[2];
-        const tn_value call[] = {tn_value_tensor(race(probs, p, &m, args[3])), args[1], tn_int(-1)};
-        if (tn_plugin_ops->call(&top, call, 3, pair, 2) != TN_OK) return tnk_pending();
-        return give(outs, pair[1].tensor);
-    }
+    if (!replacement) return op_topk(race(probs, p, &m, rng), num_samples, -1, true, true).indices;
     tn_tensor *sum = tn_cumsum(p, last), *all = math_narrow(sum, last, m.sizes[m.rank - 1] - 1, 1);
-    m.sizes[m.rank - 1] = args[1].i;
-    tn_tensor *at = tn_mul(tn_sub(tnk_scalar(1), uniform_like(p, &m, args[3])), all);
-    return give(outs, MATH_CALL(&search, tn_value_tensor(sum), tn_value_tensor(at)));
+    m.sizes[m.rank - 1] = num_samples;
+    tn_tensor *at = tn_mul(tn_sub(tnk_scalar(1), uniform_like(p, &m, rng)), all);
+    return op_searchsorted(sum, at, false);
 }

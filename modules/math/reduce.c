@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 /* The first argument with that tag behind x, or NULL: dim, dims and keepdim stand at several
@@ -55,17 +55,15 @@ tn_status math_shape_sum(tn_infer *in) {
     return math_reduced_shape(in, x, math_reduced_dims(in, x->rank));
 }
 
-bool math_span_of(tn_grad_ctx *c, tn_value dim, math_span *out) {
-    if (!meta_of(c, "x", &out->x)) return false;
-    const uint32_t mask = math_dim_mask(dim, out->x.rank);
-    out->kept = math_kept(&out->x, mask);
-    out->n_dims = 0, out->n = 1;
-    for (int32_t i = 0; i < out->x.rank; i++) {
+void math_span_over(math_span *r, tn_ints dim) {
+    const uint32_t mask = math_dim_mask(dim, r->x.rank);
+    r->kept = math_kept(&r->x, mask);
+    r->n_dims = 0, r->n = 1;
+    for (int32_t i = 0; i < r->x.rank; i++) {
         if (!(mask >> i & 1)) continue;
-        out->dims[out->n_dims++] = i;
-        out->n *= (double)out->x.sizes[i];
+        r->dims[r->n_dims++] = i;
+        r->n *= (double)r->x.sizes[i];
     }
-    return true;
 }
 
 /* A result or its gradient with reduced dims of size 1, so that it broadcasts with x. */
@@ -73,12 +71,17 @@ tn_tensor *math_as_kept(const math_span *r, tn_tensor *t) {
     return math_reshape(t, r->kept.sizes, r->kept.rank);
 }
 
+tn_tensor *math_as_x(const math_span *r, tn_tensor *t) {
+    return tn_expand(t, (tn_ints){r->x.sizes, r->x.rank});
+}
+
 /* Every element has gone into the sum once. */
-void math_grad_sum(tn_grad_ctx *c) {
+void math_grad_sum(math_grad_sum_ctx *c) {
     math_span r;
 
-    if (!math_span_of(c, arg(c, "dim"), &r)) return;
-    set(c, "x", tn_expand(math_as_kept(&r, grad_of(c)), (tn_ints){r.x.sizes, r.x.rank}));
+    if (!TNK_META_OF(c, x, &r.x)) return;
+    math_span_over(&r, TNK_ARG(c, dim));
+    TNK_SET_GRAD(c, x, math_as_x(&r, math_as_kept(&r, TNK_GRAD(c, 0))));
 }
 
 /* Reduced dims last, and as one; back[] undoes the order. */
@@ -103,16 +106,17 @@ static tn_tensor *gathered(const math_span *r, tn_tensor *x, int64_t back[TN_MAX
 }
 
 /* g times the product of all other factors: of those before, and of those behind. */
-void math_grad_prod(tn_grad_ctx *c) {
+void math_grad_prod(math_grad_prod_ctx *c) {
     int64_t back[TN_MAX_RANK];
-    tn_tensor *g = grad_of(c);
+    tn_tensor *g = TNK_GRAD(c, 0);
     math_span r;
     tn_meta wide;
 
-    if (!math_span_of(c, arg(c, "dim"), &r)) return;
+    if (!TNK_META_OF(c, x, &r.x)) return;
+    math_span_over(&r, TNK_ARG(c, dim));
     g = math_wide(math_as_kept(&r, g));
     if (r.n_dims > 0 && math_meta_numel(&r.x) > 0) {
-        tn_tensor *x = gathered(&r, math_wide(saved(c, "x")), back, &wide);
+        tn_tensor *x = gathered(&r, math_wide(TNK_SAVED(c, x)), back, &wide);
         const int64_t last = r.x.rank - r.n_dims;
         tn_tensor *before = math_shifted(tn_cumprod(x, last), last, 1);
         tn_tensor *behind = math_shifted(tn_cumprod(math_reversed(x, last), last), last, 1);
@@ -120,112 +124,85 @@ void math_grad_prod(tn_grad_ctx *c) {
             math_reshape(tn_mul(before, math_reversed(behind, last)), wide.sizes, wide.rank);
         g = tn_mul(g, tn_permute(others, (tn_ints){back, wide.rank}));
     }
-    set(c, "x", tn_expand(g, (tn_ints){r.x.sizes, r.x.rank}));
+    TNK_SET_GRAD(c, x, math_as_x(&r, g));
 }
 
 /* g / n for each element that went into the mean. */
-void math_grad_mean(tn_grad_ctx *c) {
+void math_grad_mean(math_grad_mean_ctx *c) {
     math_span r;
 
-    if (!math_span_of(c, arg(c, "dim"), &r)) return;
-    set(c, "x",
-        tn_expand(tn_div(math_as_kept(&r, grad_of(c)), tnk_scalar(r.n)),
-                  (tn_ints){r.x.sizes, r.x.rank}));
-}
-
-bool math_reduce_call_of(const tn_value *args, uint32_t n_args, uint32_t dim, uint32_t keepdim,
-                         math_reduce_call *r) {
-    r->x = math_arg(args, n_args, 0);
-    if (!tnk_meta(r->x, &r->m)) return false;
-    r->dim = args[dim], r->n = 1;
-    r->keepdim = keepdim < n_args ? args[keepdim] : tn_bool(false);
-    const uint32_t mask = math_dim_mask(r->dim, r->m.rank);
-    for (int32_t i = 0; i < r->m.rank; i++)
-        if (mask >> i & 1) r->n *= (double)r->m.sizes[i];
-    return true;
-}
-
-/* op over the call's dims of t, which is shaped like x. */
-tn_tensor *math_over(const math_reduce_call *r, tn_op_ref *op, tn_tensor *t) {
-    return MATH_CALL(op, tn_value_tensor(t), r->dim, r->keepdim);
-}
-
-tn_tensor *math_sum_over(const math_reduce_call *r, tn_tensor *t) {
-    static tn_op_ref op = {"sum.dim", 0, 0};
-    return math_over(r, &op, t);
+    if (!TNK_META_OF(c, x, &r.x)) return;
+    math_span_over(&r, TNK_ARG(c, dim));
+    TNK_SET_GRAD(c, x, math_as_x(&r, tn_div(math_as_kept(&r, TNK_GRAD(c, 0)), tnk_scalar(r.n))));
 }
 
 /* sum / n. A kernel adds up in a type that holds every sum; this overflows where the sum does. */
-tn_status math_compose_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
-                            uint32_t n_outs) {
-    math_reduce_call r;
+tn_tensor *math_compose_mean(tn_tensor *x, tn_ints dim, bool keepdim) {
+    math_span r;
 
-    (void)n_outs;
-    if (!math_reduce_call_of(args, n_args, 1, 2, &r)) return tnk_pending();
-    return give(outs, tn_div(math_sum_over(&r, r.x), tnk_scalar(r.n)));
+    if (!tnk_meta(x, &r.x)) return NULL;
+    math_span_over(&r, dim);
+    return tn_div(op_sum_dim(x, dim, keepdim), tnk_scalar(r.n));
 }
 
 /* g shared evenly among the elements of x where `chosen` holds, times sign if that is given. The
  * others get 0, whatever g is. */
-void math_share(tn_grad_ctx *c, const math_span *r, tn_tensor *chosen, tn_tensor *sign) {
-    tn_tensor *g = math_as_kept(r, grad_of(c));
+tn_tensor *math_share(const math_span *r, tn_tensor *g, tn_tensor *chosen, tn_tensor *sign) {
     tn_meta y;
 
-    if (!tnk_meta(g, &y)) return;
+    g = math_as_kept(r, g);
+    if (!tnk_meta(g, &y)) return NULL;
     tn_tensor *ties = math_wide(tn_to(chosen, y.dtype)); /* to be counted */
     if (r->n_dims) ties = math_sum_keep(ties, r->dims, r->n_dims);
     g = math_as(tn_div(g, ties), y.dtype);
-    set(c, "x", tn_where(chosen, sign ? tn_mul(g, sign) : g, tnk_scalar(0)));
+    return tn_where(chosen, sign ? tn_mul(g, sign) : g, tnk_scalar(0));
 }
 
 /* nanmean: of what is not NaN, g / their count. */
-void math_grad_nanmean(tn_grad_ctx *c) {
+void math_grad_nanmean(math_grad_nanmean_ctx *c) {
     math_span r;
 
-    if (!math_span_of(c, arg(c, "dim"), &r)) return;
-    math_share(c, &r, tn_logical_not(tn_isnan(saved(c, "x"))), NULL);
+    if (!TNK_META_OF(c, x, &r.x)) return;
+    math_span_over(&r, TNK_ARG(c, dim));
+    tn_tensor *chosen = tn_logical_not(tn_isnan(TNK_SAVED(c, x)));
+    TNK_SET_GRAD(c, x, math_share(&r, TNK_GRAD(c, 0), chosen, NULL));
 }
 
 /* Of what is not NaN. */
-tn_status math_compose_nanmean(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    static tn_op_ref mean = {"mean.dim", 0, 0};
-    math_reduce_call r;
+tn_tensor *math_compose_nanmean(tn_tensor *x, tn_ints dim, bool keepdim) {
+    math_span r;
 
-    (void)n_outs;
-    if (!math_reduce_call_of(args, n_args, 1, 2, &r)) return tnk_pending();
-    tn_tensor *nan = tn_isnan(r.x), *rest = tn_where(nan, tnk_scalar(0), r.x);
-    tn_tensor *share = tn_to(math_sum_over(&r, tn_logical_not(nan)), r.m.dtype);
+    if (!tnk_meta(x, &r.x)) return NULL;
+    math_span_over(&r, dim);
+    tn_tensor *nan = tn_isnan(x), *rest = tn_where(nan, tnk_scalar(0), x);
+    tn_tensor *share = tn_to(op_sum_dim(tn_logical_not(nan), dim, keepdim), r.x.dtype);
     share = tn_div(tnk_scalar(r.n), share); /* the sum itself may leave the range */
-    return give(outs, tn_mul(math_over(&r, &mean, rest), share));
+    return tn_mul(op_mean_dim(rest, dim, keepdim), share);
 }
 
 /* softmax of x, times g; of nothing but -inf it is 0 */
-void math_grad_logsumexp(tn_grad_ctx *c) {
+void math_grad_logsumexp(math_grad_logsumexp_ctx *c) {
     math_span r;
 
-    if (!math_span_of(c, arg(c, "dim"), &r)) return;
-    tn_tensor *y = math_finite_or_0(math_as_kept(&r, saved(c, "y")));
-    tn_tensor *share = tn_exp(tn_sub(saved(c, "x"), y));
-    set(c, "x", tn_mul(math_as_kept(&r, grad_of(c)), share));
+    if (!TNK_META_OF(c, x, &r.x)) return;
+    math_span_over(&r, TNK_ARG(c, dim));
+    tn_tensor *y = math_finite_or_0(math_as_kept(&r, TNK_SAVED(c, y)));
+    tn_tensor *share = tn_exp(tn_sub(TNK_SAVED(c, x), y));
+    TNK_SET_GRAD(c, x, tn_mul(math_as_kept(&r, TNK_GRAD(c, 0)), share));
 }
 
-/* log(math_sum_over(exp(x - m))) + m, m being the largest, so that exp stays in range; 0 where it is not
+/* log(sum(exp(x - m))) + m, m being the largest, so that exp stays in range; 0 where it is not
  * finite. */
-tn_status math_compose_logsumexp(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    static tn_op_ref amax = {"amax", 0, 0};
-    tn_meta y;
-    math_reduce_call r;
+tn_tensor *math_compose_logsumexp(tn_tensor *x, tn_ints dim, bool keepdim) {
+    tn_meta all, y;
 
-    (void)n_outs;
-    if (!math_reduce_call_of(args, n_args, 1, 2, &r)) return tnk_pending();
-    if (math_meta_numel(&r.m) == 0) return give(outs, tn_log(math_sum_over(&r, tn_exp(r.x))));
-    tn_tensor *m = MATH_CALL(&amax, tn_value_tensor(r.x), r.dim, tn_bool(true));
+    if (!tnk_meta(x, &all)) return NULL;
+    if (math_meta_numel(&all) == 0) return tn_log(op_sum_dim(tn_exp(x), dim, keepdim));
+    tn_tensor *m = op_amax(x, dim, true);
     m = tn_where(tn_eq(tn_abs(m), tnk_scalar(INFINITY)), tnk_scalar(0), m);
-    tn_tensor *total = tn_log(math_sum_over(&r, tn_exp(tn_sub(r.x, m))));
-    if (!tnk_meta(total, &y)) return tnk_pending();
-    return give(outs, tn_add(total, math_reshape(m, y.sizes, y.rank)));
+    tn_tensor *total = tn_log(op_sum_dim(tn_exp(tn_sub(x, m)), dim, keepdim));
+    if (!tnk_meta(total, &y)) return NULL;
+    return tn_add(total, math_reshape(m, y.sizes, y.rank));
 }
 
 /* any, all: boolean, but u8 of u8, as in PyTorch. */
@@ -249,44 +226,37 @@ tn_status math_shape_moments(tn_infer *in) {
 
 /* mean: g / n; m2 = sum((x - mean)^2): 2 g1 (x - mean), for what mean adds cancels. In f64, as the
  * results are: x - mean leaves the range of x's dtype, and its digits. */
-void math_grad_moments(tn_grad_ctx *c) {
+void math_grad_moments(math_grad_moments_ctx *c) {
     math_span r;
 
-    if (!math_span_of(c, arg(c, "dim"), &r)) return;
-    tn_tensor *d = tn_div(math_as_kept(&r, grad_of(c)), tnk_scalar(r.n));
-    if (tn_plugin_ops->grad_out_defined(c, 1)) {
-        tn_tensor *slope = tn_mul(math_as_kept(&r, tn_plugin_ops->grad_out(c, 1)), tnk_scalar(2));
-        tn_tensor *x = math_as(saved(c, "x"), TN_F64), *mean = math_as_kept(&r, saved(c, "mean"));
+    if (!TNK_META_OF(c, x, &r.x)) return;
+    math_span_over(&r, TNK_ARG(c, dim));
+    tn_tensor *d = tn_div(math_as_kept(&r, TNK_GRAD(c, 0)), tnk_scalar(r.n));
+    if (TNK_GRAD_DEFINED(c, 1)) {
+        tn_tensor *slope = tn_mul(math_as_kept(&r, TNK_GRAD(c, 1)), tnk_scalar(2));
+        tn_tensor *x = math_as(TNK_SAVED(c, x), TN_F64),
+                  *mean = math_as_kept(&r, TNK_SAVED(c, mean));
         d = tn_add(d, tn_mul(slope, tn_sub(x, mean)));
     }
-    set(c, "x", math_as(tn_expand(d, (tn_ints){r.x.sizes, r.x.rank}), r.x.dtype));
+    TNK_SET_GRAD(c, x, math_as(math_as_x(&r, d), r.x.dtype));
 }
 
-static tn_tensor *in_dtype_of_x(const math_reduce_call *r, tn_tensor *y) {
-    return math_as(y, r->m.dtype);
+/* m2 / max(0, n - correction), and the mean, both f64. dtype: x's. NULLs: an error is pending. */
+static tn_var_mean_result variance(tn_tensor *x, tn_ints dim, double correction, bool keepdim,
+                                   tn_dtype *dtype) {
+    math_span r;
+
+    if (!tnk_meta(x, &r.x)) return (tn_var_mean_result){NULL, NULL};
+    math_span_over(&r, dim);
+    *dtype = r.x.dtype;
+    const tn_moments_result m = op_moments(x, dim, keepdim);
+    return (tn_var_mean_result){tn_div(m.m2, tnk_scalar(fmax(0, r.n - correction))), m.mean};
 }
 
-/* m2 / max(0, n - correction), and the mean: (x, dim, correction, keepdim) */
-static bool variance(const tn_value *args, uint32_t n_args, math_reduce_call *r, tn_tensor **var,
-                     tn_tensor **mean) {
-    static tn_op_ref op = {"moments", 0, 0};
-    tn_value parts[2] = {tn_value_none(), tn_value_none()};
-
-    if (!math_reduce_call_of(args, n_args, 1, 3, r)) return false;
-    const tn_value inner[] = {tn_value_tensor(r->x), r->dim, r->keepdim};
-    if (tn_plugin_ops->call(&op, inner, 3, parts, 2) != TN_OK) return false;
-    *mean = parts[0].tensor;
-    *var = tn_div(parts[1].tensor, tnk_scalar(fmax(0, r->n - args[2].f)));
-    return *var != NULL;
-}
-
-tn_status math_compose_var(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
-    tn_tensor *var, *mean;
-    math_reduce_call r;
-
-    (void)n_outs;
-    if (!variance(args, n_args, &r, &var, &mean)) return tnk_pending();
-    return give(outs, in_dtype_of_x(&r, var));
+tn_tensor *math_compose_var(tn_tensor *x, tn_ints dim, double correction, bool keepdim) {
+    tn_dtype dtype;
+    const tn_var_mean_result v = variance(x, dim, correction, keepdim, &dtype);
+    return v.var ? math_as(v.var, dtype) : NULL;
 }
 
 /* t, with `other` where it is 0: what is divided by, or raised to a power. */
@@ -301,48 +271,40 @@ static tn_tensor *mean_of(const math_span *r, tn_tensor *x) {
 /* g (x - mean) / y / (n - correction), 0 where y is 0, as in PyTorch; in units of y, for x -
  * mean may leave the range. The mean of what x has left without its rounded mean is taken off as
  * well. */
-void math_grad_std(tn_grad_ctx *c) {
+void math_grad_std(math_grad_std_ctx *c) {
     math_span r;
 
-    if (!math_span_of(c, arg(c, "dim"), &r)) return;
-    const double freedom = fmax(0, r.n - arg(c, "correction").f);
-    tn_tensor *x = math_wide(saved(c, "x")), *y = math_as_kept(&r, math_wide(saved(c, "y")));
+    if (!TNK_META_OF(c, x, &r.x)) return;
+    math_span_over(&r, TNK_ARG(c, dim));
+    const double freedom = fmax(0, r.n - TNK_ARG(c, correction));
+    tn_tensor *x = math_wide(TNK_SAVED(c, x)), *y = math_as_kept(&r, math_wide(TNK_SAVED(c, y)));
     tn_tensor *unit = math_unit(y), *zero = tnk_scalar(0);
     x = tn_div(x, unit), y = tn_div(y, unit);
     tn_tensor *d = tn_sub(x, mean_of(&r, x));
     d = tn_div(tn_sub(d, mean_of(&r, d)), math_nonzero_or(y, 1));
-    tn_tensor *g = tn_div(math_as_kept(&r, math_wide(grad_of(c))), tnk_scalar(freedom));
-    set(c, "x", tn_mul(d, tn_where(tn_eq(y, zero), zero, g)));
+    tn_tensor *g = tn_div(math_as_kept(&r, math_wide(TNK_GRAD(c, 0))), tnk_scalar(freedom));
+    TNK_SET_GRAD(c, x, tn_mul(d, tn_where(tn_eq(y, zero), zero, g)));
 }
 
-tn_status math_compose_std(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
-    tn_tensor *var, *mean;
-    math_reduce_call r;
-
-    (void)n_outs;
-    if (!variance(args, n_args, &r, &var, &mean)) return tnk_pending();
-    return give(outs, in_dtype_of_x(&r, tn_sqrt(var)));
+tn_tensor *math_compose_std(tn_tensor *x, tn_ints dim, double correction, bool keepdim) {
+    tn_dtype dtype;
+    const tn_var_mean_result v = variance(x, dim, correction, keepdim, &dtype);
+    return v.var ? math_as(tn_sqrt(v.var), dtype) : NULL;
 }
 
-tn_status math_compose_var_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    tn_tensor *var, *mean;
-    math_reduce_call r;
-
-    (void)n_outs;
-    if (!variance(args, n_args, &r, &var, &mean)) return tnk_pending();
-    outs[1] = tn_value_tensor(in_dtype_of_x(&r, mean));
-    return give(outs, in_dtype_of_x(&r, var));
+tn_var_mean_result math_compose_var_mean(tn_tensor *x, tn_ints dim, double correction,
+                                         bool keepdim) {
+    tn_dtype dtype;
+    tn_var_mean_result v = variance(x, dim, correction, keepdim, &dtype);
+    if (v.var) v.mean = math_as(v.mean, dtype), v.var = math_as(v.var, dtype);
+    return v;
 }
 
 /* Through std, whose derivative is 0 where the square root's is not finite. */
-tn_status math_compose_std_mean(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    static tn_op_ref std = {"std", 0, 0}, mean = {"mean.dim", 0, 0};
-
-    (void)n_outs;
-    outs[1] = tn_value_tensor(MATH_CALL(&mean, args[0], args[1], args[3]));
-    return give(outs, math_call(&std, args, n_args));
+tn_std_mean_result math_compose_std_mean(tn_tensor *x, tn_ints dim, double correction,
+                                         bool keepdim) {
+    tn_tensor *mean = op_mean_dim(x, dim, keepdim);
+    return (tn_std_mean_result){op_std(x, dim, correction, keepdim), mean};
 }
 
 tn_status math_shape_sum_to(tn_infer *in) {
@@ -363,17 +325,14 @@ tn_status math_shape_sum_to(tn_infer *in) {
 }
 
 /* Sums over the dims that are new or were of size 1, then drops the new ones. */
-tn_status math_compose_sum_to(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_sum_to(tn_tensor *x, tn_ints sizes) {
     int64_t dims[TN_MAX_RANK], n = 0;
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
-    const int32_t rank = (int32_t)args[1].aux, more = m.rank - rank;
+    if (!tnk_meta(x, &m)) return NULL;
+    const int32_t rank = (int32_t)sizes.n, more = m.rank - rank;
     for (int32_t i = 0; i < m.rank; i++)
-        if (i < more || (args[1].ints[i - more] == 1 && m.sizes[i] != 1)) dims[n++] = i;
+        if (i < more || (sizes.ptr[i - more] == 1 && m.sizes[i] != 1)) dims[n++] = i;
     if (n > 0) x = math_as(math_sum_keep(x, dims, n), m.dtype);
-    return give(outs, more > 0 ? math_reshape(x, args[1].ints, rank) : x);
+    return more > 0 ? math_reshape(x, sizes.ptr, rank) : x;
 }

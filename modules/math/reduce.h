@@ -3,7 +3,7 @@
 #ifndef TENON_MATH_REDUCE_H
 #define TENON_MATH_REDUCE_H
 
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 /* ---- Shape rules ----------------------------------------------------------------------------- */
@@ -31,36 +31,23 @@ tn_status math_reduced_shape(tn_infer *, const tn_view *x, uint32_t dims);
 /* The same; picking from no elements at all is an error (sort.c). */
 tn_status math_pick(tn_infer *, const tn_view *x, uint32_t dims);
 
-/* ---- Decompositions -------------------------------------------------------------------------- */
+/* ---- Decompositions and derivatives ---------------------------------------------------------- */
 
-/* A reduction called with (x, .., dim, .., keepdim). */
-typedef struct math_reduce_call {
-    tn_tensor *x;
-    tn_meta m; /* of x */
-    tn_value dim, keepdim;
-    double n; /* elements that go into one result */
-} math_reduce_call;
-
-bool math_reduce_call_of(const tn_value *args, uint32_t n_args, uint32_t dim, uint32_t keepdim,
-                         math_reduce_call *);
-/* op, or the sum, over the call's dims of t, which is shaped like x. */
-tn_tensor *math_over(const math_reduce_call *, tn_op_ref *op, tn_tensor *t);
-tn_tensor *math_sum_over(const math_reduce_call *, tn_tensor *t);
-
-/* ---- Derivatives ----------------------------------------------------------------------------- */
-
-typedef struct math_span { /* the call whose derivative is wanted */
+typedef struct math_span { /* the elements of x that go into one result */
     tn_meta x, kept;       /* kept: x's sizes, 1 in reduced dims */
     int64_t dims[TN_MAX_RANK], n_dims;
-    double n; /* elements that went into one result */
+    double n; /* how many */
 } math_span;
 
-bool math_span_of(tn_grad_ctx *, tn_value dim, math_span *);
+/* Of r->x, which is known; dim may count from the end, and none means all. */
+void math_span_over(math_span *r, tn_ints dim);
 /* A result or its gradient with reduced dims of size 1, so that it broadcasts with x. */
 tn_tensor *math_as_kept(const math_span *, tn_tensor *t);
+/* t, which broadcasts to x, in x's sizes: a view. */
+tn_tensor *math_as_x(const math_span *, tn_tensor *t);
 /* g shared evenly among the elements of x where `chosen` holds, times sign if that is given. The
  * others get 0, whatever g is. */
-void math_share(tn_grad_ctx *, const math_span *, tn_tensor *chosen, tn_tensor *sign);
+tn_tensor *math_share(const math_span *, tn_tensor *g, tn_tensor *chosen, tn_tensor *sign);
 /* t, with `other` where it is 0: what is divided by, or raised to a power. */
 tn_tensor *math_nonzero_or(tn_tensor *t, double other);
 

@@ -120,11 +120,6 @@ tn_status math_broadcast_all(tn_infer *in) {
     return TN_OK;
 }
 
-bool math_says(const tn_value *v, const char *word) {
-    const uint64_t n = tn_strlen(word);
-    return v->tag == TN_TAG_STR && v->aux == n && memcmp(v->str, word, n) == 0;
-}
-
 /* Integers are scaled by the integer that is left of the factor, as in PyTorch; a negative one
  * wraps what has no sign. */
 tn_status math_check_factor(tn_infer *in, uint32_t i, const char *name) {

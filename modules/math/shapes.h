@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "modules/math/rows.h"
+#include "modules/math/math_rows.h"
 
 /* ---- Sizes and strides ----------------------------------------------------------------------- */
 
@@ -28,7 +28,6 @@ bool math_broadcast(tn_meta *into, const int64_t *sizes, int32_t rank); /* false
 
 /* ---- What rules ask -------------------------------------------------------------------------- */
 
-bool math_says(const tn_value *, const char *word); /* is it this string? */
 /* Argument i, if it is a number. */
 bool math_number_of(const tn_infer *, uint32_t i, double *out);
 /* The result has the dtype that argument i names, if it names one. */

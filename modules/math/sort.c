@@ -3,7 +3,7 @@
  * Invariant: sorting is stable and a NaN is largest, so every choice among equals here is the first
  * of them.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/reduce.h"
 #include "modules/math/shapes.h"
 
@@ -25,95 +25,87 @@ tn_status math_shape_amax(tn_infer *in) {
     return x ? math_pick(in, x, math_reduced_dims(in, x->rank)) : TN_ERR_INVALID;
 }
 
-void math_grad_amax(tn_grad_ctx *c) {
+void math_grad_amax(math_grad_amax_ctx *c) {
     math_span r;
 
-    if (!math_span_of(c, arg(c, "dim"), &r)) return;
-    math_share(c, &r, tn_eq(saved(c, "x"), math_as_kept(&r, saved(c, "y"))), NULL);
+    if (!TNK_META_OF(c, x, &r.x)) return;
+    math_span_over(&r, TNK_ARG(c, dim));
+    tn_tensor *chosen = tn_eq(TNK_SAVED(c, x), math_as_kept(&r, TNK_SAVED(c, y)));
+    TNK_SET_GRAD(c, x, math_share(&r, TNK_GRAD(c, 0), chosen, NULL));
 }
 
 /* max.dim, topk, median.dim and so on: each result is the element of x at its index along dim. */
-void math_grad_pick(tn_grad_ctx *c) {
-    tn_tensor *g = grad_of(c), *indices = saved(c, "indices");
+void math_grad_pick(math_grad_pick_ctx *c) {
+    tn_tensor *g = TNK_GRAD(c, 0), *indices = TNK_SAVED(c, indices);
     tn_meta x, picked;
 
-    if (!meta_of(c, "x", &x) || !tnk_meta(indices, &picked)) return;
-    const int64_t dim = math_from_end(arg(c, "dim").i, x.rank);
+    if (!TNK_META_OF(c, x, &x) || !tnk_meta(indices, &picked)) return;
+    const int64_t dim = math_from_end(TNK_ARG(c, dim), x.rank);
     if (picked.rank < x.rank) g = tn_unsqueeze(g, dim), indices = tn_unsqueeze(indices, dim);
-    set(c, "x", tn_scatter_add(math_full(&x, 0, g), dim, indices, g));
+    TNK_SET_GRAD(c, x, tn_scatter_add(math_full(&x, 0, g), dim, indices, g));
 }
 
-typedef struct ordered {
+typedef struct picked { /* elements of x along a dim, and where they stood */
     tn_tensor *values, *indices;
-    tn_meta x;
-    int64_t dim, n; /* n: elements along dim */
-} ordered;
+} picked;
 
-/* Values and indices that have size 1 along dim, as results of a reduction. */
-static tn_status give_pair(tn_value *outs, const ordered *s, tn_tensor *values, tn_tensor *indices,
-                           tn_value keepdim) {
-    static tn_op_ref squeeze = {"squeeze", 0, 0};
-
-    if (s->x.rank && !keepdim.i) {
-        values = MATH_CALL(&squeeze, tn_value_tensor(values), tn_int(s->dim));
-        indices = MATH_CALL(&squeeze, tn_value_tensor(indices), tn_int(s->dim));
-    }
-    outs[1] = tn_value_tensor(indices);
-    return give(outs, values);
+/* Both have size 1 along dim: as results of a reduction. */
+static picked reduced(int32_t rank, int64_t dim, picked p, bool keepdim) {
+    if (rank == 0 || keepdim) return p;
+    return (picked){op_squeeze(p.values, tnk_some_int(dim)),
+                    op_squeeze(p.indices, tnk_some_int(dim))};
 }
 
-/* (x, dim, keepdim), by argmax or argmin: the first of equals. */
-static tn_status extreme(tn_op_ref *arg_op, const tn_value *args, uint32_t n_args, tn_value *outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-    ordered s = {.dim = args[1].i};
+/* x's elements at the indices that argmax or argmin gave: the first of equals. */
+static picked picked_at(tn_tensor *x, int64_t dim, tn_tensor *at, bool keepdim) {
+    tn_meta m;
 
-    if (!tnk_meta(x, &s.x)) return tnk_pending();
-    tn_tensor *at = MATH_CALL(arg_op, args[0], args[1], tn_bool(true));
-    return give_pair(outs, &s, tn_gather(x, s.dim, at), at, args[2]);
+    if (!tnk_meta(x, &m)) return (picked){NULL, NULL};
+    return reduced(m.rank, dim, (picked){tn_gather(x, dim, at), at}, keepdim);
 }
 
-tn_status math_compose_max_dim(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    static tn_op_ref op = {"argmax", 0, 0};
-    (void)n_outs;
-    return extreme(&op, args, n_args, outs);
+tn_max_dim_result math_compose_max_dim(tn_tensor *x, int64_t dim, bool keepdim) {
+    const picked p = picked_at(x, dim, op_argmax(x, tnk_some_int(dim), true), keepdim);
+    return (tn_max_dim_result){p.values, p.indices};
 }
 
-tn_status math_compose_min_dim(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    static tn_op_ref op = {"argmin", 0, 0};
-    (void)n_outs;
-    return extreme(&op, args, n_args, outs);
+tn_min_dim_result math_compose_min_dim(tn_tensor *x, int64_t dim, bool keepdim) {
+    const picked p = picked_at(x, dim, op_argmin(x, tnk_some_int(dim), true), keepdim);
+    return (tn_min_dim_result){p.values, p.indices};
 }
 
 /* max, min, median of all elements: as amax, but a result that is NaN goes to all that are. */
-void math_grad_max(tn_grad_ctx *c) {
+void math_grad_max(math_grad_max_ctx *c) {
     math_span r;
 
-    if (!math_span_of(c, tn_value_none(), &r)) return;
-    tn_tensor *x = saved(c, "x"), *y = saved(c, "y");
-    math_share(c, &r, tn_where(tn_isnan(y), tn_isnan(x), tn_eq(x, y)), NULL);
+    if (!TNK_META_OF(c, x, &r.x)) return;
+    math_span_over(&r, (tn_ints){NULL, 0});
+    tn_tensor *x = TNK_SAVED(c, x), *y = TNK_SAVED(c, y);
+    tn_tensor *chosen = tn_where(tn_isnan(y), tn_isnan(x), tn_eq(x, y));
+    TNK_SET_GRAD(c, x, math_share(&r, TNK_GRAD(c, 0), chosen, NULL));
 }
 
+typedef struct ordered { /* x, sorted */
+    tn_tensor *values, *indices;
+    int32_t rank;
+    int64_t dim, n; /* n: elements along dim */
+} ordered;
+
+/* False: an error is pending. */
 static bool sort(tn_tensor *x, int64_t dim, bool descending, ordered *out) {
-    static tn_op_ref op = {"sort", 0, 0};
-    const tn_value args[] = {tn_value_tensor(x), tn_int(dim), tn_bool(descending)};
-    tn_value parts[2] = {tn_value_none(), tn_value_none()};
+    tn_meta m;
 
-    if (!tnk_meta(x, &out->x) || tn_plugin_ops->call(&op, args, 3, parts, 2) != TN_OK) return false;
-    out->values = parts[0].tensor, out->indices = parts[1].tensor;
-    out->dim = math_from_end(dim, out->x.rank);
-    out->n = out->x.rank ? out->x.sizes[out->dim] : 1;
-    return true;
+    if (!tnk_meta(x, &m)) return false;
+    const tn_sort_result y = op_sort(x, dim, descending);
+    dim = math_from_end(dim, m.rank);
+    *out = (ordered){y.values, y.indices, m.rank, dim, m.rank ? m.sizes[dim] : 1};
+    return y.indices != NULL;
 }
 
-tn_status math_compose_argsort(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
+tn_tensor *math_compose_argsort(tn_tensor *x, int64_t dim, bool descending) {
     ordered s;
 
-    (void)n_outs;
-    if (!sort(math_arg(args, n_args, 0), args[1].i, args[2].i, &s)) return tnk_pending();
-    return give(outs, s.indices);
+    return sort(x, dim, descending, &s) ? s.indices : NULL;
 }
 
 static tn_status bad_k(tn_infer *in, const tn_view *x, int64_t dim, int64_t low, int64_t n) {
@@ -142,21 +134,18 @@ tn_status math_shape_topk(tn_infer *in) {
 
 /* Elements start .. start + n - 1 along dim; a 0-dim tensor is all of itself. */
 static tn_tensor *part(const ordered *s, tn_tensor *t, int64_t start, int64_t n) {
-    return s->x.rank ? tn_contiguous(math_narrow(t, s->dim, start, n)) : t;
+    return s->rank ? tn_contiguous(math_narrow(t, s->dim, start, n)) : t;
 }
 
-/* (x, k, dim, largest, sorted): always sorted */
-tn_status math_compose_topk(const tn_value *args, uint32_t n_args, tn_value *outs,
-                            uint32_t n_outs) {
+tn_topk_result math_compose_topk(tn_tensor *x, int64_t k, int64_t dim, bool largest, bool sorted) {
     ordered s;
 
-    (void)n_outs;
-    if (!sort(math_arg(args, n_args, 0), args[2].i, args[3].i, &s)) return tnk_pending();
-    outs[1] = tn_value_tensor(part(&s, s.indices, 0, args[1].i));
-    return give(outs, part(&s, s.values, 0, args[1].i));
+    (void)sorted; /* they are, always */
+    if (!sort(x, dim, largest, &s)) return (tn_topk_result){NULL, NULL};
+    return (tn_topk_result){part(&s, s.values, 0, k), part(&s, s.indices, 0, k)};
 }
 
-/* (x, k, dim, keepdim): the k-th along dim */
+/* the k-th along dim */
 tn_status math_shape_kthvalue(tn_infer *in) {
     const tn_view *x = x_of(in);
 
@@ -166,22 +155,20 @@ tn_status math_shape_kthvalue(tn_infer *in) {
     return math_reduced_shape(in, x, x->rank ? 1u << dim : 0);
 }
 
-/* (x, k, dim, keepdim) */
-tn_status math_compose_kthvalue(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                uint32_t n_outs) {
-    const int64_t at = args[1].i - 1;
+tn_kthvalue_result math_compose_kthvalue(tn_tensor *x, int64_t k, int64_t dim, bool keepdim) {
     ordered s;
 
-    (void)n_outs;
-    if (!sort(math_arg(args, n_args, 0), args[2].i, false, &s)) return tnk_pending();
-    return give_pair(outs, &s, part(&s, s.values, at, 1), part(&s, s.indices, at, 1), args[3]);
+    if (!sort(x, dim, false, &s)) return (tn_kthvalue_result){NULL, NULL};
+    const picked at = {part(&s, s.values, k - 1, 1), part(&s, s.indices, k - 1, 1)};
+    const picked p = reduced(s.rank, s.dim, at, keepdim);
+    return (tn_kthvalue_result){p.values, p.indices};
 }
 
 /* Where in each sorted line the median stands: the lower of two. NaN, at the end, is the median if
  * there is one; or it does not count. */
 static tn_tensor *median_position(const ordered *s, bool ignore_nan) {
     tn_tensor *nans = tn_to(tn_isnan(s->values), TN_I64);
-    if (s->x.rank) nans = math_sum_keep(nans, &s->dim, 1);
+    if (s->rank) nans = math_sum_keep(nans, &s->dim, 1);
     tn_tensor *valid = tn_sub(tnk_scalar_int(s->n), nans);
     if (!ignore_nan)
         return tn_where(tn_gt(nans, tnk_scalar_int(0)), valid, tnk_scalar_int((s->n - 1) / 2));
@@ -190,50 +177,31 @@ static tn_tensor *median_position(const ordered *s, bool ignore_nan) {
     return tn_to(tn_maximum(middle, tnk_scalar(0)), TN_I64);
 }
 
-/* (x, dim, keepdim) */
-static tn_status median(const tn_value *args, uint32_t n_args, tn_value *outs, bool ignore_nan) {
+static picked median(tn_tensor *x, int64_t dim, bool keepdim, bool ignore_nan) {
     ordered s;
 
-    if (!sort(math_arg(args, n_args, 0), args[1].i, false, &s)) return tnk_pending();
+    if (!sort(x, dim, false, &s)) return (picked){NULL, NULL};
     tn_tensor *at = median_position(&s, ignore_nan);
-    return give_pair(outs, &s, tn_gather(s.values, s.dim, at), tn_gather(s.indices, s.dim, at),
-                     args[2]);
+    const picked p = {tn_gather(s.values, s.dim, at), tn_gather(s.indices, s.dim, at)};
+    return reduced(s.rank, s.dim, p, keepdim);
 }
 
-tn_status math_compose_median_dim(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                  uint32_t n_outs) {
-    (void)n_outs;
-    return median(args, n_args, outs, false);
+tn_median_dim_result math_compose_median_dim(tn_tensor *x, int64_t dim, bool keepdim) {
+    const picked p = median(x, dim, keepdim, false);
+    return (tn_median_dim_result){p.values, p.indices};
 }
 
-/* Of all elements: (x) */
-static tn_status median_of_all(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               bool ignore_nan) {
-    tn_tensor *line = math_reshape(math_arg(args, n_args, 0), (int64_t[]){-1}, 1);
-    const tn_value inner[] = {tn_value_tensor(line), tn_int(0), tn_bool(false)};
-    tn_value pair[2] = {tn_value_none(), tn_value_none()};
-    const tn_status status = median(inner, 3, pair, ignore_nan);
-
-    outs[0] = pair[0];
-    return status;
+tn_nanmedian_dim_result math_compose_nanmedian_dim(tn_tensor *x, int64_t dim, bool keepdim) {
+    const picked p = median(x, dim, keepdim, true);
+    return (tn_nanmedian_dim_result){p.values, p.indices};
 }
 
-tn_status math_compose_median(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    (void)n_outs;
-    return median_of_all(args, n_args, outs, false);
-}
+static tn_tensor *as_line(tn_tensor *x) { return math_reshape(x, (int64_t[]){-1}, 1); }
 
-tn_status math_compose_nanmedian_dim(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                     uint32_t n_outs) {
-    (void)n_outs;
-    return median(args, n_args, outs, true);
-}
+tn_tensor *math_compose_median(tn_tensor *x) { return median(as_line(x), 0, false, false).values; }
 
-tn_status math_compose_nanmedian(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    (void)n_outs;
-    return median_of_all(args, n_args, outs, true);
+tn_tensor *math_compose_nanmedian(tn_tensor *x) {
+    return median(as_line(x), 0, false, true).values;
 }
 
 /* One sorted line for all values, or one for each of their last dims. */

@@ -96,14 +96,14 @@ static bool broadcast_indices(plan *p) {
     return false;
 }
 
-static bool make_plan(plan *p, const char *op, tn_tensor *x, const tn_value *indices) {
+static bool make_plan(plan *p, const char *op, tn_tensor *x, tn_tensors indices) {
     int32_t dim = 0;
 
     memset(p, 0, sizeof *p);
     p->op = op;
     if (!tnk_meta(x, &p->x)) return false;
-    for (uint32_t i = 0; i < indices->aux; i++)
-        if (!take_entry(p, indices->tensors[i], i, &dim)) return false;
+    for (int64_t i = 0; i < indices.n; i++)
+        if (!take_entry(p, indices.ptr[i], (uint32_t)i, &dim)) return false;
     arrange(p);
     if (p->n) return broadcast_indices(p);
     tnk_raise(TN_ERR_INVALID, "%s: indices names no tensor", op);
@@ -151,34 +151,32 @@ static int32_t result_dims(const plan *p, tn_meta *front, int64_t place[TN_MAX_R
     return front->rank;
 }
 
-tn_status math_compose_index(const tn_value *args, uint32_t n_args, tn_value *outs,
-                             uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_index(tn_tensor *x, tn_tensors indices) {
     int64_t place[TN_MAX_RANK];
     tn_meta rows, front;
     plan p;
 
-    (void)n_outs;
-    if (!make_plan(&p, "index", x, &args[1])) return tnk_pending();
+    if (!make_plan(&p, "index", x, indices)) return NULL;
     const int32_t rank = result_dims(&p, &front, place);
     tn_tensor *y = tn_index_select(as_rows(&p, x, &rows), 0, row_of(&p));
     y = math_reshape(y, front.sizes, rank);
-    return give(outs, p.first ? tn_contiguous(tn_permute(y, (tn_ints){place, rank})) : y);
+    return p.first ? tn_contiguous(tn_permute(y, (tn_ints){place, rank})) : y;
 }
 
-/* (x, indices, values, accumulate) */
-tn_status math_compose_index_put(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *values = math_arg(args, n_args, 2), *y;
-    static tn_op_ref add = {"index_add", 0, 0};
+/* x, with rows put, or added, at the places along dim 0. */
+static tn_tensor *put_rows(tn_tensor *x, tn_tensor *at, tn_tensor *rows, bool accumulate) {
+    return accumulate ? op_index_add(x, 0, at, rows, tn_int(1)) : tn_index_copy(x, 0, at, rows);
+}
+
+tn_tensor *math_compose_index_put(tn_tensor *x, tn_tensors indices, tn_tensor *values,
+                                  bool accumulate) {
     int64_t place[TN_MAX_RANK], back[TN_MAX_RANK], sizes[TN_MAX_RANK];
     tn_meta rows, front, m;
     plan p;
 
-    (void)n_outs;
-    if (!make_plan(&p, "index_put", x, &args[1]) || !tnk_meta(values, &m)) return tnk_pending();
+    if (!make_plan(&p, "index_put", x, indices) || !tnk_meta(values, &m)) return NULL;
     if (!tn_dtype_is(m.dtype, p.x.dtype))
-        return tnk_raise(TN_ERR_DTYPE, "index_put: values must have x's dtype; convert them");
+        return tnk_raise_null(TN_ERR_DTYPE, "index_put: values must have x's dtype; convert them");
     const int32_t rank = result_dims(&p, &front, place);
     for (int32_t i = 0; i < rank; i++) sizes[i] = front.sizes[place[i]], back[place[i]] = i;
     values = tn_permute(tn_expand(values, (tn_ints){sizes, rank}), (tn_ints){back, rank});
@@ -186,14 +184,10 @@ tn_status math_compose_index_put(const tn_value *args, uint32_t n_args, tn_value
     rows.sizes[0] = math_meta_numel(&p.together);
     values = math_reshape(values, rows.sizes, rows.rank);
     tn_tensor *row = row_of(&p);
-    if (args[3].i)
-        y = MATH_CALL(&add, tn_value_tensor(x), tn_int(0), tn_value_tensor(row),
-                      tn_value_tensor(values));
-    else
-        y = tn_index_copy(x, 0, row, values);
+    tn_tensor *y = put_rows(x, row, values, accumulate);
     for (int32_t i = 0; i < p.x.rank; i++) sizes[i] = p.x.sizes[p.order[i]], back[p.order[i]] = i;
     y = tn_permute(math_reshape(y, sizes, p.x.rank), (tn_ints){back, p.x.rank});
-    return give(outs, tn_contiguous(y));
+    return tn_contiguous(y);
 }
 
 static tn_tensor *flat(tn_tensor *t) { return math_reshape(t, (int64_t[]){-1}, 1); }
@@ -207,14 +201,11 @@ static bool flat_index(tn_tensor **x, tn_tensor **index) {
     return *x && *index;
 }
 
-tn_status math_compose_take(const tn_value *args, uint32_t n_args, tn_value *outs,
-                            uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *index = math_arg(args, n_args, 1);
+tn_tensor *math_compose_take(tn_tensor *x, tn_tensor *index) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(index, &m) || !flat_index(&x, &index)) return tnk_pending();
-    return give(outs, math_reshape(tn_index_select(x, 0, index), m.sizes, m.rank));
+    if (!tnk_meta(index, &m) || !flat_index(&x, &index)) return NULL;
+    return math_reshape(tn_index_select(x, 0, index), m.sizes, m.rank);
 }
 
 /* (x, index, source): as x; index and source have as many elements */
@@ -227,61 +218,45 @@ tn_status math_shape_put(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], x->sizes, x->rank, "x");
 }
 
-/* (x, index, source, accumulate) */
-tn_status math_compose_put(const tn_value *args, uint32_t n_args, tn_value *outs, uint32_t n_outs) {
-    static tn_op_ref add = {"index_add", 0, 0};
-    tn_tensor *x = math_arg(args, n_args, 0), *index = math_arg(args, n_args, 1);
-    tn_tensor *source = flat(math_arg(args, n_args, 2));
+tn_tensor *math_compose_put(tn_tensor *x, tn_tensor *index, tn_tensor *source, bool accumulate) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m) || !flat_index(&x, &index)) return tnk_pending();
-    tn_tensor *y = args[3].i ? MATH_CALL(&add, tn_value_tensor(x), tn_int(0),
-                                         tn_value_tensor(index), tn_value_tensor(source))
-                             : tn_index_copy(x, 0, index, source);
-    return give(outs, math_reshape(y, m.sizes, m.rank));
+    source = flat(source);
+    if (!tnk_meta(x, &m) || !flat_index(&x, &index)) return NULL;
+    return math_reshape(put_rows(x, index, source, accumulate), m.sizes, m.rank);
 }
 
 /* gather, with x and index broadcast in all dims but dim; without dim both as if flat. Negative
  * indices count from the end. */
-tn_status math_compose_take_along_dim(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                      uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *index = math_arg(args, n_args, 1);
+tn_tensor *math_compose_take_along_dim(tn_tensor *x, tn_tensor *index, tn_maybe_int along_dim) {
+    const int64_t dim = along_dim.value;
     char a[TNK_LIST_BYTES], b[TNK_LIST_BYTES];
     tn_meta m, n;
 
-    (void)n_outs;
-    if (args[2].tag != TN_TAG_INT)
-        return flat_index(&x, &index) ? give(outs, tn_gather(x, 0, index)) : tnk_pending();
-    if (!tnk_meta(x, &m) || !tnk_meta(index, &n)) return tnk_pending();
-    const int64_t dim = args[2].i;
+    if (!along_dim.set) return flat_index(&x, &index) ? tn_gather(x, 0, index) : NULL;
+    if (!tnk_meta(x, &m) || !tnk_meta(index, &n)) return NULL;
     index = tn_wrap_index(index, m.rank ? m.sizes[dim] : 1);
     tn_meta both = m;
     if (n.rank == m.rank && m.rank) both.sizes[dim] = 1;
     const int64_t along = n.rank == m.rank && m.rank ? n.sizes[dim] : 1;
     if (n.rank == m.rank && m.rank) n.sizes[dim] = 1;
     if (n.rank != m.rank || !math_broadcast(&both, n.sizes, n.rank))
-        return tnk_raise(TN_ERR_SHAPE, "take_along_dim: x%s and index%s do not fit beside dim %lld",
-                         tnk_sizes_text(m.sizes, m.rank, a), tnk_sizes_text(n.sizes, n.rank, b),
-                         (long long)dim);
-    if (m.rank == 0) return give(outs, tn_gather(x, 0, index));
+        return tnk_raise_null(
+            TN_ERR_SHAPE, "take_along_dim: x%s and index%s do not fit beside dim %lld",
+            tnk_sizes_text(m.sizes, m.rank, a), tnk_sizes_text(n.sizes, n.rank, b), (long long)dim);
+    if (m.rank == 0) return tn_gather(x, 0, index);
     both.sizes[dim] = m.sizes[dim];
     x = tn_expand(x, (tn_ints){both.sizes, both.rank});
     both.sizes[dim] = along;
-    return give(outs, tn_gather(x, dim, tn_expand(index, (tn_ints){both.sizes, both.rank})));
+    return tn_gather(x, dim, tn_expand(index, (tn_ints){both.sizes, both.rank}));
 }
 
-tn_status math_compose_masked_fill(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                   uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-
-    (void)n_outs;
-    return give(outs, tn_where(math_arg(args, n_args, 1), math_of_dtype(x, args[2]), x));
+tn_tensor *math_compose_masked_fill(tn_tensor *x, tn_tensor *mask, tn_value value) {
+    return tn_where(mask, math_of_dtype(x, value), x);
 }
 
 /* Refuses a 0-dim value that a dtype cannot hold, in the words of masked_fill. */
 static bool is_held(tn_tensor *value, tn_dtype dtype) {
-    static tn_op_ref masked_fill = {"masked_fill", 0, 0};
     const tn_meta one = {.dtype = dtype};
     tn_meta m;
 
@@ -291,18 +266,15 @@ static bool is_held(tn_tensor *value, tn_dtype dtype) {
     tn_value number = is_float ? tn_float(0) : tn_int(0);
     value = tn_to(value, is_float ? TN_F64 : TN_I64);
     if (!value || tn_plugin_ops->read(value, &number.i, sizeof number.i) != TN_OK) return false;
-    return MATH_CALL(&masked_fill, tn_value_tensor(math_full(&one, 0, value)),
-                     tn_value_tensor(tn_plugin_ops->scalar(tn_bool(false))), number) != NULL;
+    tn_tensor *nowhere = tn_plugin_ops->scalar(tn_bool(false));
+    return tn_masked_fill(math_full(&one, 0, value), nowhere, number) != NULL;
 }
 
-tn_status math_compose_masked_fill_tensor(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                          uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *value = math_arg(args, n_args, 2);
+tn_tensor *math_compose_masked_fill_tensor(tn_tensor *x, tn_tensor *mask, tn_tensor *value) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m) || !is_held(value, m.dtype)) return tnk_pending();
-    return give(outs, tn_where(math_arg(args, n_args, 1), tn_to(value, m.dtype), x));
+    if (!tnk_meta(x, &m) || !is_held(value, m.dtype)) return NULL;
+    return tn_where(mask, tn_to(value, m.dtype), x);
 }
 
 /* Both as large as they are together. */
@@ -322,14 +294,11 @@ static bool broadcast_both(tn_tensor **x, tn_tensor **mask, tn_meta *together) {
     return *x && *mask;
 }
 
-tn_status math_compose_masked_select(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                     uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *mask = math_arg(args, n_args, 1);
+tn_tensor *math_compose_masked_select(tn_tensor *x, tn_tensor *mask) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!broadcast_both(&x, &mask, &m)) return tnk_pending();
-    return give(outs, tn_index_select(flat(x), 0, flat(tn_nonzero(flat(mask)))));
+    if (!broadcast_both(&x, &mask, &m)) return NULL;
+    return tn_index_select(flat(x), 0, flat(tn_nonzero(flat(mask))));
 }
 
 /* (x, mask): broadcast */
@@ -345,15 +314,12 @@ tn_status math_shape_masked(tn_infer *in) {
 }
 
 /* source at the number of true elements before each place: what the mask hides reads the first. */
-tn_status math_compose_masked_scatter(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                      uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0), *mask = math_arg(args, n_args, 1);
+tn_tensor *math_compose_masked_scatter(tn_tensor *x, tn_tensor *mask, tn_tensor *source) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!broadcast_both(&x, &mask, &m)) return tnk_pending();
+    if (!broadcast_both(&x, &mask, &m)) return NULL;
     tn_tensor *seen = tn_sub(tn_cumsum(tn_to(flat(mask), TN_I64), 0), tnk_scalar_int(1));
     tn_tensor *place = tn_where(flat(mask), seen, tnk_scalar_int(0));
-    tn_tensor *picked = tn_index_select(flat(math_arg(args, n_args, 2)), 0, place);
-    return give(outs, tn_where(mask, math_reshape(picked, m.sizes, m.rank), x));
+    tn_tensor *picked = tn_index_select(flat(source), 0, place);
+    return tn_where(mask, math_reshape(picked, m.sizes, m.rank), x);
 }

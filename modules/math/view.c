@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 tn_status math_shape_transpose(tn_infer *in) {
@@ -40,13 +40,13 @@ tn_status math_shape_permute(tn_infer *in) {
     return math_finish_view(in, &y);
 }
 
-void math_grad_permute(tn_grad_ctx *c) {
-    const tn_value dims = arg(c, "dims");
+void math_grad_permute(math_grad_permute_ctx *c) {
+    const tn_ints dims = TNK_ARG(c, dims);
     int64_t back[TN_MAX_RANK] = {0};
 
-    if (dims.aux > TN_MAX_RANK) return; /* the shape rule has refused it */
-    for (uint32_t i = 0; i < dims.aux; i++) back[math_from_end(dims.ints[i], dims.aux)] = i;
-    set(c, "x", tn_permute(grad_of(c), (tn_ints){back, dims.aux}));
+    if (dims.n > TN_MAX_RANK) return; /* the shape rule has refused it */
+    for (int64_t i = 0; i < dims.n; i++) back[math_from_end(dims.ptr[i], dims.n)] = i;
+    TNK_SET_GRAD(c, x, tn_permute(TNK_GRAD(c, 0), (tn_ints){back, dims.n}));
 }
 
 /* A bound of a Python slice: negative counts from the end, then clipped to low..high. */
@@ -79,25 +79,22 @@ tn_status math_shape_slice(tn_infer *in) {
     return math_finish_view(in, &y);
 }
 
-void math_grad_slice(tn_grad_ctx *c) {
-    static tn_op_ref op = {"slice_bwd", 0, 0};
+void math_grad_slice(math_grad_slice_ctx *c) {
     tn_meta x;
 
-    if (!meta_of(c, "x", &x)) return;
-    set(c, "x",
-        MATH_CALL(&op, tn_value_tensor(grad_of(c)), tn_value_ints((tn_ints){x.sizes, x.rank}),
-                  arg(c, "dim"), arg(c, "start"), arg(c, "end"), arg(c, "step")));
+    if (!TNK_META_OF(c, x, &x)) return;
+    TNK_SET_GRAD(c, x,
+                 op_slice_bwd(TNK_GRAD(c, 0), (tn_ints){x.sizes, x.rank}, TNK_ARG(c, dim),
+                              TNK_ARG(c, start), TNK_ARG(c, end), TNK_ARG(c, step)));
 }
 
 /* slice_bwd, select_bwd */
 tn_status math_shape_sizes(tn_infer *in) { return math_from_sizes(in, 1, "sizes"); }
 
-tn_status math_compose_slice_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    static tn_op_ref op = {"slice", 0, 0};
-
-    (void)n_outs;
-    return math_put_back(&op, args, n_args, outs);
+tn_tensor *math_compose_slice_bwd(tn_tensor *grad, tn_ints sizes, int64_t dim, tn_maybe_int start,
+                                  tn_maybe_int end, int64_t step) {
+    tn_tensor *whole = math_zeros(grad, sizes);
+    return math_put(whole, op_slice(whole, dim, start, end, step), grad);
 }
 
 tn_status math_shape_select(tn_infer *in) {
@@ -115,20 +112,18 @@ tn_status math_shape_select(tn_infer *in) {
     return math_finish_view(in, &y);
 }
 
-void math_grad_select(tn_grad_ctx *c) {
+void math_grad_select(math_grad_select_ctx *c) {
     tn_meta x;
 
-    if (!meta_of(c, "x", &x)) return;
-    set(c, "x",
-        tn_select_bwd(grad_of(c), (tn_ints){x.sizes, x.rank}, arg(c, "dim").i, arg(c, "index").i));
+    if (!TNK_META_OF(c, x, &x)) return;
+    TNK_SET_GRAD(c, x,
+                 tn_select_bwd(TNK_GRAD(c, 0), (tn_ints){x.sizes, x.rank}, TNK_ARG(c, dim),
+                               TNK_ARG(c, index)));
 }
 
-tn_status math_compose_select_bwd(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                  uint32_t n_outs) {
-    static tn_op_ref op = {"select", 0, 0};
-
-    (void)n_outs;
-    return math_put_back(&op, args, n_args, outs);
+tn_tensor *math_compose_select_bwd(tn_tensor *grad, tn_ints sizes, int64_t dim, int64_t index) {
+    tn_tensor *whole = math_zeros(grad, sizes);
+    return math_put(whole, tn_select(whole, dim, index), grad);
 }
 
 tn_status math_shape_expand(tn_infer *in) {
@@ -231,8 +226,7 @@ static tn_status new_sizes(tn_infer *in, tn_meta *x, tn_meta *y) {
     char why[TNK_LIST_BYTES] = "sizes do not fit";
 
     if (!math_start_view(in, x)) return TN_ERR_INVALID;
-    if (!infer_sizes(x, (tn_ints){in->args[1].ints, in->args[1].aux}, y, why))
-        return tn_fail(in, TN_ERR_SHAPE, why);
+    if (!infer_sizes(x, tnk_as_ints(in->args[1]), y, why)) return tn_fail(in, TN_ERR_SHAPE, why);
     return TN_OK;
 }
 
@@ -252,9 +246,9 @@ tn_status math_shape_view(tn_infer *in) {
 }
 
 /* view, squeeze, unsqueeze: back to x's sizes */
-void math_grad_reshaped(tn_grad_ctx *c) {
+void math_grad_reshaped(math_grad_reshaped_ctx *c) {
     tn_meta x;
-    if (meta_of(c, "x", &x)) set(c, "x", math_reshape(grad_of(c), x.sizes, x.rank));
+    if (TNK_META_OF(c, x, &x)) TNK_SET_GRAD(c, x, math_reshape(TNK_GRAD(c, 0), x.sizes, x.rank));
 }
 
 tn_status math_shape_reshape(tn_infer *in) {
@@ -263,18 +257,14 @@ tn_status math_shape_reshape(tn_infer *in) {
     return status ? status : math_set_sizes(in, &in->outs[0], y.sizes, y.rank, "sizes");
 }
 
-tn_status math_compose_reshape(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_reshape(tn_tensor *x, tn_ints sizes) {
     char why[TNK_LIST_BYTES] = "";
     tn_meta m, y;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
-    if (!infer_sizes(&m, (tn_ints){args[1].ints, args[1].aux}, &y, why))
-        return tnk_raise(TN_ERR_SHAPE, "%s", why);
+    if (!tnk_meta(x, &m)) return NULL;
+    if (!infer_sizes(&m, sizes, &y, why)) return tnk_raise_null(TN_ERR_SHAPE, "%s", why);
     if (!view_strides(&m, &y)) x = tn_clone(x);
-    return give(outs, tn_view_sizes(x, (tn_ints){y.sizes, y.rank}));
+    return tn_view_sizes(x, (tn_ints){y.sizes, y.rank});
 }
 
 static tn_status bad_dim(tn_infer *in, int64_t dim, int64_t limit) {
@@ -316,108 +306,82 @@ tn_status math_shape_squeeze(tn_infer *in) {
 }
 
 /* start may count from the end; start + length must stay inside. */
-tn_status math_compose_narrow(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-    const int64_t dim = args[1].i, length = args[3].i;
-    int64_t start = args[2].i;
+tn_tensor *math_compose_narrow(tn_tensor *x, int64_t dim, int64_t start, int64_t length) {
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return NULL;
     const int64_t size = m.sizes[dim];
     if (start < -size || start > size)
-        return tnk_raise(TN_ERR_INDEX, "narrow: start is %lld, x has size %lld in dim %lld",
-                         (long long)start, (long long)size, (long long)dim);
+        return tnk_raise_null(TN_ERR_INDEX, "narrow: start is %lld, x has size %lld in dim %lld",
+                              (long long)start, (long long)size, (long long)dim);
     if (start < 0) start += size;
     if (length > size - start)
-        return tnk_raise(TN_ERR_INDEX,
-                         "narrow: start %lld and length %lld reach beyond size %lld of dim %lld",
-                         (long long)start, (long long)length, (long long)size, (long long)dim);
-    return give(outs, math_narrow(x, dim, start, length));
+        return tnk_raise_null(
+            TN_ERR_INDEX, "narrow: start %lld and length %lld reach beyond size %lld of dim %lld",
+            (long long)start, (long long)length, (long long)size, (long long)dim);
+    return math_narrow(x, dim, start, length);
 }
 
-tn_status math_compose_flatten(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-    const int64_t first = args[1].i, last = args[2].i;
+tn_tensor *math_compose_flatten(tn_tensor *x, int64_t start_dim, int64_t end_dim) {
+    const int64_t first = start_dim, last = end_dim;
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
-    if (m.rank == 0) return give(outs, tn_unsqueeze(x, 0));
+    if (!tnk_meta(x, &m)) return NULL;
+    if (m.rank == 0) return tn_unsqueeze(x, 0);
     if (first > last)
-        return tnk_raise(TN_ERR_INVALID, "flatten: start_dim %lld is behind end_dim %lld",
-                         (long long)first, (long long)last);
+        return tnk_raise_null(TN_ERR_INVALID, "flatten: start_dim %lld is behind end_dim %lld",
+                              (long long)first, (long long)last);
     for (int64_t i = first + 1; i <= last; i++) m.sizes[first] *= m.sizes[i];
     for (int64_t i = last + 1; i < m.rank; i++) m.sizes[i - last + first] = m.sizes[i];
-    return give(outs, math_reshape(x, m.sizes, m.rank - (int32_t)(last - first)));
+    return math_reshape(x, m.sizes, m.rank - (int32_t)(last - first));
 }
 
 /* One of sizes may be -1. */
-tn_status math_compose_unflatten(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
-    const int64_t dim = args[1].i, n = args[2].aux;
+tn_tensor *math_compose_unflatten(tn_tensor *x, int64_t dim, tn_ints sizes) {
+    const int64_t n = sizes.n;
     char why[TNK_LIST_BYTES] = "";
     tn_meta m, part, one = {.rank = 1};
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return NULL;
     one.sizes[0] = m.sizes[dim];
     if (n == 0 || m.rank - 1 + n > TN_MAX_RANK)
-        return tnk_raise(TN_ERR_SHAPE, "unflatten: sizes has %lld entries, for x of rank %d",
-                         (long long)n, (int)m.rank);
-    if (!infer_sizes(&one, (tn_ints){args[2].ints, n}, &part, why))
-        return tnk_raise(TN_ERR_SHAPE, "unflatten: dim %lld: %s", (long long)dim, why);
+        return tnk_raise_null(TN_ERR_SHAPE, "unflatten: sizes has %lld entries, for x of rank %d",
+                              (long long)n, (int)m.rank);
+    if (!infer_sizes(&one, sizes, &part, why))
+        return tnk_raise_null(TN_ERR_SHAPE, "unflatten: dim %lld: %s", (long long)dim, why);
     memmove(m.sizes + dim + n, m.sizes + dim + 1, (size_t)(m.rank - dim - 1) * sizeof *m.sizes);
     memcpy(m.sizes + dim, part.sizes, (size_t)n * sizeof *m.sizes);
-    return give(outs, tn_view_sizes(x, (tn_ints){m.sizes, m.rank - 1 + n}));
+    return tn_view_sizes(x, (tn_ints){m.sizes, m.rank - 1 + n});
 }
 
 /* The dims of source go to those of destination; the others keep their order. */
-tn_status math_compose_movedim(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_movedim(tn_tensor *x, tn_ints source, tn_ints destination) {
     int64_t from[TN_MAX_RANK];
     uint32_t placed = 0, moved = 0;
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
-    if (args[1].aux != args[2].aux)
-        return tnk_raise(TN_ERR_INVALID, "movedim: source has %u dims, destination %u",
-                         (unsigned)args[1].aux, (unsigned)args[2].aux);
-    for (uint32_t i = 0; i < args[1].aux && m.rank; i++) {
-        from[args[2].ints[i]] = args[1].ints[i];
-        placed |= 1u << args[2].ints[i], moved |= 1u << args[1].ints[i];
+    if (!tnk_meta(x, &m)) return NULL;
+    if (source.n != destination.n)
+        return tnk_raise_null(TN_ERR_INVALID, "movedim: source has %u dims, destination %u",
+                              (unsigned)source.n, (unsigned)destination.n);
+    for (int64_t i = 0; i < source.n && m.rank; i++) {
+        from[destination.ptr[i]] = source.ptr[i];
+        placed |= 1u << destination.ptr[i], moved |= 1u << source.ptr[i];
     }
     for (int32_t i = 0, next = 0; i < m.rank; i++) {
         if (placed >> i & 1) continue;
         while (moved >> next & 1) next++;
         from[i] = next++;
     }
-    return give(outs, tn_permute(x, (tn_ints){from, m.rank}));
+    return tn_permute(x, (tn_ints){from, m.rank});
 }
 
-/* (x, other): expand_as, view_as */
-static tn_status like_other(const tn_value *args, uint32_t n_args, tn_value *outs, bool expand) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+tn_tensor *math_compose_expand_as(tn_tensor *x, tn_tensor *other) {
     tn_meta m;
-
-    if (!tnk_meta(math_arg(args, n_args, 1), &m)) return tnk_pending();
-    const tn_ints sizes = {m.sizes, m.rank};
-    return give(outs, expand ? tn_expand(x, sizes) : tn_view_sizes(x, sizes));
+    return tnk_meta(other, &m) ? tn_expand(x, (tn_ints){m.sizes, m.rank}) : NULL;
 }
 
-tn_status math_compose_expand_as(const tn_value *args, uint32_t n_args, tn_value *outs,
-                                 uint32_t n_outs) {
-    (void)n_outs;
-    return like_other(args, n_args, outs, true);
-}
-
-tn_status math_compose_view_as(const tn_value *args, uint32_t n_args, tn_value *outs,
-                               uint32_t n_outs) {
-    (void)n_outs;
-    return like_other(args, n_args, outs, false);
+tn_tensor *math_compose_view_as(tn_tensor *x, tn_tensor *other) {
+    tn_meta m;
+    return tnk_meta(other, &m) ? tn_view_sizes(x, (tn_ints){m.sizes, m.rank}) : NULL;
 }

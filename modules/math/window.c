@@ -3,7 +3,7 @@
  * Invariant: windows are views; only the reordering into columns copies. A dilated window is a
  * larger one of which only some places are taken.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "modules/math/grads.h"
+#include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
 /* Any sizes and strides: the core compares them with the memory. Strides that are never used
@@ -39,9 +39,8 @@ static void extent(const tn_meta *m, int64_t *low, int64_t *high) {
 }
 
 static tn_tensor *strided(tn_tensor *t, const tn_meta *m, int64_t low) {
-    static tn_op_ref op = {"as_strided", 0, 0};
-    return MATH_CALL(&op, tn_value_tensor(t), tn_value_ints((tn_ints){m->sizes, m->rank}),
-                     tn_value_ints((tn_ints){m->strides, m->rank}), tn_int(m->offset - low));
+    return op_as_strided(t, (tn_ints){m->sizes, m->rank}, (tn_ints){m->strides, m->rank},
+                         m->offset - low);
 }
 
 /* into, with g added at the elements that m shows. */
@@ -54,30 +53,26 @@ static tn_tensor *add_shown(tn_tensor *into, const tn_meta *m, int64_t low, tn_t
 
 /* A row of zeros stands for the memory that x and y show. What comes back to an element that x
  * shows several times is shared among those. */
-void math_grad_as_strided(tn_grad_ctx *c) {
-    static tn_op_ref arange = {"arange", 0, 0};
-    tn_tensor *g = grad_of(c);
+void math_grad_as_strided(math_grad_as_strided_ctx *c) {
+    tn_tensor *g = TNK_GRAD(c, 0);
     int64_t low = 0, high = 0;
-    tn_device device;
     tn_meta x, y;
 
-    if (!meta_of(c, "x", &x) || !tnk_meta(g, &y)) return;
-    if (tn_plugin_ops->device(g, &device) != TN_OK) return;
-    const tn_value stride = arg(c, "stride");
-    for (uint32_t i = 0; i < stride.aux; i++) y.strides[i] = stride.ints[i];
-    y.offset = arg(c, "offset").i, x.offset = 0;
+    if (!TNK_META_OF(c, x, &x) || !tnk_meta(g, &y)) return;
+    const tn_ints stride = TNK_ARG(c, stride);
+    for (int64_t i = 0; i < stride.n; i++) y.strides[i] = stride.ptr[i];
+    y.offset = TNK_ARG(c, offset), x.offset = 0;
     extent(&x, &low, &high);
     extent(&y, &low, &high);
 
     tn_meta row = {.dtype = y.dtype, .rank = 1, .sizes = {high - low + 1}};
     tn_tensor *zeros = math_full(&row, 0, g);
-    tn_tensor *numbers = MATH_CALL(&arange, tn_int(0), tn_int(row.sizes[0]), tn_int(1),
-                                   tn_value_dtype(TN_I64), tn_value_device(device));
+    tn_tensor *numbers = math_count_from(0, row.sizes[0], g);
     tn_tensor *sum = add_shown(zeros, &y, low, numbers, g);
     tn_tensor *ones = tn_expand(tnk_scalar(1), (tn_ints){x.sizes, x.rank});
     tn_tensor *often = add_shown(zeros, &x, low, numbers, ones);
     sum = tn_div(sum, tn_maximum(often, tnk_scalar(1)));
-    set(c, "x", tn_clone(strided(sum, &x, low)));
+    TNK_SET_GRAD(c, x, tn_clone(strided(sum, &x, low)));
 }
 
 /* Windows of size along dim, step apart; the places in them become the last dim. */
@@ -104,17 +99,18 @@ tn_status math_shape_unfold(tn_infer *in) {
     return math_finish_view(in, &y);
 }
 
-void math_grad_unfold(tn_grad_ctx *c) {
+void math_grad_unfold(math_grad_unfold_ctx *c) {
     tn_meta x;
 
-    if (!meta_of(c, "x", &x)) return;
+    if (!TNK_META_OF(c, x, &x)) return;
     if (x.rank == 0) { /* of nothing the sum is 0 */
-        set(c, "x", tn_sum(grad_of(c)));
+        TNK_SET_GRAD(c, x, tn_sum(TNK_GRAD(c, 0)));
         return;
     }
-    set(c, "x",
-        tn_fold(grad_of(c), (tn_ints){x.sizes, x.rank}, math_from_end(arg(c, "dim").i, x.rank),
-                arg(c, "size").i, arg(c, "step").i));
+    TNK_SET_GRAD(c, x,
+                 tn_fold(TNK_GRAD(c, 0), (tn_ints){x.sizes, x.rank},
+                         math_from_end(TNK_ARG(c, dim), x.rank), TNK_ARG(c, size),
+                         TNK_ARG(c, step)));
 }
 
 /* (x, sizes, dim, size, step): x is what unfold gives for a tensor of these sizes */
@@ -145,12 +141,18 @@ typedef struct windows {
     int64_t count[2];  /* of windows */
 } windows;
 
-/* The four lists from args on; size: the image's. False: an error is pending. */
-static bool make_windows(windows *w, const char *op, const tn_value *args, const int64_t *size) {
+static windows windows_of(tn_ints kernel, tn_ints dilation, tn_ints padding, tn_ints stride) {
+    return (windows){.kernel = {kernel.ptr[0], kernel.ptr[1]},
+                     .dilation = {dilation.ptr[0], dilation.ptr[1]},
+                     .padding = {padding.ptr[0], padding.ptr[1]},
+                     .stride = {stride.ptr[0], stride.ptr[1]}};
+}
+
+/* Of an image of that size: fills in what follows from the first row. False: an error is
+ * pending. */
+static bool complete(windows *w, const char *op, const int64_t *size) {
     for (int i = 0; i < 2; i++) {
         int64_t reach, all;
-        w->kernel[i] = args[0].ints[i], w->dilation[i] = args[1].ints[i];
-        w->padding[i] = args[2].ints[i], w->stride[i] = args[3].ints[i];
         if (__builtin_mul_overflow(w->kernel[i] - 1, w->dilation[i], &reach) ||
             __builtin_mul_overflow(w->padding[i], 2, &all) ||
             __builtin_add_overflow(all, size[i], &w->padded[i]) || reach == INT64_MAX)
@@ -169,67 +171,56 @@ static bool make_windows(windows *w, const char *op, const tn_value *args, const
 }
 
 static tn_tensor *every(tn_tensor *t, int64_t dim, int64_t step) {
-    static tn_op_ref slice = {"slice", 0, 0};
-    return MATH_CALL(&slice, tn_value_tensor(t), tn_int(dim), tn_value_none(), tn_value_none(),
-                     tn_int(step));
+    return op_slice(t, dim, tnk_no_int(), tnk_no_int(), step);
 }
 
-/* (x, kernel_size, dilation, padding, stride): [N,C,H,W] -> [N, C kh kw, L] */
-tn_status math_compose_im2col(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+/* [N,C,H,W] -> [N, C kh kw, L] */
+tn_tensor *math_compose_im2col(tn_tensor *x, tn_ints kernel_size, tn_ints dilation, tn_ints padding,
+                               tn_ints stride) {
     static const int64_t order[6] = {0, 1, 4, 5, 2, 3};
-    windows w;
+    windows w = windows_of(kernel_size, dilation, padding, stride);
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return NULL;
     const bool single = m.rank == 3;
     if (single) x = tn_unsqueeze(x, 0);
-    if (!tnk_meta(x, &m) || !make_windows(&w, "im2col", args + 1, m.sizes + 2))
-        return tnk_pending();
+    if (!tnk_meta(x, &m) || !complete(&w, "im2col", m.sizes + 2)) return NULL;
     const int64_t pad[4] = {w.padding[1], w.padding[1], w.padding[0], w.padding[0]};
     if (w.padding[0] || w.padding[1]) x = tn_constant_pad(x, (tn_ints){pad, 4}, tn_int(0));
     x = tn_unfold(tn_unfold(x, 2, w.span[0], w.stride[0]), 3, w.span[1], w.stride[1]);
     x = tn_permute(every(every(x, 4, w.dilation[0]), 5, w.dilation[1]), (tn_ints){order, 6});
-    if (!x) return tnk_pending(); /* else its elements could be counted, and so can these */
+    if (!x) return NULL; /* else its elements could be counted, and so can these */
     const int64_t sizes[3] = {m.sizes[0], m.sizes[1] * w.kernel[0] * w.kernel[1],
                               w.count[0] * w.count[1]};
     x = math_reshape(x, sizes, 3);
-    return give(outs, single && x ? tn_select(x, 0, 0) : x);
+    return single && x ? tn_select(x, 0, 0) : x;
 }
 
 /* t in every step-th place along dim, n in all, zeros between. */
 static tn_tensor *spread(tn_tensor *t, int64_t dim, int64_t n, int64_t step) {
-    static tn_op_ref op = {"slice_bwd", 0, 0};
     tn_meta m;
 
     if (step == 1 || !tnk_meta(t, &m)) return t;
     m.sizes[dim] = n;
-    return MATH_CALL(&op, tn_value_tensor(t), tn_value_ints((tn_ints){m.sizes, m.rank}),
-                     tn_int(dim), tn_value_none(), tn_value_none(), tn_int(step));
+    return op_slice_bwd(t, (tn_ints){m.sizes, m.rank}, dim, tnk_no_int(), tnk_no_int(), step);
 }
 
-/* (x, output_size, kernel_size, dilation, padding, stride): [N, C kh kw, L] -> [N,C,H,W], with the
- * windows added up */
-tn_status math_compose_col2im(const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    tn_tensor *x = math_arg(args, n_args, 0);
+/* [N, C kh kw, L] -> [N,C,H,W], with the windows added up */
+tn_tensor *math_compose_col2im(tn_tensor *x, tn_ints output_size, tn_ints kernel_size,
+                               tn_ints dilation, tn_ints padding, tn_ints stride) {
     static const int64_t order[6] = {0, 1, 4, 5, 2, 3};
-    windows w;
+    windows w = windows_of(kernel_size, dilation, padding, stride);
     tn_meta m;
 
-    (void)n_outs;
-    if (!tnk_meta(x, &m)) return tnk_pending();
+    if (!tnk_meta(x, &m)) return NULL;
     const bool single = m.rank == 2;
     if (single) x = tn_unsqueeze(x, 0);
-    if (!tnk_meta(x, &m) || !make_windows(&w, "col2im", args + 2, args[1].ints))
-        return tnk_pending();
+    if (!tnk_meta(x, &m) || !complete(&w, "col2im", output_size.ptr)) return NULL;
     int64_t area, places;
     if (__builtin_mul_overflow(w.kernel[0], w.kernel[1], &area) ||
         __builtin_mul_overflow(w.count[0], w.count[1], &places) || m.sizes[1] % area ||
         m.sizes[2] != places)
-        return tnk_raise(
+        return tnk_raise_null(
             TN_ERR_SHAPE,
             "col2im: x has %lld rows and %lld columns; kernel_size, dilation, padding "
             "and stride ask for a multiple of %lld x %lld rows and %lld x %lld columns",
@@ -244,6 +235,6 @@ tn_status math_compose_col2im(const tn_value *args, uint32_t n_args, tn_value *o
     x = tn_fold(x, (tn_ints){rows, 5}, 3, w.span[1], w.stride[1]);
     x = tn_fold(x, (tn_ints){image, 4}, 2, w.span[0], w.stride[0]);
     for (int i = 0; x && i < 2; i++)
-        if (w.padding[i]) x = math_narrow(x, 2 + i, w.padding[i], args[1].ints[i]);
-    return give(outs, single && x ? tn_select(x, 0, 0) : x);
+        if (w.padding[i]) x = math_narrow(x, 2 + i, w.padding[i], output_size.ptr[i]);
+    return single && x ? tn_select(x, 0, 0) : x;
 }

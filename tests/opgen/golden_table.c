@@ -1,13 +1,23 @@
-/* golden_table.c - the generated table and the generated header, compiled as a plugin's C would be.
+/* golden_table.c - the generated table and headers, compiled as a plugin's C would be.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/opgen/golden_table.h"
 
-#include "tests/opgen/golden_ops.h"
+#include "tests/opgen/golden_rows.h"
 
 const tn_ops *tn_plugin_ops;
 
 tn_status golden_shape(tn_infer *c) { return tn_fail(c, TN_ERR_SHAPE, "not called in this test"); }
-void golden_derivative(tn_grad_ctx *c) { (void)c; }
+
+/* A gradient of what it may ask, by the names of the row. */
+void golden_derivative(golden_derivative_ctx *c) {
+    const bool down = TNK_ARG(c, descending);
+    tn_tensor *all[] = {TNK_GRAD(c, 1), TNK_SAVED(c, indices)};
+    if (TNK_NEEDS(c, x)) TNK_SET_GRAD(c, x, all[TNK_ARG(c, dim) == 0 && down]);
+}
+
+tn_tensor *golden_twice(tn_tensor *x, int64_t dim, tn_maybe_int n) {
+    return n.set ? op_sum_dim(x, (tn_ints){&dim, 1}, true) : tn_add(x, x);
+}
 
 #include "tests/opgen/golden_table.inc"
 

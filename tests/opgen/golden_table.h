@@ -15,7 +15,6 @@ tn_tensor *golden_add_in_c(tn_tensor *a, tn_tensor *b);
 enum { GOLDEN_NUMBERS = 16 };
 void golden_numbers_in_c(tn_tensor *a, tn_tensor *out[GOLDEN_NUMBERS]);
 tn_status golden_shape(tn_infer *);
-void golden_derivative(tn_grad_ctx *);
 #ifdef __cplusplus
 }
 #endif

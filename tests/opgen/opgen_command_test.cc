@@ -124,6 +124,11 @@ TEST_F(Command, NamesFileLineAndCause) {
          "op f calls f without w"},
         {"f(Tensor x, Tensor? w=None) -> Tensor y same keep(w) d_x: f(w) d_w: none \"d\"",
          "op f: w may be None, but x needs a value"},
+        {"f(Tensor x, int default) -> Tensor y same derivative(q) \"d\"",
+         "op f: 'default' is a word of C, so derivative(q) cannot ask for it"},
+        {"f(Tensor x) -> Tensor decompose(q) \"d\"\nh(Tensor x, int n) -> Tensor decompose(q) "
+         "\"d\"",
+         "rows.ops:2: op h: decompose(q) is also that of f, whose arguments or results"},
         {"use h(int n) -> Tensor y extra\n",
          "rows.ops:1: a use line is a schema and nothing else, found 'extra'"},
         {"f(Tensor g) -> Tensor y same d_g: g \"d\"",
@@ -153,6 +158,19 @@ TEST_F(Command, MakesOneLibraryOfSeveralFiles) {
     EXPECT_NE(rows.find("tnk_call(&both_ref_h,"), std::string::npos);
     EXPECT_LT(wrappers.find(" *tn_f("), wrappers.find(" *tn_h("));
     EXPECT_NE(wrappers.find("TENON_OPS_BOTH_H"), std::string::npos);
+}
+
+TEST_F(Command, PutsWhatTheCFilesShareIntoAHeaderOfItsOwnOrIntoTheTable) {
+    const std::string rows = folder + "both_rows.h", include = "#include \"both_rows.h\"";
+    const std::string prototype = "tn_tensor *q(tn_tensor *x, tn_maybe_int n);";
+    int rc;
+    std::ofstream(ops) << "f(Tensor x, int? n) -> Tensor decompose(q) \"doc\"\n";
+    EXPECT_EQ(run_files("--name both " + ops, &rc), "");
+    EXPECT_NE(text_of(table).find(prototype), std::string::npos);
+    EXPECT_EQ(run_files("--name both --rows " + rows + " " + ops, &rc), "");
+    EXPECT_NE(text_of(rows).find(prototype), std::string::npos);
+    EXPECT_EQ(text_of(table).find(prototype), std::string::npos);
+    EXPECT_NE(text_of(table).find(include), std::string::npos);
 }
 
 TEST_F(Command, NamesTheFileThatIsWrong) {

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/opgen/cname.h"
+#include "tools/opgen/ctype.h"
 #include "tools/opgen/library.h"
 
 /* Which kept tensors an expression reads; a tensor it reads without keeping is an error. */
@@ -83,6 +85,28 @@ static bool check_is(ops_library *f, row *r) {
     return check_expr(f, r->is, r, &wanted, -1);
 }
 
+/* A C function asks by name, and rows may share one. */
+static bool check_functions(ops_library *f, const row *r) {
+    char c[CNAME_BYTES];
+    const tni_schema *s = &r->schema;
+    for (uint32_t i = 0; r->derivative_fn && i < s->n_params + s->n_results; i++) {
+        const char *name = i < s->n_params ? s->params[i].name : s->results[i - s->n_params].name;
+        if (strcmp(tni_cname(name, c), name) != 0)
+            return ops_error(f, r->at,
+                             "op %s: '%s' is a word of C, so derivative(%s) cannot ask for it; "
+                             "rename it",
+                             s->name, name, r->derivative_fn);
+    }
+    for (const row *q = f->rows; r->decompose_fn && q != r; q = q->next)
+        if (q->decompose_fn && strcmp(q->decompose_fn, r->decompose_fn) == 0 &&
+            !tni_same_full(&q->schema, s))
+            return ops_error(f, r->at,
+                             "op %s: decompose(%s) is also that of %s, whose arguments or results "
+                             "are of other types",
+                             s->name, r->decompose_fn, q->schema.name);
+    return true;
+}
+
 static bool check_derivative(ops_library *f, const row *r) {
     const char *name = r->schema.name;
     const bool derivative = r->derivative_fn || r->n_grads, decomposed = r->is || r->decompose_fn;
@@ -152,7 +176,7 @@ static bool check_row(ops_library *f, row *r) {
     snprintf(twin, sizeof twin, "%s_", name);
     if ((r->traits & TN_OP_INPLACE) && ops_find(f, twin))
         return ops_error(f, r->at, "op %s is inplace, but %s has a row of its own", name, twin);
-    if (!check_traits(f, r) || !check_derivative(f, r)) return false;
+    if (!check_traits(f, r) || !check_derivative(f, r) || !check_functions(f, r)) return false;
     if (r->n_grads && !check_gradients(f, r)) return false;
     return !r->is || check_is(f, r);
 }

@@ -125,6 +125,10 @@ const char *tni_cname(const char *name, char out[CNAME_BYTES]) {
     return out;
 }
 
+void tni_write_upper(FILE *f, const char *stem) {
+    for (; *stem; stem++) fputc(*stem >= 'a' && *stem <= 'z' ? *stem - 'a' + 'A' : *stem, f);
+}
+
 void tni_write_string(FILE *f, const char *text, uint64_t len) {
     fputc('"', f);
     for (uint64_t i = 0; i < len; i++) {

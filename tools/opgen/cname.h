@@ -18,6 +18,7 @@ const char *tni_cname_op(const char *op, char out[CNAME_BYTES]);
  * locals. */
 const char *tni_cname(const char *name, char out[CNAME_BYTES]);
 
+void tni_write_upper(FILE *, const char *stem);                /* "MATH", for guards */
 void tni_write_string(FILE *, const char *text, uint64_t len); /* "..." with escapes */
 void tni_write_comment(FILE *, const char *text); /* cannot end the comment it stands in */
 void tni_write_float(FILE *, double);             /* shortest that reads back the same */

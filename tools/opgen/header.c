@@ -20,7 +20,7 @@ static bool valid_stem(const char *stem) {
 
 static void write_guard(FILE *f, const char *stem) {
     fputs("TENON_OPS_", f);
-    for (; *stem; stem++) fputc(*stem >= 'a' && *stem <= 'z' ? *stem - 'a' + 'A' : *stem, f);
+    tni_write_upper(f, stem);
     fputs("_H\n", f);
 }
 

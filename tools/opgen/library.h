@@ -71,6 +71,7 @@ typedef struct ops_library {
     row *rows, **last;            /* in file order */
     uint32_t n_rows;              /* without use lines */
     uint32_t n_errors;
+    bool rows_apart; /* NAME_rows.h is a file; else the table holds what stands in it */
     arena_block *blocks;
 } ops_library;
 

@@ -1,7 +1,7 @@
-/* opgen - from the .ops files of a library to NAME_ops.h (wrappers) and NAME_table.inc
- * (registration).
+/* opgen - from the .ops files of a library to NAME_ops.h (wrappers), NAME_rows.h (what its C files
+ * share) and NAME_table.inc (registration).
  *
- * Both files are written in memory first and appear together under their names, or not at all.
+ * All are written in memory first and appear together under their names, or not at all.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 
 #include "tools/opgen/header.h"
 #include "tools/opgen/library.h"
+#include "tools/opgen/rows.h"
 #include "tools/opgen/table.h"
 
 typedef struct output {
@@ -37,6 +38,11 @@ static bool make_header(const ops_library *f, FILE *out) {
     if (status) fprintf(stderr, "%s: %s\n", f->sources->path, why);
     free(ops);
     return status == TN_OK;
+}
+
+static bool make_rows(const ops_library *f, FILE *out) {
+    write_rows(out, f);
+    return true;
 }
 
 static bool make_table(const ops_library *f, FILE *out) {
@@ -93,16 +99,20 @@ typedef struct request {
     const char *name; /* of the library, or NULL */
     char **paths;
     uint32_t n_paths;
-    output header, table;
+    output header, rows, table;
 } request;
 
 static bool run(request *q) {
-    ops_library library;
-    const bool ok = ops_read(&library, q->name, q->paths, q->n_paths) && ops_check(&library) &&
-                    make(&library, &q->header, make_header) &&
-                    make(&library, &q->table, make_table) && save_temporary(&q->header) &&
-                    save_temporary(&q->table) && publish(&q->header) && publish(&q->table);
-    ops_free(&library);
+    ops_library l;
+    bool ok = ops_read(&l, q->name, q->paths, q->n_paths) && ops_check(&l);
+    l.rows_apart = q->rows.path != NULL;
+    ok = ok && make(&l, &q->header, make_header) && make(&l, &q->rows, make_rows) &&
+         make(&l, &q->table, make_table);
+    output *const outputs[] = {&q->header, &q->rows, &q->table};
+    for (int i = 0; i < 3; i++) ok = ok && save_temporary(outputs[i]);
+    for (int i = 0; i < 3; i++) ok = ok && publish(outputs[i]);
+    for (int i = 0; i < 3; i++) discard(outputs[i]);
+    ops_free(&l);
     return ok;
 }
 
@@ -111,7 +121,11 @@ static bool parse_arguments(request *q, int argc, char **argv) {
     const struct {
         const char *flag, **value;
     } options[] = {
-        {"--name", &q->name}, {"--header", &q->header.path}, {"--table", &q->table.path}};
+        {"--name", &q->name},
+        {"--header", &q->header.path},
+        {"--rows", &q->rows.path},
+        {"--table", &q->table.path},
+    };
     q->paths = argv;
     for (int i = 1; i < argc; i++) {
         const char **value = NULL;
@@ -130,13 +144,11 @@ static bool parse_arguments(request *q, int argc, char **argv) {
 int main(int argc, char **argv) {
     request q = {0};
     if (!parse_arguments(&q, argc, argv)) {
-        fputs("usage: opgen [--name NAME] [--header OUT.h] [--table OUT.inc] IN.ops...\n"
+        fputs("usage: opgen [--name NAME] [--header OUT.h] [--rows OUT.h] [--table OUT.inc] "
+              "IN.ops...\n"
               "       Several files are one library, in the order given; they need a name.\n",
               stderr);
         return 1;
     }
-    const bool ok = run(&q);
-    discard(&q.header);
-    discard(&q.table);
-    return ok ? 0 : 1;
+    return run(&q) ? 0 : 1;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tools/opgen/cname.h"
+#include "tools/opgen/rows.h"
 
 typedef struct writer {
     FILE *out;
@@ -214,33 +215,6 @@ static void write_refs(FILE *out, const ops_library *f) {
     if (any) fputc('\n', out);
 }
 
-typedef const char *(*function_of)(const row *);
-static const char *shape_of(const row *r) { return r->shape_fn; }
-static const char *derivative_of(const row *r) { return r->derivative_fn; }
-static const char *decompose_of(const row *r) { return r->decompose_fn; }
-
-/* Each function once, however many rows name it. */
-static void write_prototypes_of(FILE *out, const ops_library *f, function_of get,
-                                const char *format) {
-    for (const row *r = f->rows; r; r = r->next) {
-        bool known = !get(r);
-        for (const row *q = f->rows; q != r && !known; q = q->next)
-            known = get(q) && strcmp(get(q), get(r)) == 0;
-        if (known) continue;
-        const char *name = strchr(format, '@');
-        fprintf(out, "%.*s%s%s", (int)(name - format), format, get(r), name + 1);
-    }
-}
-
-/* Functions of the plugin's own that rows name: static before the include, or in another file. */
-static void write_prototypes(FILE *out, const ops_library *f) {
-    write_prototypes_of(out, f, shape_of, "tn_status @(tn_infer *);\n");
-    write_prototypes_of(out, f, derivative_of, "void @(tn_grad_ctx *);\n");
-    write_prototypes_of(out, f, decompose_of,
-                        "tn_status @(const tn_value *, uint32_t, tn_value *, uint32_t);\n");
-    fputc('\n', out);
-}
-
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
 static void write_text(FILE *out, const char *field, const char *text) {
@@ -309,10 +283,9 @@ static void write_row(FILE *out, const ops_library *f, const row *r) {
     write_text(out, "samples", r->samples ? r->samples : "");
     write_text(out, "doc", r->doc);
     if (r->shape_fn) fprintf(out, "        .shape = %s,\n", r->shape_fn);
-    if (r->derivative_fn) fprintf(out, "        .derivative = %s,\n", r->derivative_fn);
-    if (r->n_grads) fprintf(out, "        .derivative = %s_d_%s,\n", f->stem, name);
-    if (r->decompose_fn) fprintf(out, "        .decompose = %s,\n", r->decompose_fn);
-    if (r->is) fprintf(out, "        .decompose = %s_is_%s,\n", f->stem, name);
+    if (r->derivative_fn || r->n_grads)
+        fprintf(out, "        .derivative = %s_d_%s,\n", f->stem, name);
+    if (r->decompose_fn || r->is) fprintf(out, "        .decompose = %s_is_%s,\n", f->stem, name);
     fputs("    },\n", out);
 }
 
@@ -340,12 +313,16 @@ void write_table(FILE *out, const ops_library *f) {
     fputs("#pragma GCC diagnostic push\n" /* the note is one long string */
           "#pragma GCC diagnostic ignored \"-Woverlength-strings\"\n\n",
           out);
-    fputs("#include <tenon/kit_ops.h>\n\n", out);
-    write_prototypes(out, f);
+    if (f->rows_apart)
+        fprintf(out, "#include \"%s_rows.h\"\n\n", f->stem);
+    else
+        write_rows(out, f), fputc('\n', out);
     write_refs(out, f);
     for (const row *r = f->rows; r; r = r->next) {
         if (r->n_grads) write_derivative(&w, r);
         if (r->is) write_decomposition(&w, r);
+        if (r->derivative_fn) write_derivative_adapter(out, f, r);
+        if (r->decompose_fn) write_decompose_adapter(out, f, r);
     }
     fprintf(out, "static const tn_op %s_ops[] = {\n", f->stem);
     for (const row *r = f->rows; r; r = r->next)

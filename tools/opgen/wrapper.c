@@ -12,51 +12,7 @@
 #include <string.h>
 
 #include "tools/opgen/cname.h"
-
-typedef struct type_row {       /* how a tni_type is spelled */
-    const char *c_type, *maybe; /* maybe: NULL = zero says "absent" by itself */
-    const char *make;           /* wraps a C value into a tn_value */
-    const char *set; /* suffix that is true when the value is there; NULL: always there */
-} type_row;
-
-static const type_row types[] = {
-    [TNI_TENSOR] = {"tn_tensor *", NULL, "tn_value_tensor", NULL},
-    [TNI_TENSORS] = {"tn_tensors ", NULL, "tn_value_tensors", ".ptr"},
-    [TNI_INT] = {"int64_t ", "tn_maybe_int ", "tn_int", NULL},
-    [TNI_INTS] = {"tn_ints ", NULL, "tn_value_ints", ".ptr"},
-    [TNI_FLOAT] = {"double ", "tn_maybe_float ", "tn_float", NULL},
-    [TNI_FLOATS] = {"tn_floats ", NULL, "tn_value_floats", ".ptr"},
-    [TNI_BOOL] = {"bool ", "tn_maybe_bool ", "tn_bool", NULL},
-    [TNI_STR] = {"const char *", NULL, "tn_ops_str", ""},
-    [TNI_DTYPE] = {"tn_dtype ", NULL, "tn_value_dtype", ".lanes"},
-    [TNI_DEVICE] = {"tn_device ", NULL, "tn_value_device", ".kind"},
-    [TNI_SCALAR] = {"tn_value ", NULL, "", ".tag"},
-    [TNI_GENERATOR] = {"tn_generator *", NULL, "tn_value_generator", NULL},
-};
-
-static bool is_list(const tni_param *p) {
-    return p->type == TNI_TENSORS || p->type == TNI_INTS || p->type == TNI_FLOATS;
-}
-
-static bool is_maybe(const tni_param *p) {
-    if (!types[p->type].maybe) return false;
-    if (p->optional) return true;
-    if (!p->has_default) return false;
-    return p->def.tag == TN_TAG_FLOAT ? p->def.f != 0 : p->def.i != 0; /* NaN != 0 */
-}
-
-static const char *c_type(const tni_param *p) {
-    return is_maybe(p) ? types[p->type].maybe : types[p->type].c_type;
-}
-
-/* What must be true of the value for it to be there, as a suffix; NULL: nothing. */
-static const char *set_suffix(const tni_param *p) {
-    if (is_maybe(p)) return ".set";
-    if (is_list(p) && p->has_default && p->def.tag != TN_TAG_NONE) return p->def.aux ? ".n" : NULL;
-    if (!p->has_default && !p->optional) return NULL;
-    if (p->type == TNI_SCALAR && p->def.tag == TN_TAG_NONE) return NULL; /* a zeroed one is none */
-    return types[p->type].set;
-}
+#include "tools/opgen/ctype.h"
 
 /* opts structs of sgd_ and sgd are not told apart by an underscore at the end. */
 static const char *opts_name(const tni_schema *s, char out[CNAME_BYTES]) {
@@ -75,7 +31,8 @@ static void write_opts(FILE *f, const tni_schema *s) {
     opts_name(s, name);
     fprintf(f, "typedef struct tn_%s_opts { /* a zeroed field means its default */\n", name);
     for (uint32_t i = s->n_required; i < s->n_params; i++)
-        fprintf(f, "    %s%s;\n", c_type(&s->params[i]), tni_cname(s->params[i].name, field));
+        fprintf(f, "    %s%s;\n", tni_option_type(&s->params[i]),
+                tni_cname(s->params[i].name, field));
     fprintf(f, "} tn_%s_opts;\n\n", name);
 }
 
@@ -132,12 +89,13 @@ static void write_default(FILE *f, const tni_param *p, const char *name) {
 static void write_value(FILE *f, const tni_param *p) {
     char name[CNAME_BYTES];
     tni_cname(p->name, name);
-    const char *from = p->has_default ? "opts->" : "", *set = set_suffix(p),
-               *make = types[p->type].make;
+    const char *from = p->has_default ? "opts->" : "", *set = tni_option_set(p),
+               *make = tni_value_maker(p);
     if (p->has_default) fputs(set ? "opts && " : "opts ", f);
     if (set) fprintf(f, "%s%s%s ", from, name, set);
     if (p->has_default || set) fputs("? ", f);
-    fprintf(f, *make ? "%s(%s%s%s)" : "%s%s%s%s", make, from, name, is_maybe(p) ? ".value" : "");
+    fprintf(f, *make ? "%s(%s%s%s)" : "%s%s%s%s", make, from, name,
+            tni_option_is_maybe(p) ? ".value" : "");
     if (!p->has_default && !set) return;
     fputs(" : ", f);
     write_default(f, p, name);
@@ -158,7 +116,7 @@ static void write_signature(FILE *f, const tni_schema *s, const char *suffix) {
     fprintf(f, "%stn_%s%s(", return_type(s, type, sizeof type), tni_cname_op(s->name, name),
             suffix);
     for (uint32_t i = 0; i < s->n_required; i++)
-        fprintf(f, "%s%s%s", i ? ", " : "", c_type(&s->params[i]),
+        fprintf(f, "%s%s%s", i ? ", " : "", tni_option_type(&s->params[i]),
                 tni_cname(s->params[i].name, name));
     if (has_opts(s))
         fprintf(f, "%sconst tn_%s_opts *opts", s->n_required ? ", " : "", opts_name(s, name));
@@ -218,11 +176,8 @@ static void write_results(FILE *f, const tni_schema *s) {
     fputs("    return result;\n", f);
 }
 
-static void write_function(FILE *f, const tni_schema *s, const char *suffix) {
-    fputs("static inline ", f);
-    write_signature(f, s, suffix);
-    fprintf(f, " {\n    static tn_op_ref op = {\"%s%s\", 0, 0};\n", s->name, suffix);
-    write_args(f, s);
+/* The call, and what comes of it. */
+static void write_outcome(FILE *f, const tni_schema *s) {
     if (s->n_visible == 0) {
         fputs("    return ", f);
         write_call(f, s, "NULL");
@@ -233,6 +188,34 @@ static void write_function(FILE *f, const tni_schema *s, const char *suffix) {
         write_results(f, s);
     }
     fputs("}\n\n", f);
+}
+
+static void write_function(FILE *f, const tni_schema *s, const char *suffix) {
+    fputs("static inline ", f);
+    write_signature(f, s, suffix);
+    fprintf(f, " {\n    static tn_op_ref op = {\"%s%s\", 0, 0};\n", s->name, suffix);
+    write_args(f, s);
+    write_outcome(f, s);
+}
+
+void tni_write_full(FILE *f, const char *stem, const tni_schema *s) {
+    char op[CNAME_BYTES], name[CNAME_BYTES], type[CNAME_BYTES + 16];
+    const bool wide = tni_is_wide(s);
+    tni_cname_op(s->name, op);
+    fprintf(f, "static inline %sop_%s(", return_type(s, type, sizeof type), op);
+    if (wide) fprintf(f, "const %s_%s_args *a", stem, op);
+    for (uint32_t i = 0; i < s->n_params && !wide; i++)
+        fprintf(f, "%s%s%s", i ? ", " : "", tni_full_type(&s->params[i]),
+                tni_cname(s->params[i].name, name));
+    fprintf(f, ") {\n    static tn_op_ref op = {\"%s\", 0, 0};\n    const tn_value args[] = {\n",
+            s->name);
+    for (uint32_t i = 0; i < s->n_params; i++) {
+        const char *make = tni_full_maker(&s->params[i]);
+        fprintf(f, *make ? "        %s(%s%s),\n" : "        %s%s%s,\n", make, wide ? "a->" : "",
+                tni_cname(s->params[i].name, name));
+    }
+    fputs("    };\n", f);
+    write_outcome(f, s);
 }
 
 /* ---- Numbers for tensors --------------------------------------------------------------------- */
@@ -283,7 +266,8 @@ bool tni_same_opts(const tni_schema *a, const tni_schema *b) {
     if (n != b->n_params - b->n_required) return false;
     for (uint32_t i = 0; i < n; i++) {
         const tni_param *p = &a->params[a->n_required + i], *q = &b->params[b->n_required + i];
-        if (strcmp(p->name, q->name) != 0 || strcmp(c_type(p), c_type(q)) != 0) return false;
+        if (strcmp(p->name, q->name) != 0 || strcmp(tni_option_type(p), tni_option_type(q)) != 0)
+            return false;
     }
     return true;
 }
@@ -369,7 +353,7 @@ static void write_sample_call(FILE *f, const tni_schema *s, bool options) {
     fputs(s->n_required ? ", " : "", f);
     if (options) fprintf(f, "&(tn_%s_opts){", opts_name(s, name));
     for (uint32_t i = s->n_required; i < s->n_params && options; i++) {
-        const bool maybe = is_maybe(&s->params[i]);
+        const bool maybe = tni_option_is_maybe(&s->params[i]);
         fprintf(f, "%s.%s = %s", i > s->n_required ? ", " : "", tni_cname(s->params[i].name, name),
                 maybe ? "TN_SET(" : "");
         write_sample_value(f, &s->params[i]);

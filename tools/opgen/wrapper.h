@@ -11,6 +11,8 @@
  * already. */
 void tni_write_wrapper(FILE *, const tni_header_op *, const tni_schema *, const tni_schema *base,
                        bool shares_opts);
+/* op_NAME, which takes every argument: for calls within library STEM, of ops with options. */
+void tni_write_full(FILE *, const char *stem, const tni_schema *);
 /* Would both write the same struct of options, but for its name? */
 bool tni_same_opts(const tni_schema *, const tni_schema *);
 
