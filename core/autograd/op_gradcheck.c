@@ -17,12 +17,12 @@
 #include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
 
-enum { SAMPLE_SEED = 7, RESULT_SEED = 200, MAX_VALUES = 16, NAME_BYTES = 64 };
+enum { SAMPLE_SEED = 7, RESULT_SEED = 200, NAME_BYTES = 64 };
 
 typedef struct op_call { /* an op and a sample; tensors are replaced by those given */
     const tni_op *op;
     tn_op_ref ref;
-    tn_value values[MAX_VALUES];
+    tn_value values[TN_SAMPLE_ARGS];
     uint32_t n_values;
     tn_rng rng;
     tn_tensor **tensors; /* of the sample, flattened */
@@ -66,7 +66,7 @@ static tn_tensor *weigh(const tn_value *outs, int64_t n) {
 
 static tn_tensor *op_fn(void *user, tn_tensor *const *in, int64_t n) {
     op_call *o = user;
-    tn_value values[MAX_VALUES], outs[TNI_MAX_RESULTS];
+    tn_value values[TN_SAMPLE_ARGS], outs[TNI_MAX_RESULTS];
     (void)n;
     memcpy(values, o->values, sizeof values);
     for (uint32_t i = 0; i < o->n_values; i++) {
@@ -107,7 +107,7 @@ static bool take_value(op_call *o, uint32_t param) {
 /* An absent trailing generator would draw a new position at every call. */
 static void fix_generator(op_call *o) {
     const tni_schema *s = &o->op->schema;
-    while (o->n_values < s->n_params && o->n_values < MAX_VALUES &&
+    while (o->n_values < s->n_params && o->n_values < TN_SAMPLE_ARGS &&
            s->params[o->n_values].type == TNI_GENERATOR)
         o->values[o->n_values++] = tn_value_rng(&o->rng);
 }
