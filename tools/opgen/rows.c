@@ -176,16 +176,19 @@ static const char *common_type(const ops_library *l, const row *r, group of, ask
     return type;
 }
 
+/* On one line, or, of a row with many, one name to a line. */
 static void write_group(FILE *f, const ops_library *l, const row *r, group of, const char *name) {
+    const bool wide = tni_is_wide(&r->schema);
+    const char *between = wide ? "\n        " : " ";
     bool any = false;
     for (uint32_t i = 0; i < n_names(r); i++) {
         const asked a = of(r, i);
         const char *type = common_type(l, r, of, a);
         if (!type) continue;
-        fprintf(f, "%s%s%s;", any ? " " : "    struct { ", type, a.name);
+        fprintf(f, "%s%s%s%s;", any ? "" : "    struct {", between, type, a.name);
         any = true;
     }
-    if (any) fprintf(f, " } %s;\n", name);
+    if (any) fprintf(f, "%s} %s;\n", wide ? "\n    " : " ", name);
 }
 
 static void write_derivative_of(FILE *f, const ops_library *l, const row *r) {
@@ -223,28 +226,52 @@ static void write_args_struct(FILE *f, const ops_library *l, const row *r) {
     fprintf(f, "} %s_%s_args;\n\n", l->stem, name);
 }
 
-static void write_prototypes(FILE *f, const ops_library *l) {
-    for (const row *r = l->rows; r; r = r->next) write_args_struct(f, l, r);
-    fputs("/* ---- Shape rules ---- */\n\n", f);
-    for (const row *r = l->rows; r; r = r->next)
-        if (r->shape_fn && is_first(l, r, shape_of))
-            fprintf(f, "tn_status %s(tn_infer *);\n", r->shape_fn);
-    fputs("\n/* ---- Derivatives: what they may ask (TNK_SAVED, TNK_ARG, ...). No object has these "
-          "types ---- */\n\n",
-          f);
-    for (const row *r = l->rows; r; r = r->next)
-        if (r->derivative_fn && is_first(l, r, derivative_of)) write_derivative_of(f, l, r);
-    fputs("\n/* ---- Decompositions ---- */\n\n", f);
-    for (const row *r = l->rows; r; r = r->next)
-        if (r->decompose_fn && is_first(l, r, decompose_of)) write_decomposition_of(f, l, r);
+/* A heading before the first of its kind. */
+static void write_heading(FILE *f, bool *written, const char *text) {
+    if (!*written) fprintf(f, "/* ---- %s ---- */\n\n", text);
+    *written = true;
+}
+
+static void write_shape_rules(FILE *f, const ops_library *l) {
+    bool any = false;
+    for (const row *r = l->rows; r; r = r->next) {
+        if (!r->shape_fn || !is_first(l, r, shape_of)) continue;
+        write_heading(f, &any, "Shape rules");
+        fprintf(f, "tn_status %s(tn_infer *);\n", r->shape_fn);
+    }
+    if (any) fputc('\n', f);
+}
+
+static void write_derivatives(FILE *f, const ops_library *l) {
+    bool any = false;
+    for (const row *r = l->rows; r; r = r->next) {
+        if (!r->derivative_fn || !is_first(l, r, derivative_of)) continue;
+        write_heading(f, &any,
+                      "Derivatives: what they may ask (TNK_SAVED, TNK_ARG, ...). No object has "
+                      "these types");
+        write_derivative_of(f, l, r);
+    }
+    if (any) fputc('\n', f);
+}
+
+static void write_decompositions(FILE *f, const ops_library *l) {
+    bool any = false;
+    for (const row *r = l->rows; r; r = r->next) {
+        if (!r->decompose_fn || !is_first(l, r, decompose_of)) continue;
+        write_heading(f, &any, "Decompositions");
+        write_decomposition_of(f, l, r);
+    }
+    if (any) fputc('\n', f);
 }
 
 static void write_full_calls(FILE *f, const ops_library *l) {
-    fputs("\n/* ---- Calls with all arguments, of ops with options and of other libraries ---- "
-          "*/\n\n",
-          f);
-    for (const row *r = l->rows; r; r = r->next)
-        if (has_full_call(r)) tni_write_full(f, l->stem, &r->schema);
+    bool any = false;
+    for (const row *r = l->rows; r; r = r->next) {
+        if (!has_full_call(r)) continue;
+        write_heading(f, &any,
+                      "Calls with all arguments, of ops with options and of other libraries");
+        tni_write_full(f, l->stem, &r->schema);
+    }
 }
 
 void write_rows(FILE *f, const ops_library *l) {
@@ -261,7 +288,10 @@ void write_rows(FILE *f, const ops_library *l) {
             "_H\n\n#include <tenon/kit_ops.h>\n\n#include \"%s_ops.h\"\n\n"
             "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n",
             l->stem);
-    write_prototypes(f, l);
+    for (const row *r = l->rows; r; r = r->next) write_args_struct(f, l, r);
+    write_shape_rules(f, l);
+    write_derivatives(f, l);
+    write_decompositions(f, l);
     write_full_calls(f, l);
     fputs("#ifdef __cplusplus\n}\n#endif\n#endif\n", f);
 }
