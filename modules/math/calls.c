@@ -47,23 +47,9 @@ tn_tensor *math_sum_keep(tn_tensor *t, const int64_t *dims, int64_t n) {
     return op_sum_dim(t, (tn_ints){dims, n}, true);
 }
 
-tn_tensor *math_mean_keep(tn_tensor *t, const int64_t *dims, int64_t n) {
-    return op_mean_dim(t, (tn_ints){dims, n}, true);
-}
-
 tn_tensor *math_as(tn_tensor *t, tn_dtype dtype) {
     tn_meta m;
     return !tnk_meta(t, &m) ? NULL : tn_dtype_is(m.dtype, dtype) ? t : tn_to(t, dtype);
-}
-
-tn_tensor *math_like(tn_tensor *t, tn_tensor *x) {
-    tn_meta m;
-    return tnk_meta(x, &m) ? math_as(t, m.dtype) : NULL;
-}
-
-tn_tensor *math_centred(tn_tensor *x, tn_tensor *mean) {
-    tn_tensor *near = math_like(mean, x), *centred = tn_sub(x, near);
-    return near == mean ? centred : tn_sub(centred, math_like(tn_sub(mean, near), x));
 }
 
 tn_tensor *math_unit(tn_tensor *t) {
@@ -82,35 +68,6 @@ tn_tensor *math_narrow(tn_tensor *t, int64_t dim, int64_t start, int64_t n) {
 }
 
 int64_t math_from_end(int64_t dim, int64_t rank) { return dim < 0 ? dim + (rank ? rank : 1) : dim; }
-
-uint32_t math_dim_mask(tn_ints dim, int32_t rank) {
-    const uint32_t all = (1u << rank) - 1;
-    uint32_t mask = 0;
-
-    if (dim.n == 0) return all;
-    for (int64_t i = 0; i < dim.n; i++) mask |= 1u << math_from_end(dim.ptr[i], rank);
-    return mask & all;
-}
-
-tn_meta math_kept(const tn_meta *x, uint32_t mask) {
-    tn_meta kept = *x;
-    for (int32_t i = 0; i < x->rank; i++)
-        if (mask >> i & 1) kept.sizes[i] = 1;
-    return kept;
-}
-
-bool math_is_nothing(const tn_meta *m) { return m->rank == 1 && m->sizes[0] == 0; }
-
-int64_t math_rows(const tn_meta *m) {
-    int64_t n = 1;
-    for (int32_t i = 0; i < m->rank - 1; i++) n *= m->sizes[i];
-    return n;
-}
-
-tn_tensor *math_as_matrix(tn_tensor *t, const tn_meta *m) {
-    const int64_t sizes[2] = {math_rows(m), m->sizes[m->rank - 1]};
-    return m->rank == 2 ? t : math_reshape(t, sizes, 2);
-}
 
 bool math_broadcast_pair(tn_tensor **a, tn_tensor **b, tn_meta *m) {
     char a_text[TNK_LIST_BYTES], b_text[TNK_LIST_BYTES];
@@ -155,12 +112,6 @@ tn_tensor *math_of_dtype(tn_tensor *x, tn_value value) {
     if (!tnk_meta(x, &m)) return NULL;
     m.rank = 0;
     return tn_fill_(math_full(&m, 0, x), value);
-}
-
-tn_tensor **math_new_list(int64_t n) {
-    tn_tensor **list = tn_plugin_host->alloc(tn_plugin_self, (uint64_t)n * sizeof *list);
-    if (!list) tnk_raise(TN_ERR_NOMEM, "no memory for a list of gradients");
-    return list;
 }
 
 /* t, with 0 for -inf, which is the logarithm of nothing. */

@@ -35,19 +35,21 @@ static tn_status checked_dim(tn_infer *in, const tn_view *first, int32_t extra, 
 }
 
 /* [0] joins with anything, as in PyTorch. */
-static bool is_nothing(const tn_view *x) { return x->rank == 1 && x->sizes[0] == 0; }
+static bool is_nothing(int32_t rank, const int64_t *sizes) { return rank == 1 && sizes[0] == 0; }
 
 tn_status math_shape_cat(tn_infer *in) {
     int64_t sizes[TN_MAX_RANK], dim, total = 0;
 
     if (!has_list(in)) return no_list(in);
     const tn_view *const *xs = in->args[0].views, *first = xs[0];
-    for (uint32_t i = 1; is_nothing(first) && i < in->args[0].aux; i++) first = xs[i];
-    if (is_nothing(first)) return math_set_sizes(in, &in->outs[0], first->sizes, 1, "result");
+    for (uint32_t i = 1; is_nothing(first->rank, first->sizes) && i < in->args[0].aux; i++)
+        first = xs[i];
+    if (is_nothing(first->rank, first->sizes))
+        return math_set_sizes(in, &in->outs[0], first->sizes, 1, "result");
     const tn_status status = checked_dim(in, first, 0, &dim);
     if (status) return status;
     for (uint32_t i = 0; i < in->args[0].aux; i++) {
-        if (is_nothing(xs[i])) continue;
+        if (is_nothing(xs[i]->rank, xs[i]->sizes)) continue;
         if (!same_but(first, xs[i], dim))
             return mismatch(in, "the first of xs", first, "another", xs[i],
                             "sizes must be equal in every dim but dim");
@@ -59,10 +61,17 @@ tn_status math_shape_cat(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], sizes, first->rank, "result");
 }
 
+/* To be filled, and freed by the host. NULL: an error is pending. */
+static tn_tensor **new_list(int64_t n) {
+    tn_tensor **list = tn_plugin_host->alloc(tn_plugin_self, (n ? (uint64_t)n : 1) * sizeof *list);
+    if (!list) tnk_raise(TN_ERR_NOMEM, "no memory for a list of tensors");
+    return list;
+}
+
 /* Each input gets its part of the gradient; only their sizes are needed. */
 void math_grad_cat(math_grad_cat_ctx *c) {
     const uint32_t n = TNK_COUNT(c, xs);
-    tn_tensor *g = TNK_GRAD(c, 0), **gs = n ? math_new_list(n) : NULL;
+    tn_tensor *g = TNK_GRAD(c, 0), **gs = n ? new_list(n) : NULL;
     tn_meta y, x;
 
     if (!gs) return;
@@ -70,8 +79,8 @@ void math_grad_cat(math_grad_cat_ctx *c) {
     const int64_t dim = tnk_meta(g, &y) ? math_from_end(TNK_ARG(c, dim), y.rank) : 0;
     for (uint32_t i = 0; i < n; i++) {
         gs[i] = NULL;
-        if (!TNK_META_AT(c, xs, i, &x)) break; /* an error is pending */
-        if (math_is_nothing(&x)) continue;     /* and has no gradient */
+        if (!TNK_META_AT(c, xs, i, &x)) break;     /* an error is pending */
+        if (is_nothing(x.rank, x.sizes)) continue; /* and has no gradient */
         gs[i] = math_narrow(g, dim, start, x.sizes[dim]);
         start += x.sizes[dim];
     }
@@ -106,18 +115,19 @@ tn_tensor *math_compose_cat(tn_tensors xs, int64_t dim) {
 
     if (!common_dtype(xs, &dtype) || !tnk_meta(xs.ptr[0], &y)) return NULL;
     if (tn_plugin_ops->device(xs.ptr[0], &device) != TN_OK) return NULL;
-    for (int64_t i = 1; math_is_nothing(&y) && i < xs.n; i++)
+    for (int64_t i = 1; is_nothing(y.rank, y.sizes) && i < xs.n; i++)
         if (!tnk_meta(xs.ptr[i], &y)) return NULL;
-    dim = math_is_nothing(&y) ? 0 : math_from_end(dim, y.rank);
+    dim = is_nothing(y.rank, y.sizes) ? 0 : math_from_end(dim, y.rank);
     y.sizes[dim] = 0;
     for (int64_t i = 0; i < xs.n; i++) {
         if (!tnk_meta(xs.ptr[i], &x)) return NULL;
-        if (!math_is_nothing(&x)) y.sizes[dim] += x.sizes[dim]; /* checked by the shape rule */
+        if (!is_nothing(x.rank, x.sizes))
+            y.sizes[dim] += x.sizes[dim]; /* checked by the shape rule */
     }
     tn_tensor *whole = tn_plugin_ops->empty((tn_ints){y.sizes, y.rank}, dtype, device);
     for (int64_t i = 0, start = 0; i < xs.n; i++) {
         if (!tnk_meta(xs.ptr[i], &x)) return NULL;
-        if (math_is_nothing(&x)) continue;
+        if (is_nothing(x.rank, x.sizes)) continue;
         if (!tn_copy_(math_narrow(whole, dim, start, x.sizes[dim]), xs.ptr[i])) return NULL;
         start += x.sizes[dim];
     }
@@ -139,15 +149,8 @@ tn_status math_shape_stack(tn_infer *in) {
     return math_set_sizes(in, &in->outs[0], sizes, (int64_t)first->rank + 1, "result");
 }
 
-/* A list to be filled; NULL: an error is pending. */
-static tn_tensor **list_for(int64_t n) {
-    tn_tensor **list = tn_plugin_host->alloc(tn_plugin_self, (n ? (uint64_t)n : 1) * sizeof *list);
-    if (!list) tnk_raise(TN_ERR_NOMEM, "no memory for the list");
-    return list;
-}
-
 tn_tensor *math_compose_stack(tn_tensors xs, int64_t dim) {
-    tn_tensor **list = list_for(xs.n);
+    tn_tensor **list = new_list(xs.n);
 
     if (!list) return NULL;
     for (int64_t i = 0; i < xs.n; i++) list[i] = tn_unsqueeze(xs.ptr[i], dim);
@@ -158,7 +161,7 @@ tn_tensor *math_compose_stack(tn_tensors xs, int64_t dim) {
 
 /* Joined once each has `least` dims: vectors become rows, numbers vectors. */
 static tn_tensor *joined(tn_tensors xs, int32_t least) {
-    tn_tensor **list = list_for(xs.n);
+    tn_tensor **list = new_list(xs.n);
     tn_meta m = {.rank = 1};
 
     if (!list) return NULL;
@@ -201,7 +204,7 @@ tn_status math_shape_split(tn_infer *in) {
 
 /* The gradients of all n results; NULL: an error is pending. */
 static tn_tensor **result_grads(tn_grad_ctx *c, int64_t n) {
-    tn_tensor **gs = math_new_list(n);
+    tn_tensor **gs = new_list(n);
     for (int64_t i = 0; gs && i < n; i++) gs[i] = TNK_GRAD(c, (uint32_t)i);
     return gs;
 }

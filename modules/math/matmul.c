@@ -8,6 +8,19 @@
 #include "modules/math/calls.h"
 #include "modules/math/shapes.h"
 
+/* The product of all sizes but the last. */
+static int64_t rows_of(const tn_meta *m) {
+    int64_t n = 1;
+    for (int32_t i = 0; i < m->rank - 1; i++) n *= m->sizes[i];
+    return n;
+}
+
+/* t, of rank 1 or more, with all leading dims in the rows. */
+static tn_tensor *as_matrix(tn_tensor *t, const tn_meta *m) {
+    const int64_t sizes[2] = {rows_of(m), m->sizes[m->rank - 1]};
+    return m->rank == 2 ? t : math_reshape(t, sizes, 2);
+}
+
 /* [B,M,K] [B,K,N] -> [B,M,N]; the contract has compared them */
 tn_status math_shape_gemm(tn_infer *in) {
     const tn_view *a = view_of(in, 0), *b = view_of(in, 1);
@@ -50,7 +63,7 @@ static tn_tensor *left_product(tn_tensor *left, tn_tensor *right, bool one_produ
 
     if (!one_product) return tn_matmul(last_two_exchanged(left), right);
     if (!tnk_meta(left, &l) || !tnk_meta(right, &r)) return NULL;
-    return tn_matmul(last_two_exchanged(math_as_matrix(left, &l)), math_as_matrix(right, &r));
+    return tn_matmul(last_two_exchanged(as_matrix(left, &l)), as_matrix(right, &r));
 }
 
 /* A vector a counts as one row, a vector b as one column; y has then lost that dim. */
@@ -92,7 +105,7 @@ static tn_tensor *product(tn_tensor *a, tn_tensor *b, tn_ints sizes) {
 
     if (!tnk_meta(a, &a_meta) || !tnk_meta(b, &b_meta)) return NULL;
     if (b_meta.rank == 2) { /* a's batches are rows of one product */
-        const int64_t rows[3] = {1, math_rows(&a_meta), a_meta.sizes[a_meta.rank - 1]};
+        const int64_t rows[3] = {1, rows_of(&a_meta), a_meta.sizes[a_meta.rank - 1]};
         a = math_reshape(a, rows, 3);
         return tn_reshape(tn_gemm(a, tn_unsqueeze(b, 0)), sizes);
     }
@@ -236,9 +249,9 @@ tn_linear_bwd_result math_compose_linear_bwd(tn_tensor *grad, tn_tensor *x) {
     tn_meta g_meta, x_meta;
 
     if (!tnk_meta(grad, &g_meta) || !tnk_meta(x, &x_meta)) return (tn_linear_bwd_result){0};
-    grad = math_as_matrix(grad, &g_meta);
+    grad = as_matrix(grad, &g_meta);
     tn_tensor *db = op_sum_dim(grad, (tn_ints){&first, 1}, false);
-    tn_tensor *dw = tn_matmul(tn_transpose(grad, 0, 1), math_as_matrix(x, &x_meta));
+    tn_tensor *dw = tn_matmul(tn_transpose(grad, 0, 1), as_matrix(x, &x_meta));
     return (tn_linear_bwd_result){dw, db};
 }
 
@@ -263,9 +276,8 @@ tn_tensor *math_compose_bilinear(tn_tensor *x1, tn_tensor *x2, tn_tensor *w, tn_
     if (!tnk_meta(w, &m) || !tnk_meta(x1, &rows)) return NULL;
     const int64_t o = m.sizes[1], j = m.sizes[2];
     w = math_reshape(w, (int64_t[]){m.sizes[0], o * j}, 2);
-    const int64_t n = math_rows(&rows);
-    tn_tensor *left =
-        math_reshape(tn_matmul(math_as_matrix(x1, &rows), w), (int64_t[]){n, o, j}, 3);
+    const int64_t n = rows_of(&rows);
+    tn_tensor *left = math_reshape(tn_matmul(as_matrix(x1, &rows), w), (int64_t[]){n, o, j}, 3);
     tn_tensor *right = math_reshape(x2, (int64_t[]){n, j, 1}, 3);
     rows.sizes[rows.rank - 1] = o;
     tn_tensor *y = math_reshape(tn_gemm(left, right), rows.sizes, rows.rank);

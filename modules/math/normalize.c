@@ -37,6 +37,18 @@ tn_tensor *math_compose_log_softmax_bwd(tn_tensor *grad, tn_tensor *y, int64_t d
     return tn_sub(grad, tn_mul(tn_exp(y), math_sum_keep(grad, &dim, 1)));
 }
 
+/* t as x's dtype */
+static tn_tensor *like(tn_tensor *t, tn_tensor *x) {
+    tn_meta m;
+    return tnk_meta(x, &m) ? math_as(t, m.dtype) : NULL;
+}
+
+/* x - mean, in x's dtype: what a mean of f64 loses when rounded to that is taken off as well. */
+static tn_tensor *centred_on(tn_tensor *x, tn_tensor *mean) {
+    tn_tensor *near = like(mean, x), *centred = tn_sub(x, near);
+    return near == mean ? centred : tn_sub(centred, like(tn_sub(mean, near), x));
+}
+
 /* Do the last sizes of v equal `shape`? */
 static bool ends_with(const tn_view *v, const tn_value *shape) {
     const int32_t n = (int32_t)shape->aux;
@@ -92,7 +104,7 @@ static tn_tensor *norm_statistics(math_grad_layer_norm_ctx *c, tn_tensor *dx) {
     if (!TNK_GRAD_DEFINED(c, 2)) return dx;
     tn_tensor *scale = tn_mul(tn_mul(rstd, tn_mul(rstd, rstd)), tnk_scalar(1 / n));
     scale = math_as(tn_mul(TNK_GRAD(c, 2), scale), m.dtype);
-    return tn_sub(dx, tn_mul(scale, math_centred(TNK_SAVED(c, x), TNK_SAVED(c, mean))));
+    return tn_sub(dx, tn_mul(scale, centred_on(TNK_SAVED(c, x), TNK_SAVED(c, mean))));
 }
 
 void math_grad_layer_norm(math_grad_layer_norm_ctx *c) {
@@ -170,7 +182,7 @@ tn_layer_norm_bwd_result math_compose_layer_norm_bwd(tn_tensor *grad, tn_tensor 
     for (int64_t i = 0; i < last.n; i++) kept.sizes[list[i]] = 1;
     mean = math_reshape(mean, kept.sizes, kept.rank);
     rstd = math_reshape(rstd, kept.sizes, kept.rank);
-    tn_tensor *normal = tn_mul(math_centred(x, mean), rstd), *d = w ? tn_mul(grad, w) : grad;
+    tn_tensor *normal = tn_mul(centred_on(x, mean), rstd), *d = w ? tn_mul(grad, w) : grad;
     tn_tensor *along = tn_mul(normal, op_mean_dim(tn_mul(d, normal), last, true));
     tn_tensor *across = tn_sub(tn_sub(d, op_mean_dim(d, last, true)), along);
     tn_tensor *dw = tn_sum_to(tn_mul(grad, normal), shape), *db = tn_sum_to(grad, shape);

@@ -55,9 +55,27 @@ tn_status math_shape_sum(tn_infer *in) {
     return math_reduced_shape(in, x, math_reduced_dims(in, x->rank));
 }
 
+/* Dims as bits, negative ones counted from the end; none given means all. */
+static uint32_t dim_mask(tn_ints dim, int32_t rank) {
+    const uint32_t all = (1u << rank) - 1;
+    uint32_t mask = 0;
+
+    if (dim.n == 0) return all;
+    for (int64_t i = 0; i < dim.n; i++) mask |= 1u << math_from_end(dim.ptr[i], rank);
+    return mask & all;
+}
+
+/* x's sizes, with 1 in the dims of mask. */
+static tn_meta kept_sizes(const tn_meta *x, uint32_t mask) {
+    tn_meta kept = *x;
+    for (int32_t i = 0; i < x->rank; i++)
+        if (mask >> i & 1) kept.sizes[i] = 1;
+    return kept;
+}
+
 void math_span_over(math_span *r, tn_ints dim) {
-    const uint32_t mask = math_dim_mask(dim, r->x.rank);
-    r->kept = math_kept(&r->x, mask);
+    const uint32_t mask = dim_mask(dim, r->x.rank);
+    r->kept = kept_sizes(&r->x, mask);
     r->n_dims = 0, r->n = 1;
     for (int32_t i = 0; i < r->x.rank; i++) {
         if (!(mask >> i & 1)) continue;
@@ -71,7 +89,8 @@ tn_tensor *math_as_kept(const math_span *r, tn_tensor *t) {
     return math_reshape(t, r->kept.sizes, r->kept.rank);
 }
 
-tn_tensor *math_as_x(const math_span *r, tn_tensor *t) {
+/* t, which broadcasts to x, in x's sizes: a view. */
+static tn_tensor *as_x(const math_span *r, tn_tensor *t) {
     return tn_expand(t, (tn_ints){r->x.sizes, r->x.rank});
 }
 
@@ -81,7 +100,7 @@ void math_grad_sum(math_grad_sum_ctx *c) {
 
     if (!TNK_META_OF(c, x, &r.x)) return;
     math_span_over(&r, TNK_ARG(c, dim));
-    TNK_SET_GRAD(c, x, math_as_x(&r, math_as_kept(&r, TNK_GRAD(c, 0))));
+    TNK_SET_GRAD(c, x, as_x(&r, math_as_kept(&r, TNK_GRAD(c, 0))));
 }
 
 /* Reduced dims last, and as one; back[] undoes the order. */
@@ -124,7 +143,7 @@ void math_grad_prod(math_grad_prod_ctx *c) {
             math_reshape(tn_mul(before, math_reversed(behind, last)), wide.sizes, wide.rank);
         g = tn_mul(g, tn_permute(others, (tn_ints){back, wide.rank}));
     }
-    TNK_SET_GRAD(c, x, math_as_x(&r, g));
+    TNK_SET_GRAD(c, x, as_x(&r, g));
 }
 
 /* g / n for each element that went into the mean. */
@@ -133,7 +152,7 @@ void math_grad_mean(math_grad_mean_ctx *c) {
 
     if (!TNK_META_OF(c, x, &r.x)) return;
     math_span_over(&r, TNK_ARG(c, dim));
-    TNK_SET_GRAD(c, x, math_as_x(&r, tn_div(math_as_kept(&r, TNK_GRAD(c, 0)), tnk_scalar(r.n))));
+    TNK_SET_GRAD(c, x, as_x(&r, tn_div(math_as_kept(&r, TNK_GRAD(c, 0)), tnk_scalar(r.n))));
 }
 
 /* sum / n. A kernel adds up in a type that holds every sum; this overflows where the sum does. */
@@ -238,7 +257,7 @@ void math_grad_moments(math_grad_moments_ctx *c) {
                   *mean = math_as_kept(&r, TNK_SAVED(c, mean));
         d = tn_add(d, tn_mul(slope, tn_sub(x, mean)));
     }
-    TNK_SET_GRAD(c, x, math_as(math_as_x(&r, d), r.x.dtype));
+    TNK_SET_GRAD(c, x, math_as(as_x(&r, d), r.x.dtype));
 }
 
 /* m2 / max(0, n - correction), and the mean, both f64. dtype: x's. NULLs: an error is pending. */
@@ -265,7 +284,7 @@ tn_tensor *math_nonzero_or(tn_tensor *t, double other) {
 }
 
 static tn_tensor *mean_of(const math_span *r, tn_tensor *x) {
-    return r->n_dims ? math_mean_keep(x, r->dims, r->n_dims) : x;
+    return r->n_dims ? op_mean_dim(x, (tn_ints){r->dims, r->n_dims}, true) : x;
 }
 
 /* g (x - mean) / y / (n - correction), 0 where y is 0, as in PyTorch; in units of y, for x -

@@ -43,8 +43,6 @@ typedef struct math_span { /* the elements of x that go into one result */
 void math_span_over(math_span *r, tn_ints dim);
 /* A result or its gradient with reduced dims of size 1, so that it broadcasts with x. */
 tn_tensor *math_as_kept(const math_span *, tn_tensor *t);
-/* t, which broadcasts to x, in x's sizes: a view. */
-tn_tensor *math_as_x(const math_span *, tn_tensor *t);
 /* g shared evenly among the elements of x where `chosen` holds, times sign if that is given. The
  * others get 0, whatever g is. */
 tn_tensor *math_share(const math_span *, tn_tensor *g, tn_tensor *chosen, tn_tensor *sign);
