@@ -83,8 +83,7 @@ typedef struct ends {
 /* Of integer dtypes ends are truncated first, as in PyTorch. */
 static bool find_ends(tn_value start, tn_value end, int64_t steps, tn_dtype dtype, ends *e) {
     static const char *const names[] = {"start", "end"};
-    const int index = tn_dtype_index(dtype);
-    const bool is_int = index >= 0 && (TN_MASK_INT >> index & 1);
+    const bool is_int = tnk_dtype_in(dtype, TN_MASK_INT);
 
     *e = (ends){.steps = steps};
     for (int k = 0; k < 2; k++) {

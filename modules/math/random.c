@@ -11,8 +11,7 @@
 /* normal, uniform: sizes and dtype as asked */
 tn_status math_shape_random(tn_infer *in) {
     math_set_dtype(in, 3);
-    const int index = tn_dtype_index(in->outs[0].dtype);
-    if (index < 0 || !(UINT64_C(1) << index & TN_MASK_FLOAT))
+    if (!tnk_dtype_in(in->outs[0].dtype, TN_MASK_FLOAT))
         return tnk_fail_shape(in, TN_ERR_DTYPE,
                               "dtype must be a floating one: f16, bf16, f32 or f64");
     return math_from_sizes(in, 0, "sizes");
@@ -52,8 +51,8 @@ tn_status math_shape_random_bits(tn_infer *in) {
 static bool holds(tn_dtype d, int64_t low, int64_t high) {
     const int index = tn_dtype_index(d);
     if (index == TN_IX_BOOL) return low >= 0 && high <= 2;
-    if (index < 0 || !(UINT64_C(1) << index & (TN_MASK_INT | TN_MASK_FLOAT))) return false;
-    const bool is_float = (UINT64_C(1) << index & TN_MASK_FLOAT) != 0;
+    if (!tnk_dtype_in(d, TN_MASK_INT | TN_MASK_FLOAT)) return false;
+    const bool is_float = tnk_dtype_in(d, TN_MASK_FLOAT);
     const int bits = index == TN_IX_F64    ? 53
                      : index == TN_IX_F32  ? 24
                      : index == TN_IX_F16  ? 11
@@ -182,9 +181,7 @@ static tn_tensor *above_zero(tn_tensor *y, tn_dtype dtype) {
 
 tn_tensor *math_compose_exponential(tn_ints sizes, double lambd, tn_dtype dtype, tn_value rng,
                                     tn_device device) {
-    const int index = tn_dtype_index(dtype);
-
-    if (index < 0 || !(UINT64_C(1) << index & TN_MASK_FLOAT))
+    if (!tnk_dtype_in(dtype, TN_MASK_FLOAT))
         return tnk_raise_null(TN_ERR_DTYPE, "exponential: dtype must be a floating one");
     if (lambd == 0)
         return tnk_raise_null(TN_ERR_INVALID, "exponential: lambd is 0; it must be larger");

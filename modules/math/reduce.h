@@ -14,14 +14,9 @@ static inline const tn_view *x_of(tn_infer *in) {
     return NULL;
 }
 
-static inline bool is_float(tn_dtype d) {
-    const int index = tn_dtype_index(d);
-    return index >= 0 && (TN_MASK_FLOAT >> index & 1);
-}
-
 /* Of booleans and integers in i64, so that counting does not wrap around. */
 static inline void widen(tn_infer *in, const tn_view *x) {
-    if (!is_float(x->dtype)) in->outs[0].dtype = TN_I64;
+    if (!tnk_dtype_in(x->dtype, TN_MASK_FLOAT)) in->outs[0].dtype = TN_I64;
 }
 
 /* Bit i: dim i is reduced. No dim given means all. */
