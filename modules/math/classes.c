@@ -192,14 +192,13 @@ static tn_tensor *to_all(const targets *c, tn_tensor *log_p) {
 tn_tensor *math_compose_cross_entropy(tn_tensor *x, tn_tensor *target, tn_tensor *weight,
                                       int64_t ignore_index, tnk_text reduction,
                                       double label_smoothing) {
-    const double smoothing = label_smoothing;
     targets c;
 
     if (!targets_of(x, target, weight, ignore_index, &c)) return NULL;
     tn_tensor *log_p = tn_log_softmax(x, c.dim), *loss = nll(&c, log_p);
-    if (smoothing != 0)
-        loss = tn_add(tn_mul(loss, tnk_scalar(1 - smoothing)),
-                      tn_mul(to_all(&c, log_p), tnk_scalar(smoothing / (double)c.n)));
+    if (label_smoothing != 0)
+        loss = tn_add(tn_mul(loss, tnk_scalar(1 - label_smoothing)),
+                      tn_mul(to_all(&c, log_p), tnk_scalar(label_smoothing / (double)c.n)));
     return reduced(&c, loss, reduction);
 }
 
@@ -256,14 +255,13 @@ tn_status math_shape_probs(tn_infer *in) {
 
 tn_tensor *math_compose_cross_entropy_probs(tn_tensor *x, tn_tensor *target, tn_tensor *weight,
                                             tnk_text reduction, double label_smoothing) {
-    const double smoothing = label_smoothing;
     tn_meta m;
 
     if (!tnk_meta(x, &m)) return NULL;
     const int64_t dim = m.rank > 1, n = m.sizes[dim];
-    if (smoothing != 0)
-        target =
-            tn_add(tn_mul(target, tnk_scalar(1 - smoothing)), tnk_scalar(smoothing / (double)n));
+    if (label_smoothing != 0)
+        target = tn_add(tn_mul(target, tnk_scalar(1 - label_smoothing)),
+                        tnk_scalar(label_smoothing / (double)n));
     if (weight) {
         for (int32_t i = 0; i < m.rank; i++) m.sizes[i] = i == dim ? n : 1;
         target = tn_mul(target, math_reshape(weight, m.sizes, m.rank));

@@ -207,15 +207,14 @@ static bool range(tn_tensor *x, int64_t n, double *low, double *high) {
 }
 
 tn_tensor *math_compose_histc(tn_tensor *x, int64_t bins, double min, double max) {
-    double low = min, high = max;
     runs r = {0};
     tn_meta m;
 
-    if (!line_of(x, &m, &r) || !range(r.line, r.n, &low, &high)) return NULL;
+    if (!line_of(x, &m, &r) || !range(r.line, r.n, &min, &max)) return NULL;
     x = tn_to(r.line, TN_F64);
-    tn_tensor *least = tnk_scalar(low), *most = tnk_scalar(high);
+    tn_tensor *least = tnk_scalar(min), *most = tnk_scalar(max);
     tn_tensor *inside = tn_mul(tn_ge(x, least), tn_le(x, most));
-    tn_tensor *share = tn_div(tn_sub(x, least), tnk_scalar(high - low));
+    tn_tensor *share = tn_div(tn_sub(x, least), tnk_scalar(max - min));
     tn_tensor *bin = tn_to(tn_floor(tn_mul(share, tnk_scalar((double)bins))), TN_I64);
     bin = op_clamp(bin, tn_int(0), tn_int(bins - 1));
     tn_tensor *counts = all_of(x, bins, TN_I64, 0);

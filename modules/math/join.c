@@ -301,19 +301,19 @@ tn_tensors math_compose_chunk(tn_tensor *x, int64_t chunks, int64_t dim) {
 
 /* Sections of sizes that differ by at most 1, the larger first. */
 tn_tensors math_compose_tensor_split(tn_tensor *x, int64_t sections, int64_t dim) {
-    const int64_t n = sections;
     tn_tensors y = {NULL, 0};
     tn_meta m;
 
     if (!tnk_meta(x, &m)) return y;
     int64_t *sizes = NULL;
-    if (n > 1 << 20)
-        tnk_raise(TN_ERR_OVERFLOW, "tensor_split: %lld sections are too many", (long long)n);
-    else if (!(sizes = tn_plugin_host->alloc(tn_plugin_self, (uint64_t)n * sizeof *sizes)))
+    if (sections > 1 << 20)
+        tnk_raise(TN_ERR_OVERFLOW, "tensor_split: %lld sections are too many", (long long)sections);
+    else if (!(sizes = tn_plugin_host->alloc(tn_plugin_self, (uint64_t)sections * sizeof *sizes)))
         tnk_raise(TN_ERR_NOMEM, "tensor_split: no memory for the sizes");
     if (!sizes) return y;
-    for (int64_t i = 0; i < n; i++) sizes[i] = m.sizes[dim] / n + (i < m.sizes[dim] % n);
-    y = op_split_sizes(x, (tn_ints){sizes, n}, dim);
+    for (int64_t i = 0; i < sections; i++)
+        sizes[i] = m.sizes[dim] / sections + (i < m.sizes[dim] % sections);
+    y = op_split_sizes(x, (tn_ints){sizes, sections}, dim);
     tn_plugin_host->free(tn_plugin_self, sizes);
     return y;
 }
