@@ -275,14 +275,11 @@ void compare_layouts(const Op &op, tn_dtype dtype) {
 }
 
 TEST_F(EveryOp, GivesTheSameForEveryLayout) {
-    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-        ASSERT_EQ(tn_use_provider(provider), TN_OK) << tn_error_message();
-        SCOPED_TRACE(provider);
+    on_each_provider([&] {
         for (const Op &op : all_ops())
             for (const tn_dtype dtype : {TN_F32, TN_F64, TN_I32, TN_BF16})
                 compare_layouts(op, dtype);
-    }
-    tn_use_provider(nullptr);
+    });
 }
 
 // ---- Arguments

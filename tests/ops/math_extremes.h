@@ -27,19 +27,8 @@ const Type kTypes[] = {{"f16", TN_F16, 0x1p-11, 65504},
 
 class Extremes : public Tenon {
   protected:
-    void TearDown() override {
-        tn_use_provider(nullptr);
-        Tenon::TearDown();
-    }
-    static void on_every_provider(const std::function<void()> &body) {
-        for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-            SCOPED_TRACE(provider);
-            ASSERT_EQ(tn_use_provider(provider), TN_OK) << tn_error_message();
-            body();
-        }
-    }
     static void for_every_type(const std::function<void(const Type &)> &body) {
-        on_every_provider([&] {
+        on_each_provider([&] {
             for (const Type &t : kTypes) {
                 SCOPED_TRACE(t.name);
                 body(t);

@@ -93,7 +93,7 @@ TEST_F(Extremes, NormsOfOneLargestNumberAreThatNumber) {
 
 TEST_F(Extremes, NormsOfNumbersFarApartHaveTheirGradients) {
     const Type &t = kTypes[2];
-    on_every_provider([&t] {
+    on_each_provider([&t] {
         for (const double p : {0.75, 1.25, 3.0}) {
             tn_tensor *x = param(of(t, {1e30, -1e-36}));
             ASSERT_EQ(tn_backward(norm(x, p)), TN_OK) << tn_error_message();
@@ -112,7 +112,7 @@ TEST_F(Extremes, VectorsWithANormBeyondTheirDtypeHaveAnAngle) {
 }
 
 TEST_F(Extremes, GradientsWithATotalNormBeyondTheirDtypeAreScaledDown) {
-    on_every_provider([] {
+    on_each_provider([] {
         const Type &t = kTypes[2];
         tn_tensor *a = of(t, {t.max}), *b = of(t, {-t.max});
         tn_tensor *total = tn_clip_grad_norm_(tensors({a, b}), t.max / 2, nullptr);
@@ -139,7 +139,7 @@ TEST_F(Extremes, MeansOfTheLargestNumbersAreThoseNumbers) {
 }
 
 TEST_F(Extremes, MeansOfManyRowsOfTheLargestNumbersAreThoseNumbers) {
-    on_every_provider([] {
+    on_each_provider([] {
         for (const Shape &sizes : {Shape{3, 70000}, Shape{70000, 3}, Shape{40, 300}})
             for (const int64_t dim : {0, 1}) {
                 tn_tensor *y = tn_mean_dim(full(sizes, 1e308), ints({dim}), nullptr);
@@ -258,7 +258,7 @@ tn_tensor *far_row(const Far &f, int64_t rows = 1) {
 }
 
 TEST_F(Extremes, VariancesFarFromZeroAreRightWithTheirGradients) {
-    on_every_provider([] {
+    on_each_provider([] {
         for_every_far([](const Far &f) {
             tn_tensor *x = param(far_row(f));
             tn_tensor *y = tn_var(x, nullptr);
@@ -285,7 +285,7 @@ tn_tensor *normalise(tn_tensor *x, tn_tensor *w = nullptr, double eps = 1e-5) {
 }
 
 TEST_F(Extremes, LayerNormFarFromZeroKeepsItsMean) {
-    on_every_provider([] {
+    on_each_provider([] {
         for_every_far([](const Far &f) {
             for (const int64_t rows : {1, 5}) {
                 Numbers want;
@@ -299,7 +299,7 @@ TEST_F(Extremes, LayerNormFarFromZeroKeepsItsMean) {
 
 // What layer_norm's backward gives for numbers close to 0, it gives for the same ones far away.
 TEST_F(Extremes, LayerNormsGradientsFarFromZeroAreThoseNearIt) {
-    on_every_provider([] {
+    on_each_provider([] {
         for_every_far([](const Far &f) {
             Numbers grads[2][2];
             for (int far = 0; far < 2; far++) {

@@ -13,15 +13,12 @@ class Half : public Tenon {
   protected:
     // f(dtype) for both 16-bit dtypes, on each provider.
     template <typename F> void everywhere(F f) {
-        for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-            SCOPED_TRACE(provider);
-            ASSERT_EQ(tn_use_provider(provider), TN_OK) << tn_error_message();
+        on_each_provider([&] {
             for (const tn_dtype dtype : {TN_F16, TN_BF16}) {
                 SCOPED_TRACE(tn_dtype_name(dtype));
                 f(dtype);
             }
-            ASSERT_EQ(tn_use_provider(nullptr), TN_OK);
-        }
+        });
     }
 };
 

@@ -232,16 +232,14 @@ TEST_F(MathIndex, IndexAddOfIntegersKeepsTheirDtype) {
         EXPECT_TRUE(tn_dtype_is(tn_dtype_of(y), dtype));
         return numbers(tn_to(y, TN_F64));
     };
-    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+    on_each_provider([&] {
         EXPECT_EQ(added(TN_I64, tn_float(1.5)), (Numbers{11, 22, 3}));
         EXPECT_EQ(added(TN_I64, tn_float(2)), (Numbers{21, 42, 3}));
         EXPECT_EQ(added(TN_I8, tn_float(-1.9)), (Numbers{-9, -18, 3}));
         EXPECT_EQ(added(TN_U8, tn_int(-1)), (Numbers{247, 238, 3}));
         EXPECT_EQ(added(TN_BOOL, tn_float(0.5)), (Numbers{1, 1, 1}));
         EXPECT_EQ(added(TN_F32, tn_float(1.5)), (Numbers{16, 32, 3}));
-    }
-    tn_use_provider(nullptr);
+    });
     tn_index_add_opts opts = {};
     opts.alpha = tn_int(300);
     tn_tensor *x = full({2}, 1, TN_I8);
@@ -257,8 +255,7 @@ class EveryIndex : public Tenon {};
 // Over all rows: an index of i32 is one, with the same results and gradients; no other dtype is.
 TEST_F(EveryIndex, MayBeI32EverywhereAndNothingElse) {
     int64_t seen = 0;
-    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+    on_each_provider([&] {
         for (const Op &op : all_ops())
             for (uint32_t i = 0; i < op.schema.n_params; i++) {
                 if (!op.schema.params[i].index) continue;
@@ -282,8 +279,7 @@ TEST_F(EveryIndex, MayBeI32EverywhereAndNothingElse) {
                 seen++;
                 tn_scope_pop(scope);
             }
-    }
-    tn_use_provider(nullptr);
+    });
     EXPECT_GE(seen, 40);
 }
 
@@ -310,9 +306,7 @@ TEST_F(EveryIndex, OfATensorListIsI64OrI32OrAMask) {
 }
 
 TEST_F(EveryIndex, TakesANumberForATensorOfOne) {
-    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-        SCOPED_TRACE(provider);
-        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+    on_each_provider([&] {
         tn_tensor *x = param(full({}, 5));
         EXPECT_EQ(numbers(tn_gather(x, 0, whole({0, 0}))), (Numbers{5, 5}));
         EXPECT_EQ(shape(tn_gather(x, 0, whole({0}))), (Shape{1}));
@@ -336,8 +330,7 @@ TEST_F(EveryIndex, TakesANumberForATensorOfOne) {
         EXPECT_EQ(numbers(tn_index_copy(full({}, 5), 0, whole({0}), full({1}, 2))), (Numbers{2}));
         EXPECT_EQ(tn_gather(counted({2, 2}), 0, whole({0})), nullptr);
         EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"gather", "index[1]", "x[2,2]"}));
-    }
-    tn_use_provider(nullptr);
+    });
 }
 
 TEST_F(EveryIndex, AlongADimCountsFromTheEndToo) {

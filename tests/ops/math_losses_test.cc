@@ -109,20 +109,16 @@ TEST_F(Losses, MeanOfNothingIsNotANumberAndItsSumIsZero) {
     tn_tensor *nothing = full({0, 3}, 0), *none = targets({}, {0});
     tn_cross_entropy_opts sum = {};
     sum.reduction = "sum";
-    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+    on_each_provider([&] {
         EXPECT_TRUE(std::isnan(tn_item(tn_mse_loss(nothing, nothing, nullptr))));
         EXPECT_TRUE(std::isnan(tn_item(tn_cross_entropy(nothing, none, nullptr))));
         EXPECT_EQ(tn_item(tn_cross_entropy(nothing, none, &sum)), 0);
-    }
-    tn_use_provider(nullptr);
+    });
 }
 
 TEST_F(Losses, WhatIsIgnoredHasNoGradientEvenIfItIsInfinite) {
-    for (const char *provider : {"cpu_ref", "cpu_blas"})
+    on_each_provider([&] {
         for (const int64_t second : {INT64_C(-100), INT64_C(1)}) {
-            ASSERT_EQ(tn_use_provider(provider), TN_OK);
-            SCOPED_TRACE(provider);
             tn_tensor *x = param(from({1, 2, INFINITY, 4}, {2, 2}));
             tn_cross_entropy_opts opts = {};
             opts.ignore_index = TN_SET(second);
@@ -131,7 +127,7 @@ TEST_F(Losses, WhatIsIgnoredHasNoGradientEvenIfItIsInfinite) {
             EXPECT_NEAR(tn_item(loss), std::log(1 + std::exp(1.0)), 1e-15);
             EXPECT_EQ((Numbers{grad(x)[2], grad(x)[3]}), Numbers(2, 0.0));
         }
-    tn_use_provider(nullptr);
+    });
 }
 
 TEST_F(Losses, ThePlainCrossEntropyIsOneKernel) {

@@ -13,7 +13,7 @@ tn_tensor *repeated(tn_tensor *x, int64_t n) { return tn_expand(x, ints({n})); }
 
 TEST_F(Extremes, VeryManyAddedAtOnePlaceAreAllCounted) {
     const int64_t zero = 0;
-    on_every_provider([&] {
+    on_each_provider([&] {
         for (const Type &t : {kTypes[1], kTypes[2]}) {
             SCOPED_TRACE(t.name);
             const double want = rounded(t, kMany);
@@ -27,7 +27,7 @@ TEST_F(Extremes, VeryManyAddedAtOnePlaceAreAllCounted) {
 }
 
 TEST_F(Extremes, ScatteredSumsAreRoundedOnceWhateverTheShape) {
-    on_every_provider([] {
+    on_each_provider([] {
         for (const Type &t : {kTypes[0], kTypes[1], kTypes[2]})
             for (const int64_t places : {2, 5000}) { // fewer, and more, than there are to add
                 const double one = 1 / t.eps;

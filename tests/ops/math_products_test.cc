@@ -77,22 +77,19 @@ TEST_F(Products, TensordotNamesDimsThatDoNotFit) {
 }
 
 TEST_F(Products, AddmmInPlaceAddsToWhatItWrites) {
-    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+    on_each_provider([&] {
         tn_tensor *c = full({2, 2}, 1, TN_F32), *a = full({2, 3}, 2, TN_F32);
         ASSERT_NE(tn_addmm_(c, a, full({3, 2}, 1, TN_F32), nullptr), nullptr) << tn_error_message();
         EXPECT_EQ(numbers(tn_to(c, TN_F64)), Numbers(4, 7.0));
         EXPECT_EQ(tn_addmm_(full({2}, 1, TN_F32), a, full({3, 2}, 1, TN_F32), nullptr), nullptr);
         EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"addmm_"}));
-    }
-    tn_use_provider(nullptr);
+    });
 }
 
 TEST_F(Products, AddmmPassesOverWhatStandsBesideAFactorOfZero) {
     const Numbers odd = {INFINITY, NAN, 1, 2};
-    for (const char *provider : {"cpu_ref", "cpu_blas"})
+    on_each_provider([&] {
         for (const tn_dtype dtype : {TN_F16, TN_BF16, TN_F32, TN_F64}) {
-            ASSERT_EQ(tn_use_provider(provider), TN_OK);
             tn_tensor *c = tn_to(from({1, 2, 3, 4}, {2, 2}), dtype);
             tn_tensor *a = tn_to(from(odd, {2, 2}), dtype);
             tn_addmm_opts opts = {};
@@ -105,7 +102,7 @@ TEST_F(Products, AddmmPassesOverWhatStandsBesideAFactorOfZero) {
             opts.alpha = tn_int(1), opts.beta = tn_int(0);
             EXPECT_EQ(numbers(tn_to(tn_addmm(a, c, c, &opts), TN_F64)), (Numbers{7, 10, 15, 22}));
         }
-    tn_use_provider(nullptr);
+    });
 }
 
 TEST_F(Products, CrossNeedsADimOfSizeThree) {
@@ -137,8 +134,7 @@ TEST_F(Products, IntegersAreScaledByTheIntegerPartOfAFactor) {
         EXPECT_TRUE(tn_dtype_is(tn_dtype_of(t), TN_I64));
         return numbers(tn_to(t, TN_F64));
     };
-    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+    on_each_provider([&] {
         tn_addmm_opts mm = {};
         tn_addmv_opts mv = {};
         tn_baddbmm_opts b = {};
@@ -151,8 +147,7 @@ TEST_F(Products, IntegersAreScaledByTheIntegerPartOfAFactor) {
         mm.alpha = mm.beta = tn_float(0.5);
         EXPECT_EQ(wide(tn_addmm(m, m, m, &mm)), (Numbers{0, 0, 0, 0}));
         EXPECT_EQ(wide(tn_addmm_(tn_clone(m), m, m, &mm)), (Numbers{0, 0, 0, 0}));
-    }
-    tn_use_provider(nullptr);
+    });
 }
 
 // What is summed without a product comes as from sum, what is multiplied as from matmul.
@@ -327,9 +322,7 @@ TEST_F(Products, CrossIsOfTwoVectorsOfThree) {
 }
 
 TEST_F(Products, LinearTakesAWeightOfOneRow) {
-    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-        SCOPED_TRACE(provider);
-        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+    on_each_provider([&] {
         tn_tensor *x = param(from({0, 1, 2, 3, 4, 5}, {2, 3})), *w = param(from({1, 2, 3}));
         tn_tensor *b = param(full({}, 1));
         tn_linear_opts opts = {};
@@ -346,8 +339,7 @@ TEST_F(Products, LinearTakesAWeightOfOneRow) {
         opts.b = full({1}, 1);
         EXPECT_EQ(tn_linear(x, w, &opts), nullptr);
         EXPECT_TRUE(error_is(TN_ERR_SHAPE, {"linear", "b[1]", "w[3]"}));
-    }
-    tn_use_provider(nullptr);
+    });
 }
 
 } // namespace

@@ -230,18 +230,16 @@ TEST_F(Reduce, GivesTheSameBitsForAnyNumberOfThreads) {
         }
         return out;
     };
-    for (const char *provider : {"cpu_ref", "cpu_blas"}) {
-        ASSERT_EQ(tn_use_provider(provider), TN_OK);
+    on_each_provider([&] {
         ASSERT_EQ(tn_set_threads(1), TN_OK);
         const Numbers one = results();
         for (const int threads : {2, 3}) {
             ASSERT_EQ(tn_set_threads(threads), TN_OK);
             const Numbers some = results();
-            EXPECT_EQ(memcmp(one.data(), some.data(), one.size() * sizeof(double)), 0) << provider;
+            EXPECT_EQ(memcmp(one.data(), some.data(), one.size() * sizeof(double)), 0);
         }
-    }
+    });
     tn_set_threads(0);
-    tn_use_provider(nullptr);
 }
 
 TEST_F(Reduce, LongScansAndReductionsCrossTheirChunks) {
