@@ -15,13 +15,13 @@ static const struct {
               {"I32", {0, 32, 1}}, {"I64", {0, 64, 1}}, {"F16", {2, 16, 1}}, {"BF16", {4, 16, 1}},
               {"F32", {2, 32, 1}}, {"F64", {2, 64, 1}}};
 
-const char *tni_io_dtype_name(tn_dtype d) {
+const char *io_dtype_name(tn_dtype d) {
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
         if (tn_dtype_is(dtypes[i].dtype, d)) return dtypes[i].name;
     return NULL;
 }
 
-bool tni_io_dtype_by_name(const char *name, tn_dtype *out) {
+bool io_dtype_by_name(const char *name, tn_dtype *out) {
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
         if (strcmp(dtypes[i].name, name) != 0) continue;
         *out = dtypes[i].dtype;
@@ -30,7 +30,7 @@ bool tni_io_dtype_by_name(const char *name, tn_dtype *out) {
     return false;
 }
 
-bool tni_io_bytes(const int64_t *sizes, int64_t rank, tn_dtype dtype, uint64_t *out) {
+bool io_bytes(const int64_t *sizes, int64_t rank, tn_dtype dtype, uint64_t *out) {
     uint64_t bytes = dtype.bits / 8;
     for (int64_t i = 0; i < rank; i++)
         if (sizes[i] < 0 || __builtin_mul_overflow(bytes, (uint64_t)sizes[i], &bytes)) return false;
@@ -40,7 +40,7 @@ bool tni_io_bytes(const int64_t *sizes, int64_t rank, tn_dtype dtype, uint64_t *
 
 /* ---- Checksums ------------------------------------------------------------------------------- */
 
-void tni_crc_make(tni_crc *c) {
+void io_crc_make(io_crc *c) {
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t r = i;
         for (int bit = 0; bit < 8; bit++) r = r >> 1 ^ (r & 1 ? UINT32_C(0x82f63b78) : 0);
@@ -51,7 +51,7 @@ void tni_crc_make(tni_crc *c) {
             c->table[k][i] = c->table[k - 1][i] >> 8 ^ c->table[0][c->table[k - 1][i] & 255];
 }
 
-uint32_t tni_crc_add(const tni_crc *c, uint32_t crc, const void *data, uint64_t bytes) {
+uint32_t io_crc_add(const io_crc *c, uint32_t crc, const void *data, uint64_t bytes) {
     const unsigned char *p = data;
     uint32_t r = ~crc;
     for (; bytes >= 8; bytes -= 8, p += 8) {
@@ -65,22 +65,22 @@ uint32_t tni_crc_add(const tni_crc *c, uint32_t crc, const void *data, uint64_t 
     return ~r;
 }
 
-uint32_t tni_io_header_crc(const tni_crc *c, const char *header, uint64_t bytes) {
-    const uint64_t at = sizeof TNI_IO_START - 1, after = at + TNI_IO_CRC_DIGITS;
-    unsigned char length[TNI_IO_LENGTH_BYTES];
-    tni_io_put_length(length, bytes);
-    uint32_t crc = tni_crc_add(c, 0, length, sizeof length);
-    crc = tni_crc_add(c, crc, header, at);
-    crc = tni_crc_add(c, crc, "00000000", TNI_IO_CRC_DIGITS);
-    return tni_crc_add(c, crc, header + after, bytes - after);
+uint32_t io_header_crc(const io_crc *c, const char *header, uint64_t bytes) {
+    const uint64_t at = sizeof IO_START - 1, after = at + IO_CRC_DIGITS;
+    unsigned char length[IO_LENGTH_BYTES];
+    io_put_length(length, bytes);
+    uint32_t crc = io_crc_add(c, 0, length, sizeof length);
+    crc = io_crc_add(c, crc, header, at);
+    crc = io_crc_add(c, crc, "00000000", IO_CRC_DIGITS);
+    return io_crc_add(c, crc, header + after, bytes - after);
 }
 
-void tni_io_put_length(unsigned char out[TNI_IO_LENGTH_BYTES], uint64_t n) {
-    for (int i = 0; i < TNI_IO_LENGTH_BYTES; i++) out[i] = (unsigned char)(n >> 8 * i);
+void io_put_length(unsigned char out[IO_LENGTH_BYTES], uint64_t n) {
+    for (int i = 0; i < IO_LENGTH_BYTES; i++) out[i] = (unsigned char)(n >> 8 * i);
 }
 
-uint64_t tni_io_get_length(const unsigned char in[TNI_IO_LENGTH_BYTES]) {
+uint64_t io_get_length(const unsigned char in[IO_LENGTH_BYTES]) {
     uint64_t n = 0;
-    for (int i = 0; i < TNI_IO_LENGTH_BYTES; i++) n |= (uint64_t)in[i] << 8 * i;
+    for (int i = 0; i < IO_LENGTH_BYTES; i++) n |= (uint64_t)in[i] << 8 * i;
     return n;
 }

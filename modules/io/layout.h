@@ -13,33 +13,33 @@
 
 #include <tenon/tenon.h>
 
-#define TNI_IO_WHOLE  "tenon.crc32c"
-#define TNI_IO_EACH   "tenon.crc32c:" /* followed by the tensor's name */
-#define TNI_IO_FORMAT "tenon.format"  /* "1" */
-#define TNI_IO_START  "{\"__metadata__\":{\"" TNI_IO_WHOLE "\":\""
+#define IO_WHOLE  "tenon.crc32c"
+#define IO_EACH   "tenon.crc32c:" /* followed by the tensor's name */
+#define IO_FORMAT "tenon.format"  /* "1" */
+#define IO_START  "{\"__metadata__\":{\"" IO_WHOLE "\":\""
 
 enum {
-    TNI_IO_LENGTH_BYTES = 8,
-    TNI_IO_CRC_DIGITS = 8,
-    TNI_IO_NAME_BYTES = 1024,
-    TNI_IO_HEADER_BYTES = 100000000 /* at most; the format's own limit */
+    IO_LENGTH_BYTES = 8,
+    IO_CRC_DIGITS = 8,
+    IO_NAME_BYTES = 1024,
+    IO_HEADER_BYTES = 100000000 /* at most; the format's own limit */
 };
 
-const char *tni_io_dtype_name(tn_dtype); /* "F32", or NULL */
-bool tni_io_dtype_by_name(const char *name, tn_dtype *out);
+const char *io_dtype_name(tn_dtype); /* "F32", or NULL */
+bool io_dtype_by_name(const char *name, tn_dtype *out);
 /* Bytes of a tensor; false if they overflow. */
-bool tni_io_bytes(const int64_t *sizes, int64_t rank, tn_dtype, uint64_t *out);
+bool io_bytes(const int64_t *sizes, int64_t rank, tn_dtype, uint64_t *out);
 
-typedef struct tni_crc { /* CRC-32C, eight bytes at a time */
+typedef struct io_crc { /* CRC-32C, eight bytes at a time */
     uint32_t table[8][256];
-} tni_crc;
-void tni_crc_make(tni_crc *);
+} io_crc;
+void io_crc_make(io_crc *);
 /* Goes on from `crc`; 0 starts. */
-uint32_t tni_crc_add(const tni_crc *, uint32_t crc, const void *data, uint64_t bytes);
-/* Of length bytes and header, the digits at TNI_IO_START read as zeros. */
-uint32_t tni_io_header_crc(const tni_crc *, const char *header, uint64_t bytes);
+uint32_t io_crc_add(const io_crc *, uint32_t crc, const void *data, uint64_t bytes);
+/* Of length bytes and header, the digits at IO_START read as zeros. */
+uint32_t io_header_crc(const io_crc *, const char *header, uint64_t bytes);
 
-void tni_io_put_length(unsigned char out[TNI_IO_LENGTH_BYTES], uint64_t);
-uint64_t tni_io_get_length(const unsigned char in[TNI_IO_LENGTH_BYTES]);
+void io_put_length(unsigned char out[IO_LENGTH_BYTES], uint64_t);
+uint64_t io_get_length(const unsigned char in[IO_LENGTH_BYTES]);
 
 #endif

@@ -45,13 +45,13 @@ typedef struct loading {
     bool checksums;
     entry *entries;
     unsigned char *data;
-    tni_crc crc;
+    io_crc crc;
 } loading;
 
 /* Is there a generation before the file, and where? */
 static bool find_previous(const loading *l, char out[PATH_MAX]) {
-    tni_io_target target;
-    if (tni_io_target_find(&target, l->path)) return false;
+    io_target target;
+    if (io_target_find(&target, l->path)) return false;
     const int n = snprintf(out, PATH_MAX, "%s.prev", target.path);
     return n > 0 && n < PATH_MAX && access(out, R_OK) == 0;
 }
@@ -109,17 +109,17 @@ static tn_status open_file(loading *l) {
 }
 
 static tn_status read_header(loading *l) {
-    unsigned char length[TNI_IO_LENGTH_BYTES];
+    unsigned char length[IO_LENGTH_BYTES];
     if (l->file_bytes < sizeof length)
         return bad(l, "it has %" PRIu64 " bytes, at least 8 are needed", l->file_bytes);
     tn_status status = read_at(l, 0, length, sizeof length);
     if (status) return status;
-    l->header_bytes = tni_io_get_length(length);
-    if (l->header_bytes > l->file_bytes - sizeof length || l->header_bytes > TNI_IO_HEADER_BYTES)
+    l->header_bytes = io_get_length(length);
+    if (l->header_bytes > l->file_bytes - sizeof length || l->header_bytes > IO_HEADER_BYTES)
         return bad(l,
                    "byte 0: the header's length is %" PRIu64 ", but %" PRIu64
                    " bytes follow (and the limit is %d)",
-                   l->header_bytes, l->file_bytes - sizeof length, TNI_IO_HEADER_BYTES);
+                   l->header_bytes, l->file_bytes - sizeof length, IO_HEADER_BYTES);
     l->data_bytes = l->file_bytes - sizeof length - l->header_bytes;
     l->text = malloc(l->header_bytes + 1);
     if (!l->text) return no_memory(l);
@@ -132,7 +132,7 @@ static tn_status parse_header(loading *l) {
     if (l->text[0] != '{') return bad(l, "byte 8: the header must start with '{'");
     l->header = json_loadb(l->text, l->header_bytes, JSON_REJECT_DUPLICATES, &error);
     if (!l->header && json_error_code(&error) == json_error_out_of_memory) return no_memory(l);
-    if (!l->header) return bad(l, "byte %d: %s", error.position + TNI_IO_LENGTH_BYTES, error.text);
+    if (!l->header) return bad(l, "byte %d: %s", error.position + IO_LENGTH_BYTES, error.text);
     l->metadata = json_object_get(l->header, "__metadata__");
     if (l->metadata && !json_is_object(l->metadata))
         return bad(l, "field __metadata__ is not an object");
@@ -143,8 +143,8 @@ static tn_status parse_header(loading *l) {
 
 static bool parse_crc(const json_t *value, uint32_t *out) {
     const char *digits = json_string_value(value);
-    if (!digits || strlen(digits) != TNI_IO_CRC_DIGITS ||
-        strspn(digits, "0123456789abcdef") != TNI_IO_CRC_DIGITS)
+    if (!digits || strlen(digits) != IO_CRC_DIGITS ||
+        strspn(digits, "0123456789abcdef") != IO_CRC_DIGITS)
         return false;
     *out = (uint32_t)strtoul(digits, NULL, 16);
     return true;
@@ -160,25 +160,24 @@ static tn_status check_header_crc(loading *l) {
         if (strncmp(key, "tenon.", 6) == 0) l->checksums = true;
     }
     if (!l->checksums) return TN_OK;
-    if (l->header_bytes < sizeof TNI_IO_START - 1 + TNI_IO_CRC_DIGITS ||
-        memcmp(l->text, TNI_IO_START, sizeof TNI_IO_START - 1) != 0 ||
-        !parse_crc(json_object_get(l->metadata, TNI_IO_WHOLE), &crc))
+    if (l->header_bytes < sizeof IO_START - 1 + IO_CRC_DIGITS ||
+        memcmp(l->text, IO_START, sizeof IO_START - 1) != 0 ||
+        !parse_crc(json_object_get(l->metadata, IO_WHOLE), &crc))
         return bad(l, "byte 8: the header's checksum is missing or malformed");
-    const uint32_t is = tni_io_header_crc(&l->crc, l->text, l->header_bytes);
+    const uint32_t is = io_header_crc(&l->crc, l->text, l->header_bytes);
     if (is != crc)
         return bad(l,
                    "bytes 0 to %" PRIu64 ": the header's checksum is %08" PRIx32
                    ", its bytes give %08" PRIx32,
-                   l->header_bytes + TNI_IO_LENGTH_BYTES, crc, is);
+                   l->header_bytes + IO_LENGTH_BYTES, crc, is);
     return TN_OK;
 }
 
 static tn_status check_data(const loading *l, int64_t i) {
     const entry *e = &l->entries[i];
-    const uint64_t first = e->begin + l->header_bytes + TNI_IO_LENGTH_BYTES,
-                   bytes = e->end - e->begin;
+    const uint64_t first = e->begin + l->header_bytes + IO_LENGTH_BYTES, bytes = e->end - e->begin;
     if (l->checksums) {
-        const uint32_t is = tni_crc_add(&l->crc, 0, l->data + e->begin, bytes);
+        const uint32_t is = io_crc_add(&l->crc, 0, l->data + e->begin, bytes);
         if (is != e->crc)
             return bad(l,
                        "tensor '%.80s', bytes %" PRIu64 " to %" PRIu64
@@ -258,17 +257,16 @@ static tn_status read_entry(const loading *l, int64_t i, const json_t *field) {
     tn_dtype dtype;
     int64_t sizes[TN_MAX_RANK], rank = 0;
     uint64_t bytes = 0;
-    if (!dtype_name || !tni_io_dtype_by_name(dtype_name, &dtype))
+    if (!dtype_name || !io_dtype_by_name(dtype_name, &dtype))
         return bad(l, "field %.80s.dtype is '%.20s', no dtype known here", name,
                    dtype_name ? dtype_name : "");
     tn_status status = read_shape(l, name, field, sizes, &rank);
     if (status) return status;
-    if (!tni_io_bytes(sizes, rank, dtype, &bytes))
-        return bad(l, "field %.80s.shape overflows", name);
+    if (!io_bytes(sizes, rank, dtype, &bytes)) return bad(l, "field %.80s.shape overflows", name);
     if ((status = read_offsets(l, name, field, bytes, e))) return status;
     if (l->checksums) {
-        char key[sizeof TNI_IO_EACH + TNI_IO_NAME_BYTES];
-        snprintf(key, sizeof key, "%s%s", TNI_IO_EACH, name);
+        char key[sizeof IO_EACH + IO_NAME_BYTES];
+        snprintf(key, sizeof key, "%s%s", IO_EACH, name);
         if (!parse_crc(json_object_get(l->metadata, key), &e->crc))
             return bad(l, "field __metadata__.%.80s is missing or malformed", key);
     }
@@ -295,7 +293,7 @@ static tn_status check_tiling(const loading *l) {
     free(sorted);
     if (i == l->n && at == l->data_bytes) return TN_OK;
     return bad(l, "byte %" PRIu64 ": data_offsets leave a gap or overlap",
-               at + l->header_bytes + TNI_IO_LENGTH_BYTES);
+               at + l->header_bytes + IO_LENGTH_BYTES);
 }
 
 /* The program's list must hold exactly the file's tensors. */
@@ -330,7 +328,7 @@ static tn_status read_entries(loading *l) {
 static tn_status read_data(loading *l) {
     l->data = malloc(l->data_bytes + 1);
     if (!l->data) return no_memory(l);
-    tn_status status = read_at(l, l->header_bytes + TNI_IO_LENGTH_BYTES, l->data, l->data_bytes);
+    tn_status status = read_at(l, l->header_bytes + IO_LENGTH_BYTES, l->data, l->data_bytes);
     for (int64_t i = 0; i < l->n && !status; i++) status = check_data(l, i);
     return status;
 }
@@ -355,11 +353,11 @@ static tn_status check_writable(const loading *l, int64_t i) {
 
 static tn_status add_name(const loading *l, int64_t i) {
     const char *name = l->items[i].name;
-    if (!name || !*name || strlen(name) > TNI_IO_NAME_BYTES)
+    if (!name || !*name || strlen(name) > IO_NAME_BYTES)
         return tn_raise(TN_ERR_INVALID,
                         "cannot load checkpoint '%s': tensor %" PRId64
                         " needs a name of 1 to %d bytes",
-                        l->path, i, TNI_IO_NAME_BYTES);
+                        l->path, i, IO_NAME_BYTES);
     const tn_status status = check_writable(l, i);
     if (status) return status;
     if (json_object_get(l->names, name))
@@ -394,7 +392,7 @@ tn_status tn_checkpoint_load(const char *path, const tn_named_tensor *items, int
     loading *l = calloc(1, sizeof *l);
     if (!l) return tn_raise(TN_ERR_NOMEM, "cannot load checkpoint '%s': out of memory", path);
     l->path = path, l->items = items, l->n = n, l->fd = -1;
-    tni_crc_make(&l->crc);
+    io_crc_make(&l->crc);
     tn_status status = check_items(l);
     if (!status) status = open_file(l);
     if (!status) status = read_header(l);

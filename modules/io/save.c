@@ -24,14 +24,14 @@
 
 typedef struct saving {
     const char *path;
-    tni_io_target target; /* the file it means */
+    io_target target; /* the file it means */
     const tn_named_tensor *items;
     int64_t n;
     json_t *header, *metadata; /* metadata belongs to header */
     uint64_t header_bytes;
     int fd;
     char temp[PATH_MAX];
-    tni_crc crc;
+    io_crc crc;
 } saving;
 
 static tn_status refuse(const saving *s, const char *step, const char *why) {
@@ -56,16 +56,16 @@ static tn_status no_memory(const saving *s) {
 static tn_status check_item(const saving *s, int64_t i) {
     const char *name = s->items[i].name;
     if (tn_rank(s->items[i].tensor) < 0) return tn_error();
-    if (!name || !*name || strlen(name) > TNI_IO_NAME_BYTES || strcmp(name, "__metadata__") == 0)
+    if (!name || !*name || strlen(name) > IO_NAME_BYTES || strcmp(name, "__metadata__") == 0)
         return tn_raise(TN_ERR_INVALID,
                         "cannot save checkpoint '%s': tensor %" PRId64
                         " needs a name of 1 to %d bytes that is "
                         "not __metadata__",
-                        s->path, i, TNI_IO_NAME_BYTES);
+                        s->path, i, IO_NAME_BYTES);
     if (json_object_get(s->header, name))
         return tn_raise(TN_ERR_INVALID, "cannot save checkpoint '%s': two tensors are named '%s'",
                         s->path, name);
-    if (!tni_io_dtype_name(tn_dtype_of(s->items[i].tensor)))
+    if (!io_dtype_name(tn_dtype_of(s->items[i].tensor)))
         return tn_raise(TN_ERR_DTYPE,
                         "cannot save checkpoint '%s': tensor '%s': the format has no dtype %s",
                         s->path, name, tn_dtype_name(tn_dtype_of(s->items[i].tensor)));
@@ -77,8 +77,8 @@ static uint64_t bytes_of(tn_tensor *t) {
 }
 
 static tn_status set_crc(saving *s, const char *name, uint32_t crc) {
-    char key[sizeof TNI_IO_EACH + TNI_IO_NAME_BYTES], digits[TNI_IO_CRC_DIGITS + 1];
-    snprintf(key, sizeof key, "%s%s", TNI_IO_EACH, name);
+    char key[sizeof IO_EACH + IO_NAME_BYTES], digits[IO_CRC_DIGITS + 1];
+    snprintf(key, sizeof key, "%s%s", IO_EACH, name);
     snprintf(digits, sizeof digits, "%08" PRIx32, crc);
     return json_object_set_new(s->metadata, key, json_string(digits)) ? no_memory(s) : TN_OK;
 }
@@ -91,7 +91,7 @@ static tn_status add_item(saving *s, int64_t i, uint64_t *offset) {
     for (int64_t d = 0; d < tn_rank(t); d++)
         json_array_append_new(shape, json_integer(tn_size(t, d)));
     const uint64_t end = *offset + bytes_of(t);
-    json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", tni_io_dtype_name(tn_dtype_of(t)),
+    json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", io_dtype_name(tn_dtype_of(t)),
                               "shape", shape, "data_offsets", (json_int_t)*offset, (json_int_t)end);
     *offset = end;
     if (json_object_set_new(s->header, s->items[i].name, entry))
@@ -107,8 +107,8 @@ static tn_status make_header(saving *s) {
     s->header = json_object();
     s->metadata = json_object();
     if (json_object_set_new(s->header, "__metadata__", s->metadata) ||
-        json_object_set_new(s->metadata, TNI_IO_WHOLE, json_string("00000000")) ||
-        json_object_set_new(s->metadata, TNI_IO_FORMAT, json_string("1")))
+        json_object_set_new(s->metadata, IO_WHOLE, json_string("00000000")) ||
+        json_object_set_new(s->metadata, IO_FORMAT, json_string("1")))
         return no_memory(s);
     for (int64_t i = 0; i < s->n; i++) {
         const tn_status status = add_item(s, i, &offset);
@@ -132,7 +132,7 @@ static tn_status too_long(const saving *s, uint64_t bytes) {
     return tn_raise(TN_ERR_INVALID,
                     "cannot save checkpoint '%s': its header would have %" PRIu64
                     " bytes, the format allows %d; save fewer tensors, or give them shorter names",
-                    s->path, bytes, TNI_IO_HEADER_BYTES);
+                    s->path, bytes, IO_HEADER_BYTES);
 }
 
 /* Writes length and header at the file's current position, which is 0. */
@@ -140,15 +140,15 @@ static tn_status write_header(saving *s) {
     char *text = json_dumps(s->header, JSON_COMPACT);
     if (!text) return no_memory(s);
     const uint64_t bytes = strlen(text), padded = (bytes + 7) / 8 * 8;
-    if (padded > TNI_IO_HEADER_BYTES) return free(text), too_long(s, padded);
+    if (padded > IO_HEADER_BYTES) return free(text), too_long(s, padded);
     char *line = realloc(text, padded + 1);
     if (!line) return free(text), no_memory(s);
     memset(line + bytes, ' ', padded - bytes);
-    char digits[TNI_IO_CRC_DIGITS + 1];
-    snprintf(digits, sizeof digits, "%08" PRIx32, tni_io_header_crc(&s->crc, line, padded));
-    memcpy(line + sizeof TNI_IO_START - 1, digits, TNI_IO_CRC_DIGITS);
-    unsigned char length[TNI_IO_LENGTH_BYTES];
-    tni_io_put_length(length, padded);
+    char digits[IO_CRC_DIGITS + 1];
+    snprintf(digits, sizeof digits, "%08" PRIx32, io_header_crc(&s->crc, line, padded));
+    memcpy(line + sizeof IO_START - 1, digits, IO_CRC_DIGITS);
+    unsigned char length[IO_LENGTH_BYTES];
+    io_put_length(length, padded);
     const bool ok = write_all(s->fd, length, sizeof length) && write_all(s->fd, line, padded);
     free(line);
     return ok ? TN_OK : failed(s, "writing: ");
@@ -167,7 +167,7 @@ static tn_status write_item(saving *s, const tn_named_tensor *item) {
         if (!copy) return no_memory(s);
         if (tn_read(item->tensor, copy, bytes)) return free(copy), tn_error();
     }
-    const uint32_t crc = tni_crc_add(&s->crc, 0, data, bytes);
+    const uint32_t crc = io_crc_add(&s->crc, 0, data, bytes);
     const bool ok = write_all(s->fd, data, bytes);
     const int why = errno;
     free(copy);
@@ -179,7 +179,7 @@ static tn_status write_item(saving *s, const tn_named_tensor *item) {
 
 /* What cannot be written stays: a rename would not ask. */
 static tn_status find_target(saving *s) {
-    const char *why = tni_io_target_find(&s->target, s->path);
+    const char *why = io_target_find(&s->target, s->path);
     if (why) return refuse(s, "", why);
     if (s->target.exists && faccessat(AT_FDCWD, s->target.path, W_OK, AT_EACCESS))
         return failed(s, "writing over it: ");
@@ -244,7 +244,7 @@ static void keep_previous(const saving *s) {
     struct stat st;
     const int n = snprintf(previous, sizeof previous, "%s.prev", s->target.path);
     if (n < 0 || n >= (int)sizeof previous || !s->target.exists) return;
-    if (tni_io_target_look(previous, &exists, &st) || !name_beside(temp, previous)) return;
+    if (io_target_look(previous, &exists, &st) || !name_beside(temp, previous)) return;
     if (link(s->target.path, temp)) return;
     (void)!rename(temp, previous);
     unlink(temp); /* if that failed, or both are one file already */
@@ -271,7 +271,7 @@ static tn_status sync_folder(const saving *s) {
 /* Writing took its time: what is there now is looked at once more. */
 static tn_status replace(saving *s) {
     struct stat now;
-    const char *why = tni_io_target_look(s->target.path, &s->target.exists, &now);
+    const char *why = io_target_look(s->target.path, &s->target.exists, &now);
     if (why) return refuse(s, "moving the new file into place: ", why);
     keep_previous(s);
     if (rename(s->temp, s->target.path)) return failed(s, "moving the new file into place: ");
@@ -287,7 +287,7 @@ tn_status tn_checkpoint_save(const char *path, const tn_named_tensor *items, int
     saving *s = calloc(1, sizeof *s);
     if (!s) return tn_raise(TN_ERR_NOMEM, "cannot save checkpoint '%s': out of memory", path);
     s->path = path, s->items = items, s->n = n, s->fd = -1;
-    tni_crc_make(&s->crc);
+    io_crc_make(&s->crc);
     tn_status status = make_header(s);
     if (!status) status = find_target(s);
     if (!status) status = write_temp(s);

@@ -10,7 +10,7 @@ enum { MOST_LINKS = 40 }; /* as many as the kernel follows */
 
 static const char not_regular[] = "it is not a regular file";
 
-const char *tni_io_target_look(const char *path, bool *exists, struct stat *st) {
+const char *io_target_look(const char *path, bool *exists, struct stat *st) {
     *exists = lstat(path, st) == 0;
     if (!*exists) return errno == ENOENT ? NULL : strerror(errno);
     return S_ISREG(st->st_mode) ? NULL : not_regular;
@@ -31,7 +31,7 @@ static const char *follow(char path[PATH_MAX]) {
 
 /* The kernel goes the same way once: it knows which links must not be followed, and which of its
  * own lead to a file that no name leads to. */
-const char *tni_io_target_find(tni_io_target *out, const char *path) {
+const char *io_target_find(io_target *out, const char *path) {
     struct stat seen;
     const bool there = stat(path, &seen) == 0;
     if (!there && errno != ENOENT) return strerror(errno);
@@ -39,7 +39,7 @@ const char *tni_io_target_find(tni_io_target *out, const char *path) {
     if (strlen(path) >= sizeof out->path) return strerror(ENAMETOOLONG);
     strcpy(out->path, path);
     for (int links = 0;; links++) {
-        const char *why = tni_io_target_look(out->path, &out->exists, &out->st);
+        const char *why = io_target_look(out->path, &out->exists, &out->st);
         if (!out->exists || !S_ISLNK(out->st.st_mode)) {
             if (why) return why;
             break;

@@ -11,15 +11,15 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-typedef struct tni_io_target {
+typedef struct io_target {
     char path[PATH_MAX]; /* at the end of all links */
     bool exists;         /* else it is yet to be made */
     struct stat st;      /* if it exists: a regular file's */
-} tni_io_target;
+} io_target;
 
 /* NULL, or why path names no file that could be written; strerror's text, or one that lives on. */
-const char *tni_io_target_find(tni_io_target *out, const char *path);
+const char *io_target_find(io_target *out, const char *path);
 /* The same for a path that is no link any more, or must not be one. */
-const char *tni_io_target_look(const char *path, bool *exists, struct stat *st);
+const char *io_target_look(const char *path, bool *exists, struct stat *st);
 
 #endif
