@@ -333,7 +333,7 @@ TEST(Header, FromTheNoteIsTheHeaderFromTheRows) {
     char *written = nullptr, why[256] = "";
     size_t size = 0;
     FILE *out = open_memstream(&written, &size);
-    EXPECT_EQ(tni_write_header_from_note(out, "golden", note, bytes, why, sizeof why), TN_OK)
+    EXPECT_EQ(opgen_write_header_from_note(out, "golden", note, bytes, why, sizeof why), TN_OK)
         << why;
     fclose(out);
     EXPECT_EQ(std::string(written, size), slurp(env("GOLDEN_HEADER")));
@@ -348,7 +348,7 @@ TEST(Header, RowsThatDifferByAnUnderscoreShareTheirOptions) {
     size_t size = 0;
     FILE *out = open_memstream(&written, &size);
     const std::string note = base + twin;
-    EXPECT_EQ(tni_write_header_from_note(out, "x", note.c_str(), note.size(), why, sizeof why),
+    EXPECT_EQ(opgen_write_header_from_note(out, "x", note.c_str(), note.size(), why, sizeof why),
               TN_OK)
         << why;
     fclose(out);
@@ -359,7 +359,7 @@ TEST(Header, RowsThatDifferByAnUnderscoreShareTheirOptions) {
     EXPECT_NE(text.find("tn_a_(tn_tensor *x, const tn_a_opts *opts)"), std::string::npos);
     const std::string clash = base + other;
     out = open_memstream(&written, &size);
-    EXPECT_EQ(tni_write_header_from_note(out, "x", clash.c_str(), clash.size(), why, sizeof why),
+    EXPECT_EQ(opgen_write_header_from_note(out, "x", clash.c_str(), clash.size(), why, sizeof why),
               TN_ERR_INVALID);
     EXPECT_NE(std::string(why).find("the C name tn_a_opts is taken"), std::string::npos) << why;
     fclose(out);
@@ -383,7 +383,7 @@ TEST(Header, RefusesNotesThatMakeNoHeader) {
         char *written = nullptr, why[256] = "";
         size_t size = 0;
         FILE *out = open_memstream(&written, &size);
-        EXPECT_NE(tni_write_header_from_note(out, "x", c.note, strlen(c.note), why, sizeof why),
+        EXPECT_NE(opgen_write_header_from_note(out, "x", c.note, strlen(c.note), why, sizeof why),
                   TN_OK);
         EXPECT_NE(std::string(why).find(c.why), std::string::npos) << why;
         fclose(out);
@@ -391,7 +391,7 @@ TEST(Header, RefusesNotesThatMakeNoHeader) {
         free(written);
     }
     char why[256];
-    EXPECT_EQ(tni_write_header(stderr, "no-name", nullptr, 0, why, sizeof why), TN_ERR_INVALID);
+    EXPECT_EQ(opgen_write_header(stderr, "no-name", nullptr, 0, why, sizeof why), TN_ERR_INVALID);
 }
 
 } // namespace

@@ -49,8 +49,8 @@ static char *make_header(const char *path, const tni_note *note, int *code) {
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
     if (!out) return *code = fail_memory(), NULL;
-    const tn_status status = tni_write_header_from_note(out, note->id, note->schemas,
-                                                        strlen(note->schemas), why, sizeof why);
+    const tn_status status = opgen_write_header_from_note(out, note->id, note->schemas,
+                                                          strlen(note->schemas), why, sizeof why);
     const bool whole = fclose(out) == 0;
     if (status == TN_OK && whole) return *code = EXIT_OK, text;
     free(text);

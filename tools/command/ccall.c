@@ -29,9 +29,9 @@ bool c_call_make(const char *schema, c_call *out) {
         fail(EXIT_INTERNAL, "%s: %s", schema, why);
         return false;
     }
-    out->prototype = text_of(tni_write_prototype, &s);
-    out->types = text_of(tni_write_types, &s);
-    out->samples = text_of(tni_write_samples, &s);
+    out->prototype = text_of(opgen_write_prototype, &s);
+    out->types = text_of(opgen_write_types, &s);
+    out->samples = text_of(opgen_write_samples, &s);
     if (out->prototype && out->types && out->samples) return true;
     c_call_free(out);
     fail_memory();

@@ -91,7 +91,7 @@ static bool check_functions(ops_library *f, const row *r) {
     const tni_schema *s = &r->schema;
     for (uint32_t i = 0; r->derivative_fn && i < s->n_params + s->n_results; i++) {
         const char *name = i < s->n_params ? s->params[i].name : s->results[i - s->n_params].name;
-        if (strcmp(tni_cname(name, c), name) != 0)
+        if (strcmp(opgen_cname(name, c), name) != 0)
             return ops_error(f, r->at,
                              "op %s: '%s' is a word of C, so derivative(%s) cannot ask for it; "
                              "rename it",
@@ -99,7 +99,7 @@ static bool check_functions(ops_library *f, const row *r) {
     }
     for (const row *q = f->rows; r->decompose_fn && q != r; q = q->next)
         if (q->decompose_fn && strcmp(q->decompose_fn, r->decompose_fn) == 0 &&
-            !tni_same_full(&q->schema, s))
+            !opgen_same_full(&q->schema, s))
             return ops_error(f, r->at,
                              "op %s: decompose(%s) is also that of %s, whose arguments or results "
                              "are of other types",

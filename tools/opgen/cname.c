@@ -111,25 +111,25 @@ static const char *const taken[] = {
     "xor_eq",
 };
 
-const char *tni_cname_op(const char *op, char out[CNAME_BYTES]) {
+const char *opgen_cname_op(const char *op, char out[CNAME_BYTES]) {
     size_t n = 0;
     for (; op[n] && n + 1 < CNAME_BYTES; n++) out[n] = op[n] == '.' ? '_' : op[n];
     out[n] = 0;
     return out;
 }
 
-const char *tni_cname(const char *name, char out[CNAME_BYTES]) {
+const char *opgen_cname(const char *name, char out[CNAME_BYTES]) {
     bool clash = strncmp(name, "tn_", 3) == 0 || strncmp(name, "__", 2) == 0;
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) clash |= strcmp(name, taken[i]) == 0;
     snprintf(out, CNAME_BYTES, "%s%s", name, clash ? "_" : "");
     return out;
 }
 
-void tni_write_upper(FILE *f, const char *stem) {
+void opgen_write_upper(FILE *f, const char *stem) {
     for (; *stem; stem++) fputc(*stem >= 'a' && *stem <= 'z' ? *stem - 'a' + 'A' : *stem, f);
 }
 
-void tni_write_string(FILE *f, const char *text, uint64_t len) {
+void opgen_write_string(FILE *f, const char *text, uint64_t len) {
     fputc('"', f);
     for (uint64_t i = 0; i < len; i++) {
         const unsigned char c = (unsigned char)text[i];
@@ -147,7 +147,7 @@ void tni_write_string(FILE *f, const char *text, uint64_t len) {
     fputc('"', f);
 }
 
-void tni_write_comment(FILE *f, const char *text) {
+void opgen_write_comment(FILE *f, const char *text) {
     for (size_t i = 0; text[i]; i++) {
         const unsigned char c = (unsigned char)text[i];
         fputc(c < 0x20 || c == 0x7f || c == '\\' ? ' ' : c, f);
@@ -155,7 +155,7 @@ void tni_write_comment(FILE *f, const char *text) {
     }
 }
 
-void tni_write_float(FILE *f, double x) {
+void opgen_write_float(FILE *f, double x) {
     char text[40];
     if (x != x || x - x != 0) {
         fputs(x != x ? "__builtin_nan(\"\")" : x < 0 ? "-__builtin_inf()" : "__builtin_inf()", f);
@@ -168,7 +168,7 @@ void tni_write_float(FILE *f, double x) {
     fprintf(f, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
 }
 
-void tni_write_int(FILE *f, int64_t i) {
+void opgen_write_int(FILE *f, int64_t i) {
     if (i == INT64_MIN)
         fputs("INT64_MIN", f);
     else if (i < INT32_MIN || i > INT32_MAX)
@@ -177,7 +177,7 @@ void tni_write_int(FILE *f, int64_t i) {
         fprintf(f, "%lld", (long long)i);
 }
 
-const char *tni_dtype_macro(tn_dtype d) {
+const char *opgen_dtype_macro(tn_dtype d) {
 #define ROW(index, NAME, text, ctype, class_) "TN_" #NAME,
     static const char *const macros[] = {TN_DTYPE_LIST(ROW)};
 #undef ROW

@@ -13,16 +13,16 @@
 enum { CNAME_BYTES = TNI_NAME_BYTES + 2 };
 
 /* "sum.dim" -> "sum_dim". */
-const char *tni_cname_op(const char *op, char out[CNAME_BYTES]);
+const char *opgen_cname_op(const char *op, char out[CNAME_BYTES]);
 /* Name of a C parameter or field; "default" -> "default_": keywords, and what wrappers call their
  * locals. */
-const char *tni_cname(const char *name, char out[CNAME_BYTES]);
+const char *opgen_cname(const char *name, char out[CNAME_BYTES]);
 
-void tni_write_upper(FILE *, const char *stem);                /* "MATH", for guards */
-void tni_write_string(FILE *, const char *text, uint64_t len); /* "..." with escapes */
-void tni_write_comment(FILE *, const char *text); /* cannot end the comment it stands in */
-void tni_write_float(FILE *, double);             /* shortest that reads back the same */
-void tni_write_int(FILE *, int64_t);              /* INT64_C(-3) only where it must */
-const char *tni_dtype_macro(tn_dtype);            /* "TN_F32" */
+void opgen_write_upper(FILE *, const char *stem);                /* "MATH", for guards */
+void opgen_write_string(FILE *, const char *text, uint64_t len); /* "..." with escapes */
+void opgen_write_comment(FILE *, const char *text); /* cannot end the comment it stands in */
+void opgen_write_float(FILE *, double);             /* shortest that reads back the same */
+void opgen_write_int(FILE *, int64_t);              /* INT64_C(-3) only where it must */
+const char *opgen_dtype_macro(tn_dtype);            /* "TN_F32" */
 
 #endif

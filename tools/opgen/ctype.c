@@ -40,55 +40,55 @@ static bool is_list(const tni_param *p) {
     return p->type == TNI_TENSORS || p->type == TNI_INTS || p->type == TNI_FLOATS;
 }
 
-bool tni_option_is_maybe(const tni_param *p) {
+bool opgen_option_is_maybe(const tni_param *p) {
     if (!types[p->type].maybe) return false;
     if (p->optional) return true;
     if (!p->has_default) return false;
     return p->def.tag == TN_TAG_FLOAT ? p->def.f != 0 : p->def.i != 0; /* NaN != 0 */
 }
 
-const char *tni_option_type(const tni_param *p) {
-    return tni_option_is_maybe(p) ? types[p->type].maybe : types[p->type].type;
+const char *opgen_option_type(const tni_param *p) {
+    return opgen_option_is_maybe(p) ? types[p->type].maybe : types[p->type].type;
 }
 
-const char *tni_option_set(const tni_param *p) {
-    if (tni_option_is_maybe(p)) return ".set";
+const char *opgen_option_set(const tni_param *p) {
+    if (opgen_option_is_maybe(p)) return ".set";
     if (is_list(p) && p->has_default && p->def.tag != TN_TAG_NONE) return p->def.aux ? ".n" : NULL;
     if (!p->has_default && !p->optional) return NULL;
     if (p->type == TNI_SCALAR && p->def.tag == TN_TAG_NONE) return NULL; /* a zeroed one is none */
     return types[p->type].set;
 }
 
-const char *tni_value_maker(const tni_param *p) { return types[p->type].make; }
+const char *opgen_value_maker(const tni_param *p) { return types[p->type].make; }
 
 /* ---- In full --------------------------------------------------------------------------------- */
 
-bool tni_is_wide(const tni_schema *s) { return s->n_params > TNI_MAX_POSITIONAL; }
+bool opgen_is_wide(const tni_schema *s) { return s->n_params > TNI_MAX_POSITIONAL; }
 
 /* A text has a length: nobody promises a library the 0 behind it. A generator may come as the
  * position in its stream that a call was given, so it stays a value. */
-const char *tni_full_type(const tni_param *p) {
+const char *opgen_full_type(const tni_param *p) {
     if (p->type == TNI_STR) return "tnk_text ";
     if (p->type == TNI_GENERATOR) return "tn_value ";
     return p->optional && types[p->type].maybe ? types[p->type].maybe : types[p->type].type;
 }
 
-const char *tni_full_taker(const tni_param *p) {
+const char *opgen_full_taker(const tni_param *p) {
     const type_row *t = &types[p->type];
     if (p->type == TNI_GENERATOR) return "";
     return p->optional && t->take_maybe ? t->take_maybe : t->take;
 }
 
-const char *tni_full_maker(const tni_param *p) {
+const char *opgen_full_maker(const tni_param *p) {
     const type_row *t = &types[p->type];
     if (p->type == TNI_STR) return "tnk_of_text";
     if (p->type == TNI_GENERATOR) return "";
     return p->optional && t->make_maybe ? t->make_maybe : t->make;
 }
 
-bool tni_same_full(const tni_schema *a, const tni_schema *b) {
+bool opgen_same_full(const tni_schema *a, const tni_schema *b) {
     /* structs, of several results and of many arguments, are named after the op */
-    if (a->n_results > 1 || tni_is_wide(a)) return false;
+    if (a->n_results > 1 || opgen_is_wide(a)) return false;
     if (a->n_params != b->n_params || a->n_results != b->n_results) return false;
     if (a->n_results && a->results[0].list != b->results[0].list) return false;
     for (uint32_t i = 0; i < a->n_params; i++)

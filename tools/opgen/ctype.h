@@ -12,23 +12,23 @@
 
 /* ---- Options, and arguments without default -------------------------------------------------- */
 
-const char *tni_option_type(const tni_param *); /* "tn_maybe_int ": what stands before the name */
-bool tni_option_is_maybe(const tni_param *);    /* a tn_maybe_*: 0 is a value of its own */
+const char *opgen_option_type(const tni_param *); /* "tn_maybe_int ": what stands before the name */
+bool opgen_option_is_maybe(const tni_param *);    /* a tn_maybe_*: 0 is a value of its own */
 /* What must be true of the field for it to be there, as a suffix; NULL: nothing. */
-const char *tni_option_set(const tni_param *);
-const char *tni_value_maker(const tni_param *); /* "tn_int": from the C value to a tn_value */
+const char *opgen_option_set(const tni_param *);
+const char *opgen_value_maker(const tni_param *); /* "tn_int": from the C value to a tn_value */
 
 /* ---- In full --------------------------------------------------------------------------------- */
 
 /* More arguments than a reader can count off: they come as a struct, STEM_NAME_args. */
 enum { TNI_MAX_POSITIONAL = 8 };
-bool tni_is_wide(const tni_schema *);
+bool opgen_is_wide(const tni_schema *);
 
-const char *tni_full_type(const tni_param *);
-const char *tni_full_taker(const tni_param *); /* "tnk_as_int": from a tn_value to the C value */
+const char *opgen_full_type(const tni_param *);
+const char *opgen_full_taker(const tni_param *); /* "tnk_as_int": from a tn_value to the C value */
 const char *
-tni_full_maker(const tni_param *); /* "tn_int", "tnk_of_maybe_int": back; "": as it is */
+opgen_full_maker(const tni_param *); /* "tn_int", "tnk_of_maybe_int": back; "": as it is */
 /* Would both be called in the same way from C? Names do not matter. */
-bool tni_same_full(const tni_schema *, const tni_schema *);
+bool opgen_same_full(const tni_schema *, const tni_schema *);
 
 #endif

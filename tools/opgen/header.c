@@ -20,7 +20,7 @@ static bool valid_stem(const char *stem) {
 
 static void write_guard(FILE *f, const char *stem) {
     fputs("TENON_OPS_", f);
-    tni_write_upper(f, stem);
+    opgen_write_upper(f, stem);
     fputs("_H\n", f);
 }
 
@@ -34,7 +34,7 @@ typedef struct name_list { /* all function and type names the header will define
 static tn_status add_name(name_list *l, const char *op, const char *suffix, char *why,
                           uint64_t capacity) {
     char name[CNAME_BYTES];
-    snprintf(l->names[l->n], sizeof l->names[0], "%s%s", tni_cname_op(op, name), suffix);
+    snprintf(l->names[l->n], sizeof l->names[0], "%s%s", opgen_cname_op(op, name), suffix);
     for (uint32_t i = 0; i < l->n; i++) {
         if (strcmp(l->names[i], l->names[l->n]) != 0) continue;
         snprintf(why, capacity, "op %s: the C name tn_%s is taken by an op before it; rename one",
@@ -52,7 +52,7 @@ static tn_status check_fields(const tni_schema *s, char *why, uint64_t capacity)
         for (uint32_t k = i + 1; k < n; k++) {
             const char *x = i < s->n_params ? s->params[i].name : s->results[i - s->n_params].name;
             const char *y = k < s->n_params ? s->params[k].name : s->results[k - s->n_params].name;
-            if (strcmp(tni_cname(x, a), tni_cname(y, b)) != 0) continue;
+            if (strcmp(opgen_cname(x, a), opgen_cname(y, b)) != 0) continue;
             snprintf(why, capacity, "op %s: %s and %s have the same C name %s; rename one", s->name,
                      x, y, a);
             return TN_ERR_INVALID;
@@ -77,7 +77,7 @@ static tn_status check_inplace(const tni_schema *s, char *why, uint64_t capacity
 }
 
 /* Row i is the in-place form, NAME_, of a row NAME before it, and takes the same options. */
-static bool shares_opts(const tni_header_op *ops, uint32_t i, const tni_schema *s) {
+static bool shares_opts(const opgen_header_op *ops, uint32_t i, const tni_schema *s) {
     tni_schema base;
     char why[256];
     const size_t n = strlen(s->name) - 1;
@@ -85,14 +85,14 @@ static bool shares_opts(const tni_header_op *ops, uint32_t i, const tni_schema *
     for (uint32_t k = 0; k < i; k++) {
         if (strncmp(ops[k].schema, s->name, n) != 0 || ops[k].schema[n] != '(') continue;
         return tni_schema_parse(ops[k].schema, &base, why, sizeof why) == TN_OK &&
-               tni_same_opts(&base, s);
+               opgen_same_opts(&base, s);
     }
     return false;
 }
 
-static tn_status check_op(const tni_header_op *ops, uint32_t i, name_list *names, tni_schema *s,
+static tn_status check_op(const opgen_header_op *ops, uint32_t i, name_list *names, tni_schema *s,
                           char *why, uint64_t capacity) {
-    const tni_header_op *op = &ops[i];
+    const opgen_header_op *op = &ops[i];
     char text[256], opts[TNI_NAME_BYTES];
     tn_status status = tni_schema_parse(op->schema, s, text, sizeof text);
     if (status) {
@@ -112,7 +112,7 @@ static tn_status check_op(const tni_header_op *ops, uint32_t i, name_list *names
     return s->n_visible > 1 ? add_name(names, s->name, "_result", why, capacity) : TN_OK;
 }
 
-static tn_status check_ops(const char *stem, const tni_header_op *ops, uint32_t n_ops, char *why,
+static tn_status check_ops(const char *stem, const opgen_header_op *ops, uint32_t n_ops, char *why,
                            uint64_t capacity) {
     tni_schema schema;
     tn_status status = TN_OK;
@@ -134,7 +134,7 @@ static tn_status check_ops(const char *stem, const tni_header_op *ops, uint32_t 
 /* ---- The file -------------------------------------------------------------------------------- */
 
 /* The row that an in-place one of the name NAME_ computes; false if there is none. */
-static bool find_base(const tni_header_op *ops, uint32_t n_ops, const tni_schema *s,
+static bool find_base(const opgen_header_op *ops, uint32_t n_ops, const tni_schema *s,
                       tni_schema *base) {
     const size_t n = strlen(s->name);
     char why[256];
@@ -145,8 +145,8 @@ static bool find_base(const tni_header_op *ops, uint32_t n_ops, const tni_schema
     return false;
 }
 
-tn_status tni_write_header(FILE *out, const char *stem, const tni_header_op *ops, uint32_t n_ops,
-                           char *why, uint64_t capacity) {
+tn_status opgen_write_header(FILE *out, const char *stem, const opgen_header_op *ops,
+                             uint32_t n_ops, char *why, uint64_t capacity) {
     char none[1];
     if (!why || capacity == 0) why = none, capacity = sizeof none;
     why[0] = 0;
@@ -168,8 +168,8 @@ tn_status tni_write_header(FILE *out, const char *stem, const tni_header_op *ops
         tni_schema schema, base;
         if ((status = tni_schema_parse(ops[i].schema, &schema, why, capacity))) return status;
         const bool written = find_base(ops, n_ops, &schema, &base);
-        tni_write_wrapper(out, &ops[i], &schema, written ? &base : NULL,
-                          shares_opts(ops, i, &schema));
+        opgen_write_wrapper(out, &ops[i], &schema, written ? &base : NULL,
+                            shares_opts(ops, i, &schema));
     }
     fputs("#ifdef __cplusplus\n}\n#endif\n#endif\n", out);
     if (fflush(out) == 0 && !ferror(out)) return TN_OK;
@@ -194,13 +194,13 @@ static bool has_word(const char *list, const char *word) {
     return false;
 }
 
-tn_status tni_write_header_from_note(FILE *out, const char *stem, const char *note, uint64_t bytes,
-                                     char *why, uint64_t capacity) {
+tn_status opgen_write_header_from_note(FILE *out, const char *stem, const char *note,
+                                       uint64_t bytes, char *why, uint64_t capacity) {
     uint64_t length = 0, lines = 1;
     for (; length < bytes && length < TN_NOTE_MAX && note[length]; length++)
         lines += note[length] == '\n';
     char *text = malloc(length + 1);
-    tni_header_op *ops = calloc(lines, sizeof *ops);
+    opgen_header_op *ops = calloc(lines, sizeof *ops);
     tn_status status = TN_ERR_NOMEM;
     uint32_t n = 0;
     if (!text || !ops) {
@@ -214,9 +214,9 @@ tn_status tni_write_header_from_note(FILE *out, const char *stem, const char *no
         next = cut(line, '\n');
         char *doc = cut(line, '\t'), *flags = cut(doc, '\t');
         cut(flags, '\t');
-        ops[n++] = (tni_header_op){line, doc ? doc : "", has_word(flags, "inplace")};
+        ops[n++] = (opgen_header_op){line, doc ? doc : "", has_word(flags, "inplace")};
     }
-    status = tni_write_header(out, stem, ops, n, why, capacity);
+    status = opgen_write_header(out, stem, ops, n, why, capacity);
 done:
     free(ops);
     free(text);

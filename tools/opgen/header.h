@@ -15,17 +15,17 @@
 
 #include <tenon/abi.h>
 
-typedef struct tni_header_op {
+typedef struct opgen_header_op {
     const char *schema;
     const char *doc;
     bool inplace; /* TN_OP_INPLACE */
-} tni_header_op;
+} opgen_header_op;
 
 /* stem: "math" for math_ops.h. INVALID or FORMAT + why (which op, what); IO if out failed. */
-tn_status tni_write_header(FILE *out, const char *stem, const tni_header_op *ops, uint32_t n_ops,
-                           char *why, uint64_t capacity);
+tn_status opgen_write_header(FILE *out, const char *stem, const opgen_header_op *ops,
+                             uint32_t n_ops, char *why, uint64_t capacity);
 /* note: the text, up to its first NUL or `bytes`. */
-tn_status tni_write_header_from_note(FILE *out, const char *stem, const char *note, uint64_t bytes,
-                                     char *why, uint64_t capacity);
+tn_status opgen_write_header_from_note(FILE *out, const char *stem, const char *note,
+                                       uint64_t bytes, char *why, uint64_t capacity);
 
 #endif

@@ -28,13 +28,13 @@ static bool complain(const char *path, const char *what) {
 
 static bool make_header(const ops_library *f, FILE *out) {
     char why[256] = "out of memory";
-    tni_header_op *ops = calloc(f->n_rows, sizeof *ops);
+    opgen_header_op *ops = calloc(f->n_rows, sizeof *ops);
     uint32_t n = 0;
     for (const row *r = f->rows; ops && r; r = r->next)
         if (!r->is_use)
-            ops[n++] = (tni_header_op){r->schema_text, r->doc, (r->traits & TN_OP_INPLACE) != 0};
+            ops[n++] = (opgen_header_op){r->schema_text, r->doc, (r->traits & TN_OP_INPLACE) != 0};
     const tn_status status =
-        ops ? tni_write_header(out, f->stem, ops, n, why, sizeof why) : TN_ERR_NOMEM;
+        ops ? opgen_write_header(out, f->stem, ops, n, why, sizeof why) : TN_ERR_NOMEM;
     if (status) fprintf(stderr, "%s: %s\n", f->sources->path, why);
     free(ops);
     return status == TN_OK;

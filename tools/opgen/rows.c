@@ -32,7 +32,7 @@ static bool is_first(const ops_library *l, const row *r, function_of get) {
  * what is saved as well. */
 static void write_result_type(FILE *f, const ops_library *l, const tni_schema *s) {
     char name[CNAME_BYTES];
-    tni_cname_op(s->name, name);
+    opgen_cname_op(s->name, name);
     if (s->n_results == 0)
         fputs("tn_status ", f);
     else if (s->n_results == 1)
@@ -46,21 +46,21 @@ static void write_result_type(FILE *f, const ops_library *l, const tni_schema *s
 static void write_results_struct(FILE *f, const ops_library *l, const tni_schema *s) {
     char name[CNAME_BYTES], field[CNAME_BYTES];
     if (s->n_results < 2 || s->n_results == s->n_visible) return;
-    tni_cname_op(s->name, name);
+    opgen_cname_op(s->name, name);
     fprintf(f, "typedef struct %s_%s_results { /* with what is saved; NULLs on error */\n", l->stem,
             name);
     for (uint32_t i = 0; i < s->n_results; i++)
-        fprintf(f, "    tn_tensor *%s;\n", tni_cname(s->results[i].name, field));
+        fprintf(f, "    tn_tensor *%s;\n", opgen_cname(s->results[i].name, field));
     fprintf(f, "} %s_%s_results;\n", l->stem, name);
 }
 
 /* "tn_tensor *x, int64_t dim", or the struct of many. */
 static void write_parameters(FILE *f, const ops_library *l, const tni_schema *s) {
     char name[CNAME_BYTES];
-    if (tni_is_wide(s)) fprintf(f, "const %s_%s_args *", l->stem, tni_cname_op(s->name, name));
-    for (uint32_t i = 0; i < s->n_params && !tni_is_wide(s); i++)
-        fprintf(f, "%s%s%s", i ? ", " : "", tni_full_type(&s->params[i]),
-                tni_cname(s->params[i].name, name));
+    if (opgen_is_wide(s)) fprintf(f, "const %s_%s_args *", l->stem, opgen_cname_op(s->name, name));
+    for (uint32_t i = 0; i < s->n_params && !opgen_is_wide(s); i++)
+        fprintf(f, "%s%s%s", i ? ", " : "", opgen_full_type(&s->params[i]),
+                opgen_cname(s->params[i].name, name));
     if (s->n_params == 0) fputs("void", f);
 }
 
@@ -74,14 +74,14 @@ static void write_decomposition_of(FILE *f, const ops_library *l, const row *r) 
 
 static void write_unpacked(FILE *f, const tni_schema *s, const char *between) {
     for (uint32_t i = 0; i < s->n_params; i++) {
-        const char *take = tni_full_taker(&s->params[i]);
+        const char *take = opgen_full_taker(&s->params[i]);
         fprintf(f, *take ? "%s%s(args[%u])" : "%s%sargs[%u]", i ? between : "", take, i);
     }
 }
 
 static void write_body_call(FILE *f, const row *r) {
     fprintf(f, "%s(", r->decompose_fn);
-    if (tni_is_wide(&r->schema))
+    if (opgen_is_wide(&r->schema))
         fputs("&a", f);
     else
         write_unpacked(f, &r->schema, ", ");
@@ -94,19 +94,19 @@ static void write_given(FILE *f, const tni_schema *s) {
         fprintf(f, "    outs[0] = tn_value_tensor%s(y);\n", s->results[0].list ? "s" : "");
     for (uint32_t i = 0; i < s->n_results && s->n_results > 1; i++)
         fprintf(f, "    outs[%u] = tn_value_tensor(y.%s);\n", i,
-                tni_cname(s->results[i].name, name));
+                opgen_cname(s->results[i].name, name));
     fputs("    return tnk_pending();\n}\n\n", f);
 }
 
 void write_decompose_adapter(FILE *f, const ops_library *l, const row *r) {
     const tni_schema *s = &r->schema;
     char name[CNAME_BYTES];
-    tni_cname_op(s->name, name);
+    opgen_cname_op(s->name, name);
     fprintf(f,
             "static tn_status %s_is_%s(const tn_value *args, uint32_t n_args, tn_value *outs, "
             "uint32_t n_outs) {\n    (void)args, (void)n_args, (void)outs, (void)n_outs;\n",
             l->stem, name);
-    if (tni_is_wide(s)) {
+    if (opgen_is_wide(s)) {
         fprintf(f, "    const %s_%s_args a = {\n        ", l->stem, name);
         write_unpacked(f, s, ",\n        ");
         fputs(",\n    };\n", f);
@@ -139,7 +139,7 @@ static asked saved(const row *r, uint32_t i) {
     const tni_schema *s = &r->schema;
     if (i < s->n_params)
         return (asked){s->params[i].name,
-                       r->keep_args >> i & 1 ? tni_full_type(&s->params[i]) : NULL};
+                       r->keep_args >> i & 1 ? opgen_full_type(&s->params[i]) : NULL};
     const tni_result *y = &s->results[i - s->n_params];
     const bool kept = r->keep_results >> (i - s->n_params) & 1;
     return (asked){y->name, !kept ? NULL : y->list ? "tn_tensors " : "tn_tensor *"};
@@ -151,12 +151,12 @@ static bool is_tensor(const tni_param *p) {
 
 static asked tensor(const row *r, uint32_t i) {
     const tni_param *p = i < r->schema.n_params ? &r->schema.params[i] : NULL;
-    return p && is_tensor(p) ? (asked){p->name, tni_full_type(p)} : (asked){NULL, NULL};
+    return p && is_tensor(p) ? (asked){p->name, opgen_full_type(p)} : (asked){NULL, NULL};
 }
 
 static asked argument(const row *r, uint32_t i) {
     const tni_param *p = i < r->schema.n_params ? &r->schema.params[i] : NULL;
-    return p && !is_tensor(p) ? (asked){p->name, tni_full_type(p)} : (asked){NULL, NULL};
+    return p && !is_tensor(p) ? (asked){p->name, opgen_full_type(p)} : (asked){NULL, NULL};
 }
 
 /* The type by which every row that names this derivative has the name, or NULL. Rows that differ
@@ -178,7 +178,7 @@ static const char *common_type(const ops_library *l, const row *r, group of, ask
 
 /* On one line, or, of a row with many, one name to a line. */
 static void write_group(FILE *f, const ops_library *l, const row *r, group of, const char *name) {
-    const bool wide = tni_is_wide(&r->schema);
+    const bool wide = opgen_is_wide(&r->schema);
     const char *between = wide ? "\n        " : " ";
     bool any = false;
     for (uint32_t i = 0; i < n_names(r); i++) {
@@ -203,7 +203,7 @@ static void write_derivative_of(FILE *f, const ops_library *l, const row *r) {
 void write_derivative_adapter(FILE *f, const ops_library *l, const row *r) {
     char name[CNAME_BYTES];
     fprintf(f, "static void %s_d_%s(tn_grad_ctx *c) { %s((%s_ctx *)c); }\n", l->stem,
-            tni_cname_op(r->schema.name, name), r->derivative_fn, r->derivative_fn);
+            opgen_cname_op(r->schema.name, name), r->derivative_fn, r->derivative_fn);
 }
 
 /* ---- The file -------------------------------------------------------------------------------- */
@@ -218,11 +218,11 @@ static bool has_full_call(const row *r) {
 static void write_args_struct(FILE *f, const ops_library *l, const row *r) {
     const tni_schema *s = &r->schema;
     char name[CNAME_BYTES], field[CNAME_BYTES];
-    if (!tni_is_wide(s) || (!r->decompose_fn && !has_full_call(r))) return;
-    fprintf(f, "typedef struct %s_%s_args {\n", l->stem, tni_cname_op(s->name, name));
+    if (!opgen_is_wide(s) || (!r->decompose_fn && !has_full_call(r))) return;
+    fprintf(f, "typedef struct %s_%s_args {\n", l->stem, opgen_cname_op(s->name, name));
     for (uint32_t i = 0; i < s->n_params; i++)
-        fprintf(f, "    %s%s;\n", tni_full_type(&s->params[i]),
-                tni_cname(s->params[i].name, field));
+        fprintf(f, "    %s%s;\n", opgen_full_type(&s->params[i]),
+                opgen_cname(s->params[i].name, field));
     fprintf(f, "} %s_%s_args;\n\n", l->stem, name);
 }
 
@@ -270,7 +270,7 @@ static void write_full_calls(FILE *f, const ops_library *l) {
         if (!has_full_call(r)) continue;
         write_heading(f, &any,
                       "Calls with all arguments, of ops with options and of other libraries");
-        tni_write_full(f, l->stem, &r->schema);
+        opgen_write_full(f, l->stem, &r->schema);
     }
 }
 
@@ -281,9 +281,9 @@ void write_rows(FILE *f, const ops_library *l) {
         "in full.\n * Generated; do not edit. SPDX-License-Identifier: Apache-2.0 */\n#ifndef "
         "TENON_ROWS_",
         l->stem);
-    tni_write_upper(f, l->stem);
+    opgen_write_upper(f, l->stem);
     fputs("_H\n#define TENON_ROWS_", f);
-    tni_write_upper(f, l->stem);
+    opgen_write_upper(f, l->stem);
     fprintf(f,
             "_H\n\n#include <tenon/kit_ops.h>\n\n#include \"%s_ops.h\"\n\n"
             "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n",

@@ -46,19 +46,19 @@ static void write_literal(writer *w, const expr *e, const tni_param *wanted) {
     case EXPR_NUMBER:
         fputs(v.tag == TN_TAG_FLOAT || wanted->type == TNI_FLOAT ? "tn_float(" : "tn_int(", w->out);
         if (v.tag == TN_TAG_FLOAT)
-            tni_write_float(w->out, v.f);
+            opgen_write_float(w->out, v.f);
         else
-            tni_write_int(w->out, v.i);
+            opgen_write_int(w->out, v.i);
         fputc(')', w->out);
         break;
     case EXPR_BOOL:
         fprintf(w->out, "tn_bool(%s)", v.i ? "true" : "false");
         break;
     case EXPR_DTYPE:
-        fprintf(w->out, "tn_value_dtype(%s)", tni_dtype_macro(v.dtype));
+        fprintf(w->out, "tn_value_dtype(%s)", opgen_dtype_macro(v.dtype));
         break;
     case EXPR_STR:
-        fputs("tn_value_str(", w->out), tni_write_string(w->out, v.str, v.aux),
+        fputs("tn_value_str(", w->out), opgen_write_string(w->out, v.str, v.aux),
             fprintf(w->out, ", %u)", v.aux);
         break;
     default:
@@ -71,9 +71,9 @@ static void write_literal(writer *w, const expr *e, const tni_param *wanted) {
 static void write_item(writer *w, const expr *e, const tni_param *wanted) {
     if (e->kind == EXPR_NUMBER) {
         if (e->value.tag == TN_TAG_FLOAT)
-            tni_write_float(w->out, e->value.f);
+            opgen_write_float(w->out, e->value.f);
         else
-            tni_write_int(w->out, e->value.i);
+            opgen_write_int(w->out, e->value.i);
         return;
     }
     write_expr(w, e, wanted);
@@ -111,7 +111,7 @@ static bool has_calls(const expr *e) {
 static void write_call(writer *w, const expr *e) {
     char name[CNAME_BYTES];
     const bool lines = has_calls(e);
-    fprintf(w->out, "tnk_call(&%s_ref_%s, ", w->file->stem, tni_cname_op(e->name, name));
+    fprintf(w->out, "tnk_call(&%s_ref_%s, ", w->file->stem, opgen_cname_op(e->name, name));
     fputs(e->n_items ? "(const tn_value[]){" : "NULL", w->out);
     w->indent += 4;
     for (uint32_t i = 0; i < e->n_items; i++) {
@@ -158,7 +158,7 @@ static void write_derivative(writer *w, const row *r) {
     char name[CNAME_BYTES];
     w->row = r, w->gradient = true, w->indent = 8;
     fprintf(w->out, "static void %s_d_%s(tn_grad_ctx *c) {\n", w->file->stem,
-            tni_cname_op(r->schema.name, name));
+            opgen_cname_op(r->schema.name, name));
     bool any = false;
     for (uint32_t i = 0; i < r->schema.n_params; i++) {
         if (!r->grads[i]) continue;
@@ -182,7 +182,7 @@ static void write_decomposition(writer *w, const row *r) {
     fprintf(w->out,
             "static tn_status %s_is_%s(const tn_value *args, uint32_t n_args, tn_value *outs, "
             "uint32_t n_outs) {\n    (void)args, (void)n_args, (void)n_outs;\n    outs[0] = ",
-            w->file->stem, tni_cname_op(r->schema.name, name));
+            w->file->stem, opgen_cname_op(r->schema.name, name));
     write_expr(w, r->is, &wanted);
     fputs(";\n    return tn_plugin_ops->error();\n}\n\n", w->out);
 }
@@ -209,7 +209,7 @@ static void write_refs(FILE *out, const ops_library *f) {
     for (const row *r = f->rows; r; r = r->next) {
         if (!is_called(f, r->schema.name)) continue;
         fprintf(out, "static tn_op_ref %s_ref_%s = {\"%s\", 0, 0};\n", f->stem,
-                tni_cname_op(r->schema.name, name), r->schema.name);
+                opgen_cname_op(r->schema.name, name), r->schema.name);
         any = true;
     }
     if (any) fputc('\n', out);
@@ -220,7 +220,7 @@ static void write_refs(FILE *out, const ops_library *f) {
 static void write_text(FILE *out, const char *field, const char *text) {
     fprintf(out, "        .%s = ", field);
     if (text)
-        tni_write_string(out, text, strlen(text));
+        opgen_write_string(out, text, strlen(text));
     else
         fputs("NULL", out);
     fputs(",\n", out);
@@ -271,7 +271,7 @@ static void write_keep(FILE *out, const row *r) {
 
 static void write_row(FILE *out, const ops_library *f, const row *r) {
     char name[CNAME_BYTES];
-    tni_cname_op(r->schema.name, name);
+    opgen_cname_op(r->schema.name, name);
     fputs("    {\n        .size = sizeof(tn_op),\n", out);
     write_traits(out, r->traits);
     write_text(out, "schema", r->schema_text);
@@ -295,9 +295,9 @@ static void write_note(FILE *out, const ops_library *f) {
     for (const row *r = f->rows; r; r = r->next) {
         if (r->is_use) continue;
         const char *end = r->traits & TN_OP_INPLACE ? "\tinplace\n" : "\t\n";
-        fputs("\n        ", out), tni_write_string(out, r->schema_text, strlen(r->schema_text));
-        fputs(" \"\\t\" ", out), tni_write_string(out, r->doc, strlen(r->doc));
-        fputc(' ', out), tni_write_string(out, end, strlen(end));
+        fputs("\n        ", out), opgen_write_string(out, r->schema_text, strlen(r->schema_text));
+        fputs(" \"\\t\" ", out), opgen_write_string(out, r->doc, strlen(r->doc));
+        fputc(' ', out), opgen_write_string(out, end, strlen(end));
     }
     fputs(");\n\n", out);
 }

@@ -16,7 +16,7 @@
 
 /* opts structs of sgd_ and sgd are not told apart by an underscore at the end. */
 static const char *opts_name(const tni_schema *s, char out[CNAME_BYTES]) {
-    tni_cname_op(s->name, out);
+    opgen_cname_op(s->name, out);
     const size_t n = strlen(out);
     if (n > 1 && out[n - 1] == '_') out[n - 1] = 0;
     return out;
@@ -31,17 +31,17 @@ static void write_opts(FILE *f, const tni_schema *s) {
     opts_name(s, name);
     fprintf(f, "typedef struct tn_%s_opts { /* a zeroed field means its default */\n", name);
     for (uint32_t i = s->n_required; i < s->n_params; i++)
-        fprintf(f, "    %s%s;\n", tni_option_type(&s->params[i]),
-                tni_cname(s->params[i].name, field));
+        fprintf(f, "    %s%s;\n", opgen_option_type(&s->params[i]),
+                opgen_cname(s->params[i].name, field));
     fprintf(f, "} tn_%s_opts;\n\n", name);
 }
 
 static void write_result(FILE *f, const tni_schema *s) {
     char name[CNAME_BYTES], field[CNAME_BYTES];
-    tni_cname_op(s->name, name);
+    opgen_cname_op(s->name, name);
     fprintf(f, "typedef struct tn_%s_result { /* NULLs on error */\n", name);
     for (uint32_t i = 0; i < s->n_visible; i++)
-        fprintf(f, "    tn_tensor *%s;\n", tni_cname(s->results[i].name, field));
+        fprintf(f, "    tn_tensor *%s;\n", opgen_cname(s->results[i].name, field));
     fprintf(f, "} tn_%s_result;\n\n", name);
 }
 
@@ -54,19 +54,19 @@ static void write_default(FILE *f, const tni_param *p, const char *name) {
         fprintf(f, "tn_bool(%s)", v.i ? "true" : "false");
         break;
     case TN_TAG_INT:
-        fputs("tn_int(", f), tni_write_int(f, v.i), fputc(')', f);
+        fputs("tn_int(", f), opgen_write_int(f, v.i), fputc(')', f);
         break;
     case TN_TAG_FLOAT:
-        fputs("tn_float(", f), tni_write_float(f, v.f), fputc(')', f);
+        fputs("tn_float(", f), opgen_write_float(f, v.f), fputc(')', f);
         break;
     case TN_TAG_DTYPE:
-        fprintf(f, "tn_value_dtype(%s)", tni_dtype_macro(v.dtype));
+        fprintf(f, "tn_value_dtype(%s)", opgen_dtype_macro(v.dtype));
         break;
     case TN_TAG_DEVICE:
         fputs("tn_ops_cpu()", f);
         break;
     case TN_TAG_STR:
-        fputs("tn_value_str(", f), tni_write_string(f, v.str, v.aux), fprintf(f, ", %u)", v.aux);
+        fputs("tn_value_str(", f), opgen_write_string(f, v.str, v.aux), fprintf(f, ", %u)", v.aux);
         break;
     case TN_TAG_INTS:
         if (v.aux)
@@ -88,14 +88,14 @@ static void write_default(FILE *f, const tni_param *p, const char *name) {
 /* "opts && opts->eps.set ? tn_float(opts->eps.value) : tn_float(1e-05)" */
 static void write_value(FILE *f, const tni_param *p) {
     char name[CNAME_BYTES];
-    tni_cname(p->name, name);
-    const char *from = p->has_default ? "opts->" : "", *set = tni_option_set(p),
-               *make = tni_value_maker(p);
+    opgen_cname(p->name, name);
+    const char *from = p->has_default ? "opts->" : "", *set = opgen_option_set(p),
+               *make = opgen_value_maker(p);
     if (p->has_default) fputs(set ? "opts && " : "opts ", f);
     if (set) fprintf(f, "%s%s%s ", from, name, set);
     if (p->has_default || set) fputs("? ", f);
     fprintf(f, *make ? "%s(%s%s%s)" : "%s%s%s%s", make, from, name,
-            tni_option_is_maybe(p) ? ".value" : "");
+            opgen_option_is_maybe(p) ? ".value" : "");
     if (!p->has_default && !set) return;
     fputs(" : ", f);
     write_default(f, p, name);
@@ -107,17 +107,17 @@ static const char *return_type(const tni_schema *s, char *out, size_t capacity) 
     char name[CNAME_BYTES];
     if (s->n_visible == 0) return "tn_status ";
     if (s->n_visible == 1) return s->results[0].list ? "tn_tensors " : "tn_tensor *";
-    snprintf(out, capacity, "tn_%s_result ", tni_cname_op(s->name, name));
+    snprintf(out, capacity, "tn_%s_result ", opgen_cname_op(s->name, name));
     return out;
 }
 
 static void write_signature(FILE *f, const tni_schema *s, const char *suffix) {
     char name[CNAME_BYTES], type[CNAME_BYTES + 16];
-    fprintf(f, "%stn_%s%s(", return_type(s, type, sizeof type), tni_cname_op(s->name, name),
+    fprintf(f, "%stn_%s%s(", return_type(s, type, sizeof type), opgen_cname_op(s->name, name),
             suffix);
     for (uint32_t i = 0; i < s->n_required; i++)
-        fprintf(f, "%s%s%s", i ? ", " : "", tni_option_type(&s->params[i]),
-                tni_cname(s->params[i].name, name));
+        fprintf(f, "%s%s%s", i ? ", " : "", opgen_option_type(&s->params[i]),
+                opgen_cname(s->params[i].name, name));
     if (has_opts(s))
         fprintf(f, "%sconst tn_%s_opts *opts", s->n_required ? ", " : "", opts_name(s, name));
     fputs(s->n_params ? ")" : "void)", f);
@@ -128,8 +128,9 @@ static void write_args(FILE *f, const tni_schema *s) {
     for (uint32_t i = 0; i < s->n_params; i++) {
         const tn_value d = s->params[i].def;
         if (d.tag != TN_TAG_INTS || d.aux == 0) continue;
-        fprintf(f, "    static const int64_t %s_default[] = {", tni_cname(s->params[i].name, name));
-        for (uint32_t k = 0; k < d.aux; k++) fputs(k ? ", " : "", f), tni_write_int(f, d.ints[k]);
+        fprintf(f, "    static const int64_t %s_default[] = {",
+                opgen_cname(s->params[i].name, name));
+        for (uint32_t k = 0; k < d.aux; k++) fputs(k ? ", " : "", f), opgen_write_int(f, d.ints[k]);
         fputs("};\n", f);
     }
     if (s->n_params == 0) return;
@@ -166,13 +167,13 @@ static void write_results(FILE *f, const tni_schema *s) {
     for (uint32_t i = 0; i < s->n_visible; i++)
         fputs(i ? ", tn_value_none()" : "tn_value_none()", f);
     fputs("};\n", f);
-    fprintf(f, "    tn_%s_result result = {", tni_cname_op(s->name, name));
+    fprintf(f, "    tn_%s_result result = {", opgen_cname_op(s->name, name));
     for (uint32_t i = 0; i < s->n_visible; i++) fputs(i ? ", NULL" : "NULL", f);
     fputs("};\n    if (", f);
     write_call(f, s, "outs");
     fputs(" != TN_OK) return result;\n", f);
     for (uint32_t i = 0; i < s->n_visible; i++)
-        fprintf(f, "    result.%s = outs[%u].tensor;\n", tni_cname(s->results[i].name, name), i);
+        fprintf(f, "    result.%s = outs[%u].tensor;\n", opgen_cname(s->results[i].name, name), i);
     fputs("    return result;\n", f);
 }
 
@@ -198,21 +199,21 @@ static void write_function(FILE *f, const tni_schema *s, const char *suffix) {
     write_outcome(f, s);
 }
 
-void tni_write_full(FILE *f, const char *stem, const tni_schema *s) {
+void opgen_write_full(FILE *f, const char *stem, const tni_schema *s) {
     char op[CNAME_BYTES], name[CNAME_BYTES], type[CNAME_BYTES + 16];
-    const bool wide = tni_is_wide(s);
-    tni_cname_op(s->name, op);
+    const bool wide = opgen_is_wide(s);
+    opgen_cname_op(s->name, op);
     fprintf(f, "static inline %sop_%s(", return_type(s, type, sizeof type), op);
     if (wide) fprintf(f, "const %s_%s_args *a", stem, op);
     for (uint32_t i = 0; i < s->n_params && !wide; i++)
-        fprintf(f, "%s%s%s", i ? ", " : "", tni_full_type(&s->params[i]),
-                tni_cname(s->params[i].name, name));
+        fprintf(f, "%s%s%s", i ? ", " : "", opgen_full_type(&s->params[i]),
+                opgen_cname(s->params[i].name, name));
     fprintf(f, ") {\n    static tn_op_ref op = {\"%s\", 0, 0};\n    const tn_value args[] = {\n",
             s->name);
     for (uint32_t i = 0; i < s->n_params; i++) {
-        const char *make = tni_full_maker(&s->params[i]);
+        const char *make = opgen_full_maker(&s->params[i]);
         fprintf(f, *make ? "        %s(%s%s),\n" : "        %s%s%s,\n", make, wide ? "a->" : "",
-                tni_cname(s->params[i].name, name));
+                opgen_cname(s->params[i].name, name));
     }
     fputs("    };\n", f);
     write_outcome(f, s);
@@ -251,40 +252,41 @@ static void write_number_form(FILE *f, const tni_schema *s, const tni_schema *ba
     bool any = false;
     for (uint32_t i = 0; i < n; i++) any = any || takes_number(s, base, i);
     if (!any) return;
-    fprintf(f, "#define tn_%s%s(", tni_cname_op(s->name, op), suffix);
+    fprintf(f, "#define tn_%s%s(", opgen_cname_op(s->name, op), suffix);
     for (uint32_t i = 0; i < n; i++)
-        fprintf(f, "%s%s", i ? ", " : "", tni_cname(s->params[i].name, name));
+        fprintf(f, "%s%s", i ? ", " : "", opgen_cname(s->params[i].name, name));
     fprintf(f, "%s) tn_%s%s(", n < s->n_params ? ", ..." : "", op, suffix);
     for (uint32_t i = 0; i < n; i++)
         fprintf(f, takes_number(s, base, i) ? "%sTN_OPERAND(%s)" : "%s%s", i ? ", " : "",
-                tni_cname(s->params[i].name, name));
+                opgen_cname(s->params[i].name, name));
     fprintf(f, "%s)\n\n", n < s->n_params ? ", __VA_ARGS__" : "");
 }
 
-bool tni_same_opts(const tni_schema *a, const tni_schema *b) {
+bool opgen_same_opts(const tni_schema *a, const tni_schema *b) {
     const uint32_t n = a->n_params - a->n_required;
     if (n != b->n_params - b->n_required) return false;
     for (uint32_t i = 0; i < n; i++) {
         const tni_param *p = &a->params[a->n_required + i], *q = &b->params[b->n_required + i];
-        if (strcmp(p->name, q->name) != 0 || strcmp(tni_option_type(p), tni_option_type(q)) != 0)
+        if (strcmp(p->name, q->name) != 0 ||
+            strcmp(opgen_option_type(p), opgen_option_type(q)) != 0)
             return false;
     }
     return true;
 }
 
-void tni_write_wrapper(FILE *f, const tni_header_op *op, const tni_schema *s,
-                       const tni_schema *base, bool shares_opts) {
+void opgen_write_wrapper(FILE *f, const opgen_header_op *op, const tni_schema *s,
+                         const tni_schema *base, bool shares_opts) {
     char name[CNAME_BYTES];
     if (has_opts(s) && !shares_opts) write_opts(f, s);
     if (s->n_visible > 1) write_result(f, s);
     fputs("/* ", f);
-    if (op->doc && op->doc[0]) tni_write_comment(f, op->doc), fputs("\n * ", f);
-    tni_write_comment(f, op->schema);
+    if (op->doc && op->doc[0]) opgen_write_comment(f, op->doc), fputs("\n * ", f);
+    opgen_write_comment(f, op->schema);
     fputs(" */\n", f);
     write_function(f, s, "");
     write_number_form(f, s, base, "");
     if (!op->inplace) return;
-    fprintf(f, "/* tn_%s, written into %s, which is returned. */\n", tni_cname_op(s->name, name),
+    fprintf(f, "/* tn_%s, written into %s, which is returned. */\n", opgen_cname_op(s->name, name),
             s->params[0].name);
     write_function(f, s, "_");
     write_number_form(f, s, s, "_");
@@ -295,15 +297,15 @@ void tni_write_wrapper(FILE *f, const tni_header_op *op, const tni_schema *s,
 /* A number that is not 0: the default, if it is one. */
 static void write_sample_number(FILE *f, const tni_param *p) {
     if (p->type == TNI_FLOAT)
-        tni_write_float(f, p->def.tag == TN_TAG_FLOAT && p->def.f != 0 ? p->def.f : 0.5);
+        opgen_write_float(f, p->def.tag == TN_TAG_FLOAT && p->def.f != 0 ? p->def.f : 0.5);
     else
-        tni_write_int(f, p->def.tag == TN_TAG_INT && p->def.i != 0 ? p->def.i : 1);
+        opgen_write_int(f, p->def.tag == TN_TAG_INT && p->def.i != 0 ? p->def.i : 1);
 }
 
 /* What an option may be set to. Tensors and streams have the option's name. */
 static void write_sample_value(FILE *f, const tni_param *p) {
     char name[CNAME_BYTES];
-    tni_cname(p->name, name);
+    opgen_cname(p->name, name);
     const tn_value d = p->def;
     switch (p->type) {
     case TNI_INT:
@@ -316,7 +318,7 @@ static void write_sample_value(FILE *f, const tni_param *p) {
     case TNI_INTS:
         fputs("TN_INTS(", f);
         for (uint32_t i = 0; d.tag == TN_TAG_INTS && i < d.aux; i++)
-            fputs(i ? ", " : "", f), tni_write_int(f, d.ints[i]);
+            fputs(i ? ", " : "", f), opgen_write_int(f, d.ints[i]);
         fputs(d.tag == TN_TAG_INTS && d.aux ? ")" : "0)", f);
         break;
     case TNI_FLOATS:
@@ -324,12 +326,12 @@ static void write_sample_value(FILE *f, const tni_param *p) {
         break;
     case TNI_STR:
         if (d.tag == TN_TAG_STR)
-            tni_write_string(f, d.str, d.aux);
+            opgen_write_string(f, d.str, d.aux);
         else
             fputs("\"\"", f);
         break;
     case TNI_DTYPE:
-        fputs(d.tag == TN_TAG_DTYPE ? tni_dtype_macro(d.dtype) : "TN_F32", f);
+        fputs(d.tag == TN_TAG_DTYPE ? opgen_dtype_macro(d.dtype) : "TN_F32", f);
         break;
     case TNI_DEVICE:
         fputs("{TN_CPU, 0}", f);
@@ -347,32 +349,32 @@ static void write_sample_value(FILE *f, const tni_param *p) {
 
 static void write_sample_call(FILE *f, const tni_schema *s, bool options) {
     char name[CNAME_BYTES];
-    fprintf(f, "tn_%s(", tni_cname_op(s->name, name));
+    fprintf(f, "tn_%s(", opgen_cname_op(s->name, name));
     for (uint32_t i = 0; i < s->n_required; i++)
-        fprintf(f, "%s%s", i ? ", " : "", tni_cname(s->params[i].name, name));
+        fprintf(f, "%s%s", i ? ", " : "", opgen_cname(s->params[i].name, name));
     fputs(s->n_required ? ", " : "", f);
     if (options) fprintf(f, "&(tn_%s_opts){", opts_name(s, name));
     for (uint32_t i = s->n_required; i < s->n_params && options; i++) {
-        const bool maybe = tni_option_is_maybe(&s->params[i]);
-        fprintf(f, "%s.%s = %s", i > s->n_required ? ", " : "", tni_cname(s->params[i].name, name),
-                maybe ? "TN_SET(" : "");
+        const bool maybe = opgen_option_is_maybe(&s->params[i]);
+        fprintf(f, "%s.%s = %s", i > s->n_required ? ", " : "",
+                opgen_cname(s->params[i].name, name), maybe ? "TN_SET(" : "");
         write_sample_value(f, &s->params[i]);
         fputs(maybe ? ")" : "", f);
     }
     fputs(options ? "})\n" : "NULL)\n", f);
 }
 
-void tni_write_prototype(FILE *f, const tni_schema *s) {
+void opgen_write_prototype(FILE *f, const tni_schema *s) {
     write_signature(f, s, "");
     fputs(";\n", f);
 }
 
-void tni_write_types(FILE *f, const tni_schema *s) {
+void opgen_write_types(FILE *f, const tni_schema *s) {
     if (has_opts(s)) write_opts(f, s);
     if (s->n_visible > 1) write_result(f, s);
 }
 
-void tni_write_samples(FILE *f, const tni_schema *s) {
+void opgen_write_samples(FILE *f, const tni_schema *s) {
     if (!has_opts(s)) return;
     write_sample_call(f, s, false);
     write_sample_call(f, s, true);

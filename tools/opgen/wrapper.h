@@ -9,17 +9,17 @@
 
 /* base: of a row NAME_, that of NAME, or NULL. shares_opts: the struct of options stands before it
  * already. */
-void tni_write_wrapper(FILE *, const tni_header_op *, const tni_schema *, const tni_schema *base,
-                       bool shares_opts);
+void opgen_write_wrapper(FILE *, const opgen_header_op *, const tni_schema *,
+                         const tni_schema *base, bool shares_opts);
 /* op_NAME, which takes every argument: for calls within library STEM, of ops with options. */
-void tni_write_full(FILE *, const char *stem, const tni_schema *);
+void opgen_write_full(FILE *, const char *stem, const tni_schema *);
 /* Would both write the same struct of options, but for its name? */
-bool tni_same_opts(const tni_schema *, const tni_schema *);
+bool opgen_same_opts(const tni_schema *, const tni_schema *);
 
 /* One op for people, each text of whole lines, possibly none: */
-void tni_write_prototype(FILE *, const tni_schema *);
-void tni_write_types(FILE *, const tni_schema *); /* structs of options and results */
-void tni_write_samples(FILE *,
-                       const tni_schema *); /* calls without and with options, if it has any */
+void opgen_write_prototype(FILE *, const tni_schema *);
+void opgen_write_types(FILE *, const tni_schema *); /* structs of options and results */
+void opgen_write_samples(FILE *,
+                         const tni_schema *); /* calls without and with options, if it has any */
 
 #endif
