@@ -228,6 +228,7 @@ def main():
 
     tally = Tally()
     check(tally, ["tools/format", "--check"])
+    check(tally, ["tools/house_check"])
     check(tally, ["tools/size_check"])
     check(tally, ["tools/docs_check"])
     for run in args.plan:
