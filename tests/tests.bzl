@@ -38,6 +38,6 @@ def tn_ops_test(name, srcs = None, vectors = None, data = [], env = {}, deps = [
             dict(plugins, TENON_CPU_BLAS_VECTORS = vectors) if vectors else plugins,
             **env
         ),
-        deps = ["//core:tenon_static", "//tests/support"] + deps,
+        deps = ["//core:tenon_static", "//modules/check", "//tests/support"] + deps,
         **kwargs
     )

@@ -10,13 +10,13 @@
 #include <string.h>
 
 #include <tenon/abi_text.h>
-
 #include <tenon/hooks.h>
 
 #include "core/autograd/extra.h"
 #include "core/base/dtype.h"
 #include "core/base/error.h"
 #include "core/base/heap.h"
+#include "core/tensor/format.h"
 
 enum { FRAMES = 24, SHOWN = 4, RECORDING = 4 /* frames of the recording itself */ };
 

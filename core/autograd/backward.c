@@ -9,6 +9,7 @@
 #include "core/autograd/node.h"
 #include "core/base/state.h"
 #include "core/dispatch/core_ops.h"
+#include "core/tensor/format.h"
 #include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
 

@@ -12,12 +12,12 @@
 #include "core/autograd/history.h"
 #include "core/autograd/node.h"
 #include "core/autograd/saved.h"
-#include "core/autograd/tape.h"
 #include "core/base/dtype.h"
 #include "core/base/error.h"
 #include "core/dispatch/core_ops.h"
 #include "core/dispatch/registry.h"
 #include "core/schema/schema.h"
+#include "core/tensor/format.h"
 #include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
 
@@ -224,7 +224,7 @@ tn_tensors tni_ctx_grad_saved_list(tn_grad_ctx *ctx, const char *name) {
     static const tn_tensors none = {NULL, 0};
     named f;
     if (!find_kept(ctx, name, true, &f) || !f.n) return none;
-    tn_tensor **list = tni_scope_alloc(f.n * sizeof *list);
+    tn_tensor **list = tn_scope_alloc(f.n * sizeof *list);
     if (!list) return none;
     for (uint32_t i = 0; i < f.n; i++) {
         list[i] = unpack(ctx, name, &f.slots[i]);

@@ -15,7 +15,7 @@
 #include "core/autograd/node.h"
 #include "core/autograd/visit.h"
 #include "core/base/heap.h"
-#include "core/tensor/scope.h"
+#include "core/tensor/format.h"
 
 typedef enum kind { GRADIENT, BEFORE, AFTER, ACCUMULATED } kind;
 
@@ -197,7 +197,7 @@ static bool call_gradient(const tni_hook *h, tn_tensor **grad) {
 /* A node hook sees the gradients of all slots, NULL where there is none, and may exchange them. */
 static bool call_node(const tni_hook *h, const tni_node *n, tni_slot *slots, uint32_t count) {
     const tn_scope scope = tn_scope_push();
-    tn_tensor **grads = tni_scope_alloc((count ? count : 1) * sizeof *grads);
+    tn_tensor **grads = tn_scope_alloc((count ? count : 1) * sizeof *grads);
     for (uint32_t i = 0; grads && i < count; i++) grads[i] = slots[i].grad;
     const tni_visit visit = tni_visit_begin();
     if (grads) h->node(h->user, n->op->schema.name, grads, count);

@@ -134,6 +134,7 @@ static inline void tni_node_follow(tni_node *n, const tni_edge *e) {
 tni_node *tni_node_new(const tni_op *, const tn_value *args, uint32_t n_args, const tn_rng *);
 /* Learns the results, keeps those the row keeps. False + error. */
 bool tni_node_results(tni_node *, tn_tensor *const *results, uint32_t n_results);
+void tni_node_retain(tni_node *);
 void tni_node_forget(tni_node *); /* gives kept values back */
 /* Schema result of result slot i. */
 uint32_t tni_node_result_index(const tni_node *, uint32_t slot);

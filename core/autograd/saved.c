@@ -13,6 +13,7 @@
 #include "core/autograd/visit.h"
 #include "core/base/error.h"
 #include "core/base/heap.h"
+#include "core/tensor/format.h"
 
 typedef struct tni_saved_set {
     _Atomic int32_t refs; /* the stack, and nodes */

@@ -32,8 +32,6 @@ tn_status tni_tape_finish(tni_node *, tn_tensor *const *results, uint32_t n_resu
 bool tni_tape_may_write(const tni_op *op, const tn_value *args, uint32_t n_args);
 void tni_tape_abandon(tni_node *); /* the call failed; NULL is fine */
 
-void tni_node_retain(tni_node *);
-
 /* After a view op made these views of `of`, recorded or not, before tni_tape_finish: a view made
  * while not recording hides history, and so do its views; all start out right for the storage's
  * version. */

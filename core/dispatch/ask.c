@@ -16,7 +16,6 @@
 #include "core/dispatch/plugins.h"
 #include "core/dispatch/registry.h"
 #include "core/memory/device.h"
-#include "core/tensor/scope.h"
 
 /* ---- Ops ------------------------------------------------------------------------------------- */
 
@@ -30,7 +29,9 @@ static void info_fill(tn_op_info *out, const tni_op *op) {
                              .samples = op->inplace || !op->row.samples ? "" : op->row.samples,
                              .plugin = op->plugin,
                              .has_derivative = op->row.derivative != NULL,
-                             .has_decomposition = op->row.decompose != NULL};
+                             .has_decomposition = op->row.decompose != NULL,
+                             .form = op->row.form,
+                             .base = op->inplace ? op->base->schema.name : NULL};
     memcpy(out, &info, out->size < sizeof info ? out->size : sizeof info);
 }
 
@@ -147,7 +148,7 @@ const char *tn_op_providers(const char *name, const char *device_kind) {
     uint64_t n = tni_registry_providers(op, tni_device_kind_find(device_kind), chain, CHAIN),
              bytes = 1;
     for (uint64_t i = 0; i < n; i++) bytes += strlen(chain[i]->plugin) + 1;
-    char *text = tni_scope_alloc(bytes);
+    char *text = tn_scope_alloc(bytes);
     if (!text) return NULL;
     text[0] = 0;
     for (uint64_t i = 0; i < n; i++) { /* a plugin may have several rows: one per dtype class */

@@ -85,7 +85,7 @@ static bool temporaries_room(tni_frame *f) {
     f->temporaries = f->few_temporaries;
     if (!f->s->prepares) return true;
     if (f->s->n_operands > TNI_FLAT_OPERANDS)
-        f->temporaries = tni_scope_alloc(f->s->n_operands * sizeof(tn_tensor *));
+        f->temporaries = tn_scope_alloc(f->s->n_operands * sizeof(tn_tensor *));
     if (f->temporaries) memset(f->temporaries, 0, f->s->n_operands * sizeof(tn_tensor *));
     return f->temporaries != NULL;
 }
@@ -93,7 +93,7 @@ static bool temporaries_room(tni_frame *f) {
 /* ---- Results --------------------------------------------------------------------------------- */
 
 bool tni_call_room(tni_frame *f, uint32_t n) {
-    f->results = n <= TNI_MAX_RESULTS ? f->few : tni_scope_alloc(n * sizeof(tn_tensor *));
+    f->results = n <= TNI_MAX_RESULTS ? f->few : tn_scope_alloc(n * sizeof(tn_tensor *));
     return f->results != NULL;
 }
 
@@ -126,7 +126,7 @@ static void results_release(tni_frame *f) {
 static tn_status results_give(tni_frame *f, tn_value *outs) {
     const tni_schema *schema = &f->v.op->schema;
     bool list = schema->n_results == 1 && schema->results[0].list;
-    tn_tensor **items = list ? tni_scope_alloc((f->n_results + 1) * sizeof(tn_tensor *)) : NULL;
+    tn_tensor **items = list ? tn_scope_alloc((f->n_results + 1) * sizeof(tn_tensor *)) : NULL;
     if (list && !items) {
         results_release(f);
         return tn_error();

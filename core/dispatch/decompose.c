@@ -15,6 +15,7 @@
 #include "core/base/error.h"
 #include "core/base/heap.h"
 #include "core/dispatch/core_ops.h"
+#include "core/tensor/format.h"
 #include "core/tensor/scope.h"
 
 static bool same_shape(const tn_tensor *t, const tn_meta *m) {
@@ -71,7 +72,7 @@ static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n)
 static void decomposed_list(tni_frame *f) {
     tn_tensor **list = f->results;
     if (!list || list == f->few) return;
-    f->results = tni_scope_alloc(f->n_results * sizeof(tn_tensor *));
+    f->results = tn_scope_alloc(f->n_results * sizeof(tn_tensor *));
     if (f->results) memcpy(f->results, list, f->n_results * sizeof(tn_tensor *));
     for (uint32_t i = 0; !f->results && i < f->n_results; i++) tni_tensor_release(list[i]);
     if (!f->results) f->n_results = 0;
@@ -131,7 +132,7 @@ static bool decomposed_args(const tni_frame *f, bool wide, tn_value *args) {
         if (op->types[i] == TNI_TENSOR && args[i].tag == TN_TAG_TENSOR)
             args[i].tensor = decomposed_cast(f, p, k, wide);
         if (op->types[i] != TNI_TENSORS || n == 0) continue;
-        tn_tensor **list = tni_scope_alloc(n * sizeof *list);
+        tn_tensor **list = tn_scope_alloc(n * sizeof *list);
         if (!list) return false;
         for (uint32_t j = 0; j < n; j++) list[j] = decomposed_cast(f, p, k + j, wide);
         args[i].tensors = list;

@@ -8,7 +8,7 @@
 #include "core/autograd/tape.h"
 #include "core/base/dtype.h"
 #include "core/base/geometry.h"
-#include "core/tensor/scope.h"
+#include "core/tensor/format.h"
 
 static bool wrong_type(const tni_op *op, const tni_param *p, const char *wanted) {
     tn_raise(TN_ERR_INVALID, "%s: argument '%s' must be %s%s", op->schema.name, p->name, wanted,
@@ -124,7 +124,7 @@ static bool make_room(tni_invocation *v) {
         const tn_value *a = &v->args[i];
         n += a->tag == TN_TAG_TENSORS && a->aux != UINT32_MAX ? a->aux : 1;
     }
-    if (n > TNI_FLAT_OPERANDS) v->operands = tni_scope_alloc(n * sizeof(tn_tensor *));
+    if (n > TNI_FLAT_OPERANDS) v->operands = tn_scope_alloc(n * sizeof(tn_tensor *));
     return v->operands != NULL;
 }
 

@@ -30,7 +30,7 @@ typedef struct tni_op {             /* one op, parsed and checked */
     const char *plugin;
     tn_op row; /* whole, zero-filled where the plugin's row was shorter */
     tni_schema schema;
-    tni_contract *contract; /* NULL = none */
+    struct tni_contract *contract; /* NULL = none (schema/contract.h) */
 } tni_op;
 
 /* Kernels write arguments in form pointwise only: other twins run their base, and copy. */

@@ -15,6 +15,7 @@
 #include "core/dispatch/forms.h"
 #include "core/dispatch/held.h"
 #include "core/dispatch/shape_rules.h"
+#include "core/schema/contract.h"
 
 enum { RESULTS_LIMIT = 1 << 20 }; /* of one list */
 

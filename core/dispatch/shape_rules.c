@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/tensor/tensor.h"
+#include "core/tensor/format.h"
 
 /* Tensors of an argument: one, or those of a list, where absent ones are NULL. */
 static uint32_t view_count(const tn_value *a) {

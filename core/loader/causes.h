@@ -26,7 +26,7 @@ tni_room tni_causes_room(void);
 uint64_t tni_causes_surroundings(const tni_room *, const char *prefixes);
 
 /* Is this entry of the environment given to the probe? What may decide whether a plugin and its
- * libraries are found is, and what the plugin's note asks for by prefix ("OMP_,ACME_"); what would
+ * libraries are found is, and what the plugin's note asks for by prefix ("ACME_,ROAD_"); what would
  * inject code is not. */
 bool tni_causes_passed_on(const char *entry, const char *prefixes);
 

@@ -14,7 +14,6 @@
 #include <time.h>
 
 #include <tenon/abi_text.h>
-
 #include <tenon/hooks.h>
 
 #include "core/base/error.h"

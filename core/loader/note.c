@@ -84,14 +84,14 @@ static bool requires_parse(tni_note *n, char *list, const tni_problem *p) {
     return true;
 }
 
-/* "OMP_,ACME_". What decides which code is loaded ("LD_PRELOAD") is nobody's to ask for. */
+/* "ACME_,ROAD_". What decides which code is loaded ("LD_PRELOAD") is nobody's to ask for. */
 static bool environment_parse(tni_note *n, const char *list, const tni_problem *p) {
     for (const char *at = list;; at++) {
         const size_t len = strspn(at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
         if (len < 3 || strncmp(at, "LD_", 3) == 0 || (at[len] && at[len] != ','))
             return tni_no(p,
                           "note: environment='%.64s' must list prefixes of at least 3 capitals, "
-                          "as in OMP_,ACME_, none of which begins with LD_",
+                          "as in ACME_, none of which begins with LD_",
                           list);
         at += len;
         if (!*at) break;

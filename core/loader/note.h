@@ -20,7 +20,7 @@ typedef struct tni_pair { /* runtime.NAME=VALUE, or ID >= VERSION */
 typedef struct tni_note {
     char *text; /* owns the strings; NULL = no identity */
     const char *id, *version, *abi, *kinds, *licence;
-    const char *environment; /* prefixes of the variables it reads: "OMP_,ACME_", or "" */
+    const char *environment; /* prefixes of the variables it reads: "ACME_,ROAD_", or "" */
     int32_t abi_major, abi_minor;
     uint32_t n_runtimes, n_requires;
     tni_pair runtimes[TNI_NOTE_PAIRS]; /* name without "runtime." */

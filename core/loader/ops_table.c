@@ -1,11 +1,11 @@
 /* ops_table.c - the tn.ops/0 interface: what op libraries may call.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/autograd/ctx.h"
+#include <tenon/hooks.h>
 
+#include "core/autograd/ctx.h"
 #include "core/base/error.h"
 #include "core/base/state.h"
 #include "core/tensor/tensor.h"
-#include <tenon/hooks.h>
 
 static tn_status table_meta(tn_tensor *t, tn_meta *out) {
     if (!tni_tensor_check(t, "meta", "tensor") || !out)

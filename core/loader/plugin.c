@@ -19,7 +19,6 @@
 #include "core/loader/host.h"
 #include "core/loader/load.h"
 #include "core/loader/scan.h"
-#include "core/tensor/scope.h"
 
 enum { MOST_NESTED = 8, MOST_REFUSED = 64 };
 
@@ -147,7 +146,7 @@ const char *tni_plugin_list(void) {
     uint32_t n = tni_ready_count();
     for (uint32_t i = 0; i < n; i++) ids[i] = tni_ready_at(i)->note.id;
     qsort(ids, n, sizeof *ids, by_text);
-    char *out = tni_scope_alloc((uint64_t)n * (TNI_ID_BYTES + 2) + 1), *at = out;
+    char *out = tn_scope_alloc((uint64_t)n * (TNI_ID_BYTES + 2) + 1), *at = out;
     if (!out) return "";
     for (uint32_t i = 0; i < n; i++) {
         if (i > 0) at = stpcpy(at, ", ");

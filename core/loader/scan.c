@@ -17,7 +17,6 @@
 #include "core/loader/file.h"
 #include "core/loader/load.h"
 #include "core/loader/verdict.h"
-#include "core/tensor/scope.h"
 
 /* ---- Listings -------------------------------------------------------------------------------- */
 
@@ -408,7 +407,7 @@ const char *tn_plugin_paths(void) {
     uint64_t bytes = 1;
     for (uint32_t i = 0; i < places.n; i++)
         bytes += strlen(places.items[i].origin) + strlen(places.items[i].path) + 2;
-    char *out = tni_scope_alloc(bytes), *at = out;
+    char *out = tn_scope_alloc(bytes), *at = out;
     for (uint32_t i = 0; i < places.n && out; i++) {
         at = stpcpy(stpcpy(at, places.items[i].origin), "\t");
         at = stpcpy(stpcpy(at, places.items[i].path), "\n");

@@ -82,28 +82,4 @@ bool tni_schema_is_name(const char *text);                   /* of an op, its ov
 int tni_schema_param(const tni_schema *, const char *name);  /* index, or -1 */
 int tni_schema_result(const tni_schema *, const char *name); /* index, or -1 */
 
-/* ---- Contracts: what must hold before a shape rule runs ----------------------------------------
- *
- * Space-separated `name:spec`:
- *   x:[N,C,*]      names dims: equal names, equal sizes; a number is required exactly; _ any; one *
- *                  any number of dims; C/groups and C*groups with an int argument or a number; the
- *                  name of an int argument must equal it
- *   x:rank>=2      or rank==1, rank<=3
- *   dim:dim(x)     an int, or int[] without repeats, in -rank..rank-1 of x (rank 0 counts as 1),
- *                  made non-negative in place; dim(x+1): one position more (unsqueeze)
- *   p:0..1  n:1..  an inclusive range of a number or of each number of a list
- *   value:in(x)    a Scalar that the dtype in which x is computed can hold; a run-time one is looked
- *                  at in every call
- * Absent optional arguments are skipped. For a list of tensors, shapes and ranks hold for each;
- * dim(list) speaks of the first. */
-typedef struct tni_contract tni_contract;
-tni_contract *tni_contract_parse(const char *text, const tni_schema *, char *why,
-                                 uint64_t capacity); /* NULL + why */
-void tni_contract_free(tni_contract *);
-/* args: tensors as VIEW/VIEWS/NONE; ints that are normalised are written to ints_out (room for
- * TNI_MAX_ARGS * TN_MAX_RANK) and args[i] repointed or changed. On failure `why` has the text:
- * argument, dim, both sizes. */
-tn_status tni_contract_check(const tni_contract *, const tni_schema *, tn_value *args,
-                             uint32_t n_args, int64_t *ints_out, char *why, uint64_t capacity);
-
 #endif

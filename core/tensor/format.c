@@ -4,6 +4,8 @@
  * bounded whatever the shape (an expanded tensor can have 2^62 elements), and does not depend on
  * the locale.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/tensor/format.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +17,6 @@
 #include "core/base/heap.h"
 #include "core/memory/buffer.h"
 #include "core/memory/device.h"
-#include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
 #include "core/tensor/transfer.h"
 
@@ -127,7 +128,7 @@ static const char *give_to_scope(writer *w) {
     if (w->failed) {
         tn_raise(TN_ERR_NOMEM, "tn_to_string: no memory for the text; free memory");
     } else {
-        text = tni_scope_alloc(w->length + 1);
+        text = tn_scope_alloc(w->length + 1);
         if (text) memcpy(text, w->text, w->length + 1);
     }
     tni_free(w->text);

@@ -10,6 +10,7 @@
 #include "core/memory/device.h"
 #include "core/memory/memory_cache.h"
 #include "core/memory/statistics.h"
+#include "core/tensor/format.h"
 #include "core/tensor/tensor.h"
 
 int64_t tn_rank(tn_tensor *t) { return tni_tensor_check(t, "tn_rank", "tensor") ? t->rank : -1; }

@@ -214,7 +214,7 @@ tn_tensor *tni_scope_own_slowly(tn_tensor *t) {
     return t;
 }
 
-void *tni_scope_alloc(uint64_t bytes) {
+void *tn_scope_alloc(uint64_t bytes) {
     tni_state *st = tni_state_get();
     if (!reserve_items(st, st->scope_n + 1)) return NULL;
     char *block = tni_alloc(bytes);

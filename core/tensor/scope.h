@@ -15,9 +15,6 @@ static inline tn_tensor *tni_scope_own(tn_tensor *t) {
     return t;
 }
 
-/* Memory that lives as long as the current scope; NULL + error. */
-void *tni_scope_alloc(uint64_t bytes);
-
 /* Closes scopes until `depth` are open; t moves out of them. NULL + error if t is stale. */
 tn_tensor *tni_scope_return(uint64_t depth, tn_tensor *t);
 

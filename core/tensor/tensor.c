@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include <tenon/abi_text.h>
-
 #include <tenon/device.h>
 #include <tenon/inspect.h>
 
@@ -20,6 +19,7 @@
 #include "core/memory/device.h"
 #include "core/memory/memory_cache.h"
 #include "core/memory/slab.h"
+#include "core/tensor/format.h"
 #include "core/tensor/grad.h"
 
 static tni_slab tensor_slab = {(uint32_t)sizeof(tn_tensor) | TNI_SLAB_PERMANENT, "tensor", NULL};

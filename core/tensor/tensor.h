@@ -108,7 +108,4 @@ void tni_storage_release(tni_storage *);
 
 void tni_tensor_counts(uint64_t *tensors, uint64_t *storages); /* live ones */
 
-/* "f32[2,3]" into out; returns its length without the end. Cuts, never overflows. */
-uint64_t tni_shape_text(const tn_meta *, char *out, uint64_t capacity);
-
 #endif

@@ -13,6 +13,7 @@
 #include "core/base/geometry.h"
 #include "core/memory/buffer.h"
 #include "core/memory/device.h"
+#include "core/tensor/format.h"
 #include "core/tensor/grad.h"
 
 /* ---- Walking strided memory ------------------------------------------------------------------ */

@@ -3,19 +3,16 @@
 #
 # Builds examples/plugins/hello_op outside of Bazel, as its README says, and runs it.
 #
-#   hello_op_test.sh BUILD.sh TENON.h LIBTENON.so OPGEN TENON MATH.so CPU_REF.so
+#   hello_op_test.sh BUILD.sh
 set -euo pipefail
 source_folder=$(realpath "$(dirname "$1")")
-INCLUDE=$(realpath "$(dirname "$2")/..")
-LIB=$(realpath "$(dirname "$3")")
-OPGEN=$(realpath "$4")
-export INCLUDE LIB OPGEN
-tenon=$(realpath "$5")
-TENON_PLUGIN_PATH=$(realpath "$(dirname "$6")"):$(realpath "$(dirname "$7")")
-export TENON_PLUGIN_PATH
+unset TENON_PLUGIN_PATH
 
 work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/hello.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+tools/install --from "$PWD" "$work/tenon" >/dev/null
+export PKG_CONFIG_PATH=$work/tenon/lib/pkgconfig
+tenon=$work/tenon/bin/tenon
 cp -L "$source_folder"/{build.sh,hello.c,hello.ops,main.c} "$work"
 "$work/build.sh"
 
@@ -27,7 +24,7 @@ grep -q 'first and second derivatives agree' <<<"$out"
 
 "$tenon" plugins why "$work/hello_op.so" | grep -q 'registered *ok *1 ops, 1 kernels'
 "$tenon" bindgen "$work/hello_op.so" -o "$work/swish.h"
-cc -fsyntax-only -Wall -Wextra -Werror -I "$INCLUDE" -include tenon/tenon.h -x c "$work/swish.h"
+cc -fsyntax-only -Wall -Wextra -Werror -I "$work/tenon/include" -include tenon/tenon.h -x c "$work/swish.h"
 
 # A gradient that is wrong is found.
 sed -i 's/d_x: mul(g, add(/d_x: mul(g, sub(/' "$work/hello.ops"

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 
 extern "C" {
+#include "core/schema/contract.h"
 #include "core/schema/schema.h"
 }
 

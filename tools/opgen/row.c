@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/schema/contract.h"
 #include "core/schema/sample.h"
 #include "tools/opgen/library.h"
 

@@ -25,6 +25,8 @@ typedef struct tn_op_info {
     const char *plugin;  /* who registered it */
     bool has_derivative;
     bool has_decomposition;
+    const char *form; /* what kernels see: "pointwise" */
+    const char *base; /* of an in-place twin the op it is of, whose samples are meant; else NULL */
 } tn_op_info;
 
 /* In order of name; -1 on error, INDEX past the last, NOTFOUND names the nearest. */

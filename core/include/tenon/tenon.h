@@ -72,8 +72,9 @@ TN_API tn_scope tn_scope_push(void);
 TN_API tn_status tn_scope_pop(tn_scope);
 /* The same, but kept[0..n) move to the scope outside; NULLs are skipped. */
 TN_API tn_status tn_scope_pop_with(tn_scope, tn_tensor *const *kept, int64_t n);
-/* The current scope shares a tensor that another thread made. */
-TN_API tn_status tn_scope_adopt(tn_tensor *);
+TN_API tn_status tn_scope_adopt(tn_tensor *); /* shares a tensor that another thread made */
+/* Zeroed memory that ends with the current scope; NULL with an error pending. */
+TN_API void *tn_scope_alloc(uint64_t bytes);
 
 /* The tensor outlives its scope, until tn_drop; returns its argument. One drop for each keep; NULL
  * is fine. */
@@ -136,8 +137,7 @@ TN_API tn_status tn_set_requires_grad(tn_tensor *, bool);
 /* A leaf that does, or a result that depends on one. */
 TN_API bool tn_requires_grad(tn_tensor *);
 TN_API bool tn_is_leaf(tn_tensor *);
-/* The same memory, without history. */
-TN_API tn_tensor *tn_detach(tn_tensor *);
+TN_API tn_tensor *tn_detach(tn_tensor *); /* the same memory, without history */
 /* Grad mode of this thread: while it is off nothing is recorded. Returns what it was. */
 TN_API bool tn_set_grad_enabled(bool on);
 TN_API bool tn_grad_enabled(void);

@@ -5,20 +5,15 @@
  * or [0.5,2] where >0 is asked; unless a range is) and from each other (by 0.9/n for n elements
  * in all), so that no kink lies within a finite difference.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/check/check.h"
+
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include <tenon/check.h>
-#include <tenon/inspect.h>
-
-#include "core/base/dtype.h"
-#include "core/base/geometry.h"
-#include "core/dispatch/registry.h"
 #include "core/schema/sample.h"
-#include "core/schema/schema.h"
-#include "core/tensor/scope.h"
-#include "core/tensor/tensor.h"
+#include "modules/math/math_ops.h"
 
 _Static_assert((int)TNI_MAX_ARGS <= (int)TN_SAMPLE_ARGS,
                "callers have room for the arguments of any op");
@@ -86,15 +81,24 @@ static int64_t int_value(filler *f, const tni_sample_tensor *t, bool has_sign) {
     return has_sign && t->fill == TNI_FILL_ANY && bits & 1 ? -magnitude : magnitude;
 }
 
-static void fill(filler *f, const tni_sample_tensor *t, tn_dtype dtype, void *data, int64_t n) {
-    const int64_t bytes = tni_dtype_bytes(dtype);
-    const bool floating = (TN_MASK_FLOAT >> tn_dtype_index(dtype) & 1) != 0;
+static bool is_floating(tn_dtype d) {
+    const int index = tn_dtype_index(d);
+    return index >= 0 && (TN_MASK_FLOAT >> index & 1) != 0;
+}
+
+/* n numbers for a tensor of dtype: doubles, or 64-bit integers. pick_dtype made sure they fit. */
+static void *numbers(filler *f, const tni_sample_tensor *t, tn_dtype dtype, int64_t n) {
+    const bool floating = is_floating(dtype);
     const bool has_sign = !tn_dtype_is(dtype, TN_U8) && !tn_dtype_is(dtype, TN_BOOL);
-    for (int64_t i = 0; i < n; i++) {
-        tn_value x = floating ? tn_float(float_value(f, t)) : tn_int(int_value(f, t, has_sign));
-        if (tn_dtype_is(dtype, TN_BOOL)) x.i &= 1;
-        tni_element_from(x, dtype, (char *)data + i * bytes); /* pick_dtype made sure it fits */
-    }
+    void *x = tn_scope_alloc((uint64_t)n * sizeof(int64_t));
+    int64_t *whole = x;
+    double *real = x;
+    for (int64_t i = 0; x && i < n; i++)
+        if (floating)
+            real[i] = float_value(f, t);
+        else
+            whole[i] = int_value(f, t, has_sign) & (tn_dtype_is(dtype, TN_BOOL) ? 1 : -1);
+    return x;
 }
 
 /* ---- Dtypes ---------------------------------------------------------------------------------- */
@@ -104,7 +108,7 @@ static bool variable_takes(char variable, tn_dtype d) {
     if (index < 0) return false;
     if (variable == 'N' || variable == 'A') return index != TN_IX_BOOL;
     if (variable == 'I') return (TN_MASK_INT >> index & 1) != 0;
-    if (variable == 'B') return (TN_MASK_FLOAT >> index & 1) == 0;
+    if (variable == 'B') return !is_floating(d);
     return true; /* T; F: integers are promoted; none: any dtype as it is */
 }
 
@@ -131,49 +135,58 @@ static int64_t dtype_limit(tn_dtype d) {
     }
 }
 
-static tn_status pick_dtype(const tni_op *op, const tni_param *p, const tni_sample_tensor *t,
+static tn_status pick_dtype(const tni_schema *op, const tni_param *p, const tni_sample_tensor *t,
                             tn_dtype wanted, tn_dtype *out) {
     *out = p->fixed ? p->dtype : t->fill == TNI_FILL_BOOL ? TN_BOOL : t->whole ? TN_I64 : wanted;
     /* `wanted` speaks of the op's main variable; whole numbers beside that keep to theirs. */
-    if (p->variable == 'I' && op->schema.variable != 'I' && !variable_takes('I', *out))
-        *out = TN_I64;
+    if (p->variable == 'I' && op->variable != 'I' && !variable_takes('I', *out)) *out = TN_I64;
     if (!variable_takes(p->variable, *out))
         return tn_raise(TN_ERR_DTYPE, "sample of %s: argument %s is Tensor<%c>, which cannot be %s",
-                        op->schema.name, p->name, p->variable ? p->variable : 'T',
-                        tn_dtype_name(*out));
+                        op->name, p->name, p->variable ? p->variable : 'T', tn_dtype_name(*out));
     if (t->fill == TNI_FILL_BELOW && t->below > dtype_limit(*out))
         return tn_raise(TN_ERR_DTYPE,
                         "sample of %s: argument %s asks for numbers below %" PRId64
                         ", which do not all fit %s; ask with a wider dtype",
-                        op->schema.name, p->name, t->below, tn_dtype_name(*out));
+                        op->name, p->name, t->below, tn_dtype_name(*out));
     return TN_OK;
 }
 
 /* ---- One call -------------------------------------------------------------------------------- */
 
-static tn_tensor *make_tensor(const tni_op *op, const tni_param *p, const tni_sample_tensor *t,
-                              tn_dtype wanted, filler *f) {
-    tn_dtype dtype;
-    if (pick_dtype(op, p, t, wanted, &dtype)) return NULL;
-    tn_tensor *x = tn_empty((tn_ints){t->sizes, t->rank}, dtype);
-    if (!x) return NULL;
-    const int64_t n = tn_numel(x);
-    void *data = n > 0 ? tn_data(x) : NULL;
-    if (n > 0 && !data) return NULL;
-    fill(f, t, dtype, data, n);
-    return x;
+/* -1 if there is no such tensor. */
+static int64_t elements(const tni_sample_tensor *t) {
+    int64_t n = 1, bytes = sizeof(int64_t);
+    for (uint32_t d = 0; d < t->rank; d++) {
+        if (t->sizes[d] < 0 || __builtin_mul_overflow(bytes, t->sizes[d] ? t->sizes[d] : 1, &bytes))
+            return -1;
+        n *= t->sizes[d];
+    }
+    return n;
 }
 
-static tn_status make_tensors(const tni_op *op, uint32_t index, const tni_sample *s,
+static tn_tensor *make_tensor(const tni_schema *op, const tni_param *p, const tni_sample_tensor *t,
+                              tn_dtype wanted, filler *f) {
+    tn_dtype dtype;
+    const tn_ints sizes = {t->sizes, t->rank};
+    const int64_t n = elements(t);
+    if (pick_dtype(op, p, t, wanted, &dtype)) return NULL;
+    if (n < 0) return tn_empty(sizes, dtype); /* says why not */
+    const void *data = numbers(f, t, dtype, n);
+    const tn_dtype given = is_floating(dtype) ? TN_F64 : TN_I64;
+    tn_tensor *x = data ? tn_from(data, sizes, given) : NULL;
+    return x && !tn_dtype_is(dtype, given) ? tn_to(x, dtype) : x;
+}
+
+static tn_status make_tensors(const tni_schema *op, uint32_t index, const tni_sample *s,
                               tn_dtype wanted, filler *f, tn_value *out) {
-    const tni_param *p = &op->schema.params[index];
+    const tni_param *p = &op->params[index];
     const tni_sample_tensor *t = s->tensors + s->first[index];
     const uint32_t n = s->count[index];
     if (p->type == TNI_TENSOR) {
         *out = tn_value_tensor(make_tensor(op, p, t, wanted, f));
         return out->tensor ? TN_OK : tn_error();
     }
-    tn_tensor **list = tni_scope_alloc((n + 1) * sizeof *list);
+    tn_tensor **list = tn_scope_alloc((n + 1) * sizeof *list);
     if (!list) return tn_error();
     for (uint32_t i = 0; i < n; i++)
         if (!(list[i] = t[i].absent ? NULL : make_tensor(op, p, t + i, wanted, f)) && !t[i].absent)
@@ -184,40 +197,38 @@ static tn_status make_tensors(const tni_op *op, uint32_t index, const tni_sample
 
 /* A fixed position, so that the same sample draws the same numbers in every call. */
 static tn_status make_generator(uint64_t seed, tn_value *out) {
-    tn_rng *rng = tni_scope_alloc(sizeof *rng);
+    tn_rng *rng = tn_scope_alloc(sizeof *rng);
     if (!rng) return tn_error();
     *rng = (tn_rng){seed, 0};
     *out = tn_value_rng(rng);
     return TN_OK;
 }
 
-static tn_status make_values(const tni_op *op, const tni_sample *s, tn_dtype wanted, uint64_t seed,
-                             tn_value *values) {
+static tn_status make_values(const tni_schema *op, const tni_sample *s, tn_dtype wanted,
+                             uint64_t seed, tn_value *values) {
     filler f;
     uint64_t slots = 0;
     for (uint32_t i = 0; i < s->n_tensors; i++) {
-        const int64_t n = tni_numel(s->tensors[i].sizes, (int32_t)s->tensors[i].rank, 8);
+        const int64_t n = elements(&s->tensors[i]);
         if (n > 0) slots += (uint64_t)n; /* too large: tn_empty says so */
     }
     filler_start(&f, seed, slots);
-    for (uint32_t i = 0; i < op->schema.n_params; i++) {
+    for (uint32_t i = 0; i < op->n_params; i++) {
         tn_status status = TN_OK;
         values[i] = s->values[i];
         if (s->is_tensor[i]) status = make_tensors(op, i, s, wanted, &f, &values[i]);
-        if (op->schema.params[i].type == TNI_GENERATOR)
+        if (op->params[i].type == TNI_GENERATOR)
             status = make_generator(seed ^ s->seeds[i], &values[i]);
         if (status) return status;
     }
     return TN_OK;
 }
 
-/* Past the last sample: NOTFOUND, and no error is raised, because that is how a loop over samples
- * ends. */
 /* A pointwise twin writes its first argument, which must have the shape of the result: all
  * arguments, broadcast. (Samples are those of the base op, where it may be smaller.) */
-static void widen_target(const tni_op *op, tni_sample *s) {
+static void widen_target(tni_sample *s) {
     tni_sample_tensor *target = &s->tensors[0];
-    for (uint32_t i = 1; op->inplace && op->form == TNI_POINTWISE && i < s->n_tensors; i++) {
+    for (uint32_t i = 1; i < s->n_tensors; i++) {
         const tni_sample_tensor *t = &s->tensors[i];
         int64_t wide[TN_MAX_RANK];
         const uint32_t rank = t->rank > target->rank ? t->rank : target->rank;
@@ -231,9 +242,38 @@ static void widen_target(const tni_op *op, tni_sample *s) {
     }
 }
 
+tni_schema *check_schema(const char *op, tn_op_info *info) {
+    char why[256];
+    *info = (tn_op_info){.size = sizeof *info};
+    if (tn_op_find(op, info)) return NULL;
+    tni_schema *schema = tn_scope_alloc(sizeof *schema);
+    if (!schema) return NULL;
+    if (tni_schema_parse(info->schema, schema, why, sizeof why)) {
+        tn_raise(TN_ERR_INTERNAL, "the schema of %s: %s", op, why);
+        return NULL;
+    }
+    snprintf(schema->name, sizeof schema->name, "%s", info->name);
+    if (info->base) schema->params[0].mutated = true; /* the row is the base's */
+    return schema;
+}
+
+/* Past the last sample: NOTFOUND, and no error is raised, because that is how a loop over samples
+ * ends. Values point into the sample. */
+static tn_status read_sample(const char *op, int64_t i, const tni_schema *schema,
+                             const tn_op_info *info, tni_sample *sample) {
+    char why[256];
+    tn_op_info base = *info;
+    if (info->base && tn_op_find(info->base, &base)) return tn_error();
+    const tn_status status = tni_sample_parse(base.samples, i, schema, sample, why, sizeof why);
+    if (status && status != TN_ERR_NOTFOUND)
+        return tn_raise(status, "sample %" PRId64 " of op %s from %s: %s; fix its samples column",
+                        i, op, info->plugin, why);
+    if (!status && info->base && strcmp(info->form, "pointwise") == 0) widen_target(sample);
+    return status;
+}
+
 tn_status tn_op_sample(const char *op, int64_t i, tn_dtype dtype, uint64_t seed, tn_value *values,
                        uint32_t *n_values) {
-    tn_op_info info = {.size = sizeof info};
     if (tn_error()) return tn_error();
     if (!op || !values || !n_values)
         return tn_raise(TN_ERR_INVALID, "tn_op_sample: op, values and n_values must not be NULL");
@@ -242,19 +282,13 @@ tn_status tn_op_sample(const char *op, int64_t i, tn_dtype dtype, uint64_t seed,
                         "tn_op_sample: dtype {%d,%d,%d} is unknown; use one of TN_BOOL ... TN_F64",
                         dtype.code, dtype.bits, dtype.lanes);
     *n_values = 0;
-    if (tn_op_find(op, &info)) return tn_error();
-    const tni_op *row = tni_registry_find(op);
-    if (!row) return tn_raise(TN_ERR_NOTFOUND, "tn_op_sample: op %s is not registered", op);
-    tni_sample *sample = tni_scope_alloc(sizeof *sample); /* values point into it */
+    tn_op_info info;
+    const tni_schema *schema = check_schema(op, &info);
+    tni_sample *sample = schema ? tn_scope_alloc(sizeof *sample) : NULL;
     if (!sample) return tn_error();
-    char why[256];
-    tn_status status = tni_sample_parse(row->row.samples, i, &row->schema, sample, why, sizeof why);
-    if (status == TN_ERR_NOTFOUND) return status;
-    if (status)
-        return tn_raise(status, "sample %" PRId64 " of op %s from %s: %s; fix its samples column",
-                        i, op, row->plugin ? row->plugin : "the program", why);
-    widen_target(row, sample);
-    status = make_values(row, sample, dtype, seed, values);
-    if (status == TN_OK) *n_values = row->schema.n_params;
+    tn_status status = read_sample(op, i, schema, &info, sample);
+    if (status) return status;
+    status = make_values(schema, sample, dtype, seed, values);
+    if (status == TN_OK) *n_values = schema->n_params;
     return status;
 }

@@ -3,24 +3,17 @@
  * Every visible f64 result enters one weighted sum; results of narrower dtypes say nothing about
  * derivatives and are left out. Random ops run at a fixed position, so they are functions here.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/check/check.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include <tenon/check.h>
-#include <tenon/inspect.h>
-
-#include "core/autograd/check.h"
-#include "core/dispatch/core_ops.h"
-#include "core/dispatch/plugins.h"
-#include "core/dispatch/registry.h"
-#include "core/schema/schema.h"
-#include "core/tensor/scope.h"
-#include "core/tensor/tensor.h"
+#include "modules/math/math_ops.h"
 
 enum { SAMPLE_SEED = 7, RESULT_SEED = 200, NAME_BYTES = 64 };
 
 typedef struct op_call { /* an op and a sample; tensors are replaced by those given */
-    const tni_op *op;
+    const tni_schema *schema;
     tn_op_ref ref;
     tn_value values[TN_SAMPLE_ARGS];
     uint32_t n_values;
@@ -31,8 +24,7 @@ typedef struct op_call { /* an op and a sample; tensors are replaced by those gi
 } op_call;
 
 static tn_tensor *argument(const op_call *o, uint32_t param, tn_tensor *t) {
-    return t && o->op->schema.params[param].mutated ? tni_core_clone(t)
-                                                    : t; /* leaves are not written */
+    return t && o->schema->params[param].mutated ? tn_clone(t) : t; /* leaves are not written */
 }
 
 static bool put_tensors(const op_call *o, uint32_t param, tn_value *v, tn_tensor *const **next) {
@@ -40,7 +32,7 @@ static bool put_tensors(const op_call *o, uint32_t param, tn_value *v, tn_tensor
         v->tensor = argument(o, param, *(*next)++);
         return !tn_error();
     }
-    tn_tensor **list = tni_scope_alloc(((uint64_t)v->aux + 1) * sizeof *list);
+    tn_tensor **list = tn_scope_alloc(((uint64_t)v->aux + 1) * sizeof *list);
     if (!list) return false;
     for (uint32_t i = 0; i < v->aux; i++) list[i] = argument(o, param, *(*next)++);
     v->tensors = list;
@@ -48,8 +40,8 @@ static bool put_tensors(const op_call *o, uint32_t param, tn_value *v, tn_tensor
 }
 
 static tn_tensor *add_result(tn_tensor *sum, tn_tensor *t, uint64_t seed) {
-    if (!t || !tn_dtype_is(t->dtype, TN_F64)) return sum;
-    return tni_check_weighted(sum, t, seed);
+    if (!t || !tn_dtype_is(tn_dtype_of(t), TN_F64)) return sum;
+    return check_weighted(sum, t, seed);
 }
 
 static tn_tensor *weigh(const tn_value *outs, int64_t n) {
@@ -74,16 +66,16 @@ static tn_tensor *op_fn(void *user, tn_tensor *const *in, int64_t n) {
         if (!put_tensors(o, i, &values[i], &in)) return NULL;
     }
     for (uint32_t i = 0; i < TNI_MAX_RESULTS; i++) outs[i] = tn_value_none();
-    const int64_t n_outs = tni_core_call(&o->ref, values, o->n_values, outs, TNI_MAX_RESULTS);
-    return n_outs < 0 ? NULL : weigh(outs, n_outs);
+    const uint32_t n_outs = o->schema->n_visible;
+    return tn_op_call(&o->ref, values, o->n_values, outs, n_outs) ? NULL : weigh(outs, n_outs);
 }
 
 /* ---- From a sample -------------------------------------------------------------------------- */
 
 static bool take(op_call *o, tn_tensor *t, uint32_t param, int64_t in_list) {
-    char *name = tni_scope_alloc(NAME_BYTES + 24);
+    char *name = tn_scope_alloc(NAME_BYTES + 24);
     if (!name) return false;
-    const char *plain = o->op->schema.params[param].name;
+    const char *plain = o->schema->params[param].name;
     if (in_list < 0)
         snprintf(name, NAME_BYTES + 24, "%s", plain);
     else
@@ -91,8 +83,7 @@ static bool take(op_call *o, tn_tensor *t, uint32_t param, int64_t in_list) {
     o->names[o->n_tensors] = name;
     o->tensors[o->n_tensors++] = t;
     if (!t) return true;
-    const int index = tn_dtype_index(t->dtype);
-    return index < 0 || !(TN_MASK_FLOAT >> index & 1) || tn_set_requires_grad(t, true) == TN_OK;
+    return !check_is_floating(t) || tn_set_requires_grad(t, true) == TN_OK;
 }
 
 static bool take_value(op_call *o, uint32_t param) {
@@ -100,13 +91,13 @@ static bool take_value(op_call *o, uint32_t param) {
     if (v->tag == TN_TAG_TENSOR) return take(o, v->tensor, param, -1);
     for (uint32_t k = 0; v->tag == TN_TAG_TENSORS && k < v->aux; k++)
         if (!take(o, v->tensors[k], param, k)) return false;
-    if (o->op->schema.params[param].type == TNI_GENERATOR) *v = tn_value_rng(&o->rng);
+    if (o->schema->params[param].type == TNI_GENERATOR) *v = tn_value_rng(&o->rng);
     return true;
 }
 
 /* An absent trailing generator would draw a new position at every call. */
 static void fix_generator(op_call *o) {
-    const tni_schema *s = &o->op->schema;
+    const tni_schema *s = o->schema;
     while (o->n_values < s->n_params && o->n_values < TN_SAMPLE_ARGS &&
            s->params[o->n_values].type == TNI_GENERATOR)
         o->values[o->n_values++] = tn_value_rng(&o->rng);
@@ -120,8 +111,8 @@ static tn_status sample(op_call *o, int64_t i) {
     uint64_t n = 1;
     for (uint32_t k = 0; k < o->n_values; k++)
         n += o->values[k].tag == TN_TAG_TENSORS ? o->values[k].aux : 1;
-    o->tensors = tni_scope_alloc(n * sizeof *o->tensors);
-    o->names = tni_scope_alloc(n * sizeof *o->names);
+    o->tensors = tn_scope_alloc(n * sizeof *o->tensors);
+    o->names = tn_scope_alloc(n * sizeof *o->names);
     if (!o->tensors || !o->names) return tn_error();
     for (uint32_t k = 0; k < o->n_values; k++)
         if (!take_value(o, k)) return tn_error();
@@ -140,15 +131,15 @@ static tn_status check_sample(op_call o, int64_t i, const request *r, int64_t *e
     const tn_status status = sample(&o, i);
     if (status) return status;
     snprintf(what, sizeof what, "%s of op '%s', sample %lld",
-             r->order == 1 ? "gradcheck" : "gradgradcheck", o.op->schema.name, (long long)i);
-    tni_check c = {.fn = op_fn,
+             r->order == 1 ? "gradcheck" : "gradgradcheck", o.schema->name, (long long)i);
+    check_job c = {.fn = op_fn,
                    .user = &o,
                    .inputs = {o.tensors, o.n_tensors},
                    .what = what,
                    .names = o.names};
     if (r->opts) c.opts = *r->opts;
-    *elements = tni_check_elements(&c);
-    return r->order == 1 ? tni_check_run(&c) : tni_check_run_twice(&c);
+    *elements = check_elements(&c);
+    return r->order == 1 ? check_run(&c) : check_run_twice(&c);
 }
 
 static tn_status in_scope(const op_call *o, int64_t i, const request *r, int64_t *elements) {
@@ -187,8 +178,8 @@ static bool row_compares(const op_call *o) {
         op_call one = *o;
         const tn_scope scope = tn_scope_push();
         const tn_status status = sample(&one, i);
-        const tni_check c = {.inputs = {one.tensors, one.n_tensors}};
-        const bool some = !status && tni_check_elements(&c) > 0;
+        const check_job c = {.inputs = {one.tensors, one.n_tensors}};
+        const bool some = !status && check_elements(&c) > 0;
         tn_scope_pop(scope);
         if (status || some) return some;
     }
@@ -204,18 +195,14 @@ static tn_status check_one(const op_call *o, int64_t i, const request *r) {
 }
 
 static bool find(op_call *o, const char *name) {
-    tn_op_info info = {.size = sizeof info};
-    if (!tni_plugins_ready() || tn_op_find(name, &info)) return false;
-    o->op = tni_registry_find(name);
-    o->ref.name = o->op ? o->op->schema.name : name;
-    if (!o->op) {
-        tn_raise(TN_ERR_NOTFOUND, "gradcheck: there is no op '%s'", name);
-        return false;
-    }
-    const tn_op *row = &(o->op->base ? o->op->base : o->op)->row;
-    if (row->derivative || (row->decompose && !row->no_grad)) return true;
+    tn_op_info info;
+    o->schema = check_schema(name, &info);
+    if (!o->schema) return false;
+    o->ref.name = info.name;
+    if (info.base && tn_op_find(info.base, &info)) return false;
+    if (info.has_derivative || (info.has_decomposition && !info.no_grad)) return true;
     tn_raise(TN_ERR_GRAD, "gradcheck: '%s' has no derivative (%s)", name,
-             row->no_grad ? row->no_grad : "its row gives none");
+             info.no_grad ? info.no_grad : "its row gives none");
     return false;
 }
 
@@ -226,7 +213,10 @@ tn_status tn_op_gradcheck(const char *name, int64_t i, int32_t order,
     if (!name || (order != 1 && order != 2))
         return tn_raise(TN_ERR_INVALID,
                         "tn_op_gradcheck: an op's name and order 1 or 2 are needed");
-    if (!find(&o, name)) return tn_error();
     const request r = {order, opts};
-    return i < 0 ? check_all(&o, &r) : check_one(&o, i, &r);
+    const tn_scope scope = tn_scope_push();
+    tn_status status = find(&o, name) ? TN_OK : tn_error();
+    if (status == TN_OK) status = i < 0 ? check_all(&o, &r) : check_one(&o, i, &r);
+    tn_scope_pop(scope);
+    return status;
 }

@@ -4,17 +4,13 @@
  * and two forward passes per input element compare all of w^T J. Inputs are copied into fresh
  * leaves: the caller's tensors and their gradients are not touched.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "modules/check/check.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <tenon/check.h>
-#include <tenon/hooks.h>
-
-#include "core/autograd/check.h"
-#include "core/dispatch/core_ops.h"
-#include "core/tensor/scope.h"
-#include "core/tensor/tensor.h"
+#include "modules/math/math_ops.h"
 
 enum { WEIGHT_SEED = 1, GRADIENT_SEED = 100 };
 
@@ -30,29 +26,29 @@ static double weight(uint64_t seed, uint64_t i) { /* splitmix64 */
 }
 
 static double *doubles(int64_t n) {
-    return tni_scope_alloc((uint64_t)(n > 0 ? n : 1) * sizeof(double));
+    return tn_scope_alloc((uint64_t)(n > 0 ? n : 1) * sizeof(double));
 }
 
-static tn_ints sizes_of(tn_tensor *t) { return (tn_ints){t->sizes, t->rank}; }
+static tn_ints sizes_of(tn_tensor *t) { return (tn_ints){tn_sizes(t), tn_rank(t)}; }
 
-tn_tensor *tni_check_weights(tn_tensor *like, uint64_t seed) {
-    double *w = doubles(like->numel);
+tn_tensor *check_weights(tn_tensor *like, uint64_t seed) {
+    double *w = doubles(tn_numel(like));
     if (!w) return NULL;
-    for (int64_t i = 0; i < like->numel; i++) w[i] = weight(seed, (uint64_t)i);
+    for (int64_t i = 0; i < tn_numel(like); i++) w[i] = weight(seed, (uint64_t)i);
     return tn_from(w, sizes_of(like), TN_F64);
 }
 
-tn_tensor *tni_check_weighted(tn_tensor *acc, tn_tensor *t, uint64_t seed) {
-    tn_tensor *w = tni_check_weights(t, seed);
-    tn_tensor *product = w ? tni_core_mul(t, w) : NULL;
-    tn_tensor *sum = product ? tni_core_sum(product) : NULL;
-    return sum && acc ? tni_core_add(acc, sum) : sum;
+tn_tensor *check_weighted(tn_tensor *acc, tn_tensor *t, uint64_t seed) {
+    tn_tensor *w = check_weights(t, seed);
+    tn_tensor *product = w ? tn_mul(t, w) : NULL;
+    tn_tensor *sum = product ? tn_sum(product) : NULL;
+    return sum && acc ? tn_add(acc, sum) : sum;
 }
 
 /* ---- One check ------------------------------------------------------------------------------ */
 
 typedef struct run {
-    const tni_check *check;
+    const check_job *check;
     tn_tensor **leaves; /* fresh copies of what is checked, the caller's tensors otherwise */
     tn_tensor **asked;  /* the leaves that are checked, in order */
     tn_tensor **grads;  /* their gradients */
@@ -63,43 +59,57 @@ typedef struct run {
     bool has_history;
 } run;
 
-static bool is_floating(tn_tensor *t) {
-    const int i = tn_dtype_index(t->dtype);
-    return i >= 0 && (TN_MASK_FLOAT >> i & 1);
+bool check_is_floating(tn_tensor *t) {
+    const int index = tn_dtype_index(tn_dtype_of(t));
+    return index >= 0 && (TN_MASK_FLOAT >> index & 1);
 }
 
-static void name_input(const tni_check *c, int64_t i, char *out, size_t capacity) {
+/* Raises INVALID or STALE of what is no tensor, or not any more. */
+static bool is_live(tn_tensor *t, const char *where, const char *what) {
+    if (t && tn_rank(t) >= 0) return true;
+    tn_clear_error();
+    if (!t)
+        tn_raise(TN_ERR_INVALID, "%s: %s is NULL; pass a tensor", where, what);
+    else
+        tn_raise(TN_ERR_STALE,
+                 "%s: %s was dropped, or its scope was popped; tn_keep or tn_scope_pop_with make a "
+                 "tensor live longer",
+                 where, what);
+    return false;
+}
+
+static void name_input(const check_job *c, int64_t i, char *out, size_t capacity) {
     if (c->names && c->names[i])
         snprintf(out, capacity, "argument '%s'", c->names[i]);
     else
         snprintf(out, capacity, "input %lld", (long long)i);
 }
 
-int64_t tni_check_elements(const tni_check *c) {
+int64_t check_elements(const check_job *c) {
     int64_t n = 0;
     for (int64_t i = 0; i < c->inputs.n; i++) {
         tn_tensor *t = c->inputs.ptr[i];
-        if (t && is_floating(t) && tn_requires_grad(t)) n += t->numel;
+        if (t && check_is_floating(t) && tn_requires_grad(t)) n += tn_numel(t);
     }
     return n;
 }
 
 static bool add_input(run *r, int64_t i) {
-    const tni_check *c = r->check;
+    const check_job *c = r->check;
     tn_tensor *t = c->inputs.ptr[i];
     char name[96];
     r->leaves[i] = t;
     if (!t) return true;
-    if (!tni_tensor_check(t, c->what, "an input")) return false;
-    if (!is_floating(t) || !tn_requires_grad(t)) return true;
+    if (!is_live(t, c->what, "an input")) return false;
+    if (!check_is_floating(t) || !tn_requires_grad(t)) return true;
     name_input(c, i, name, sizeof name);
-    if (!tn_dtype_is(t->dtype, TN_F64)) {
+    if (!tn_dtype_is(tn_dtype_of(t), TN_F64)) {
         tn_raise(TN_ERR_DTYPE, "%s: %s is %s; central differences need f64", c->what, name,
-                 tn_dtype_name(t->dtype));
+                 tn_dtype_name(tn_dtype_of(t)));
         return false;
     }
-    double *data = doubles(t->numel);
-    if (!data || tn_read(t, data, (uint64_t)t->numel * sizeof *data)) return false;
+    double *data = doubles(tn_numel(t));
+    if (!data || tn_read(t, data, (uint64_t)tn_numel(t) * sizeof *data)) return false;
     tn_tensor *leaf = tn_from(data, sizes_of(t), TN_F64);
     if (!leaf || tn_set_requires_grad(leaf, true)) return false;
     r->leaves[i] = r->asked[r->n_asked] = leaf;
@@ -109,10 +119,10 @@ static bool add_input(run *r, int64_t i) {
 
 static bool prepare(run *r) {
     const uint64_t n = (uint64_t)r->check->inputs.n + 1;
-    r->leaves = tni_scope_alloc(n * sizeof(tn_tensor *));
-    r->asked = tni_scope_alloc(n * sizeof(tn_tensor *));
-    r->grads = tni_scope_alloc(n * sizeof(tn_tensor *));
-    r->index = tni_scope_alloc(n * sizeof(int64_t));
+    r->leaves = tn_scope_alloc(n * sizeof(tn_tensor *));
+    r->asked = tn_scope_alloc(n * sizeof(tn_tensor *));
+    r->grads = tn_scope_alloc(n * sizeof(tn_tensor *));
+    r->index = tn_scope_alloc(n * sizeof(int64_t));
     if (!r->leaves || !r->asked || !r->grads || !r->index) return false;
     for (int64_t i = 0; i < r->check->inputs.n; i++)
         if (!add_input(r, i)) return false;
@@ -123,20 +133,20 @@ static bool prepare(run *r) {
 }
 
 /* NULL + error. */
-static tn_tensor *result_of(const tni_check *c, tn_tensor *const *inputs) {
+static tn_tensor *result_of(const check_job *c, tn_tensor *const *inputs) {
     tn_tensor *y = tn_call_guarded(c->fn, c->user, (tn_tensors){inputs, c->inputs.n});
     if (!y) tn_raise(TN_ERR_INVALID, "%s: the function returned NULL without an error", c->what);
     return y;
 }
 
 static tn_tensor *call(const run *r) {
-    const tni_check *c = r->check;
+    const check_job *c = r->check;
     tn_tensor *y = result_of(c, r->leaves);
     if (!y) return NULL;
-    if (!tni_tensor_check(y, c->what, "the function's result")) return NULL;
-    if (tn_dtype_is(y->dtype, TN_F64)) return y;
+    if (!is_live(y, c->what, "the function's result")) return NULL;
+    if (tn_dtype_is(tn_dtype_of(y), TN_F64)) return y;
     tn_raise(TN_ERR_DTYPE, "%s: the function's result is %s; central differences need f64", c->what,
-             tn_dtype_name(y->dtype));
+             tn_dtype_name(tn_dtype_of(y)));
     return NULL;
 }
 
@@ -144,15 +154,15 @@ static tn_tensor *call(const run *r) {
 static bool analytic(run *r) {
     const bool recording = tn_set_grad_enabled(true);
     tn_tensor *y = call(r);
-    tn_tensor *w = y ? tni_check_weights(y, WEIGHT_SEED) : NULL;
+    tn_tensor *w = y ? check_weights(y, WEIGHT_SEED) : NULL;
     r->has_history = w && tn_requires_grad(y);
     if (r->has_history)
         tn_backward_wrt((tn_tensors){&y, 1}, (tn_tensors){r->asked, r->n_asked},
                         (tn_tensors){&w, 1}, NULL, r->grads);
     tn_set_grad_enabled(recording);
     if (!w || tn_error()) return false;
-    r->n_weights = w->numel;
-    r->weights = tni_tensor_data(w);
+    r->n_weights = tn_numel(w);
+    r->weights = tn_data(w);
     return true;
 }
 
@@ -160,13 +170,13 @@ static bool analytic(run *r) {
 static bool value(const run *r, double *out) {
     const tn_scope scope = tn_scope_push();
     tn_tensor *y = call(r);
-    double *data = y ? doubles(y->numel) : NULL;
+    double *data = y ? doubles(tn_numel(y)) : NULL;
     *out = 0;
-    if (y && y->numel != r->n_weights)
+    if (y && tn_numel(y) != r->n_weights)
         tn_raise(TN_ERR_SHAPE,
                  "%s: the function's result has %lld elements now and had %lld before",
-                 r->check->what, (long long)y->numel, (long long)r->n_weights);
-    else if (data && tn_read(y, data, (uint64_t)y->numel * sizeof *data) == TN_OK)
+                 r->check->what, (long long)tn_numel(y), (long long)r->n_weights);
+    else if (data && tn_read(y, data, (uint64_t)tn_numel(y) * sizeof *data) == TN_OK)
         for (int64_t i = 0; i < r->n_weights; i++) *out += r->weights[i] * data[i];
     tn_scope_pop(scope);
     return tn_error() == TN_OK;
@@ -197,10 +207,10 @@ static bool compare(const run *r, int64_t index, int64_t element, double numeric
 static bool check_leaf(run *r, int64_t k) {
     tn_tensor *leaf = r->asked[k], *grad = r->grads[k];
     const double eps = r->check->opts.eps;
-    double *x = doubles(leaf->numel), *g = doubles(leaf->numel);
-    if (!x || !g || tn_read(leaf, x, (uint64_t)leaf->numel * sizeof *x)) return false;
-    if (grad && tn_read(grad, g, (uint64_t)leaf->numel * sizeof *g)) return false;
-    for (int64_t i = 0; i < leaf->numel; i++) {
+    double *x = doubles(tn_numel(leaf)), *g = doubles(tn_numel(leaf));
+    if (!x || !g || tn_read(leaf, x, (uint64_t)tn_numel(leaf) * sizeof *x)) return false;
+    if (grad && tn_read(grad, g, (uint64_t)tn_numel(leaf) * sizeof *g)) return false;
+    for (int64_t i = 0; i < tn_numel(leaf); i++) {
         double above, below;
         const double at = x[i];
         x[i] = at + eps;
@@ -219,8 +229,8 @@ static void fill_defaults(tn_gradcheck_opts *o) {
     if (!(o->rtol > 0)) o->rtol = 1e-3;
 }
 
-tn_status tni_check_run(const tni_check *check) {
-    tni_check c = *check;
+tn_status check_run(const check_job *check) {
+    check_job c = *check;
     run r = {.check = &c};
     fill_defaults(&c.opts);
     if (tn_error()) return tn_error();
@@ -240,7 +250,7 @@ tn_status tni_check_run(const tni_check *check) {
 /* ---- Second derivative: the check of (inputs, v) -> v^T J ----------------------------------- */
 
 typedef struct vjp {
-    const tni_check *check;
+    const check_job *check;
     const bool *asked; /* which inputs v^T J is taken for */
 } vjp;
 
@@ -261,7 +271,7 @@ static int64_t inner_leaves(const vjp *u, tn_tensor *const *in, int64_t n, tn_te
 }
 
 static tn_tensor *weighted_vjp(const vjp *u, tn_tensor *const *in, int64_t n) {
-    tn_tensor **room = tni_scope_alloc((uint64_t)(3 * n + 1) * sizeof *room);
+    tn_tensor **room = tn_scope_alloc((uint64_t)(3 * n + 1) * sizeof *room);
     if (!room) return NULL;
     tn_tensor **asked = room + n, **grads = asked + n, *sum = NULL;
     const int64_t n_asked = inner_leaves(u, in, n, room, asked);
@@ -276,7 +286,7 @@ static tn_tensor *weighted_vjp(const vjp *u, tn_tensor *const *in, int64_t n) {
             return NULL;
         for (int64_t i = 0; i < n_asked; i++) {
             if (!grads[i]) continue;
-            sum = tni_check_weighted(sum, grads[i], GRADIENT_SEED + (uint64_t)i);
+            sum = check_weighted(sum, grads[i], GRADIENT_SEED + (uint64_t)i);
             if (!sum) return NULL;
         }
     }
@@ -291,40 +301,39 @@ static tn_tensor *vjp_fn(void *user, tn_tensor *const *in, int64_t n) {
 }
 
 /* v: as large as the result, any values. */
-static tn_tensor *make_v(const tni_check *c) {
+static tn_tensor *make_v(const check_job *c) {
     const bool recording = tn_set_grad_enabled(false);
     tn_tensor *y = result_of(c, c->inputs.ptr);
-    tn_tensor *v = y ? tni_check_weights(y, WEIGHT_SEED + 1) : NULL;
+    tn_tensor *v = y ? check_weights(y, WEIGHT_SEED + 1) : NULL;
     tn_set_grad_enabled(recording);
     return v && tn_set_requires_grad(v, true) == TN_OK ? v : NULL;
 }
 
-static tn_status check_twice(const tni_check *c) {
+static tn_status check_twice(const check_job *c) {
     const int64_t n = c->inputs.n;
-    bool *asked = tni_scope_alloc((uint64_t)n + 1);
-    tn_tensor **inputs = tni_scope_alloc((uint64_t)(n + 1) * sizeof *inputs);
-    const char **names = tni_scope_alloc((uint64_t)(n + 1) * sizeof *names);
+    bool *asked = tn_scope_alloc((uint64_t)n + 1);
+    tn_tensor **inputs = tn_scope_alloc((uint64_t)(n + 1) * sizeof *inputs);
+    const char **names = tn_scope_alloc((uint64_t)(n + 1) * sizeof *names);
     if (!asked || !inputs || !names) return tn_error();
     for (int64_t i = 0; i < n; i++) {
         inputs[i] = c->inputs.ptr[i];
         names[i] = c->names ? c->names[i] : NULL;
-        asked[i] = inputs[i] && is_floating(inputs[i]) && tn_requires_grad(inputs[i]);
+        asked[i] = inputs[i] && check_is_floating(inputs[i]) && tn_requires_grad(inputs[i]);
     }
     inputs[n] = make_v(c);
     names[n] = "v (the gradient that came in)";
     if (!inputs[n]) return tn_error();
     vjp u = {c, asked};
-    const tni_check outer = {vjp_fn, &u, {inputs, n + 1}, c->what, names, c->opts};
-    return tni_check_run(&outer);
+    const check_job outer = {vjp_fn, &u, {inputs, n + 1}, c->what, names, c->opts};
+    return check_run(&outer);
 }
 
-tn_status tni_check_run_twice(const tni_check *c) {
+tn_status check_run_twice(const check_job *c) {
     if (tn_error()) return tn_error();
     if (!c->fn || c->inputs.n < 0 || c->inputs.n > INT32_MAX || (c->inputs.n && !c->inputs.ptr))
         return tn_raise(TN_ERR_INVALID, "%s: a function and its inputs are needed", c->what);
     for (int64_t i = 0; i < c->inputs.n; i++)
-        if (c->inputs.ptr[i] && !tni_tensor_check(c->inputs.ptr[i], c->what, "an input"))
-            return tn_error();
+        if (c->inputs.ptr[i] && !is_live(c->inputs.ptr[i], c->what, "an input")) return tn_error();
     const tn_scope scope = tn_scope_push();
     if (!tn_error()) check_twice(c);
     tn_scope_pop(scope);
@@ -333,8 +342,8 @@ tn_status tni_check_run_twice(const tni_check *c) {
 
 /* ---- Public --------------------------------------------------------------------------------- */
 
-static tn_status compared(const tni_check *c, tn_status status) {
-    if (status || tni_check_elements(c)) return status;
+static tn_status compared(const check_job *c, tn_status status) {
+    if (status || check_elements(c)) return status;
     return tn_raise(TN_ERR_GRAD,
                     "%s: no input that requires grad has an element, so nothing was "
                     "compared",
@@ -343,14 +352,14 @@ static tn_status compared(const tni_check *c, tn_status status) {
 
 tn_status tn_gradcheck(tn_tensors_fn fn, void *user, tn_tensors inputs,
                        const tn_gradcheck_opts *opts) {
-    tni_check c = {.fn = fn, .user = user, .inputs = inputs, .what = "gradcheck"};
+    check_job c = {.fn = fn, .user = user, .inputs = inputs, .what = "gradcheck"};
     if (opts) c.opts = *opts;
-    return compared(&c, tni_check_run(&c));
+    return compared(&c, check_run(&c));
 }
 
 tn_status tn_gradgradcheck(tn_tensors_fn fn, void *user, tn_tensors inputs,
                            const tn_gradcheck_opts *opts) {
-    tni_check c = {.fn = fn, .user = user, .inputs = inputs, .what = "gradgradcheck"};
+    check_job c = {.fn = fn, .user = user, .inputs = inputs, .what = "gradgradcheck"};
     if (opts) c.opts = *opts;
-    return compared(&c, tni_check_run_twice(&c));
+    return compared(&c, check_run_twice(&c));
 }
