@@ -184,11 +184,11 @@ def tn_module(name, srcs, deps = []):
     )
 
 def tn_opgen(name, srcs = None, visibility = None):
-    """Generates NAME_ops.h (wrappers), NAME_rows.h and NAME_table.inc (registration) from .ops files.
+    """Generates NAME_ops.h (wrappers), NAME_rows.h, NAME_table.inc (registration) and NAME_formulas.inc.
 
-    `:NAME_ops` is the header for all, `:NAME_rows` what the library itself compiles with. Include
-    them by their path in the tree, "modules/math/math_ops.h": a search path of their own could
-    shadow system headers.
+    `:NAME_ops` is the header for all, `:NAME_rows` what the library itself compiles with,
+    `:NAME_formulas` what backends expand into kernels. Include them by their path in the tree,
+    "modules/math/math_ops.h": a search path of their own could shadow system headers.
 
     Args:
       name: stem of the generated files.
@@ -199,12 +199,14 @@ def tn_opgen(name, srcs = None, visibility = None):
     header = name + "_ops.h"
     rows = name + "_rows.h"
     table = name + "_table.inc"
-    outputs = " ".join(["--%s $(location %s)" % o for o in [("header", header), ("rows", rows), ("table", table)]])
+    formulas = name + "_formulas.inc"
+    outputs = {"header": header, "rows": rows, "table": table, "formulas": formulas}
     native.genrule(
         name = name + "_opgen",
         srcs = srcs,
-        outs = [header, rows, table],
-        cmd = "$(location //tools/opgen:opgen) --name %s %s $(SRCS)" % (name, outputs),
+        outs = outputs.values(),
+        cmd = "$(location //tools/opgen:opgen) --name %s %s $(SRCS)" %
+              (name, " ".join(["--%s $(location %s)" % o for o in outputs.items()])),
         message = "Generating op wrappers",
         tools = ["//tools/opgen:opgen"],
         visibility = visibility,
@@ -220,6 +222,11 @@ def tn_opgen(name, srcs = None, visibility = None):
         textual_hdrs = [table],
         visibility = visibility,
         deps = [":" + name + "_ops"],
+    )
+    cc_library(
+        name = name + "_formulas",
+        textual_hdrs = [formulas],
+        visibility = visibility,
     )
 
 def tn_test(

@@ -143,6 +143,94 @@ TEST_F(Command, NamesFileLineAndCause) {
     }
 }
 
+// ---- Formulas ----
+
+TEST_F(Command, SaysWhatIsWrongWithAFormula) {
+    const std::string start =
+        "f(Tensor<T> x, Tensor<T> b) -> Tensor y pointwise same none(\"a\") \"d\" ";
+    const std::string floats = "f(Tensor<F> x) -> Tensor y pointwise same none(\"a\") \"d\" ";
+    const std::string integers = "f(Tensor<I> x) -> Tensor y pointwise same none(\"a\") \"d\" ";
+    const struct {
+        std::string rows, said;
+    } cases[] = {
+        {start + "f: x + z", "rows.ops:1: op f: 'z' in a formula is no argument of the row"},
+        {start + "\n\n    f: y", "rows.ops:3: op f: 'y' in a formula is no argument"},
+        {start + "f: system(x)", "op f: 'system' is no function that a formula may call"},
+        {start + "f: x +", "op f: expected a number, argument or function, found the end"},
+        {start + "f: (x + b", "op f: expected ')', found the end"},
+        {start + "f: x > 0 ? x", "op f: expected ':', found the end"},
+        {start + "f: pow(x)", "op f: expected ',', found ')'"},
+        {start + "f: abs(x, b)", "op f: expected ')', found ','"},
+        {start + "f: x % b", "rows.ops:1: expected a column, found '%'"},
+        {start + "f: x = b", "rows.ops:1: expected a column, found '='"},
+        {start + "f x", "rows.ops:1: expected ':', found 'x'"},
+        {start + "f: " + std::string(40, '(') + "x", "op f: a formula is nested deeper than 32"},
+        {start + "f: " + std::string(40, '-') + "x", "op f: a formula is nested deeper than 32"},
+        {start + "f: x  f: b", "op f: f: is given twice"},
+        {start + "f: exp(x)",
+         "op f: exp is not for integers, but this formula is; give integers one of their own with "
+         "f_int:"},
+        {start + "f: x / b", "op f: / is not for integers"},
+        {start + "f: x * 0.5", "op f: a fraction is not for integers"},
+        {start + "f: x & b", "op f: & is not for floating dtypes, but this formula is; f_int: is "
+                             "for integers alone"},
+        {floats + "f: ~x", "op f: ~ is not for floating dtypes"},
+        {floats + "f: x * (1 / 2)", "op f: C divides these as integers; write one with a point"},
+        {floats + "f: (x > 0) / 2", "op f: C divides these as integers"},
+        {floats + "f: isnan(x) / (x > 0 ? 1 : 2)", "op f: C divides these as integers"},
+        {floats + "f: x  f_int: x", "op f: f_int: is for no dtype that it takes"},
+        {floats + "f: x  refuse(x == 0, \"zero\")",
+         "op f: refuse(...) is for integers, which it does not take"},
+        {integers + "f: x  f_int: ~x", "op f: f: is for no dtype that it takes"},
+        {integers + "f: x  f_bool: x", "op f: f_bool: is for no dtype that it takes"},
+        {start + "f_int: x", "op f has no formula for floating dtypes"},
+        {start + "refuse(b == 0, \"zero\")", "op f has no formula for floating dtypes"},
+        {start + "f: x  refuse(b == 0)", "rows.ops:1: expected ',', found ')'"},
+        {start + "f: x  refuse(b == 0, zero)", "rows.ops:1: expected '\"', found 'zero'"},
+        {start + "f: x  refuse(b == 0, \"\")", "op f: refuse is empty"},
+        {start + "f: x  refuse(b, \"a\")  refuse(b, \"a\")", "op f: refuse is given twice"},
+        {"f(Tensor<T> x) -> Tensor same none(\"a\") \"d\" f: x",
+         "op f has a formula, but is not pointwise"},
+        {"f(Tensor<T> x, float p) -> Tensor pointwise same none(\"a\") \"d\" f: x",
+         "op f has a formula, so its arguments must be tensors of one type variable"},
+        {"f(Tensor x) -> Tensor pointwise same none(\"a\") \"d\" f: x",
+         "op f has a formula, so its arguments must be tensors of one type variable"},
+        {"f(Tensor<bool> c, Tensor<T> x) -> Tensor pointwise same none(\"a\") \"d\" f: x",
+         "op f has a formula, so its arguments must be tensors of one type variable"},
+        {"f(Tensor<T> x) -> Tensor<i64> pointwise same none(\"a\") \"d\" f: x",
+         "op f has a formula, so its result must be one tensor, of the dtype of the arguments or"},
+        {"f(Tensor<T> x) -> (Tensor y, Tensor z) pointwise same none(\"a\") \"d\" f: x",
+         "op f has a formula, so its result must be one tensor"},
+    };
+    for (const auto &c : cases) {
+        int rc;
+        const std::string said = run(c.rows, &rc);
+        EXPECT_EQ(rc, 1) << c.rows;
+        EXPECT_NE(said.find(c.said), std::string::npos) << c.rows << "\n" << said;
+        EXPECT_FALSE(exists(header) || exists(table)) << c.rows;
+    }
+}
+
+TEST_F(Command, WritesFormulasForEachKindOfDtype) {
+    const std::string formulas = folder + "rows_formulas.inc";
+    int rc;
+    std::ofstream(ops)
+        << "f.one(Tensor<T> x) -> Tensor<bool> f pointwise same none(\"a\") \"d\"\n"
+           "    f: -x * 2 > 0.5  f_int: x + 1 << 2  f_bool: x  refuse(x < 0, \"w\")\n"
+           "h(Tensor<T> x) -> Tensor same none(\"a\") \"no formula\"\n";
+    EXPECT_EQ(run_files("--formulas " + formulas + " " + ops, &rc), "");
+    EXPECT_EQ(rc, 0);
+    const std::string text = text_of(formulas);
+    for (const char *line :
+         {"FORMULA(f_one, f, bool, FORMULA_ARG(f, x, 0), ((-x) * 2) > 0.5)\n",
+          "FORMULA(f_one, i, bool, FORMULA_ARG(i, x, 0), int_shl(int_add(x, 1), 2))\n",
+          "FORMULA(f_one, b, bool, FORMULA_ARG(b, x, 0), x)\n",
+          "FORMULA_REFUSE(f_one, FORMULA_ARG(i, x, 0), x < 0, \"w\")\n",
+          "FORMULA_OP(f_one, \"f.one\", 1, TN_MASK_ALL, f, i, b, refuse)\n"})
+        EXPECT_NE(text.find(line), std::string::npos) << line << text;
+    EXPECT_EQ(text.find("FORMULA_OP(h"), std::string::npos);
+}
+
 // ---- Several files ----
 
 TEST_F(Command, MakesOneLibraryOfSeveralFiles) {

@@ -176,7 +176,9 @@ static bool check_row(ops_library *f, row *r) {
     snprintf(twin, sizeof twin, "%s_", name);
     if ((r->traits & TN_OP_INPLACE) && ops_find(f, twin))
         return ops_error(f, r->at, "op %s is inplace, but %s has a row of its own", name, twin);
-    if (!check_traits(f, r) || !check_derivative(f, r) || !check_functions(f, r)) return false;
+    if (!check_traits(f, r) || !check_derivative(f, r) || !check_functions(f, r) ||
+        !check_formulas(f, r))
+        return false;
     if (r->n_grads && !check_gradients(f, r)) return false;
     return !r->is || check_is(f, r);
 }

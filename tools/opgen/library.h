@@ -35,6 +35,8 @@ typedef struct expr {
     struct expr *items[TNI_MAX_ARGS];
 } expr;
 
+typedef struct formula formula; /* formula.h */
+
 typedef struct row {
     const char *at;
     bool is_use;             /* a `use` line: an op of another library; schema only */
@@ -50,6 +52,9 @@ typedef struct row {
     bool no_grad[TNI_MAX_ARGS];     /* d_NAME: none */
     uint32_t n_grads;               /* d_ columns, `none` included */
     expr *is;                       /* is:, or NULL */
+    formula *f, *f_int, *f_bool;    /* NULL = not given */
+    formula *refuse;                /* NULL, or where integers have no result; */
+    const char *refuse_why;         /* and why not */
     struct row *next;
 } row;
 
@@ -90,7 +95,8 @@ void ops_free(ops_library *);
 row *ops_find(const ops_library *, const char *op); /* also use lines; NULL if absent */
 bool parse_row(ops_library *, char *text);          /* row.c */
 expr *parse_expr(ops_library *, tni_lex *, const row *,
-                 bool gradient); /* expr.c; NULL after a message */
+                 bool gradient);                 /* expr.c; NULL after a message */
+bool check_formulas(ops_library *, const row *); /* formulas.c */
 bool check_expr(ops_library *, expr *, const row *, const tni_param *wanted,
                 int32_t present); /* types.c */
 bool is_tensor_expr(const row *, const expr *, bool *list);

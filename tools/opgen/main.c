@@ -1,5 +1,5 @@
 /* opgen - from the .ops files of a library to NAME_ops.h (wrappers), NAME_rows.h (what its C files
- * share) and NAME_table.inc (registration).
+ * share), NAME_table.inc (registration) and NAME_formulas.inc (what elementwise rows compute).
  *
  * All are written in memory first and appear together under their names, or not at all.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tools/opgen/formulas.h"
 #include "tools/opgen/header.h"
 #include "tools/opgen/library.h"
 #include "tools/opgen/rows.h"
@@ -47,6 +48,11 @@ static bool make_rows(const ops_library *f, FILE *out) {
 
 static bool make_table(const ops_library *f, FILE *out) {
     write_table(out, f);
+    return true;
+}
+
+static bool make_formulas(const ops_library *f, FILE *out) {
+    write_formulas(out, f);
     return true;
 }
 
@@ -99,7 +105,7 @@ typedef struct request {
     const char *name; /* of the library, or NULL */
     char **paths;
     uint32_t n_paths;
-    output header, rows, table;
+    output header, rows, table, formulas;
 } request;
 
 static bool run(request *q) {
@@ -107,11 +113,12 @@ static bool run(request *q) {
     bool ok = ops_read(&l, q->name, q->paths, q->n_paths) && ops_check(&l);
     l.rows_apart = q->rows.path != NULL;
     ok = ok && make(&l, &q->header, make_header) && make(&l, &q->rows, make_rows) &&
-         make(&l, &q->table, make_table);
-    output *const outputs[] = {&q->header, &q->rows, &q->table};
-    for (int i = 0; i < 3; i++) ok = ok && save_temporary(outputs[i]);
-    for (int i = 0; i < 3; i++) ok = ok && publish(outputs[i]);
-    for (int i = 0; i < 3; i++) discard(outputs[i]);
+         make(&l, &q->table, make_table) && make(&l, &q->formulas, make_formulas);
+    output *const outputs[] = {&q->header, &q->rows, &q->table, &q->formulas};
+    enum { N = sizeof outputs / sizeof *outputs };
+    for (int i = 0; i < N; i++) ok = ok && save_temporary(outputs[i]);
+    for (int i = 0; i < N; i++) ok = ok && publish(outputs[i]);
+    for (int i = 0; i < N; i++) discard(outputs[i]);
     ops_free(&l);
     return ok;
 }
@@ -121,10 +128,8 @@ static bool parse_arguments(request *q, int argc, char **argv) {
     const struct {
         const char *flag, **value;
     } options[] = {
-        {"--name", &q->name},
-        {"--header", &q->header.path},
-        {"--rows", &q->rows.path},
-        {"--table", &q->table.path},
+        {"--name", &q->name},        {"--header", &q->header.path},     {"--rows", &q->rows.path},
+        {"--table", &q->table.path}, {"--formulas", &q->formulas.path},
     };
     q->paths = argv;
     for (int i = 1; i < argc; i++) {
@@ -144,8 +149,8 @@ static bool parse_arguments(request *q, int argc, char **argv) {
 int main(int argc, char **argv) {
     request q = {0};
     if (!parse_arguments(&q, argc, argv)) {
-        fputs("usage: opgen [--name NAME] [--header OUT.h] [--rows OUT.h] [--table OUT.inc] "
-              "IN.ops...\n"
+        fputs("usage: opgen [--name NAME] [--header OUT.h] [--rows OUT.h] [--table OUT.inc]\n"
+              "             [--formulas OUT.inc] IN.ops...\n"
               "       Several files are one library, in the order given; they need a name.\n",
               stderr);
         return 1;

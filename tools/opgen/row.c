@@ -8,6 +8,7 @@
 
 #include "core/schema/contract.h"
 #include "core/schema/sample.h"
+#include "tools/opgen/formula.h"
 #include "tools/opgen/library.h"
 
 typedef struct parser {
@@ -35,16 +36,23 @@ static const struct {
     {"wide", TN_OP_WIDE},
 };
 static const char *const columns[] = {"keep",  "none",       "contract",  "samples",
-                                      "shape", "derivative", "decompose", "is"};
+                                      "shape", "derivative", "decompose", "is",
+                                      "f",     "f_int",      "f_bool",    "refuse"};
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* A name like any other, unless a sign follows it: a result may be called f. */
+static bool is_column(const char *word, const char *behind) {
+    bool found = false;
+    for (size_t i = 0; i < COUNT(columns); i++) found |= strcmp(word, columns[i]) == 0;
+    return found && (*behind == ':' || *behind == '(');
+}
 
 static bool is_row_word(const char *word) {
     bool found = strncmp(word, "d_", 2) == 0;
     for (size_t i = 0; i < COUNT(forms); i++) found |= strcmp(word, forms[i]) == 0;
     for (size_t i = 0; i < COUNT(rules); i++) found |= strcmp(word, rules[i]) == 0;
     for (size_t i = 0; i < COUNT(traits); i++) found |= strcmp(word, traits[i].word) == 0;
-    for (size_t i = 0; i < COUNT(columns); i++) found |= strcmp(word, columns[i]) == 0;
     return found;
 }
 
@@ -75,7 +83,9 @@ static void skip_plain_result(tni_lex *l) {
     if (*quiet.p == '(' && !skip_group(&quiet)) return;
     if (tni_lex_take(&quiet, "[")) tni_lex_take(&quiet, "]");
     l->p = quiet.p;
-    if (tni_lex_name(&quiet, name, sizeof name, true, "") && !is_row_word(name)) l->p = quiet.p;
+    if (tni_lex_name(&quiet, name, sizeof name, true, "") && !is_row_word(name) &&
+        (tni_lex_skip(&quiet), !is_column(name, quiet.p)))
+        l->p = quiet.p;
 }
 
 /* Moves to the end of the schema; at its first oddity to the end of the row, so that the schema
@@ -268,6 +278,24 @@ static bool parse_is(parser *p, const char *at) {
     return p->row->is != NULL;
 }
 
+static bool parse_formula_column(parser *p, const char *at, const char *name, formula **slot) {
+    if (*slot)
+        return ops_error(p->file, at, "op %s: %s: is given twice", p->row->schema.name, name);
+    if (!tni_lex_need(&p->lex, ":")) return fail(p);
+    return (*slot = parse_formula(p->file, &p->lex, p->row)) != NULL;
+}
+
+/* (where, "why") */
+static bool parse_refuse(parser *p, const char *at) {
+    row *r = p->row;
+    if (r->refuse) return ops_error(p->file, at, "op %s: refuse is given twice", r->schema.name);
+    if (!tni_lex_need(&p->lex, "(")) return fail(p);
+    if (!(r->refuse = parse_formula(p->file, &p->lex, r))) return false;
+    if (!tni_lex_need(&p->lex, ",")) return fail(p);
+    if (!parse_text(p, at, &r->refuse_why, "refuse")) return false;
+    return tni_lex_need(&p->lex, ")") || fail(p);
+}
+
 /* `reduce` is a form and a shape rule: it stands for whichever of the two is not given otherwise.
  */
 static bool take_word(parser *p, const char *word, bool *known) {
@@ -319,6 +347,10 @@ static bool parse_column(parser *p) {
     if (known) return true;
     if (strncmp(word, "d_", 2) == 0) return parse_gradient(p, at, word + 2);
     if (strcmp(word, "is") == 0) return parse_is(p, at);
+    if (strcmp(word, "f") == 0) return parse_formula_column(p, at, word, &r->f);
+    if (strcmp(word, "f_int") == 0) return parse_formula_column(p, at, word, &r->f_int);
+    if (strcmp(word, "f_bool") == 0) return parse_formula_column(p, at, word, &r->f_bool);
+    if (strcmp(word, "refuse") == 0) return parse_refuse(p, at);
     if (strcmp(word, "keep") == 0) return parse_keep(p, at);
     if (strcmp(word, "none") == 0) return parse_none(p, at);
     if (strcmp(word, "contract") == 0) return parse_contract(p, at);
