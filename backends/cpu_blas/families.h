@@ -15,7 +15,7 @@
     FAMILY(norm) \
     FAMILY(copy) \
     FAMILY(index) \
-    FAMILY(scatter_add) \
+    FAMILY(scatter) \
     FAMILY(random) \
     FAMILY(optim) \
     FAMILY(gemm) \

@@ -2,4 +2,4 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/vector/set_avx2.inc"
 
-#include "backends/cpu_blas/vector/ewise_isa.inc"
+#include "backends/cpu_blas/vector/ewise_set.inc"

@@ -1,4 +1,4 @@
-/* scatter_add.c - scatter_add: floats are added up in double, narrower ones outside of the
+/* scatter.c - scatter_add: floats are added up in double, narrower ones outside of the
  * result.
  *
  * Where an index stays along all dims but the indexed one, as for rows of an embedding, what
@@ -290,4 +290,4 @@ static const tn_kernel rows[] = {
      .plan = scatter_add_plan, .run = scatter_add_run},
 };
 /* clang-format on */
-const tnk_family blas_scatter_add_rows = TNK_FAMILY(rows);
+const tnk_family blas_scatter_rows = TNK_FAMILY(rows);
