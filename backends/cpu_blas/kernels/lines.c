@@ -12,9 +12,9 @@
 
 enum { TILE = 16, BLOCK = 256, MOST_GRAINS = 64, MOST_ROOM = 1 << 26 };
 
-#define LINE_OP(name, NAME, outs, ins, types) [BLAS_LINE_##NAME] = {BLAS_LINE_##NAME, outs, ins, 0},
+#define LINE_OP(op, outs, ins, types) [BLAS_LINE_##op] = {BLAS_LINE_##op, outs, ins, 0},
 static const blas_line_op line_ops[BLAS_LINE_COUNT] = {
-    BLAS_LINE_LIST(LINE_OP, , )[BLAS_LINE_SORT] = {BLAS_LINE_SORT, 2, 1, 32}};
+    BLAS_LINE_LIST(LINE_OP, , )[BLAS_LINE_sort] = {BLAS_LINE_sort, 2, 1, 32}};
 #undef LINE_OP
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -123,7 +123,7 @@ static void run_tile(const blas_lines *l, int64_t tile, char *room) {
         void *rows[BLAS_LINE_VIEWS];
         for (int k = 0; k < n_views; k++)
             rows[k] = l->part[k] ? line_of(l, k, rooms[k], i) : tnk_at(l->views[k], element + i);
-        if (l->op->index == BLAS_LINE_SORT)
+        if (l->op->index == BLAS_LINE_sort)
             blas_sort_line(l, rows, room);
         else
             blas_code(lines)->line[l->op->index][blas_lane_type(l->views[n_outs]->dtype)](l->n,
@@ -142,7 +142,7 @@ static tn_status lines_run(const void *plan, tn_call *c) {
     (void)plan;
     blas_lines l;
     if (!lay_out(c, &l) || l.tiles == 0) return TN_OK; /* the plan has seen to the first */
-    l.descending = l.op->index == BLAS_LINE_SORT && c->args[2].i != 0;
+    l.descending = l.op->index == BLAS_LINE_sort && c->args[2].i != 0;
     if (l.tiles <= l.grain)
         tiles_range(&l, 0, l.tiles);
     else
@@ -154,20 +154,12 @@ static tn_status lines_run(const void *plan, tn_call *c) {
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
 /* clang-format off */
-#define LINES(op_, name, mask)                                                                     \
-    {BLAS_ROW, .op = op_, .dtypes = mask, .user = &line_ops[BLAS_LINE_##name],                     \
-     .plan = lines_plan, .run = lines_run}
+#define LINES(op_, outs, ins, mask)                                                                \
+    {BLAS_ROW, .op = #op_, .dtypes = mask, .user = &line_ops[BLAS_LINE_##op_],                     \
+     .plan = lines_plan, .run = lines_run},
 static const tn_kernel rows[] = {
-    LINES("softmax", SOFTMAX, TN_MASK_FLOAT),
-    LINES("log_softmax", LOG_SOFTMAX, TN_MASK_FLOAT),
-    LINES("softmax_bwd", SOFTMAX_BWD, TN_MASK_FLOAT),
-    LINES("log_softmax_bwd", LOG_SOFTMAX_BWD, TN_MASK_FLOAT),
-    LINES("cumsum", CUMSUM, TN_MASK_ALL),
-    LINES("cumprod", CUMPROD, TN_MASK_ALL),
-    LINES("cummax", CUMMAX, TN_MASK_ALL),
-    LINES("cummin", CUMMIN, TN_MASK_ALL),
-    LINES("linear_scan", LINEAR_SCAN, TN_MASK_FLOAT),
-    LINES("sort", SORT, TN_MASK_ALL),
+    BLAS_LINE_LIST(LINES, TN_MASK_ALL, TN_MASK_FLOAT)
+    LINES(sort, 2, 1, TN_MASK_ALL)
 };
 /* clang-format on */
 const tnk_family blas_lines_rows = TNK_FAMILY(rows);

@@ -10,24 +10,25 @@
 
 #include "backends/cpu_blas/kernels/kernels.h"
 
-/* ROW(name, NAME, results, operands, FOUR or FLOATS): what is done to one line of an `along` form.
- * Lines are of lanes (blas_lane_type), results first; n >= 1. */
-/* clang-format off */
-#define BLAS_LINE_LIST(ROW, FOUR, FLOATS)                                                           \
-    ROW(softmax, SOFTMAX, 1, 1, FLOATS) ROW(log_softmax, LOG_SOFTMAX, 1, 1, FLOATS)                \
-    ROW(softmax_bwd, SOFTMAX_BWD, 1, 2, FLOATS)                                                    \
-    ROW(log_softmax_bwd, LOG_SOFTMAX_BWD, 1, 2, FLOATS)                                            \
-    ROW(cumsum, CUMSUM, 1, 1, FOUR) ROW(cumprod, CUMPROD, 1, 1, FOUR)                              \
-    ROW(cummax, CUMMAX, 2, 1, FOUR) ROW(cummin, CUMMIN, 2, 1, FOUR)                                \
-    ROW(linear_scan, LINEAR_SCAN, 1, 2, FLOATS)
-/* clang-format on */
+/* ROW(op, results, operands, ANY or FLOATS): what is done to one line, and of which types. Lines are
+ * of lanes (blas_lane_type), results first; n >= 1. */
+#define BLAS_LINE_LIST(ROW, ANY, FLOATS)                                                           \
+    ROW(softmax, 1, 1, FLOATS)                                                                     \
+    ROW(log_softmax, 1, 1, FLOATS)                                                                 \
+    ROW(softmax_bwd, 1, 2, FLOATS)                                                                 \
+    ROW(log_softmax_bwd, 1, 2, FLOATS)                                                             \
+    ROW(cumsum, 1, 1, ANY)                                                                         \
+    ROW(cumprod, 1, 1, ANY)                                                                        \
+    ROW(cummax, 2, 1, ANY)                                                                         \
+    ROW(cummin, 2, 1, ANY)                                                                         \
+    ROW(linear_scan, 1, 2, FLOATS)
 
-#define BLAS_LINE_ENUM(name, NAME, outs, ins, types) BLAS_LINE_##NAME,
-enum { BLAS_LINE_LIST(BLAS_LINE_ENUM, , ) BLAS_LINE_SORT, BLAS_LINE_COUNT };
+#define BLAS_LINE_ENUM(op, outs, ins, types) BLAS_LINE_##op,
+enum { BLAS_LINE_LIST(BLAS_LINE_ENUM, , ) BLAS_LINE_sort, BLAS_LINE_COUNT };
 #undef BLAS_LINE_ENUM
 
 typedef struct blas_lines_code {
-    void (*line[BLAS_LINE_SORT][BLAS_LANE_TYPES])(int64_t n, void *const *rows);
+    void (*line[BLAS_LINE_sort][BLAS_LANE_TYPES])(int64_t n, void *const *rows);
 } blas_lines_code;
 BLAS_CODE(lines)
 
