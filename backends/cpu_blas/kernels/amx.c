@@ -76,7 +76,7 @@ AVX512 static void pack_tile(char *to, const blas_lanes *l, int64_t lane, int64_
 }
 
 void blas_amx_pack(void *panels, const blas_lanes *l) {
-    const int64_t panel = (l->k + BLAS_STEP - 1) / BLAS_STEP * BLAS_STEP_BYTES;
+    const int64_t panel = blas_pieces(l->k, BLAS_STEP) * BLAS_STEP_BYTES;
     char *to = panels;
     for (int64_t step = 0; step < l->k; step += BLAS_STEP, to += BLAS_STEP_BYTES)
         for (int64_t lane = 0; lane < l->n; lane += BLAS_PANEL) {

@@ -50,7 +50,6 @@ static void convert_lanes(int64_t n, tn_dtype dst, void *to, const void *from,
         memcpy(to, from, (size_t)(n * (dst.bits / 8)));
 }
 
-/* n items of dtype src side by side to items of dtype dst. */
 void blas_convert(int64_t n, tn_dtype dst, void *to, tn_dtype src, const void *from) {
     const int dst_ix = tn_dtype_index(dst), src_ix = tn_dtype_index(src);
     const blas_convert_fn widen = blas_code(ewise)->widen[src_ix];
@@ -81,9 +80,8 @@ void blas_convert(int64_t n, tn_dtype dst, void *to, tn_dtype src, const void *f
     }
 }
 
-/* Steps are in bytes. */
-static void copy_items(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t n,
-                       int64_t bytes) {
+void blas_copy_items(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t n,
+                     int64_t bytes) {
     if (from_step == bytes && to_step == bytes) {
         memcpy(to, from, (size_t)(n * bytes));
         return;
@@ -125,10 +123,11 @@ static void convert_items(const job *j, char *to, int64_t to_step, const char *f
         const char *x = from + i * from_step;
         char *y = to + i * to_step;
         const bool dense_x = from_step == j->src_bytes, dense_y = to_step == j->dst_bytes;
-        if (!dense_x) copy_items((char *)items, j->src_bytes, x, from_step, m, j->src_bytes);
+        if (!dense_x) blas_copy_items((char *)items, j->src_bytes, x, from_step, m, j->src_bytes);
         blas_convert(m, j->dst->dtype, dense_y ? y : (char *)results, j->src->dtype,
                      dense_x ? x : (const char *)items);
-        if (!dense_y) copy_items(y, to_step, (const char *)results, j->dst_bytes, m, j->dst_bytes);
+        if (!dense_y)
+            blas_copy_items(y, to_step, (const char *)results, j->dst_bytes, m, j->dst_bytes);
     }
 }
 
@@ -142,7 +141,7 @@ static void copy_part(void *arg, int64_t n, char *const *at) {
     else if (from == 0 && to == j->dst_bytes)
         repeat_item(at[0], at[1], n, j->dst_bytes);
     else
-        copy_items(at[0], to, at[1], from, n, j->dst_bytes);
+        blas_copy_items(at[0], to, at[1], from, n, j->dst_bytes);
 }
 
 /* ---- Transposed: one side dense along the last dim, the other along an earlier one ----------- */
@@ -204,7 +203,7 @@ static void run_job(const tn_call *c, job *j) {
         return;
     }
     const int64_t rows = j->dst->sizes[j->turned], cols = j->dst->sizes[j->dst->rank - 1];
-    j->row_tiles = (rows + TILE - 1) / TILE, j->col_tiles = (cols + TILE - 1) / TILE;
+    j->row_tiles = blas_pieces(rows, TILE), j->col_tiles = blas_pieces(cols, TILE);
     tnk_parallel(c, numel / rows / cols * j->row_tiles * j->col_tiles, TILE * TILE, turned_range,
                  j);
 }

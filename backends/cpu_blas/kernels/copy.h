@@ -8,6 +8,10 @@
 /* n items side by side, from dtype src to dtype dst; the rules are those of cpu_ref. */
 void blas_convert(int64_t n, tn_dtype dst, void *to, tn_dtype src, const void *from);
 
+/* n items of 1, 2, 4 or 8 bytes, as they are; steps in bytes. */
+void blas_copy_items(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t n,
+                     int64_t bytes);
+
 /* dst = src, of the same sizes, rank >= 1, in parallel; equal dtypes keep every bit. */
 void blas_copy_views(const tn_call *c, const tn_view *dst, const tn_view *src);
 

@@ -6,8 +6,6 @@
 #include "backends/cpu_blas/kernels/cross_entropy.h"
 
 #include <math.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "backends/cpu_blas/kernels/copy.h"

@@ -9,9 +9,9 @@
 #include <emmintrin.h>
 #include <math.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "backends/cpu_blas/kernels/copy.h"
 #include "backends/cpu_blas/kernels/kernels.h"
 
 enum { BLOCK = 512 };
@@ -85,23 +85,6 @@ typedef struct job { /* operand 0 is the result */
     bool stream;                     /* the result goes past the caches */
 } job;
 
-static void copy_items(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t n,
-                       int64_t bytes) {
-    switch (bytes) {
-    case 1:
-        for (int64_t i = 0; i < n; i++) to[i * to_step] = from[i * from_step];
-        return;
-    case 2:
-        for (int64_t i = 0; i < n; i++) memcpy(to + i * to_step, from + i * from_step, 2);
-        return;
-    case 4:
-        for (int64_t i = 0; i < n; i++) memcpy(to + i * to_step, from + i * from_step, 4);
-        return;
-    default:
-        for (int64_t i = 0; i < n; i++) memcpy(to + i * to_step, from + i * from_step, 8);
-    }
-}
-
 typedef char block[BLOCK * 8] __attribute__((aligned(64)));
 
 /* m elements of operand k, from `at`, adjacent and as wide as a lane. */
@@ -109,7 +92,7 @@ static const void *load_block(const job *j, uint32_t k, int64_t m, const char *a
                               block lanes) {
     if (j->step[k] == 0) m = 1;
     if (j->step[k] != 0 && j->step[k] != j->bytes[k]) {
-        copy_items(items, j->bytes[k], at, j->step[k], m, j->bytes[k]);
+        blas_copy_items(items, j->bytes[k], at, j->step[k], m, j->bytes[k]);
         at = items;
     }
     if (!j->convert[k]) return at;
@@ -131,7 +114,7 @@ static void run_blocks(void *arg, int64_t n, char *const *first) {
         char *whole = adjacent ? y : items[0];
         j->fn(m, j->convert[0] ? lanes[0] : whole, in, j->splat, j->attrs);
         if (j->convert[0]) j->convert[0](m, whole, lanes[0]);
-        if (!adjacent) copy_items(y, j->step[0], whole, j->bytes[0], m, j->bytes[0]);
+        if (!adjacent) blas_copy_items(y, j->step[0], whole, j->bytes[0], m, j->bytes[0]);
     }
 }
 

@@ -48,7 +48,8 @@ static blas_matrix last_two(const tn_view *v) {
     return (blas_matrix){v->strides[r - 2], v->strides[r - 1], r == 3 ? v->strides[0] : 0};
 }
 
-int32_t blas_gemm_read(const tn_call *c, blas_gemm_shape *p, bool *layout) {
+/* 0 if views can be had, else the reason; *layout: contiguous copies would help. */
+static int32_t read_shape(const tn_call *c, blas_gemm_shape *p, bool *layout) {
     const tn_view *a = tnk_arg(c, 0), *b = tnk_arg(c, 1);
     *layout = false;
     if (a->rank != b->rank || a->rank < 2 || a->rank > 3) return TN_REASON_RANK;
@@ -65,7 +66,7 @@ int32_t blas_gemm_read(const tn_call *c, blas_gemm_shape *p, bool *layout) {
 void blas_gemm_supports(const tn_call *c, tn_verdict *v) {
     blas_gemm_shape s;
     bool layout;
-    const int32_t reason = blas_gemm_read(c, &s, &layout);
+    const int32_t reason = read_shape(c, &s, &layout);
     tnk_answer(v, reason ? TN_NO : layout ? TN_YES_IF : TN_YES, reason);
 }
 
@@ -85,24 +86,24 @@ static bool is_small(const blas_product *p) {
 /* Columns first: B is packed once per block. A unit is little enough to share, if there is much. */
 static void cut_small(blas_product *p) {
     enum { MOST_ROWS = 256, WORK = 1 << 20 };
-    const int64_t rows = (p->s.m + MOST_ROWS - 1) / MOST_ROWS;
-    p->bm = (p->s.m + rows - 1) / rows;
+    const int64_t rows = blas_pieces(p->s.m, MOST_ROWS);
+    p->bm = blas_pieces(p->s.m, rows);
     p->bn = tnk_min(p->s.n, tnk_max(1, WORK / 32 / (p->bm * p->s.k)) * 32);
-    p->rows = (p->s.m + p->bm - 1) / p->bm, p->cols = (p->s.n + p->bn - 1) / p->bn;
+    p->rows = blas_pieces(p->s.m, p->bm), p->cols = blas_pieces(p->s.n, p->bn);
 }
 
 /* Blocks of C: as square as they come, of nearly equal size, and enough of them to share out. */
 static void cut_own(blas_product *p) {
-    const int64_t rows = (p->s.m + BLAS_BLOCK_M - 1) / BLAS_BLOCK_M;
-    p->bm = ((p->s.m + rows - 1) / rows + 11) / 12 * 12;
-    p->rows = (p->s.m + p->bm - 1) / p->bm;
+    const int64_t rows = blas_pieces(p->s.m, BLAS_BLOCK_M);
+    p->bm = blas_round_up(blas_pieces(p->s.m, rows), 12);
+    p->rows = blas_pieces(p->s.m, p->bm);
     int64_t wide = BLAS_BLOCK_N;
-    while (wide > 128 && p->s.batch * p->rows * ((p->s.n + wide - 1) / wide) < 16 &&
+    while (wide > 128 && p->s.batch * p->rows * blas_pieces(p->s.n, wide) < 16 &&
            p->bm * tnk_min(wide, p->s.n) * p->s.k > (INT64_C(1) << 22))
         wide /= 2;
-    const int64_t cols = (p->s.n + wide - 1) / wide;
-    p->bn = tnk_min(BLAS_BLOCK_N, ((p->s.n + cols - 1) / cols + 31) / 32 * 32);
-    p->cols = (p->s.n + p->bn - 1) / p->bn;
+    const int64_t cols = blas_pieces(p->s.n, wide);
+    p->bn = tnk_min(BLAS_BLOCK_N, blas_round_up(blas_pieces(p->s.n, cols), 32));
+    p->cols = blas_pieces(p->s.n, p->bn);
     const uint64_t item = p->f64 ? 8 : 4;
     const int64_t depth = tnk_min(p->s.k, BLAS_BLOCK_K);
     p->slot_bytes =
@@ -112,14 +113,14 @@ static void cut_own(blas_product *p) {
 static void cut_vendor(blas_product *p) {
     const bool few = p->s.m * p->s.n <= VENDOR_BLOCK * VENDOR_BLOCK;
     p->bm = p->bn = few ? VENDOR_BLOCK / 2 : VENDOR_BLOCK;
-    p->rows = (p->s.m + p->bm - 1) / p->bm, p->cols = (p->s.n + p->bn - 1) / p->bn;
+    p->rows = blas_pieces(p->s.m, p->bm), p->cols = blas_pieces(p->s.n, p->bn);
 }
 
 /* y[m] = A x, or with m == 1 the same of B transposed: rows of the matrix are cut. */
 static void cut_vector(blas_product *p) {
     const int64_t out = p->s.n == 1 ? p->s.m : p->s.n;
     p->bm = tnk_max(64, VECTOR_ITEMS / tnk_max(1, p->s.k));
-    p->rows = (out + p->bm - 1) / p->bm, p->cols = 1;
+    p->rows = blas_pieces(out, p->bm), p->cols = 1;
 }
 
 void blas_gemm_choose(blas_product *p, int32_t max_threads) {
@@ -138,18 +139,27 @@ void blas_gemm_choose(blas_product *p, int32_t max_threads) {
     }
 }
 
+tn_status blas_gemm_shape_of(tn_call *c, blas_gemm_shape *s) {
+    bool layout;
+    if (!read_shape(c, s, &layout) && !layout) return TN_OK;
+    return tn_fail(c, TN_ERR_UNSUPPORTED,
+                   "gemm: the layout of a or b changed after it was accepted");
+}
+
+tn_status blas_gemm_keep(tn_call *c, tn_plan *out, const char *op, const void *plan, size_t bytes) {
+    out->data = tn_plugin_host->alloc(tn_plugin_self, bytes);
+    if (!out->data) return tnk_fail(c, TN_ERR_NOMEM, "%s: no memory for the plan", op);
+    memcpy(out->data, plan, bytes);
+    return TN_OK;
+}
+
 static tn_status gemm_plan(tn_call *c, tn_plan *out) {
     blas_product p = {.f64 = blas_is_f64(tnk_arg(c, 0))};
-    bool layout;
-    if (blas_gemm_read(c, &p.s, &layout) || layout)
-        return tn_fail(c, TN_ERR_UNSUPPORTED,
-                       "gemm: the layout of a or b changed after it was accepted");
+    const tn_status s = blas_gemm_shape_of(c, &p.s);
+    if (s != TN_OK) return s;
     blas_gemm_choose(&p, c->max_threads);
-    blas_product *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
-    if (!kept) return tn_fail(c, TN_ERR_NOMEM, "gemm: no memory for the plan");
-    *kept = p;
-    out->data = kept, out->workspace_bytes = p.workspace_bytes;
-    return TN_OK;
+    out->workspace_bytes = p.workspace_bytes;
+    return blas_gemm_keep(c, out, "gemm", &p, sizeof p);
 }
 
 void blas_gemm_drop(void *data) { tn_plugin_host->free(tn_plugin_self, data); }

@@ -48,8 +48,11 @@ typedef struct blas_half { /* the plan of a product of 16-bit floats */
 void blas_gemm_supports(const tn_call *, tn_verdict *);
 void blas_gemm_drop(void *);
 
-/* 0 if views can be had, else the reason; *layout: contiguous copies would help. */
-int32_t blas_gemm_read(const tn_call *, blas_gemm_shape *, bool *layout);
+/* For plans. The shape of a product that was accepted; a copy of the plan, which blas_gemm_drop
+ * frees. Both fail the call. */
+tn_status blas_gemm_shape_of(tn_call *, blas_gemm_shape *);
+tn_status blas_gemm_keep(tn_call *, tn_plan *, const char *op, const void *plan, size_t bytes);
+
 /* Whether sizes and strides, filled in, are such as BLAS takes; puts those of sizes 0 and 1
  * right. */
 bool blas_gemm_fits(blas_gemm_shape *);

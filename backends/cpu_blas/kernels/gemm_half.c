@@ -15,24 +15,21 @@ bool blas_gemm_amx = false;
 
 enum { AMX_LEAST = 16 * 16 * 32 };
 
-static int64_t rounded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-static int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
 /* ---- AMX: panels of all of a and b, then blocks of C ----------------------------------------- */
 
 static int64_t amx_blocks(const blas_half *p) {
-    return p->s.batch * pieces(p->s.m, p->edge) * pieces(p->s.n, p->edge);
+    return p->s.batch * blas_pieces(p->s.m, p->edge) * blas_pieces(p->s.n, p->edge);
 }
 
 /* Blocks as large as a 2 MiB cache has room for, and enough of them to share. */
 static void cut_amx(blas_half *p) {
     const blas_gemm_shape *s = &p->s;
-    p->steps = pieces(s->k, BLAS_STEP);
+    p->steps = blas_pieces(s->k, BLAS_STEP);
     p->edge = 256;
     while (p->edge > 64 && amx_blocks(p) < 8) p->edge /= 2;
     const int64_t panel = p->steps * BLAS_STEP_BYTES;
-    p->a_bytes = (s->a.batch ? s->batch : 1) * pieces(s->m, BLAS_PANEL) * panel;
-    p->b_bytes = (s->b.batch ? s->batch : 1) * pieces(s->n, BLAS_PANEL) * panel;
+    p->a_bytes = (s->a.batch ? s->batch : 1) * blas_pieces(s->m, BLAS_PANEL) * panel;
+    p->b_bytes = (s->b.batch ? s->batch : 1) * blas_pieces(s->n, BLAS_PANEL) * panel;
     if (p->steps > BLAS_DEPTH) p->y_bytes = amx_blocks(p) * p->edge * p->edge * 4;
 }
 
@@ -54,8 +51,9 @@ static int64_t lanes_at_once(const blas_lanes *l) {
 
 static void pack_range(void *arg, int64_t begin, int64_t end) {
     const amx_job *j = arg;
-    const int64_t at_once = lanes_at_once(&j->lanes), units = pieces(j->lanes.n, at_once);
-    const int64_t panels = pieces(j->lanes.n, BLAS_PANEL), panel = j->p->steps * BLAS_STEP_BYTES;
+    const int64_t at_once = lanes_at_once(&j->lanes), units = blas_pieces(j->lanes.n, at_once);
+    const int64_t panels = blas_pieces(j->lanes.n, BLAS_PANEL),
+                  panel = j->p->steps * BLAS_STEP_BYTES;
     for (int64_t i = begin; i < end; i++) {
         blas_lanes l = j->lanes;
         const int64_t item = i / units, first = i % units * at_once;
@@ -67,23 +65,25 @@ static void pack_range(void *arg, int64_t begin, int64_t end) {
 static void pack(const tn_call *c, amx_job *j, int64_t bytes) {
     const blas_lanes *l = &j->lanes;
     const int64_t at_once = lanes_at_once(l), panel = j->p->steps * BLAS_STEP_BYTES;
-    const int64_t items = bytes / (pieces(l->n, BLAS_PANEL) * panel);
-    tnk_parallel(c, items * pieces(l->n, at_once), at_once * l->k / 2, pack_range, j);
+    const int64_t items = bytes / (blas_pieces(l->n, BLAS_PANEL) * panel);
+    tnk_parallel(c, items * blas_pieces(l->n, at_once), at_once * l->k / 2, pack_range, j);
 }
 
 static void blocks_range(void *arg, int64_t begin, int64_t end) {
     const amx_job *j = arg;
     const blas_half *p = j->p;
     const blas_gemm_shape *s = &p->s;
-    const int64_t rows = pieces(s->m, p->edge), cols = pieces(s->n, p->edge);
+    const int64_t rows = blas_pieces(s->m, p->edge), cols = blas_pieces(s->n, p->edge);
     const int64_t panel = p->steps * BLAS_STEP_BYTES;
     for (int64_t u = begin; u < end; u++) {
         const int64_t item = u / (rows * cols), row = u / cols % rows * p->edge,
                       col = u % cols * p->edge;
-        const int64_t a = (s->a.batch ? item : 0) * pieces(s->m, BLAS_PANEL) + row / BLAS_PANEL;
+        const int64_t a =
+            (s->a.batch ? item : 0) * blas_pieces(s->m, BLAS_PANEL) + row / BLAS_PANEL;
         const uint16_t *bias = j->d->bias;
         if (j->d->biased) bias += item * j->d->bias_batch + row * j->d->bias_row + col;
-        const int64_t b = (s->b.batch ? item : 0) * pieces(s->n, BLAS_PANEL) + col / BLAS_PANEL;
+        const int64_t b =
+            (s->b.batch ? item : 0) * blas_pieces(s->n, BLAS_PANEL) + col / BLAS_PANEL;
         const blas_amx_block g = {.m = tnk_min(p->edge, s->m - row),
                                   .n = tnk_min(p->edge, s->n - col),
                                   .steps = p->steps,
@@ -129,7 +129,7 @@ static lines lines_of(const blas_matrix *x, int64_t rows, int64_t cols, int64_t 
 }
 
 static int64_t lines_bytes(const lines *l) {
-    return rounded(l->items * l->n * l->length * (int64_t)sizeof(float), 64);
+    return blas_round_up(l->items * l->n * l->length * (int64_t)sizeof(float), 64);
 }
 
 /* The strides of a tight copy. */
@@ -157,7 +157,7 @@ static void choose_wide(blas_half *p, int32_t max_threads, const blas_gemm_data 
     const lines added = bias_lines(s, bias);
     p->a_bytes = lines_bytes(&a), p->b_bytes = lines_bytes(&b);
     p->bias_bytes = bias->biased ? lines_bytes(&added) : 0;
-    p->y_bytes = rounded(s->batch * s->m * s->n * (int64_t)sizeof(float), 64);
+    p->y_bytes = blas_round_up(s->batch * s->m * s->n * (int64_t)sizeof(float), 64);
     blas_gemm_choose(&p->wide, max_threads);
 }
 
@@ -228,16 +228,11 @@ void blas_half_product(const blas_half *p, const tn_call *c, const blas_gemm_dat
 static tn_status gemm_half_plan(tn_call *c, tn_plan *out) {
     const blas_gemm_data no_bias = {0};
     blas_half p = {.dtype = tnk_arg(c, 0)->dtype};
-    bool layout;
-    if (blas_gemm_read(c, &p.s, &layout) || layout)
-        return tn_fail(c, TN_ERR_UNSUPPORTED,
-                       "gemm: the layout of a or b changed after it was accepted");
+    const tn_status s = blas_gemm_shape_of(c, &p.s);
+    if (s != TN_OK) return s;
     blas_half_choose(&p, c->max_threads, &no_bias);
-    blas_half *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
-    if (!kept) return tn_fail(c, TN_ERR_NOMEM, "gemm: no memory for the plan");
-    *kept = p;
-    out->data = kept, out->workspace_bytes = p.workspace_bytes;
-    return TN_OK;
+    out->workspace_bytes = p.workspace_bytes;
+    return blas_gemm_keep(c, out, "gemm", &p, sizeof p);
 }
 
 static tn_status gemm_half_run(const void *plan, tn_call *c) {

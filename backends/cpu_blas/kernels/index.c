@@ -1,4 +1,4 @@
-/* index.c - gather, scatter, and what index.h has for scatter_add.
+/* index.c - gather, and what index.h has for the scatters.
  *
  * Invariant: nothing is touched through an index before that index was checked. Work is cut along a
  * dim that no index moves along, so elements that meet are taken in row-major order of index by one
@@ -7,7 +7,6 @@
 #include "backends/cpu_blas/kernels/index.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "backends/cpu_blas/kernels/copy.h"
@@ -206,7 +205,8 @@ static void gather_items(const blas_index_job *j, int64_t n, char *const *at) {
         for (int k = 0; k < BLAS_INDEX_VIEWS; k++) from[k] += m * j->steps[k];
     }
 }
-static void scatter_items(const blas_index_job *j, int64_t n, char *const *at) {
+
+void blas_index_put(const blas_index_job *j, int64_t n, char *const *at) {
     move_run(j, n, at, false);
 }
 
@@ -232,24 +232,11 @@ void blas_index_start(const tn_call *c, const tn_view *x, const tn_view *y) {
     blas_copy_views(c, &to, &from);
 }
 
-static tn_status scatter_run(const void *plan, tn_call *c) {
-    (void)plan;
-    const tn_view *index = tnk_arg(c, 2), *y = tnk_out(c, 0);
-    blas_index_job j =
-        blas_index_job_of(scatter_items, index, y, y->dtype.bits / 8, tnk_arg(c, 3), c->args[1].i);
-    const tn_status s = blas_index_check(c, "scatter", index, j.limit);
-    if (s != TN_OK) return s;
-    blas_index_start(c, tnk_arg(c, 0), y);
-    blas_index_walk(c, &j);
-    return TN_OK;
-}
-
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
 /* clang-format off */
 static const tn_kernel rows[] = {
     {BLAS_ROW, .op = "gather", .dtypes = TN_MASK_ALL, .run = gather_run},
-    {BLAS_ROW, .op = "scatter", .dtypes = TN_MASK_ALL, .run = scatter_run},
 };
 /* clang-format on */
 const tnk_family blas_index_rows = TNK_FAMILY(rows);

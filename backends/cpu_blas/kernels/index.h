@@ -37,6 +37,8 @@ blas_index_job blas_index_job_of(blas_index_run *, const tn_view *index, const t
                                  int64_t to_bytes, const tn_view *other, int64_t dim);
 int64_t blas_index_numel(const blas_index_job *);
 void blas_index_walk(const tn_call *, blas_index_job *);
+/* A run that puts items of the other where the index says. */
+void blas_index_put(const blas_index_job *, int64_t n, char *const *at);
 /* Fails the call, naming the first index that is not in 0 .. limit - 1. */
 tn_status blas_index_check(tn_call *, const char *op, const tn_view *index, int64_t limit);
 /* y = x; in place it is x. */

@@ -64,11 +64,7 @@ static tn_status make_plan(tn_call *c, tn_plan *out, const reading *read) {
         blas_gemm_choose(&p.full, c->max_threads);
         out->workspace_bytes = p.full.workspace_bytes;
     }
-    plan *kept = tn_plugin_host->alloc(tn_plugin_self, sizeof p);
-    if (!kept) return tn_fail(c, TN_ERR_NOMEM, "linear: no memory for the plan");
-    *kept = p;
-    out->data = kept;
-    return TN_OK;
+    return blas_gemm_keep(c, out, "linear", &p, sizeof p);
 }
 
 static void run(const plan *p, const tn_call *c, const reading *read) {
@@ -83,12 +79,8 @@ static void run(const plan *p, const tn_call *c, const reading *read) {
 
 /* ---- Forward --------------------------------------------------------------------------------- */
 
-static const tn_view *bias_of(const tn_call *c) {
-    return c->args[2].tag == TN_TAG_VIEW ? c->args[2].view : NULL;
-}
-
 static bool linear_shape(const tn_call *c, blas_gemm_shape *s) {
-    const tn_view *x = tnk_arg(c, 0), *w = tnk_arg(c, 1), *b = bias_of(c);
+    const tn_view *x = tnk_arg(c, 0), *w = tnk_arg(c, 1), *b = blas_optional(&c->args[2]);
     *s = (blas_gemm_shape){.batch = 1, .n = w->sizes[0], .k = w->sizes[1]};
     s->b = (blas_matrix){w->strides[1], w->strides[0], 0};
     if (b && b->sizes[0] > 1 && b->strides[0] != 1) return false;
@@ -96,7 +88,7 @@ static bool linear_shape(const tn_call *c, blas_gemm_shape *s) {
 }
 
 static void linear_data(const tn_call *c, blas_gemm_data *d) {
-    const tn_view *b = bias_of(c);
+    const tn_view *b = blas_optional(&c->args[2]);
     *d = (blas_gemm_data){.a = tnk_arg(c, 0)->data, .b = tnk_arg(c, 1)->data, .biased = b != NULL};
     if (b) d->bias = b->data;
 }
@@ -224,7 +216,7 @@ static tn_status linear_bwd_run(const void *data, tn_call *c) {
     const plan *p = data;
     bias_job j = {.s = &p->s, .grad = tnk_arg(c, 0), .db = tnk_out(c, 1), .row = p->s.a.col};
     run(p, c, &of_bwd);
-    tnk_parallel(c, (p->s.m + BIAS_COLS - 1) / BIAS_COLS, BIAS_COLS * p->s.k, bias_range, &j);
+    tnk_parallel(c, blas_pieces(p->s.m, BIAS_COLS), BIAS_COLS * p->s.k, bias_range, &j);
     return TN_OK;
 }
 

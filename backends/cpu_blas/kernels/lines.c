@@ -4,8 +4,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/lines.h"
 
-#include <string.h>
-
 #include "backends/cpu_blas/kernels/copy.h"
 #include "backends/cpu_blas/kernels/ewise.h"
 #include "backends/cpu_blas/kernels/kernels.h"
@@ -16,8 +14,6 @@ enum { TILE = 16, BLOCK = 256, MOST_GRAINS = 64, MOST_ROOM = 1 << 26 };
 static const blas_line_op line_ops[BLAS_LINE_COUNT] = {
     BLAS_LINE_LIST(LINE_OP, , )[BLAS_LINE_sort] = {BLAS_LINE_sort, 2, 1, 32}};
 #undef LINE_OP
-
-static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 /* False if the room for one tile overflows. */
 static bool lay_out(const tn_call *c, blas_lines *l) {
@@ -35,17 +31,17 @@ static bool lay_out(const tn_call *c, blas_lines *l) {
     cells += op->extra;
     if (__builtin_mul_overflow(cells, l->n, &per_line) || per_line > INT64_MAX / 64) return false;
     l->tile = l->inner > 1 ? tnk_min(TILE, l->inner) : 1;
-    const int64_t groups = l->inner ? (l->inner + l->tile - 1) / l->tile : 0;
+    const int64_t groups = l->inner ? blas_pieces(l->inner, l->tile) : 0;
     l->tiles = l->n == 0 ? 0 : x->sizes[0] * groups;
     l->grain = tnk_max(1, TNK_GRAIN / tnk_max(1, l->n * l->tile));
     if (cells == 0 || l->tiles == 0) return true;
     for (int k = 0; k < BLAS_LINE_VIEWS; k++) /* a column of lines must not share cache sets */
-        if (l->part[k]) l->part[k] = round_up(l->n * l->lanes[k], 64) + 64;
-    l->extra = round_up(op->extra * l->n, 64);
+        if (l->part[k]) l->part[k] = blas_round_up(l->n * l->lanes[k], 64) + 64;
+    l->extra = blas_round_up(op->extra * l->n, 64);
     for (int k = 0; k < BLAS_LINE_VIEWS; k++) l->room += l->part[k] * l->tile;
     l->room += l->extra;
     const int64_t most = tnk_max(1, tnk_min(MOST_GRAINS, MOST_ROOM / l->room));
-    l->grain = tnk_max(l->grain, (l->tiles + most - 1) / most);
+    l->grain = tnk_max(l->grain, blas_pieces(l->tiles, most));
     return true;
 }
 
@@ -54,7 +50,7 @@ static tn_status lines_plan(tn_call *c, tn_plan *plan) {
     if (!lay_out(c, &l))
         return tn_fail(c, TN_ERR_OVERFLOW, "the room for one line of the tensor overflows");
     plan->workspace_bytes =
-        l.tiles ? (uint64_t)l.room * (uint64_t)((l.tiles + l.grain - 1) / l.grain) : 0;
+        l.tiles ? (uint64_t)l.room * (uint64_t)blas_pieces(l.tiles, l.grain) : 0;
     return TN_OK;
 }
 
@@ -84,16 +80,12 @@ static void convert_line(const blas_lines *l, int k, char *at, char *lanes, bool
     for (int64_t i = 0, m; i < l->n; i += m, at += m * step, lanes += m * l->lanes[k]) {
         m = tnk_min(BLOCK, l->n - i);
         char *items = step == bytes ? at : block;
-        if (!store && items == block)
-            for (int64_t r = 0; r < m; r++)
-                memcpy(block + r * bytes, at + r * step, bytes == 2 ? 2 : 1);
+        if (!store && items == block) blas_copy_items(block, bytes, at, step, m, bytes);
         if (store)
             convert(m, items, lanes);
         else
             convert(m, lanes, items);
-        if (store && items == block)
-            for (int64_t r = 0; r < m; r++)
-                memcpy(at + r * step, block + r * bytes, bytes == 2 ? 2 : 1);
+        if (store && items == block) blas_copy_items(at, step, block, bytes, m, bytes);
     }
 }
 
@@ -110,7 +102,7 @@ static void move_lines(const blas_lines *l, int k, int64_t element, char *room, 
 }
 
 static void run_tile(const blas_lines *l, int64_t tile, char *room) {
-    const int64_t groups = (l->inner + l->tile - 1) / l->tile, first = tile % groups * l->tile;
+    const int64_t groups = blas_pieces(l->inner, l->tile), first = tile % groups * l->tile;
     const int64_t count = tnk_min(l->tile, l->inner - first);
     const int64_t element = tile / groups * l->n * l->inner + first;
     const int n_outs = l->op->n_outs, n_views = n_outs + l->op->n_ins;

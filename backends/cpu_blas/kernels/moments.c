@@ -157,7 +157,7 @@ static tn_status moments_run(const void *plan, tn_call *c) {
     if (outer == 0 || inner == 0) return TN_OK;
     if (inner == 1 ? n > TNK_GRAIN : n >= LONG_COLUMN && inner <= WIDE_TILE)
         return run_cut(c, &j, outer);
-    j.tiles = (inner + WIDE_TILE - 1) / WIDE_TILE;
+    j.tiles = blas_pieces(inner, WIDE_TILE);
     tnk_parallel(c, outer * j.tiles, n * tnk_min(inner, WIDE_TILE), tiles_range, &j);
     return TN_OK;
 }

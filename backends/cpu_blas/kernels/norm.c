@@ -24,8 +24,7 @@ typedef struct job {
     int64_t room;
 } job;
 
-static const tn_view *optional(const tn_value *v) { return v->tag == TN_TAG_VIEW ? v->view : NULL; }
-static bool is_plain(const tn_value *v) { return !optional(v) || tnk_is_contiguous(v->view); }
+static bool is_plain(const tn_value *v) { return !blas_optional(v) || tnk_is_contiguous(v->view); }
 
 static void answer(const tn_call *c, tn_verdict *v, uint32_t first, uint32_t end) {
     bool plain = true;
@@ -98,12 +97,11 @@ static bool prepare(job *j, const tn_value *shape, uint64_t *bytes) {
     j->f64 = blas_is_f64(j->x), j->n = product(shape);
     j->rows = j->n == 0 ? 0 : numel / j->n;
     j->widen = blas_code(ewise)->widen[ix], j->narrow = blas_code(ewise)->narrow[ix];
-    j->grain = tnk_max(tnk_max(1, TNK_GRAIN / tnk_max(1, j->n)),
-                       (j->rows + MOST_GRAINS - 1) / MOST_GRAINS);
-    j->room = (j->n * (int64_t)sizeof(float) + 63) / 64 * 64;
+    j->grain = tnk_max(tnk_max(1, TNK_GRAIN / tnk_max(1, j->n)), blas_pieces(j->rows, MOST_GRAINS));
+    j->room = blas_round_up(j->n * (int64_t)sizeof(float), 64);
     *bytes = 0;
     if (!j->widen) return true;
-    const int64_t rooms = 2 + 2 * ((j->rows + j->grain - 1) / j->grain);
+    const int64_t rooms = 2 + 2 * blas_pieces(j->rows, j->grain);
     return !__builtin_mul_overflow((uint64_t)rooms, (uint64_t)j->room, bytes);
 }
 
@@ -124,8 +122,8 @@ static void run_rows(const tn_call *c, job *j, tn_range_fn body) {
 
 static job forward_job(const tn_call *c) {
     return (job){.x = tnk_arg(c, 0),
-                 .w = optional(&c->args[2]),
-                 .b = optional(&c->args[3]),
+                 .w = blas_optional(&c->args[2]),
+                 .b = blas_optional(&c->args[3]),
                  .y = tnk_out(c, 0),
                  .mean = tnk_out(c, 1),
                  .rstd = tnk_out(c, 2),
@@ -183,7 +181,7 @@ static void wb_range(void *arg, int64_t begin, int64_t end) {
 static job backward_job(const tn_call *c) {
     return (job){.grad = tnk_arg(c, 0),
                  .x = tnk_arg(c, 1),
-                 .w = optional(&c->args[2]),
+                 .w = blas_optional(&c->args[2]),
                  .mean = tnk_arg(c, 3),
                  .rstd = tnk_arg(c, 4),
                  .y = tnk_out(c, 0),
@@ -202,7 +200,7 @@ static tn_status layer_norm_bwd_run(const void *plan, tn_call *c) {
     job j = backward_job(c);
     prepare(&j, &c->args[5], &bytes);
     if (j.rows > 0) run_rows(c, &j, dx_range);
-    if (j.n > 0) tnk_parallel(c, (j.n + TILE - 1) / TILE, j.rows * TILE, wb_range, &j);
+    if (j.n > 0) tnk_parallel(c, blas_pieces(j.n, TILE), j.rows * TILE, wb_range, &j);
     return TN_OK;
 }
 

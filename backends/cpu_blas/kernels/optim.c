@@ -8,7 +8,6 @@
 #include "backends/cpu_blas/kernels/optim.h"
 
 #include <math.h>
-#include <stdio.h>
 
 #include "backends/cpu_blas/kernels/kernels.h"
 
@@ -60,9 +59,7 @@ static tn_status optim_plan(tn_call *c, tn_plan *out) {
 
 /* ---- Pieces ---------------------------------------------------------------------------------- */
 
-static int64_t pieces_of(const tn_view *v) {
-    return (tn_view_numel(v) + TNK_GRAIN - 1) / TNK_GRAIN;
-}
+static int64_t pieces_of(const tn_view *v) { return blas_pieces(tn_view_numel(v), TNK_GRAIN); }
 
 /* The parameter that piece belongs to: the last one that begins at or before it. */
 static uint32_t param_of(const job *j, int64_t piece) {
@@ -111,8 +108,6 @@ static int is_f64_list(const tn_value *list) {
     return list->aux > 0 && blas_is_f64(list->views[0]);
 }
 
-static bool flag(const tn_value *v) { return v->tag != TN_TAG_NONE && v->i != 0; }
-
 /* ---- The rows -------------------------------------------------------------------------------- */
 
 static tn_status sgd_run(const void *plan, tn_call *c) {
@@ -122,8 +117,8 @@ static tn_status sgd_run(const void *plan, tn_call *c) {
                          .momentum = tnk_number(&c->args[4], 0),
                          .decay = tnk_number(&c->args[5], 0),
                          .dampening = tnk_number(&c->args[6], 0),
-                         .nesterov = flag(&c->args[7]),
-                         .sign = flag(&c->args[8]) ? -1 : 1}};
+                         .nesterov = tnk_flag(&c->args[7]),
+                         .sign = tnk_flag(&c->args[8]) ? -1 : 1}};
     if (c->args[2].aux == 0 && j.options.momentum != 0 && c->args[0].aux > 0)
         return tn_fail(c, TN_ERR_INVALID,
                        "sgd_: momentum is not 0 but momenta is empty; "
@@ -143,7 +138,7 @@ static tn_status adam(tn_call *c, bool decoupled) {
                          .eps = tnk_number(&c->args[9], 0),
                          .decay = decoupled ? 0 : decay,
                          .shrink = decoupled ? 1 - lr * decay : 1,
-                         .sign = flag(&c->args[11]) ? -1 : 1}};
+                         .sign = tnk_flag(&c->args[11]) ? -1 : 1}};
     if (!(step >= 1))
         return tnk_fail(c, TN_ERR_INVALID, "%s: step is %g, but steps are counted from 1",
                         decoupled ? "adamw_" : "adam_", step);

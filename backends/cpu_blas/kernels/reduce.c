@@ -9,7 +9,6 @@
 
 #include <float.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "backends/cpu_blas/kernels/copy.h"
@@ -294,7 +293,7 @@ static tn_status reduce_run(const void *plan, tn_call *c) {
         tnk_parallel(c, outer, n, rows_range, &j);
         return TN_OK;
     }
-    j.tiles = (inner + WIDE_TILE - 1) / WIDE_TILE;
+    j.tiles = blas_pieces(inner, WIDE_TILE);
     tnk_parallel(c, outer * j.tiles, n * tnk_min(inner, WIDE_TILE), tiles_range, &j);
     return TN_OK;
 }

@@ -25,6 +25,6 @@ void blas_runs_walk(const tn_call *c, blas_runs *r) {
     const int64_t numel = tn_view_numel(o);
     if (numel == 0) return;
     const int64_t run = o->sizes[o->rank - 1];
-    r->pieces = (run + TNK_GRAIN - 1) / TNK_GRAIN;
+    r->pieces = blas_pieces(run, TNK_GRAIN);
     tnk_parallel(c, numel / run * r->pieces, tnk_min(run, TNK_GRAIN), runs_range, r);
 }

@@ -1,12 +1,13 @@
-/* scatter.c - scatter_add: floats are added up in double, narrower ones outside of the
- * result.
+/* scatter.c - scatter, and scatter_add: floats are added up in double, narrower ones outside of
+ * the result.
  *
- * Where an index stays along all dims but the indexed one, as for rows of an embedding, what
- * meets at one place is chained, added up a block of columns at a time, and written once. Else
- * the sums are doubles in the workspace: of all of y, or where there are fewer indices, of what
- * they reach.
+ * Where an index of scatter_add stays along all dims but the indexed one, as for rows of an
+ * embedding, what meets at one place is chained, added up a block of columns at a time, and written
+ * once. Else the sums are doubles in the workspace: of all of y, or where there are fewer indices,
+ * of what they reach.
  *
- * Invariant: what meets is added in row-major order of index, whatever the number of threads.
+ * Invariant: what meets is put or added in row-major order of index, whatever the number of
+ * threads.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
@@ -17,7 +18,21 @@
 
 enum { BLOCK = 256 };
 
-/* ---- Runs ------------------------------------------------------------------------------------ */
+/* ---- scatter --------------------------------------------------------------------------------- */
+
+static tn_status scatter_run(const void *plan, tn_call *c) {
+    (void)plan;
+    const tn_view *index = tnk_arg(c, 2), *y = tnk_out(c, 0);
+    blas_index_job j =
+        blas_index_job_of(blas_index_put, index, y, y->dtype.bits / 8, tnk_arg(c, 3), c->args[1].i);
+    const tn_status s = blas_index_check(c, "scatter", index, j.limit);
+    if (s != TN_OK) return s;
+    blas_index_start(c, tnk_arg(c, 0), y);
+    blas_index_walk(c, &j);
+    return TN_OK;
+}
+
+/* ---- scatter_add: runs ----------------------------------------------------------------------- */
 
 #define ADD(E, T, SUM)                                                                             \
     case BLAS_##E:                                                                                 \
@@ -51,14 +66,11 @@ static void add_run(const blas_index_job *j, int64_t n, char *const *at) {
     add_lanes(j, n, at, at[2], j->steps[2]);
 }
 
-/* `count` items of 2 or 4 bytes, step bytes apart, side by side: where they are, or in `room`. */
+/* `count` items, step bytes apart, side by side: where they are, or in `room`. */
 static const void *adjacent(int64_t bytes, const char *items, int64_t step, int64_t count,
                             void *room) {
     if (step == bytes) return items;
-    for (int64_t k = 0; bytes == 2 && k < count; k++)
-        memcpy((char *)room + 2 * k, items + k * step, 2);
-    for (int64_t k = 0; bytes == 4 && k < count; k++)
-        memcpy((char *)room + 4 * k, items + k * step, 4);
+    blas_copy_items(room, bytes, items, step, count, bytes);
     return room;
 }
 
@@ -195,8 +207,7 @@ static void add_chain(const chains *s, int64_t k, int64_t m, char *y, const char
         blas_code(ewise)->fn[BLAS_EW_add][BLAS_F64](m, sums, in, 0, &blas_no_attrs);
     }
     blas_convert(m, s->y->dtype, dense ? (void *)y : room, TN_F64, sums);
-    for (int64_t i = 0; !dense && i < m; i++)
-        memcpy(y + i * step, (const char *)room + i * bytes, bytes == 2 ? 2 : 4);
+    if (!dense) blas_copy_items(y, step, (const char *)room, bytes, m, bytes);
 }
 
 static void chains_range(void *arg, int64_t begin, int64_t end) {
@@ -218,7 +229,7 @@ static void add_chained(const tn_call *c) {
     int64_t *room = c->workspace;
     chains s = {.y = y, .src = tnk_arg(c, 3), .index = index, .dim = dim, .last = last, .n = n};
     s.next = room, s.first = room + n, s.ends = room + 2 * n, s.rows = 1;
-    s.blocks = (index->sizes[last] + BLOCK - 1) / BLOCK;
+    s.blocks = blas_pieces(index->sizes[last], BLOCK);
     for (int64_t d = 0; d < last; d++)
         if (d != dim) s.rows *= index->sizes[d];
     blas_index_start(c, tnk_arg(c, 0), y);
@@ -286,6 +297,7 @@ static tn_status scatter_add_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 static const tn_kernel rows[] = {
+    {BLAS_ROW, .op = "scatter", .dtypes = TN_MASK_ALL, .run = scatter_run},
     {BLAS_ROW, .op = "scatter_add", .dtypes = TN_MASK_FLOAT | TN_MASK(I32) | TN_MASK(I64),
      .plan = scatter_add_plan, .run = scatter_add_run},
 };
