@@ -5,23 +5,21 @@
 
 #include <tenon/kit.h>
 
-/* clang-format off */
 #define BLAS_FAMILIES(FAMILY)                                                                      \
-    FAMILY(ewise) \
-    FAMILY(reduce) \
-    FAMILY(moments) \
-    FAMILY(lines) \
-    FAMILY(cross_entropy) \
-    FAMILY(norm) \
-    FAMILY(copy) \
-    FAMILY(index) \
-    FAMILY(scatter) \
-    FAMILY(random) \
-    FAMILY(optim) \
-    FAMILY(gemm) \
-    FAMILY(gemm_half) \
+    FAMILY(ewise)                                                                                  \
+    FAMILY(reduce)                                                                                 \
+    FAMILY(moments)                                                                                \
+    FAMILY(lines)                                                                                  \
+    FAMILY(cross_entropy)                                                                          \
+    FAMILY(norm)                                                                                   \
+    FAMILY(copy)                                                                                   \
+    FAMILY(index)                                                                                  \
+    FAMILY(scatter)                                                                                \
+    FAMILY(random)                                                                                 \
+    FAMILY(optim)                                                                                  \
+    FAMILY(gemm)                                                                                   \
+    FAMILY(gemm_half)                                                                              \
     FAMILY(linear)
-/* clang-format on */
 
 #define BLAS_FAMILY(name) extern const tnk_family blas_##name##_rows;
 BLAS_FAMILIES(BLAS_FAMILY)

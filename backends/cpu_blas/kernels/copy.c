@@ -1,8 +1,8 @@
 /* copy.c - copy_ from any dtype to any dtype, any layout, and fill_.
  *
  * Flat copies are memcpy, transposed ones go through square tiles, the rest a run along the last
- * dim at a time. Conversions are those of vector/copy.inc and convert.inc: rounded once. dst and src
- * never overlap (the core sees to that).
+ * dim at a time. Conversions, those of vector/copy.inc and convert.inc, are rounded once. dst and
+ * src never overlap (the core sees to that).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/copy.h"
 

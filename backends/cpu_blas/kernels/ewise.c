@@ -17,26 +17,18 @@
 enum { BLOCK = 512 };
 
 /* operands, first, result is bool, check */
-#define V1                           1, 0, 0, BLAS_FINE
-#define V2                           2, 0, 0, BLAS_FINE
-#define V3                           3, 0, 0, BLAS_FINE
-#define Z2                           2, 0, 0, BLAS_NO_ZERO
-#define N2                           2, 0, 0, BLAS_NO_NEGATIVE
-#define B1                           1, 0, 1, BLAS_FINE
-#define B2                           2, 0, 1, BLAS_FINE
-#define WHERE                        3, 1, 0, BLAS_FINE
-#define OP_ROW(op, kind, attributes) [BLAS_EW_##op] = {BLAS_EW_##op, kind, attributes, #op},
+#define KIND_V1                      1, 0, 0, BLAS_FINE
+#define KIND_V2                      2, 0, 0, BLAS_FINE
+#define KIND_V3                      3, 0, 0, BLAS_FINE
+#define KIND_Z2                      2, 0, 0, BLAS_NO_ZERO
+#define KIND_N2                      2, 0, 0, BLAS_NO_NEGATIVE
+#define KIND_B1                      1, 0, 1, BLAS_FINE
+#define KIND_B2                      2, 0, 1, BLAS_FINE
+#define KIND_WHERE                   3, 1, 0, BLAS_FINE
+#define OP_ROW(op, kind, attributes) [BLAS_EW_##op] = {BLAS_EW_##op, KIND_##kind, attributes, #op},
 const blas_ewise_op blas_ewise_ops[BLAS_EWISE_COUNT] = {
     BLAS_EWISE_LIST(OP_ROW, OP_ROW, OP_ROW, OP_ROW)};
 #undef OP_ROW
-#undef V1
-#undef V2
-#undef V3
-#undef Z2
-#undef N2
-#undef B1
-#undef B2
-#undef WHERE
 
 const blas_attrs blas_no_attrs;
 
@@ -297,8 +289,10 @@ static tn_status ewise_run(const void *plan, tn_call *c) {
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
 /* clang-format off */
+#define FIRST(first, ...)             first
+#define OPERANDS(...)                 FIRST(__VA_ARGS__)
 #define ROW(op_, kind, attrs_, mask)                                                               \
-    {BLAS_ROW, .op = #op_, .n_args = BLAS_IN_##kind + sizeof attrs_ - 1, .dtypes = mask,           \
+    {BLAS_ROW, .op = #op_, .n_args = OPERANDS(KIND_##kind) + sizeof attrs_ - 1, .dtypes = mask,    \
      .user = &blas_ewise_ops[BLAS_EW_##op_], .run = ewise_run},
 #define ROW_ALL(op_, kind, attrs_)    ROW(op_, kind, attrs_, TN_MASK_ALL)
 #define ROW_NUMBER(op_, kind, attrs_) ROW(op_, kind, attrs_, TN_MASK_ALL & ~TN_MASK(BOOL))

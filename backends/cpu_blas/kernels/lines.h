@@ -10,8 +10,8 @@
 
 #include "backends/cpu_blas/kernels/kernels.h"
 
-/* ROW(op, results, operands, ANY or FLOATS): what is done to one line, and of which types. Lines are
- * of lanes (blas_lane_type), results first; n >= 1. */
+/* ROW(op, results, operands, ANY or FLOATS): what is done to one line, and of which types. Lines
+ * are of lanes (blas_lane_type), results first; n >= 1. */
 #define BLAS_LINE_LIST(ROW, ANY, FLOATS)                                                           \
     ROW(softmax, 1, 1, FLOATS)                                                                     \
     ROW(log_softmax, 1, 1, FLOATS)                                                                 \

@@ -156,12 +156,12 @@ static tn_status adamw_run(const void *plan, tn_call *c) { return (void)plan, ad
 
 /* clang-format off */
 static const tn_kernel rows[] = {
-    {BLAS_ROW, .op = "sgd_", .dtypes = BLAS_F32_F64, .supports = sgd_supports, .plan = optim_plan,
-     .run = sgd_run},
-    {BLAS_ROW, .op = "adam_", .dtypes = BLAS_F32_F64, .supports = adam_supports, .plan = optim_plan,
-     .run = adam_run},
-    {BLAS_ROW, .op = "adamw_", .dtypes = BLAS_F32_F64, .supports = adam_supports, .plan = optim_plan,
-     .run = adamw_run},
+    {BLAS_ROW, .op = "sgd_", .dtypes = BLAS_F32_F64,
+     .supports = sgd_supports, .plan = optim_plan, .run = sgd_run},
+    {BLAS_ROW, .op = "adam_", .dtypes = BLAS_F32_F64,
+     .supports = adam_supports, .plan = optim_plan, .run = adam_run},
+    {BLAS_ROW, .op = "adamw_", .dtypes = BLAS_F32_F64,
+     .supports = adam_supports, .plan = optim_plan, .run = adamw_run},
 };
 /* clang-format on */
 const tnk_family blas_optim_rows = TNK_FAMILY(rows);

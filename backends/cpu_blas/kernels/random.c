@@ -152,11 +152,14 @@ static tn_status dropout_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 static const tn_kernel rows[] = {
-    {BLAS_ROW, .op = "uniform", .dtypes = BLAS_F32_F64, .supports = random_supports, .run = uniform_run},
-    {BLAS_ROW, .op = "normal", .dtypes = BLAS_F32_F64, .supports = random_supports, .run = normal_run},
+    {BLAS_ROW, .op = "uniform", .dtypes = BLAS_F32_F64, .supports = random_supports,
+     .run = uniform_run},
+    {BLAS_ROW, .op = "normal", .dtypes = BLAS_F32_F64, .supports = random_supports,
+     .run = normal_run},
     {BLAS_ROW, .op = "random_bits", .dtypes = BLAS_F32_F64, .supports = random_bits_supports,
      .run = random_bits_run},
-    {BLAS_ROW, .op = "dropout", .dtypes = TN_MASK_FLOAT, .supports = dropout_supports, .run = dropout_run},
+    {BLAS_ROW, .op = "dropout", .dtypes = TN_MASK_FLOAT, .supports = dropout_supports,
+     .run = dropout_run},
 };
 /* clang-format on */
 const tnk_family blas_random_rows = TNK_FAMILY(rows);
