@@ -2,7 +2,7 @@
  *
  * An ulp is the distance of neighbouring numbers of the dtype where the true value lies; below the
  * smallest normal number it stays the same. The truth is libm's at higher precision: double for
- * dtypes up to f32, long double for f64. Tables of ops and their bounds: accuracy_ops.c.
+ * dtypes up to f32, long double for f64. The ops and their bounds: accuracy_ops.inc.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_BENCH_ACCURACY_H
 #define TENON_BENCH_ACCURACY_H

@@ -1,4 +1,4 @@
-// accuracy_test.cc - results of unary ops keep the bounds of bench/accuracy_ops.c: for all numbers
+// accuracy_test.cc - results of unary ops keep the bounds of bench/accuracy_ops.inc: for all numbers
 // of f16 and bf16, and for f32 and f64 on a sieve. Built once per set of vector code.
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/support.h"

@@ -6,9 +6,11 @@
 extern "C" {
 #include "backends/cpu_ref/kernels.h"
 #include "backends/cpu_ref/load.h"
+#include "bench/accuracy.h"
 }
 
 #include <map>
+#include <set>
 
 namespace {
 
@@ -352,6 +354,16 @@ void check_ulps(const char *op, int index, double (*exact)(double), double limit
     }
     EXPECT_LE(worst, limit) << op << ": worst at " << at;
     printf("%s: worst %.3f ulp at %g\n", op, worst, at);
+}
+
+TEST(Accuracy, IsMeasuredOfEveryUnaryFloatOp) {
+    std::set<std::string> measured = {"clamp", "threshold"}; // bounds: these compute nothing
+    for (int i = 0; i < accuracy_op_count; i++) measured.insert(accuracy_ops[i].op);
+    for (const blas_ewise_op &op : blas_ewise_ops) {
+        const bool floats = blas_code(ewise)->fn[op.index][BLAS_F32] != nullptr;
+        if (op.n_in != 1 || !floats || op.out_byte) continue;
+        EXPECT_TRUE(measured.count(op.name)) << op.name << " is missing in accuracy_ops.inc";
+    }
 }
 
 double sigmoid(double a) {
