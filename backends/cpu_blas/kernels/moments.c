@@ -16,15 +16,15 @@
 enum { MOMENTS, STD, NORM };
 static const uint8_t of_moments = MOMENTS, of_std = STD, of_norm = NORM;
 
-enum { WIDE_TILE = 256, NARROW_TILE = 32, LONG_COLUMN = 4096, BLOCK = 2048 };
+enum { NARROW_TILE = 32, BLOCK = 2048 }; /* as in reduce.c */
 
 typedef struct job {
     int kind;
-    const tn_view *x, *mean,
-        *spread;           /* mean: NULL if not wanted. spread: sum of squares, std, norm */
-    double divisor;        /* of squares, under the root */
-    int wide;              /* f64 lanes, else f32 */
-    blas_convert_fn widen; /* NULL: elements are lanes */
+    const tn_view *x;
+    const tn_view *mean, *spread; /* mean: or NULL; spread: sum of squares, std, norm */
+    double divisor;               /* of squares, under the root */
+    int wide;                     /* f64 lanes, else f32 */
+    blas_convert_fn widen;        /* NULL: elements are lanes */
     int64_t n, inner, tiles;
     int64_t element, cols; /* cut along n: first element of x, columns */
     const double *centre;  /* cut along n: NULL for the sums, then the means */
@@ -92,10 +92,10 @@ static void put(const job *j, int64_t at, double *mean, double *squares, int64_t
 static void tiles_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
     for (int64_t t = begin; t < end; t++) {
-        const int64_t o = t / j->tiles, first = t % j->tiles * WIDE_TILE;
-        const int64_t cols = tnk_min(WIDE_TILE, j->inner - first);
+        const int64_t o = t / j->tiles, first = t % j->tiles * BLAS_COLS;
+        const int64_t cols = tnk_min(BLAS_COLS, j->inner - first);
         const char *x = tnk_at(j->x, o * j->n * j->inner + first);
-        double mean[WIDE_TILE] = {0}, squares[WIDE_TILE] = {0};
+        double mean[BLAS_COLS] = {0}, squares[BLAS_COLS] = {0};
         if (j->kind != NORM) add_rows(j, x, j->n, cols, NULL, mean);
         for (int64_t i = 0; j->kind != NORM && i < cols; i++) mean[i] /= (double)j->n;
         add_rows(j, x, j->n, cols, mean, squares);
@@ -155,10 +155,9 @@ static tn_status moments_run(const void *plan, tn_call *c) {
     if (j.kind == STD) j.divisor = fmax(0, (double)n - c->args[2].f);
     j.wide = blas_is_f64(x), j.widen = blas_code(ewise)->widen[tn_dtype_index(x->dtype)];
     if (outer == 0 || inner == 0) return TN_OK;
-    if (inner == 1 ? n > TNK_GRAIN : n >= LONG_COLUMN && inner <= WIDE_TILE)
-        return run_cut(c, &j, outer);
-    j.tiles = blas_pieces(inner, WIDE_TILE);
-    tnk_parallel(c, outer * j.tiles, n * tnk_min(inner, WIDE_TILE), tiles_range, &j);
+    if (blas_is_cut_along_n(n, inner)) return run_cut(c, &j, outer);
+    j.tiles = blas_pieces(inner, BLAS_COLS);
+    tnk_parallel(c, outer * j.tiles, n * tnk_min(inner, BLAS_COLS), tiles_range, &j);
     return TN_OK;
 }
 

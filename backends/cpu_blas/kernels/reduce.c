@@ -1,9 +1,8 @@
 /* reduce.c - sums, means, products, largest, smallest, any, all, argmax, argmin over [outer, n,
  * inner].
  *
- * Invariant: where n is cut, and in what order partial results meet, follows from the shape
- * alone. A row longer than TNK_GRAIN, or few columns under many rows, are cut along n; all else
- * is not.
+ * Invariant: where n is cut (reduce.h), and in what order partial results meet, follows from the
+ * shape alone.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_blas/kernels/reduce.h"
 
@@ -16,10 +15,8 @@
 #include "backends/cpu_blas/kernels/kernels.h"
 
 enum {
-    WIDE_TILE = 256,  /* columns done together when n is not cut */
-    NARROW_TILE = 16, /* ... when it is: a partial is 256 bytes, positions included */
-    LONG_COLUMN = 4096,
-    BLOCK = 2048 /* narrow elements widened at a time */
+    NARROW_TILE = 16, /* columns done together when n is cut: a partial is 256 bytes */
+    BLOCK = 2048      /* narrow elements widened at a time */
 };
 
 #define REDUCTION(name, op, kind, of_none, position)                                               \
@@ -41,11 +38,11 @@ typedef struct job {
     int type;              /* of lanes */
     blas_convert_fn widen; /* NULL: elements are lanes */
     bool is_float;
-    int64_t n, inner, tiles; /* tiles: of WIDE_TILE columns per outer */
+    int64_t n, inner, tiles; /* tiles: of BLAS_COLS columns per outer */
     int64_t element, cols;   /* cut along n: first element of x, columns */
 } job;
 
-/* Results under way: of up to WIDE_TILE columns. where: argmax and argmin alone. */
+/* Results under way: of up to BLAS_COLS columns. where: argmax and argmin alone. */
 typedef struct partial {
     blas_acc best[NARROW_TILE];
     int64_t where[NARROW_TILE];
@@ -101,7 +98,7 @@ static void take_row(const job *j, const char *at, int64_t n, int64_t first, bla
     }
 }
 
-/* `rows` rows of cols <= WIDE_TILE columns from `at`, the first being row `first`. */
+/* `rows` rows of cols <= BLAS_COLS columns from `at`, the first being row `first`. */
 static void take_cols(const job *j, const char *at, int64_t rows, int64_t cols, int64_t first,
                       blas_acc *best, int64_t *where) {
     lanes block;
@@ -212,11 +209,11 @@ static void rows_range(void *arg, int64_t begin, int64_t end) {
 
 static void tiles_range(void *arg, int64_t begin, int64_t end) {
     const job *j = arg;
-    blas_acc best[WIDE_TILE];
-    int64_t where[WIDE_TILE] = {0};
+    blas_acc best[BLAS_COLS];
+    int64_t where[BLAS_COLS] = {0};
     for (int64_t t = begin; t < end; t++) {
-        const int64_t o = t / j->tiles, first = t % j->tiles * WIDE_TILE;
-        const int64_t cols = tnk_min(WIDE_TILE, j->inner - first);
+        const int64_t o = t / j->tiles, first = t % j->tiles * BLAS_COLS;
+        const int64_t cols = tnk_min(BLAS_COLS, j->inner - first);
         for (int64_t i = 0; i < cols; i++) best[i] = start_value(j);
         take_cols(j, tnk_at(j->x, o * j->n * j->inner + first), j->n, cols, 0, best, where);
         put(j, o * j->inner + first, best, where, cols);
@@ -287,14 +284,13 @@ static tn_status reduce_run(const void *plan, tn_call *c) {
         fill_none(&j, outer * inner);
         return TN_OK;
     }
-    if (inner == 1 ? n > TNK_GRAIN : n >= LONG_COLUMN && inner <= WIDE_TILE)
-        return run_cut(c, &j, outer);
+    if (blas_is_cut_along_n(n, inner)) return run_cut(c, &j, outer);
     if (inner == 1) {
         tnk_parallel(c, outer, n, rows_range, &j);
         return TN_OK;
     }
-    j.tiles = blas_pieces(inner, WIDE_TILE);
-    tnk_parallel(c, outer * j.tiles, n * tnk_min(inner, WIDE_TILE), tiles_range, &j);
+    j.tiles = blas_pieces(inner, BLAS_COLS);
+    tnk_parallel(c, outer * j.tiles, n * tnk_min(inner, BLAS_COLS), tiles_range, &j);
     return TN_OK;
 }
 

@@ -22,6 +22,13 @@ typedef struct blas_reduction { /* tn_kernel.user of the rows */
     bool mean;       /* the result is divided by how many elements there are */
 } blas_reduction;
 
+/* Where [outer, n, inner] is cut follows from the shape alone: along n, if a row is longer than
+ * TNK_GRAIN, or few columns are under many rows; else between rows, or tiles of columns. */
+enum { BLAS_COLS = 256 }; /* columns of a tile, at most */
+static inline bool blas_is_cut_along_n(int64_t n, int64_t inner) {
+    return inner == 1 ? n > TNK_GRAIN : n >= 4096 && inner <= BLAS_COLS;
+}
+
 /* n numbers, doubles if is_float, to elements at .. at + n - 1 of v, converted and rounded once. */
 void blas_store_acc(const tn_view *v, int64_t at, const blas_acc *x, int64_t n, bool is_float);
 
