@@ -40,7 +40,7 @@ bool tn_anomaly_mode(void) { return tni_state_get()->anomaly; }
 
 /* The row-major position of the first NaN, or -1. A tensor that cannot be read has none. */
 static int64_t find_nan(tn_tensor *t) {
-    if (!tni_dtype_is_floating(t->dtype) || t->numel == 0) return -1;
+    if (!tn_dtype_in(t->dtype, TN_MASK_FLOAT) || t->numel == 0) return -1;
     const int64_t bytes = tni_dtype_bytes(t->dtype);
     int64_t found = -1;
     char *host = tni_alloc((uint64_t)(t->numel * bytes));

@@ -144,7 +144,7 @@ static bool attach_part(const tni_slices *slices, tn_tensor *part, tni_node *nod
 }
 
 static bool attach_history(tni_node *n, const tni_slot *s, tn_tensor *t) {
-    if (!tni_dtype_is_floating(s->dtype)) return true;
+    if (!tn_dtype_in(s->dtype, TN_MASK_FLOAT)) return true;
     const bool is_result = s >= n->results && s < n->results + n->n_results;
     const uint32_t at = (uint32_t)(s - (is_result ? n->results : n->slots));
     tni_node *node = is_result ? n : s->edge.kind == TNI_EDGE_NODE ? s->edge.node : NULL;
@@ -302,7 +302,7 @@ static bool sums_to(const tn_tensor *g, const tni_slot *s) {
 static bool fits(const tn_grad_ctx *ctx, const char *name, const tn_tensor *g, const tni_slot *s) {
     tn_meta want, have;
     char want_text[256], have_text[256];
-    const bool floating = tni_dtype_is_floating(g->dtype);
+    const bool floating = tn_dtype_in(g->dtype, TN_MASK_FLOAT);
     const bool here =
         g->storage->device.kind == s->device.kind && g->storage->device.index == s->device.index;
     if (is_number(g) || (floating && here && sums_to(g, s))) return true;

@@ -118,7 +118,7 @@ tn_status tn_set_requires_grad(tn_tensor *t, bool on) {
             TN_ERR_GRAD,
             "tn_set_requires_grad: the tensor is the result of '%s', not a leaf; detach it first",
             t->node->op->schema.name);
-    if (on && !tni_dtype_is_floating(t->dtype))
+    if (on && !tn_dtype_in(t->dtype, TN_MASK_FLOAT))
         return tn_raise(TN_ERR_DTYPE,
                         "tn_set_requires_grad: a tensor of dtype %s has no gradient; convert it to "
                         "a floating dtype",

@@ -100,7 +100,7 @@ static bool check_targets(const tni_op *op, const tn_value *args, uint32_t n_arg
         for (uint32_t k = 0; k < t.n; k++) {
             if (!t.list[k]) continue;
             if (!may_change(op, i, t.list[k])) return false;
-            *n_views += t.list[k]->base != NULL && tni_dtype_is_floating(t.list[k]->dtype);
+            *n_views += t.list[k]->base != NULL && tn_dtype_in(t.list[k]->dtype, TN_MASK_FLOAT);
         }
         if (*n_views > 1)
             return refuse(op, i, "is one of several views that would change at once",
@@ -191,7 +191,8 @@ static void settle_base(const tni_node *n, tn_tensor *t) {
 
 static void attach(tni_node *n, tn_tensor *t, uint32_t out) {
     const uint32_t index = tni_node_result_index(n, out);
-    if (!t || !tni_dtype_is_floating(t->dtype) || n->op->schema.results[index].kind != TNI_VISIBLE)
+    if (!t || !tn_dtype_in(t->dtype, TN_MASK_FLOAT) ||
+        n->op->schema.results[index].kind != TNI_VISIBLE)
         return;
     if (n->op->schema.mutates && is_target(n, t)) {
         rewrite(n, t, out);

@@ -8,14 +8,6 @@
 /* Bytes of one element; 0 for an unknown dtype. */
 static inline int64_t tni_dtype_bytes(tn_dtype d) { return tn_dtype_index(d) < 0 ? 0 : d.bits / 8; }
 
-/* Is d one of a set (TN_MASK_*)? An unknown dtype is in none. */
-static inline bool tni_dtype_in(tn_dtype d, uint64_t mask) {
-    const int index = tn_dtype_index(d);
-    return index >= 0 && (mask >> index & 1) != 0;
-}
-
-static inline bool tni_dtype_is_floating(tn_dtype d) { return tni_dtype_in(d, TN_MASK_FLOAT); }
-
 static inline bool tni_dtype_is_half(tn_dtype d) { /* f16 or bf16 */
     return tn_dtype_is(d, TN_F16) || tn_dtype_is(d, TN_BF16);
 }

@@ -59,10 +59,7 @@ typedef struct run {
     bool has_history;
 } run;
 
-bool check_is_floating(tn_tensor *t) {
-    const int index = tn_dtype_index(tn_dtype_of(t));
-    return index >= 0 && (TN_MASK_FLOAT >> index & 1);
-}
+bool check_is_floating(tn_tensor *t) { return tn_dtype_in(tn_dtype_of(t), TN_MASK_FLOAT); }
 
 /* Raises INVALID or STALE of what is no tensor, or not any more. */
 static bool is_live(tn_tensor *t, const char *where, const char *what) {

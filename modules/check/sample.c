@@ -81,14 +81,9 @@ static int64_t int_value(filler *f, const tni_sample_tensor *t, bool has_sign) {
     return has_sign && t->fill == TNI_FILL_ANY && bits & 1 ? -magnitude : magnitude;
 }
 
-static bool is_floating(tn_dtype d) {
-    const int index = tn_dtype_index(d);
-    return index >= 0 && (TN_MASK_FLOAT >> index & 1) != 0;
-}
-
 /* n numbers for a tensor of dtype: doubles, or 64-bit integers. pick_dtype made sure they fit. */
 static void *numbers(filler *f, const tni_sample_tensor *t, tn_dtype dtype, int64_t n) {
-    const bool floating = is_floating(dtype);
+    const bool floating = tn_dtype_in(dtype, TN_MASK_FLOAT);
     const bool has_sign = !tn_dtype_is(dtype, TN_U8) && !tn_dtype_is(dtype, TN_BOOL);
     void *x = tn_scope_alloc((uint64_t)n * sizeof(int64_t));
     int64_t *whole = x;
@@ -104,12 +99,10 @@ static void *numbers(filler *f, const tni_sample_tensor *t, tn_dtype dtype, int6
 /* ---- Dtypes ---------------------------------------------------------------------------------- */
 
 static bool variable_takes(char variable, tn_dtype d) {
-    const int index = tn_dtype_index(d);
-    if (index < 0) return false;
-    if (variable == 'N' || variable == 'A') return index != TN_IX_BOOL;
-    if (variable == 'I') return (TN_MASK_INT >> index & 1) != 0;
-    if (variable == 'B') return !is_floating(d);
-    return true; /* T; F: integers are promoted; none: any dtype as it is */
+    if (variable == 'N' || variable == 'A') return tn_dtype_in(d, TN_MASK_ALL & ~TN_MASK(BOOL));
+    if (variable == 'I') return tn_dtype_in(d, TN_MASK_INT);
+    if (variable == 'B') return tn_dtype_in(d, TN_MASK_INT | TN_MASK(BOOL));
+    return tn_dtype_in(d, TN_MASK_ALL); /* T; F: integers are promoted; none: any dtype as it is */
 }
 
 /* Smallest limit that does not fit the dtype exactly, for <n. */
@@ -172,7 +165,7 @@ static tn_tensor *make_tensor(const tni_schema *op, const tni_param *p, const tn
     if (pick_dtype(op, p, t, wanted, &dtype)) return NULL;
     if (n < 0) return tn_empty(sizes, dtype); /* says why not */
     const void *data = numbers(f, t, dtype, n);
-    const tn_dtype given = is_floating(dtype) ? TN_F64 : TN_I64;
+    const tn_dtype given = tn_dtype_in(dtype, TN_MASK_FLOAT) ? TN_F64 : TN_I64;
     tn_tensor *x = data ? tn_from(data, sizes, given) : NULL;
     return x && !tn_dtype_is(dtype, given) ? tn_to(x, dtype) : x;
 }

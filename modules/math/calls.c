@@ -16,7 +16,7 @@ static tn_value factor_of(tn_tensor *t, tn_value number) {
 
     if (!tnk_meta(t, &m)) return number;
     if (tn_dtype_is(m.dtype, TN_BOOL)) return tn_bool(x != 0);
-    if (!tnk_dtype_in(m.dtype, TN_MASK_INT)) return number;
+    if (!tn_dtype_in(m.dtype, TN_MASK_INT)) return number;
     if (number.tag == TN_TAG_FLOAT && fabs(x) < 0x1p63) number = tn_int((int64_t)x);
     return m.dtype.code == 1 && x < 0 ? tn_int(number.i & UINT8_MAX) : number;
 }

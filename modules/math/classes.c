@@ -312,18 +312,12 @@ tn_tensor *math_compose_multi_margin_loss(tn_tensor *x, tn_tensor *target, int64
     return math_reduced(loss, reduction);
 }
 
-static int64_t numel(const tn_view *v) {
-    tn_meta m;
-    math_view_meta(v, &m);
-    return math_meta_numel(&m);
-}
-
 /* multilabel_margin_loss: x and target alike, [N,C], [C], or [] for one class; the last dim goes */
 tn_status math_shape_multilabel(tn_infer *in) {
     const tn_view *x = view_of(in, 0), *target = view_of(in, 1);
 
     if (!x || !target) return tn_fail(in, TN_ERR_INVALID, "x or target is missing");
-    const bool one = numel(x) == 1 && numel(target) == 1 && x->rank < 2;
+    const bool one = tn_view_numel(x) == 1 && tn_view_numel(target) == 1 && x->rank < 2;
     if (!same_sizes(x, target) && !(one && target->rank < 2))
         return math_differ(in, x, "target", target, "sizes must be equal");
     in->outs[0].rank = x->rank > 1, in->outs[0].sizes[0] = x->rank ? x->sizes[0] : 1;

@@ -83,7 +83,7 @@ typedef struct ends {
 /* Of integer dtypes ends are truncated first, as in PyTorch. */
 static bool find_ends(tn_value start, tn_value end, int64_t steps, tn_dtype dtype, ends *e) {
     static const char *const names[] = {"start", "end"};
-    const bool is_int = tnk_dtype_in(dtype, TN_MASK_INT);
+    const bool is_int = tn_dtype_in(dtype, TN_MASK_INT);
 
     *e = (ends){.steps = steps};
     for (int k = 0; k < 2; k++) {
@@ -177,22 +177,11 @@ tn_tensor *math_compose_clone(tn_tensor *x) {
     return tnk_meta(x, &m) ? copy_as(x, &m, m.dtype) : NULL;
 }
 
-static bool is_contiguous(const tn_meta *m) {
-    int64_t step = 1;
-
-    for (int32_t i = m->rank - 1; i >= 0; i--) {
-        if (m->sizes[i] == 0) return true;
-        if (m->sizes[i] != 1 && m->strides[i] != step) return false;
-        step *= m->sizes[i];
-    }
-    return true;
-}
-
 tn_tensor *math_compose_contiguous(tn_tensor *x) {
     tn_meta m;
 
     if (!tnk_meta(x, &m)) return NULL;
-    return is_contiguous(&m) ? x : tn_clone(x);
+    return tnk_contiguous(m.sizes, m.strides, m.rank) ? x : tn_clone(x);
 }
 
 tn_status math_shape_to(tn_infer *in) {

@@ -11,7 +11,7 @@
 /* normal, uniform: sizes and dtype as asked */
 tn_status math_shape_random(tn_infer *in) {
     math_set_dtype(in, 3);
-    if (!tnk_dtype_in(in->outs[0].dtype, TN_MASK_FLOAT))
+    if (!tn_dtype_in(in->outs[0].dtype, TN_MASK_FLOAT))
         return tnk_fail_shape(in, TN_ERR_DTYPE,
                               "dtype must be a floating one: f16, bf16, f32 or f64");
     return math_from_sizes(in, 0, "sizes");
@@ -51,8 +51,8 @@ tn_status math_shape_random_bits(tn_infer *in) {
 static bool holds(tn_dtype d, int64_t low, int64_t high) {
     const int index = tn_dtype_index(d);
     if (index == TN_IX_BOOL) return low >= 0 && high <= 2;
-    if (!tnk_dtype_in(d, TN_MASK_INT | TN_MASK_FLOAT)) return false;
-    const bool is_float = tnk_dtype_in(d, TN_MASK_FLOAT);
+    if (!tn_dtype_in(d, TN_MASK_INT | TN_MASK_FLOAT)) return false;
+    const bool is_float = tn_dtype_in(d, TN_MASK_FLOAT);
     const int bits = index == TN_IX_F64    ? 53
                      : index == TN_IX_F32  ? 24
                      : index == TN_IX_F16  ? 11
@@ -181,7 +181,7 @@ static tn_tensor *above_zero(tn_tensor *y, tn_dtype dtype) {
 
 tn_tensor *math_compose_exponential(tn_ints sizes, double lambd, tn_dtype dtype, tn_value rng,
                                     tn_device device) {
-    if (!tnk_dtype_in(dtype, TN_MASK_FLOAT))
+    if (!tn_dtype_in(dtype, TN_MASK_FLOAT))
         return tnk_raise_null(TN_ERR_DTYPE, "exponential: dtype must be a floating one");
     if (lambd == 0)
         return tnk_raise_null(TN_ERR_INVALID, "exponential: lambd is 0; it must be larger");

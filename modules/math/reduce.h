@@ -16,7 +16,7 @@ static inline const tn_view *x_of(tn_infer *in) {
 
 /* Of booleans and integers in i64, so that counting does not wrap around. */
 static inline void widen(tn_infer *in, const tn_view *x) {
-    if (!tnk_dtype_in(x->dtype, TN_MASK_FLOAT)) in->outs[0].dtype = TN_I64;
+    if (!tn_dtype_in(x->dtype, TN_MASK_FLOAT)) in->outs[0].dtype = TN_I64;
 }
 
 /* Bit i: dim i is reduced. No dim given means all. */

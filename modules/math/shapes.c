@@ -128,8 +128,7 @@ tn_status math_check_factor(tn_infer *in, uint32_t i, const char *name) {
     if (i >= in->n_args || in->args[i].tag == TN_TAG_NONE || math_holds(d, in->args[i]))
         return TN_OK;
     const double x = as_float(&in->args[i]);
-    if (tnk_dtype_in(d, TN_MASK_FLOAT) || (d.code == 1 && math_holds(d, tn_float(-x))))
-        return TN_OK;
+    if (tn_dtype_in(d, TN_MASK_FLOAT) || (d.code == 1 && math_holds(d, tn_float(-x)))) return TN_OK;
     return tnk_fail_shape(in, TN_ERR_OVERFLOW, "%s is %.17g, which the tensors' dtype cannot hold",
                           name, x);
 }

@@ -261,7 +261,7 @@ static bool is_held(tn_tensor *value, tn_dtype dtype) {
     tn_meta m;
 
     if (!tnk_meta(value, &m)) return false;
-    const bool is_float = tnk_dtype_in(m.dtype, TN_MASK_FLOAT);
+    const bool is_float = tn_dtype_in(m.dtype, TN_MASK_FLOAT);
     tn_value number = is_float ? tn_float(0) : tn_int(0);
     value = tn_to(value, is_float ? TN_F64 : TN_I64);
     if (!value || tn_plugin_ops->read(value, &number.i, sizeof number.i) != TN_OK) return false;

@@ -39,7 +39,7 @@ static bool check_kept(ops_library *f, const row *r, uint32_t args, uint32_t res
 
 static bool may_be_floating(const tni_param *p) {
     if (p->type != TNI_TENSOR && p->type != TNI_TENSORS) return false;
-    return p->fixed ? (TN_MASK_FLOAT >> tn_dtype_index(p->dtype) & 1) != 0
+    return p->fixed ? tn_dtype_in(p->dtype, TN_MASK_FLOAT)
                     : p->variable != 'I' && p->variable != 'B';
 }
 

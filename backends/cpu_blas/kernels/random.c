@@ -38,7 +38,7 @@ static job make_job(const tn_call *c) {
 /* ---- uniform, normal ------------------------------------------------------------------------- */
 
 static void random_supports(const tn_call *c, tn_verdict *v) {
-    const bool ok = TN_MASK_FLOAT >> tn_dtype_index(tnk_out(c, 0)->dtype) & 1;
+    const bool ok = tn_dtype_in(tnk_out(c, 0)->dtype, TN_MASK_FLOAT);
     tnk_answer(v, ok ? TN_YES : TN_NO, ok ? TN_REASON_NONE : TN_REASON_DTYPE);
 }
 

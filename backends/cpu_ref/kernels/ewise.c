@@ -118,7 +118,7 @@ static tn_status run_formulas(tn_call *c, const formulas *f) {
         const tn_status s = refuse_integers(c, &j, f->refuse, f->op, f->why);
         if (s) return s;
     }
-    const bool booleans = tnk_dtype_in(j.views[1]->dtype, TN_MASK(BOOL));
+    const bool booleans = tn_dtype_in(j.views[1]->dtype, TN_MASK(BOOL));
     return run_job(c, &j, booleans ? f->booleans : f->integers);
 }
 

@@ -224,6 +224,12 @@ static inline bool tn_dtype_is(tn_dtype a, tn_dtype b) {
     return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
 }
 
+/* Is d one of a set (TN_MASK_*)? An unknown dtype is in none. */
+static inline bool tn_dtype_in(tn_dtype d, uint64_t mask) {
+    const int index = tn_dtype_index(d);
+    return index >= 0 && (mask >> index & 1) != 0;
+}
+
 /* ---- Making values (what generated wrappers do) ---------------------------------------------- */
 
 static inline tn_value tn_value_none(void) {

@@ -40,12 +40,6 @@ static inline bool tnk_flag(const tn_value *v) { return v->tag != TN_TAG_NONE &&
  * given. */
 static inline int tnk_dtype_index(const tn_view *v) { return tn_dtype_index(v->dtype); }
 
-/* Is the dtype one of a set (TN_MASK_*)? */
-static inline bool tnk_dtype_in(tn_dtype d, uint64_t mask) {
-    const int index = tn_dtype_index(d);
-    return index >= 0 && (mask >> index & 1) != 0;
-}
-
 static inline int64_t tnk_item_bytes(const tn_view *v) { return v->dtype.bits / 8; }
 
 /* Address of the element that lies `offset` elements after the first. */
@@ -54,14 +48,17 @@ static inline void *tnk_at(const tn_view *v, int64_t offset) {
 }
 
 /* Row-major without holes? Strides of dims of size 1 do not matter; none do where a size is 0. */
-static inline bool tnk_is_contiguous(const tn_view *v) {
+static inline bool tnk_contiguous(const int64_t *sizes, const int64_t *strides, int32_t rank) {
     int64_t expected = 1;
-    for (int32_t d = v->rank; d-- > 0;) {
-        if (v->sizes[d] == 0) return true;
-        if (v->sizes[d] != 1 && v->strides[d] != expected) return false;
-        expected *= v->sizes[d];
+    for (int32_t d = rank; d-- > 0;) {
+        if (sizes[d] == 0) return true;
+        if (sizes[d] != 1 && strides[d] != expected) return false;
+        expected *= sizes[d];
     }
     return true;
+}
+static inline bool tnk_is_contiguous(const tn_view *v) {
+    return tnk_contiguous(v->sizes, v->strides, v->rank);
 }
 
 enum { TNK_LIST_BYTES = 320 }; /* longer texts are cut */

@@ -30,17 +30,8 @@ __attribute__((format(printf, 2, 3))) static inline tn_status tnk_raise(tn_statu
     return tn_plugin_ops->fail(code, text, n);
 }
 
-/* As tnk_raise, where a tensor is to be returned: NULL. */
-__attribute__((format(printf, 2, 3))) static inline tn_tensor *
-tnk_raise_null(tn_status code, const char *format, ...) {
-    char text[TNK_TEXT_BYTES];
-    va_list list;
-    va_start(list, format);
-    const uint64_t n = tnk_vformat(text, format, list);
-    va_end(list);
-    tn_plugin_ops->fail(code, text, n);
-    return NULL;
-}
+/* The same, where a tensor is to be returned: NULL. */
+#define tnk_raise_null(...) (tnk_raise(__VA_ARGS__), (tn_tensor *)NULL)
 
 /* ---- Tensors --------------------------------------------------------------------------------- */
 
@@ -63,7 +54,7 @@ static inline tn_value tnk_call(tn_op_ref *op, const tn_value *args, uint32_t n_
 static inline tn_value tnk_wide(tn_value v) {
     static tn_op_ref to = {"to", 0, 0};
     tn_meta m;
-    if (!tnk_meta(v.tensor, &m) || !tnk_dtype_in(m.dtype, TN_MASK(F16) | TN_MASK(BF16))) return v;
+    if (!tnk_meta(v.tensor, &m) || !tn_dtype_in(m.dtype, TN_MASK(F16) | TN_MASK(BF16))) return v;
     const tn_value args[] = {v, tn_value_dtype(TN_F32)};
     return tnk_call(&to, args, 2);
 }
