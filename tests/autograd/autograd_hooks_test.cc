@@ -16,8 +16,7 @@ namespace {
 
 class Hooks : public Tenon {};
 
-// ---- Gradients
-// ------------------------------------------------------------------------------------
+// ---- Gradients ----
 
 struct Log {
     std::vector<Numbers> seen;
@@ -282,8 +281,7 @@ TEST_F(Hooks, OnALeafOfSeveralThreadsSeeEachPassApart) {
     tn_drop(x);
 }
 
-// ---- Saved tensors
-// ------------------------------------------------------------------------------------
+// ---- Saved tensors ----
 
 struct Store {
     int packed = 0, unpacked = 0, dropped = 0;
@@ -422,8 +420,7 @@ TEST_F(SavedTensors, HaveHooksThatEndWithTheirThread) {
     EXPECT_EQ(store.packed, 0);
 }
 
-// ---- Anomaly mode
-// ------------------------------------------------------------------------------------
+// ---- Anomaly mode ----
 
 class Anomaly : public Tenon {
   protected:

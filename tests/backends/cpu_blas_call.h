@@ -38,8 +38,7 @@ inline const tn_kernel &Row(const std::string &op, tn_dtype dtype = TN_F32) {
 }
 #undef FAMILY
 
-// ---- A host with nothing but what kernels use; chunks are shared out over real threads
-// ------------
+// ---- A host with nothing but what kernels use; chunks are shared out over real threads ----
 
 inline void run_chunks(int64_t n, int64_t grain, int32_t threads,
                        const std::function<void(int64_t)> &chunk) {
@@ -86,8 +85,7 @@ inline void host_fail(tn_plugin *, tn_status, const char *text, uint64_t n) {
     host_failure.assign(text, n);
 }
 
-// ---- Tensors and calls
-// -------------------------------------------------------------------------------
+// ---- Tensors and calls ----
 
 template <class T> tn_dtype dtype_of();
 template <> tn_dtype dtype_of<float>() { return TN_F32; }

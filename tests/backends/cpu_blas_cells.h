@@ -21,8 +21,7 @@ inline tn_dtype dtype_at(int ix) {
     return all[ix];
 }
 
-// ---- Tensors of any dtype
-// -------------------------------------------------------------------------------
+// ---- Tensors of any dtype ----
 
 struct Cells {
     int ix;

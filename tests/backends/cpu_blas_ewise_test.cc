@@ -44,8 +44,7 @@ tn_dtype dtype_at(int ix) {
     return all[ix];
 }
 
-// ---- Values
-// ---------------------------------------------------------------------------------------------
+// ---- Values ----
 
 // Numbers in (-2, 2) or small integers, one in eight a special value.
 std::vector<double> numbers_for(int ix, int64_t n, uint64_t seed) {
@@ -98,8 +97,7 @@ uint64_t steps(int ix, const void *a, const void *b) {
     return x > y ? x - y : y - x;
 }
 
-// ---- One call of both providers
-// -------------------------------------------------------------------------
+// ---- One call of both providers ----
 
 struct Layout {
     int64_t n, y, in[BLAS_MOST_IN];
@@ -332,8 +330,7 @@ TEST_P(CpuBlas, ResultsLargerThanTheCachesHaveTheSameBits) {
     check_large<uint16_t>((16 << 20) + 37, 2);
 }
 
-// ---- Vector mathematics: every 251st float of all 2^32
-// --------------------------------------------------
+// ---- Vector mathematics: every 251st float of all 2^32 ----
 
 void check_ulps(const char *op, int index, double (*exact)(double), double limit) {
     constexpr size_t N = 4096;

@@ -6,8 +6,7 @@
 
 namespace {
 
-// ---- Matrix products
-// --------------------------------------------------------------------------------------
+// ---- Matrix products ----
 
 class CpuBlasGemm : public CpuBlas {
   protected:
@@ -95,8 +94,7 @@ TEST_P(CpuBlasGemm, DeterministicProductsHaveTheSameBitsForEveryNumberOfThreads)
     }
 }
 
-// ---- f16 and bf16
-// --------------------------------------------------------------------------------
+// ---- f16 and bf16 ----
 
 struct Half { // a dtype of 16 bits, and its unit of rounding
     tn_dtype dtype;

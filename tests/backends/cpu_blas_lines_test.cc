@@ -9,8 +9,7 @@ namespace {
 
 EVERY_SET(CpuBlas);
 
-// ---- cross_entropy, layer_norm
-// -----------------------------------------------------------------
+// ---- cross_entropy, layer_norm ----
 
 TEST_P(CpuBlas, CrossEntropyAndItsBackwardEqualPlainLoops) {
     for (int64_t C : {1, 3, 17, 200}) {
@@ -115,8 +114,7 @@ TEST_P(CpuBlas, LayerNormAndItsBackwardEqualPlainLoops) {
     }
 }
 
-// ---- Optimizers
-// ---------------------------------------------------------------------------------------------
+// ---- Optimizers ----
 
 // Three parameters, one of them empty, and lists of tensors alike.
 struct Lists {

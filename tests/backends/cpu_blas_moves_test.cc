@@ -87,8 +87,7 @@ TEST_P(CpuBlas, FillsOfAllDtypesAreThoseOfTheReference) {
                 }
 }
 
-// ---- Indices
-// ------------------------------------------------------------------------------------------------
+// ---- Indices ----
 
 struct Spread {
     Sizes x, x_strides, index, index_strides;
@@ -193,8 +192,7 @@ TEST_P(CpuBlas, IndicesOutOfRangeGetTheWordsOfTheReferenceAndNothingIsWritten) {
             }
 }
 
-// ---- Random numbers
-// -----------------------------------------------------------------------------------------
+// ---- Random numbers ----
 
 TEST_P(CpuBlas, RandomNumbersAreThoseOfTheReferenceBitForBit) {
     const struct {

@@ -13,8 +13,7 @@ namespace {
 
 EVERY_SET(CpuBlas);
 
-// ---- Ops
-// -----------------------------------------------------------------------------------------------
+// ---- Ops ----
 
 enum Result { SAME, LONG, BOOLEAN, INDEX, WIDE };
 
@@ -154,8 +153,7 @@ TEST_P(CpuBlas, SortsStablyBothWaysAsTheReferenceDoes) {
             for (bool descending : {false, true}) check(sort_op(), ix, shape, true, descending);
 }
 
-// ---- layer_norm
-// ---------------------------------------------------------------------------------------------
+// ---- layer_norm ----
 
 void expect_close(const Cells &ours, const Cells &theirs, double scale, const char *what) {
     for (int64_t i = 0; i < ours.items; i++)
@@ -223,8 +221,7 @@ TEST_P(CpuBlas, MomentsFarFromZeroLoseNothing) {
     EXPECT_NEAR(r.at(0), 2, 1e-6);
 }
 
-// ---- cross_entropy
-// ---------------------------------------------------------------------------------------------
+// ---- cross_entropy ----
 
 TEST_P(CpuBlas, CrossEntropyOf16BitFloatsIsThatOfTheSameNumbersInF32) {
     const int64_t rows = 9, n = 5000;

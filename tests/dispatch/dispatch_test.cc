@@ -14,8 +14,7 @@
 
 namespace {
 
-// ---- A provider that counts what is asked of it
-// ------------------------------------------------------
+// ---- A provider that counts what is asked of it ----
 
 struct Counts {
     std::atomic<int> supports, plan, run, drop;
@@ -137,8 +136,7 @@ tn_tensor *f32(const Numbers &numbers, const Shape &sizes) {
     return tn_from(data.data(), ints(sizes), TN_F32);
 }
 
-// ---- Plans and signatures
-// ----------------------------------------------------------------------------
+// ---- Plans and signatures ----
 
 TEST_F(Dispatch, PlansOncePerSignatureAndRunsEveryTime) {
     tn_tensor *x = f32({1, 2, 3}, {3});
@@ -183,8 +181,7 @@ TEST_F(Dispatch, DropsPlansWhenTheRegistryChanges) {
     EXPECT_GE(fast.drop, 1) << "a plan is freed once nobody can find it";
 }
 
-// ---- The provider chain
-// ------------------------------------------------------------------------------------
+// ---- The provider chain ----
 
 TEST_F(Dispatch, AsksTheHighestPriorityFirstAndThePinnedBeforeAll) {
     tn_tensor *x = f32({1, 2, 3, 4, 5, 6, 7}, {7});
@@ -248,8 +245,7 @@ TEST_F(Dispatch, RunTimeArgumentsReachTheDerivative) {
     EXPECT_EQ(grad(x), (Numbers{7, 7}));
 }
 
-// ---- Promotion
-// -------------------------------------------------------------------------------------------------
+// ---- Promotion ----
 
 TEST_F(Dispatch, PromotesAsPyTorchDoes) {
     struct Case {
@@ -288,8 +284,7 @@ TEST_F(Dispatch, InPlaceKeepsTheTargetsDtypeOrRefuses) {
     EXPECT_TRUE(error_is(TN_ERR_DTYPE, {"add_", "i64"}));
 }
 
-// ---- Layouts
-// -----------------------------------------------------------------------------------------------------
+// ---- Layouts ----
 
 TEST_F(Dispatch, OverlappingInPlaceInputsAreReadBeforeTheyAreWritten) {
     tn_tensor *x = from({1, 2, 3, 4, 5});
@@ -328,8 +323,7 @@ TEST_F(Dispatch, BroadcastsViewsWithNegativeAndZeroStrides) {
     EXPECT_EQ(numbers(tn_mul(x, tn_expand(full({1}, 10), ints({3})))), (Numbers{30, 20, 10}));
 }
 
-// ---- Bad input
-// ------------------------------------------------------------------------------------------------------
+// ---- Bad input ----
 
 TEST_F(Dispatch, NamesOpAndShapesOfArgumentsThatDoNotFit) {
     EXPECT_EQ(tn_add(full({2, 3}, 1), full({4}, 1)), nullptr);
@@ -435,8 +429,7 @@ TEST_F(Dispatch, NamesTheFunctionThatMadeNoTensorAndTheBytesThatDoNotMatch) {
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"tn_write: f64[3] has 24 bytes", "is NULL"}));
 }
 
-// ---- Registration: all or nothing
-// -----------------------------------------------------------------------------------
+// ---- Registration: all or nothing ----
 
 tn_status add_row(const char *schema, void (*change)(tn_op *) = nullptr) {
     tn_op row = {};

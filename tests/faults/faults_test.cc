@@ -150,8 +150,7 @@ TEST_F(Faults, EveryOpSurvivesEveryFailedAllocation) {
     }
 }
 
-// ---- A forked child
-// ------------------------------------------------------------------------------------
+// ---- A forked child ----
 
 struct Entry {
     const char *name;

@@ -21,8 +21,7 @@ class Inner { // what a test makes for one case is gone after it
     tn_scope scope_;
 };
 
-// ---- Trials: a sample in other sizes, with other numbers
-// ------------------------------------------------------------------------------------
+// ---- Trials: a sample in other sizes, with other numbers ----
 
 struct Filled {
     Shape sizes;
@@ -105,8 +104,7 @@ inline tn_tensor *made(Numbers numbers, const Shape &sizes, tn_dtype dtype, Sign
     return tn_dtype_is(dtype, TN_F64) ? t : tn_to(t, dtype);
 }
 
-// ---- Answers
-// ------------------------------------------------------------------------------------
+// ---- Answers ----
 
 struct Answer {
     tn_status status;
@@ -189,8 +187,7 @@ inline Answer answer(const char *provider, const Trial &t, tn_dtype dtype, tn_dt
     return a;
 }
 
-// ---- The judgement
-// ------------------------------------------------------------------------------------
+// ---- The judgement ----
 
 enum Fault { NONE = 0, DIGITS = 1, RANGE = 2, NANS = 4, STATUS = 8 };
 inline const char *const fault_names[] = {"", "digits", "range", "", "nan", "", "", "", "status"};

@@ -9,8 +9,7 @@
 
 #include "tests/support/op_walk.h"
 
-// ---- Formats
-// ------------------------------------------------------------------------------------
+// ---- Formats ----
 
 struct Format {
     int digits, least; // binary digits with the hidden one; exponent of the smallest normal number
@@ -45,8 +44,7 @@ inline Format format_of(tn_dtype dtype) {
 
 inline bool is_float(tn_dtype d) { return d.code == 2 || d.code == 4; }
 
-// ---- Fillings
-// ------------------------------------------------------------------------------------
+// ---- Fillings ----
 
 enum Filling {
     SAMPLED, // as the row's samples have them

@@ -19,8 +19,7 @@ extern "C" {
 
 namespace {
 
-// ---- Findings
-// ------------------------------------------------------------------------------------
+// ---- Findings ----
 
 class Findings {
   public:
@@ -71,8 +70,7 @@ class Findings {
     std::set<std::pair<const Exception *, std::string>> used_;
 };
 
-// ---- One trial
-// ------------------------------------------------------------------------------------
+// ---- One trial ----
 
 class EveryOpEdges : public Tenon, public ::testing::WithParamInterface<tn_dtype> {
   protected:
@@ -121,8 +119,7 @@ class EveryOpEdges : public Tenon, public ::testing::WithParamInterface<tn_dtype
     }
 };
 
-// ---- Sizes
-// ------------------------------------------------------------------------------------
+// ---- Sizes ----
 
 tni_form form_of(const Op &op) { return tni_registry_find(op.name.c_str())->form; }
 

@@ -74,8 +74,7 @@ Outcome try_call(const Op &op, const Values &values) {
     return first;
 }
 
-// ---- Tensors that are not there
-// ------------------------------------------------------------------------------------
+// ---- Tensors that are not there ----
 
 void expect_refusal(const Op &op, const Values &values, const tni_param &p, tn_status code) {
     const Inner inner;
@@ -144,8 +143,7 @@ TEST_F(EveryOpErrors, NamesAnArgumentThatWasPoppedOrDropped) {
     }
 }
 
-// ---- Values of a wrong kind
-// ------------------------------------------------------------------------------------
+// ---- Values of a wrong kind ----
 
 bool takes(const tni_param &p, int32_t tag) {
     if (tag == TN_TAG_NONE) return p.optional || p.type == TNI_GENERATOR;
@@ -231,8 +229,7 @@ TEST_F(EveryOpErrors, RefusesTooManyAndTooFewArguments) {
     }
 }
 
-// ---- Numbers that are out of place
-// ------------------------------------------------------------------------------------
+// ---- Numbers that are out of place ----
 
 const int64_t odd_ints[] = {
     0, -1, 1, 5, -5, 16, 17, INT64_C(1) << 60, -(INT64_C(1) << 60), INT64_MAX, INT64_MIN};
@@ -303,8 +300,7 @@ TEST_F(EveryOpErrors, NamesTheErrorOrWorksForEveryFloat) {
     }
 }
 
-// ---- Tensors that do not fit
-// ------------------------------------------------------------------------------------
+// ---- Tensors that do not fit ----
 
 TEST_F(EveryOpErrors, NamesTheErrorOrWorksForEveryShape) {
     const std::vector<Shape> shapes = {{},        {0},       {1},          {7},          {5, 0, 2},
@@ -366,8 +362,7 @@ TEST_F(EveryOpErrors, NamesTheErrorForAnUnknownDtype) {
     }
 }
 
-// ---- Indices
-// ------------------------------------------------------------------------------------
+// ---- Indices ----
 
 TEST_F(EveryOpErrors, NamesAnIndexOutOfRange) {
     int64_t refused = 0;

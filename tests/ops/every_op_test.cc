@@ -24,8 +24,7 @@ class Inner {
     tn_scope scope_;
 };
 
-// ---- Derivatives
-// ----------------------------------------------------------------------------------------------
+// ---- Derivatives ----
 
 bool reason_is_allowed(const std::string &reason) {
     for (const char *kind : {"integer", "boolean", "indices", "random bits", "fill", "in place"})
@@ -73,8 +72,7 @@ TEST_F(EveryOp, HasAnExampleADocAndAKernelOrADecomposition) {
     }
 }
 
-// ---- Providers
-// ----------------------------------------------------------------------------------------------
+// ---- Providers ----
 
 Outcome outcome_of(const char *provider, const Op &op, const std::vector<tn_value> &values) {
     std::vector<std::vector<tn_tensor *>> lists;
@@ -182,8 +180,7 @@ TEST_F(EveryOp, OfFloatsTakesOtherDtypesAsF32) {
     }
 }
 
-// ---- Layouts
-// ------------------------------------------------------------------------------------------------
+// ---- Layouts ----
 
 // Tensors of the same sizes and contents, each laid out another way.
 tn_tensor *filled(tn_tensor *target, tn_tensor *t) {
@@ -282,8 +279,7 @@ TEST_F(EveryOp, GivesTheSameForEveryLayout) {
     });
 }
 
-// ---- Arguments
-// ------------------------------------------------------------------------------------------------
+// ---- Arguments ----
 
 TEST_F(EveryOp, LeavesTheArgumentsItDoesNotWrite) {
     for (const Op &op : all_ops())

@@ -22,8 +22,7 @@ extern "C" {
 
 namespace {
 
-// ---- Fixtures
-// -------------------------------------------------------------------------------------
+// ---- Fixtures ----
 
 struct Array {
     std::string kind; // "f": the dtype under test; else the name of one
@@ -157,8 +156,7 @@ std::vector<Case> read_cases() {
     return cases;
 }
 
-// ---- Calls
-// ----------------------------------------------------------------------------------------
+// ---- Calls ----
 
 struct Precision { // |got - expected| <= tolerance (1 + |expected|)
     tn_dtype dtype;
@@ -390,8 +388,7 @@ class Replay {
     std::vector<tn_tensor *> leaves_, results_;
 };
 
-// ---- All cases, on all providers
-// ---------------------------------------------------------------------
+// ---- All cases, on all providers ----
 
 class MathFixtures : public Tenon {
   protected:

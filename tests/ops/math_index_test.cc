@@ -25,8 +25,7 @@ tn_tensor *at(tn_tensor *x, const std::vector<tn_tensor *> &indices) {
     return tn_index(x, tensors(indices));
 }
 
-// ---- Errors
-// ------------------------------------------------------------------------------------
+// ---- Errors ----
 
 TEST_F(MathIndex, OutOfRangeNamesOpPlaceAndLimit) {
     tn_tensor *x = counted({3, 4});
@@ -154,8 +153,7 @@ TEST_F(MathIndex, WhatOverlapsItselfIsNoTarget) {
     EXPECT_TRUE(error_is(TN_ERR_INVALID, {"scatter_", "share memory"}));
 }
 
-// ---- In place
-// ------------------------------------------------------------------------------------
+// ---- In place ----
 
 TEST_F(MathIndex, TwinsWriteThroughViewsOfAnyStrides) {
     tn_tensor *x = counted({2, 3}), *turned = tn_transpose(x, 0, 1);
@@ -247,8 +245,7 @@ TEST_F(MathIndex, IndexAddOfIntegersKeepsTheirDtype) {
     EXPECT_TRUE(error_is(TN_ERR_OVERFLOW, {"index_add", "alpha", "300"}));
 }
 
-// ---- What else is an index
-// ------------------------------------------------------------------------------------
+// ---- What else is an index ----
 
 class EveryIndex : public Tenon {};
 
@@ -340,8 +337,7 @@ TEST_F(EveryIndex, AlongADimCountsFromTheEndToo) {
     EXPECT_EQ(numbers(tn_take_along_dim(counted({2, 3}), index, &opts)), (Numbers{2, 5}));
 }
 
-// ---- What PyTorch takes, or refuses
-// ------------------------------------------------------------------------------------
+// ---- What PyTorch takes, or refuses ----
 
 TEST_F(MathIndex, JoiningPassesOverWhatHasNothing) {
     tn_tensor *x = param(counted({2, 3})), *nothing = param(full({0}, 1));

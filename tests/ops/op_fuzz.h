@@ -31,8 +31,7 @@ class Dice {
     std::mt19937_64 engine_;
 };
 
-// ---- Odd numbers
-// ------------------------------------------------------------------------------------
+// ---- Odd numbers ----
 
 // For attributes, which may be sizes: nothing that a machine could just about allocate.
 inline int64_t odd_int(Dice &dice) {
@@ -77,8 +76,7 @@ inline Shape odd_ints(Dice &dice) {
     return list;
 }
 
-// ---- Odd tensors
-// ------------------------------------------------------------------------------------
+// ---- Odd tensors ----
 
 // numel <= 4096, or 0 beside a size whose product with others overflows.
 inline Shape odd_shape(Dice &dice) {
@@ -166,8 +164,7 @@ inline tn_tensor *huge(Dice &dice, tn_dtype dtype) {
     return tn_expand(filled(dice, {}, dtype), ints(dice.pick(sizes)));
 }
 
-// ---- Cases
-// ------------------------------------------------------------------------------------
+// ---- Cases ----
 
 struct Call {
     std::vector<tn_value> values;

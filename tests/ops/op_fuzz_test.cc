@@ -36,8 +36,7 @@ uint64_t setting(const char *name, uint64_t absent) {
     return text ? strtoull(text, nullptr, 10) : absent;
 }
 
-// ---- The last words of a process that dies
-// ------------------------------------------------------------------------------------
+// ---- The last words of a process that dies ----
 
 char last_words[160];
 
@@ -66,8 +65,7 @@ void watch_for_death() {
         std::signal(signal, die_loudly);
 }
 
-// ---- One case on one provider
-// ------------------------------------------------------------------------------------
+// ---- One case on one provider ----
 
 struct Seen {
     tn_status status, backward;
@@ -138,8 +136,7 @@ Seen run(const Op &op, const Fuzzer &fuzzer, uint64_t number, const char *provid
     return seen;
 }
 
-// ---- What must hold
-// ------------------------------------------------------------------------------------
+// ---- What must hold ----
 
 void expect_named(const Op &op, tn_status status, const std::string &text) {
     if (status == TN_OK) return;

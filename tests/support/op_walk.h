@@ -61,8 +61,7 @@ inline Args sample(const Op &op, int64_t i, tn_dtype dtype, uint64_t seed = 7) {
     return args;
 }
 
-// ---- Contents
-// ------------------------------------------------------------------------------------
+// ---- Contents ----
 
 inline double half_number(uint16_t bits) {
     const int exponent = bits >> 10 & 31, fraction = bits & 1023;
@@ -130,8 +129,7 @@ inline void collect(const tn_value &v, std::vector<Contents> *out) {
         if (v.tensors[k]) out->push_back(contents(v.tensors[k]));
 }
 
-// ---- One call
-// ------------------------------------------------------------------------------------
+// ---- One call ----
 
 struct Outcome {
     tn_status status;
@@ -159,8 +157,7 @@ inline Outcome outcome(const Op &op, const std::vector<tn_value> &values) {
     return o;
 }
 
-// ---- Equal enough
-// ----------------------------------------------------------------------------------
+// ---- Equal enough ----
 
 // Relative to the largest number of the tensor: rounding of sums grows with their terms.
 inline double tolerance(tn_dtype dtype) {
@@ -214,8 +211,7 @@ inline ::testing::AssertionResult same(const Outcome &a, const Outcome &b) {
     return ::testing::AssertionSuccess();
 }
 
-// ---- Copies of arguments
-// ------------------------------------------------------------------------------------
+// ---- Copies of arguments ----
 
 // Values whose tensors were replaced by f(tensor, argument's index); lists are held by `lists`.
 template <typename F>
