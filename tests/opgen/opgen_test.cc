@@ -249,6 +249,13 @@ TEST_F(Table, DecompositionsInCGetTheirArgumentsAsCHasThem) {
     EXPECT_EQ(text(out), "NULL");
 }
 
+TEST_F(Table, SeveralResultsOfAnotherLibrarysOpHaveTheirNames) {
+    const tn_value args[] = {tn_value_tensor(a), tn_int(5)};
+    tn_value out = tn_value_none();
+    EXPECT_EQ(row("span(").decompose(args, 2, &out, 1), TN_OK);
+    EXPECT_EQ(text(out), "add(topk(a,5,0)#0,topk(a,5,0)#1)");
+}
+
 TEST_F(Table, DerivativesComputeOnlyWhatIsNeeded) {
     nobody_needs_a = true;
     row("mul(").derivative(nullptr);

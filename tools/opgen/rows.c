@@ -208,10 +208,9 @@ void write_derivative_adapter(FILE *f, const ops_library *l, const row *r) {
 
 /* ---- The file -------------------------------------------------------------------------------- */
 
-/* Without options the wrapper takes all arguments; but those of another library are not here, nor
- * their structs of results. */
+/* Without options the wrapper takes all arguments; but those of another library are not here. */
 static bool has_full_call(const row *r) {
-    return r->is_use ? r->schema.n_visible < 2 : r->schema.n_required < r->schema.n_params;
+    return r->is_use || r->schema.n_required < r->schema.n_params;
 }
 
 /* The arguments of a row that has many: a body gets them so, and a call in full is given them. */
@@ -270,7 +269,9 @@ static void write_full_calls(FILE *f, const ops_library *l) {
         if (!has_full_call(r)) continue;
         write_heading(f, &any,
                       "Calls with all arguments, of ops with options and of other libraries");
-        opgen_write_full(f, l->stem, &r->schema);
+        /* The header of the other library, which a C file may include too, has tn_NAME_result. */
+        if (r->is_use) opgen_write_result(f, l->stem, &r->schema);
+        opgen_write_full(f, l->stem, r->is_use ? l->stem : "tn", &r->schema);
     }
 }
 

@@ -36,13 +36,14 @@ static void write_opts(FILE *f, const tni_schema *s) {
     fprintf(f, "} tn_%s_opts;\n\n", name);
 }
 
-static void write_result(FILE *f, const tni_schema *s) {
+void opgen_write_result(FILE *f, const char *owner, const tni_schema *s) {
     char name[CNAME_BYTES], field[CNAME_BYTES];
+    if (s->n_visible < 2) return;
     opgen_cname_op(s->name, name);
-    fprintf(f, "typedef struct tn_%s_result { /* NULLs on error */\n", name);
+    fprintf(f, "typedef struct %s_%s_result { /* NULLs on error */\n", owner, name);
     for (uint32_t i = 0; i < s->n_visible; i++)
         fprintf(f, "    tn_tensor *%s;\n", opgen_cname(s->results[i].name, field));
-    fprintf(f, "} tn_%s_result;\n\n", name);
+    fprintf(f, "} %s_%s_result;\n\n", owner, name);
 }
 
 /* ---- Values ---------------------------------------------------------------------------------- */
@@ -103,18 +104,21 @@ static void write_value(FILE *f, const tni_param *p) {
 
 /* ---- The function ---------------------------------------------------------------------------- */
 
-static const char *return_type(const tni_schema *s, char *out, size_t capacity) {
+/* owner: whose struct of several results it returns, "tn" or a library. */
+static void write_return_type(FILE *f, const char *owner, const tni_schema *s) {
     char name[CNAME_BYTES];
-    if (s->n_visible == 0) return "tn_status ";
-    if (s->n_visible == 1) return s->results[0].list ? "tn_tensors " : "tn_tensor *";
-    snprintf(out, capacity, "tn_%s_result ", opgen_cname_op(s->name, name));
-    return out;
+    if (s->n_visible == 0)
+        fputs("tn_status ", f);
+    else if (s->n_visible == 1)
+        fputs(s->results[0].list ? "tn_tensors " : "tn_tensor *", f);
+    else
+        fprintf(f, "%s_%s_result ", owner, opgen_cname_op(s->name, name));
 }
 
 static void write_signature(FILE *f, const tni_schema *s, const char *suffix) {
-    char name[CNAME_BYTES], type[CNAME_BYTES + 16];
-    fprintf(f, "%stn_%s%s(", return_type(s, type, sizeof type), opgen_cname_op(s->name, name),
-            suffix);
+    char name[CNAME_BYTES];
+    write_return_type(f, "tn", s);
+    fprintf(f, "tn_%s%s(", opgen_cname_op(s->name, name), suffix);
     for (uint32_t i = 0; i < s->n_required; i++)
         fprintf(f, "%s%s%s", i ? ", " : "", opgen_option_type(&s->params[i]),
                 opgen_cname(s->params[i].name, name));
@@ -161,13 +165,13 @@ static void write_one_result(FILE *f, const tni_schema *s) {
     fputs(" == TN_OK) result.ptr = out.tensors, result.n = out.aux;\n    return result;\n", f);
 }
 
-static void write_results(FILE *f, const tni_schema *s) {
+static void write_results(FILE *f, const char *owner, const tni_schema *s) {
     char name[CNAME_BYTES];
     fprintf(f, "    tn_value outs[%u] = {", s->n_visible);
     for (uint32_t i = 0; i < s->n_visible; i++)
         fputs(i ? ", tn_value_none()" : "tn_value_none()", f);
     fputs("};\n", f);
-    fprintf(f, "    tn_%s_result result = {", opgen_cname_op(s->name, name));
+    fprintf(f, "    %s_%s_result result = {", owner, opgen_cname_op(s->name, name));
     for (uint32_t i = 0; i < s->n_visible; i++) fputs(i ? ", NULL" : "NULL", f);
     fputs("};\n    if (", f);
     write_call(f, s, "outs");
@@ -178,7 +182,7 @@ static void write_results(FILE *f, const tni_schema *s) {
 }
 
 /* The call, and what comes of it. */
-static void write_outcome(FILE *f, const tni_schema *s) {
+static void write_outcome(FILE *f, const char *owner, const tni_schema *s) {
     if (s->n_visible == 0) {
         fputs("    return ", f);
         write_call(f, s, "NULL");
@@ -186,7 +190,7 @@ static void write_outcome(FILE *f, const tni_schema *s) {
     } else if (s->n_visible == 1) {
         write_one_result(f, s);
     } else {
-        write_results(f, s);
+        write_results(f, owner, s);
     }
     fputs("}\n\n", f);
 }
@@ -196,14 +200,16 @@ static void write_function(FILE *f, const tni_schema *s, const char *suffix) {
     write_signature(f, s, suffix);
     fprintf(f, " {\n    static tn_op_ref op = {\"%s%s\", 0, 0};\n", s->name, suffix);
     write_args(f, s);
-    write_outcome(f, s);
+    write_outcome(f, "tn", s);
 }
 
-void opgen_write_full(FILE *f, const char *stem, const tni_schema *s) {
-    char op[CNAME_BYTES], name[CNAME_BYTES], type[CNAME_BYTES + 16];
+void opgen_write_full(FILE *f, const char *stem, const char *owner, const tni_schema *s) {
+    char op[CNAME_BYTES], name[CNAME_BYTES];
     const bool wide = opgen_is_wide(s);
     opgen_cname_op(s->name, op);
-    fprintf(f, "static inline %sop_%s(", return_type(s, type, sizeof type), op);
+    fputs("static inline ", f);
+    write_return_type(f, owner, s);
+    fprintf(f, "op_%s(", op);
     if (wide) fprintf(f, "const %s_%s_args *a", stem, op);
     for (uint32_t i = 0; i < s->n_params && !wide; i++)
         fprintf(f, "%s%s%s", i ? ", " : "", opgen_full_type(&s->params[i]),
@@ -216,7 +222,7 @@ void opgen_write_full(FILE *f, const char *stem, const tni_schema *s) {
                 opgen_cname(s->params[i].name, name));
     }
     fputs("    };\n", f);
-    write_outcome(f, s);
+    write_outcome(f, owner, s);
 }
 
 /* ---- Numbers for tensors --------------------------------------------------------------------- */
@@ -278,7 +284,7 @@ void opgen_write_wrapper(FILE *f, const opgen_header_op *op, const tni_schema *s
                          const tni_schema *base, bool shares_opts) {
     char name[CNAME_BYTES];
     if (has_opts(s) && !shares_opts) write_opts(f, s);
-    if (s->n_visible > 1) write_result(f, s);
+    opgen_write_result(f, "tn", s);
     fputs("/* ", f);
     if (op->doc && op->doc[0]) opgen_write_comment(f, op->doc), fputs("\n * ", f);
     opgen_write_comment(f, op->schema);
@@ -371,7 +377,7 @@ void opgen_write_prototype(FILE *f, const tni_schema *s) {
 
 void opgen_write_types(FILE *f, const tni_schema *s) {
     if (has_opts(s)) write_opts(f, s);
-    if (s->n_visible > 1) write_result(f, s);
+    opgen_write_result(f, "tn", s);
 }
 
 void opgen_write_samples(FILE *f, const tni_schema *s) {

@@ -11,8 +11,11 @@
  * already. */
 void opgen_write_wrapper(FILE *, const opgen_header_op *, const tni_schema *,
                          const tni_schema *base, bool shares_opts);
-/* op_NAME, which takes every argument: for calls within library STEM, of ops with options. */
-void opgen_write_full(FILE *, const char *stem, const tni_schema *);
+/* OWNER_NAME_result, the struct of an op's two results or more. */
+void opgen_write_result(FILE *, const char *owner, const tni_schema *);
+/* op_NAME, which takes every argument: for calls within library STEM. OWNER has the struct of its
+ * results. */
+void opgen_write_full(FILE *, const char *stem, const char *owner, const tni_schema *);
 /* Would both write the same struct of options, but for its name? */
 bool opgen_same_opts(const tni_schema *, const tni_schema *);
 
