@@ -49,11 +49,12 @@ void math_grad_cumprod(math_grad_cumprod_ctx *c) {
 
     if (!TNK_META_OF(c, x, &m)) return;
     const int64_t dim = scanned_dim(&m, TNK_ARG(c, dim));
-    tn_tensor *g = math_wide(TNK_GRAD(c, 0)), *x = math_wide(TNK_SAVED(c, x));
+    tn_tensor *saved = TNK_SAVED(c, x);
+    tn_tensor *g = math_wide(TNK_GRAD(c, 0)), *x = math_wide(saved);
 
     if (dim >= 0) {
         /* a 16-bit y may be 0 or infinite where what it is multiplied with mends that */
-        tn_tensor *before = x == TNK_SAVED(c, x) ? TNK_SAVED(c, y) : tn_cumprod(x, dim);
+        tn_tensor *before = x == saved ? TNK_SAVED(c, y) : tn_cumprod(x, dim);
         g = tn_mul(math_shifted(before, dim, 1), scan_back(g, x, dim));
     }
     TNK_SET_GRAD(c, x, g);
