@@ -95,20 +95,21 @@ static const int64_t *index_at(const check *k, int64_t element) {
 
 /* 0 <= index < limit for all n: neither index nor limit - 1 - index has its sign bit set. */
 static bool all_below(int64_t limit, const int64_t *index, int64_t n, int64_t step) {
-    typedef uint64_t four __attribute__((vector_size(32)));
+    typedef uint64_t two __attribute__((vector_size(16))); /* one register of every set */
     const uint64_t last = (uint64_t)limit - 1;
-    four signs = {0};
+    two even = {0}, odd = {0};
     int64_t i = 0;
     for (; step == 1 && i + 4 <= n; i += 4) {
-        four v;
-        memcpy(&v, index + i, sizeof v);
-        signs |= v | (last - v);
+        two v, w;
+        memcpy(&v, index + i, sizeof v), memcpy(&w, index + i + 2, sizeof w);
+        even |= v | (last - v), odd |= w | (last - w);
     }
+    uint64_t signs = even[0] | even[1] | odd[0] | odd[1];
     for (; i < n; i++) {
         const uint64_t v = (uint64_t)index[i * step];
-        signs[0] |= v | (last - v);
+        signs |= v | (last - v);
     }
-    return (signs[0] | signs[1] | signs[2] | signs[3]) >> 63 == 0;
+    return signs >> 63 == 0;
 }
 
 static void check_range(void *arg, int64_t begin, int64_t end) {
