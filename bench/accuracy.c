@@ -124,6 +124,7 @@ static const char head[] =
     "65,521st. The truth is libm's, in double, for f64 in long double.\n\n"
     "Columns of cpu_blas are its sets of vector code (option `vectors`, "
     "`TENON_CPU_BLAS_VECTORS`).\n"
+    "With SLEEF installed; without it, functions of f64 are those of sse2 in all.\n"
     "*bound* is what its results are tested to keep (`tests/backends/accuracy_test.cc`). cpu_ref "
     "computes "
     "ops\n"

@@ -8,6 +8,7 @@
 #include "backends/cpu_blas/kernels/amx.h"
 #include "backends/cpu_blas/kernels/gemm.h"
 #include "backends/cpu_blas/kernels/kernels.h"
+#include "backends/cpu_blas/sleef.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -52,6 +53,7 @@ static tn_status start(const tn_host *host, tn_plugin *self) {
     tn_status s = blas_library_open(host, self);
     if (s == TN_OK) s = select_vectors(host, self);
     if (s == TN_OK) s = select_gemm(host, self);
+    if (s == TN_OK) s = blas_sleef_open(host, self);
     if (s != TN_OK) return s;
     return tnk_add_families(families, sizeof families / sizeof *families);
 }
