@@ -35,17 +35,28 @@ static bool find_all(void *library, blas_sleef_code *out) {
     return true;
 }
 
+/* clang passes a vector in registers only where the whole file is built for its set. */
+#ifdef __clang__
+enum { CAN_CALL = 0 };
+#else
+enum { CAN_CALL = 1 };
+#endif
+
 tn_status blas_sleef_open(const tn_host *host, tn_plugin *self) {
     const char *wanted = host->option(self, "sleef");
-    const bool off = (wanted && strcmp(wanted, "off") == 0) || blas_set_bytes() < 32;
+    const bool off = wanted && strcmp(wanted, "off") == 0;
+    const bool possible = CAN_CALL && blas_set_bytes() >= 32;
     blas_sleef_code code = {0};
-    void *library = off ? NULL : dlopen(wanted ? wanted : "libsleef.so.3", RTLD_NOW | RTLD_LOCAL);
+    void *library = NULL;
+    if (!off && possible)
+        library = dlopen(wanted ? wanted : "libsleef.so.3", RTLD_NOW | RTLD_LOCAL);
     const bool found = library && find_all(library, &code);
     if (wanted && !off && !found)
-        return tnk_fail_start(TN_ERR_NOTFOUND,
-                              "option \"sleef\" is \"%.200s\": no SLEEF 3.5 or later is there; "
-                              "install libsleef3, use off, or leave the option out",
-                              wanted);
+        return tnk_fail_start(
+            TN_ERR_NOTFOUND, "option \"sleef\" is \"%.200s\": %s; use off, or leave the option out",
+            wanted,
+            possible ? "no SLEEF 3.5 or later is there (Debian: libsleef3)"
+                     : "only a build by gcc with AVX2 or AVX-512 can call SLEEF");
     if (found) blas_sleef = code;
     host->describe(self, found ? "functions of f64 by SLEEF" : "functions of f64 by libm");
     return TN_OK;
