@@ -262,6 +262,16 @@ TEST_F(Loader, RemembersAPluginThatKilledTheProbeUntilTheFileChanges) {
     EXPECT_EQ(load(path).stage(), "vendor");
 }
 
+TEST_F(Loader, FindsTheSameCausesThoughMemoryHasAnotherNameEachTime) {
+    const string path = folder.copy("ctor_memory"), file = folder / "tenon/verdicts";
+    EXPECT_FALSE(load(path).says("remembered"));
+    const string known = verdicts(folder);
+    ASSERT_NE(known.find("SIGSEGV"), string::npos) << slurp(file);
+    ASSERT_EQ(unlink(file.c_str()), 0);
+    EXPECT_FALSE(load(path).says("remembered"));
+    EXPECT_EQ(verdicts(folder), known);
+}
+
 TEST_F(Loader, LetsNothingInThatWasWrittenJustNowOnAnOldVerdict) {
     struct stat now = {}, settled = {};
     ASSERT_EQ(stat(folder.copy("good").c_str(), &now), 0);

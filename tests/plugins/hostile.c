@@ -82,6 +82,16 @@ static void die(int number) {
 
 #if defined(CASE_ctor_crash)
 __attribute__((constructor)) static void at_load(void) { die(SIGSEGV); }
+#elif defined(CASE_ctor_memory)
+/* Dies with memory mapped whose name is another one each time. */
+__attribute__((constructor)) static void at_load(void) {
+    char name[32];
+    snprintf(name, sizeof name, "memory-%d", (int)getpid());
+    const int fd = memfd_create(name, 0);
+    if (fd < 0 || ftruncate(fd, 4096)) _exit(1);
+    if (mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED) _exit(1);
+    raise(SIGSEGV); /* the probe sees it */
+}
 #elif defined(CASE_ctor_exit)
 __attribute__((constructor)) static void at_load(void) { _exit(0); }
 #elif defined(CASE_ctor_loop)

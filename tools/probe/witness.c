@@ -36,13 +36,23 @@ static void say_file(const char *path) {
     witness_say("\n");
 }
 
+/* What was mapped and is gone is a cause if another file has its name now; memory without a name,
+ * whose text changes each time, is none. */
+static bool is_named(char *path) {
+    static const char gone[] = " (deleted)";
+    const size_t n = strlen(path), m = sizeof gone - 1;
+    if (n <= m || strcmp(path + n - m, gone) != 0) return true;
+    path[n - m] = 0;
+    return access(path, F_OK) == 0;
+}
+
 /* One line of the maps; neighbours mostly belong to one file. */
-static void file_of(const char *line, char last[PATH_MAX]) {
-    const char *path = strchr(line, '/');
+static void file_of(char *line, char last[PATH_MAX]) {
+    char *path = strchr(line, '/');
     if (!path || strlen(path) >= PATH_MAX || strcmp(path, last) == 0 || strcmp(path, program) == 0)
         return;
     memcpy(last, path, strlen(path) + 1);
-    say_file(path);
+    if (is_named(path)) say_file(path);
 }
 
 void witness_files(void) {
