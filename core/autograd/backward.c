@@ -34,11 +34,11 @@ static bool start_fits(const char *where, const tn_tensor *output, const tn_tens
     char want[256], have[256];
     bool same = output->rank == grad->rank;
     for (int32_t i = 0; same && i < output->rank; i++) same = output->sizes[i] == grad->sizes[i];
-    const tn_device a = output->storage->device, b = grad->storage->device;
     const tn_status code = !same                                      ? TN_ERR_SHAPE
                            : !tn_dtype_is(output->dtype, grad->dtype) ? TN_ERR_DTYPE
-                           : a.kind != b.kind || a.index != b.index   ? TN_ERR_DEVICE
-                                                                      : TN_OK;
+                           : !tni_same_device(output->storage->place, grad->storage->place)
+                               ? TN_ERR_DEVICE
+                               : TN_OK;
     if (code == TN_OK) return true;
     shape_of(output, want, sizeof want);
     shape_of(grad, have, sizeof have);
@@ -58,7 +58,7 @@ static tn_tensor *start_of(const char *where, tn_tensor *output, tn_tensor *grad
     }
     tn_meta m;
     tni_tensor_meta(output, &m);
-    if (output->numel == 1) return tni_core_filled(&m, output->storage->device, 1);
+    if (output->numel == 1) return tni_core_filled(&m, output->storage->place, 1);
     char text[256];
     shape_of(output, text, sizeof text);
     tn_raise(TN_ERR_GRAD,

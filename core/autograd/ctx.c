@@ -101,7 +101,7 @@ tn_tensor *tni_ctx_grad_out(tn_grad_ctx *ctx, uint32_t i) {
     if (s->grad || s->flags & TNI_SLOT_ABSENT) return s->grad;
     tn_meta m;
     tni_slot_meta(s, &m);
-    tn_tensor *zeros = tni_core_filled(&m, s->device, 0);
+    tn_tensor *zeros = tni_core_filled(&m, s->place, 0);
     return zeros ? tni_scope_own(zeros) : NULL;
 }
 
@@ -128,7 +128,7 @@ static tn_tensor *header(const tni_slot *s) {
 /* part belongs to result `out` of `node` by way of the view that was written in place. */
 static bool attach_part(const tni_slices *slices, tn_tensor *part, tni_node *node, uint32_t out) {
     const tn_meta *m = &slices->region.whole;
-    tn_tensor *whole = tni_tensor_new(part->dtype, 1, (const int64_t[]){0}, part->storage->device);
+    tn_tensor *whole = tni_tensor_new(part->dtype, 1, (const int64_t[]){0}, part->storage->place);
     if (!whole) return false;
     whole->rank = m->rank; /* only its geometry is asked for */
     for (int32_t i = 0; i < m->rank; i++) {
@@ -303,8 +303,7 @@ static bool fits(const tn_grad_ctx *ctx, const char *name, const tn_tensor *g, c
     tn_meta want, have;
     char want_text[256], have_text[256];
     const bool floating = tn_dtype_in(g->dtype, TN_MASK_FLOAT);
-    const bool here =
-        g->storage->device.kind == s->device.kind && g->storage->device.index == s->device.index;
+    const bool here = tni_same_device(g->storage->place, s->place);
     if (is_number(g) || (floating && here && sums_to(g, s))) return true;
     tni_slot_meta(s, &want);
     tni_tensor_meta(g, &have);

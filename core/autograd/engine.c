@@ -214,7 +214,7 @@ static bool derive_part(tn_grad_ctx *ctx) {
     }
     bool ok = call_derivative(ctx) && fit_all(ctx);
     if (ok && (whole || target->grad) && tni_task_needs(ctx->task, &target->edge)) {
-        tn_tensor *t = tni_region_put(whole, target->grad, &s->region, target->device);
+        tn_tensor *t = tni_region_put(whole, target->grad, &s->region, target->place);
         ok = t != NULL;
         set_grad(target, t);
     }

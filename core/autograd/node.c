@@ -147,7 +147,7 @@ static inline bool slot_fill(tni_node *n, tni_slot *s, tn_tensor *t, bool kept) 
     if (!t) return true;
     s->flags = (uint16_t)((t->flags & TNI_WRAPPED ? TNI_SLOT_WRAPPED : 0u) |
                           (t->flags & TNI_CONTIGUOUS ? TNI_SLOT_CONTIGUOUS : 0u));
-    s->device = t->storage->device;
+    s->place = t->storage->place;
     s->dtype = t->dtype;
     s->rank = (int16_t)t->rank;
     s->dims = take_dims(n, t, kept);

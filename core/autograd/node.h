@@ -53,7 +53,7 @@ typedef struct tni_slot { /* one tensor argument or result */
     };
     tni_kept *kept;      /* NULL = not kept */
     const int64_t *dims; /* sizes; if kept, strides behind them */
-    tn_device device;
+    tni_place *place;
     tn_dtype dtype;
     int16_t rank;
     uint16_t flags;

@@ -56,7 +56,7 @@ static void part_derivative(tn_grad_ctx *ctx) {
     const tn_value v = tni_ctx_grad_arg(ctx, "region");
     if (!g || v.tag != TN_TAG_INTS) return;
     memcpy(&r, v.ints, sizeof r);
-    tni_ctx_grad_set(ctx, "whole", tni_region_put(NULL, g, &r, g->storage->device));
+    tni_ctx_grad_set(ctx, "whole", tni_region_put(NULL, g, &r, g->storage->place));
 }
 
 static void with_part_derivative(tn_grad_ctx *ctx) {
@@ -66,7 +66,7 @@ static void with_part_derivative(tn_grad_ctx *ctx) {
     if (!g || v.tag != TN_TAG_INTS) return;
     memcpy(&r, v.ints, sizeof r);
     if (tni_ctx_grad_needs(ctx, "whole"))
-        tni_ctx_grad_set(ctx, "whole", tni_region_put(g, NULL, &r, g->storage->device));
+        tni_ctx_grad_set(ctx, "whole", tni_region_put(g, NULL, &r, g->storage->place));
     if (tni_ctx_grad_needs(ctx, "part")) tni_ctx_grad_set(ctx, "part", tni_region_get(g, &r));
 }
 
@@ -100,7 +100,7 @@ typedef struct canvas {
 } canvas;
 
 /* A base without holes becomes a plain tensor; else one row long enough, and a view of it. */
-static bool canvas_new(canvas *c, const tni_region *r, tn_dtype dtype, tn_device device,
+static bool canvas_new(canvas *c, const tni_region *r, tn_dtype dtype, tni_place *place,
                        bool zeros) {
     const bool plain = is_plain(&r->whole);
     tn_meta m = r->whole;
@@ -113,8 +113,8 @@ static bool canvas_new(canvas *c, const tni_region *r, tn_dtype dtype, tn_device
         m.rank = 1;
         m.sizes[0] = high - low + 1;
     }
-    tn_tensor *buffer = zeros || !plain ? tni_core_filled(&m, device, 0)
-                                        : tni_tensor_new(dtype, m.rank, m.sizes, device);
+    tn_tensor *buffer = zeros || !plain ? tni_core_filled(&m, place, 0)
+                                        : tni_tensor_new(dtype, m.rank, m.sizes, place);
     if (plain || !buffer) return (c->whole = buffer) != NULL;
     m = r->whole;
     m.dtype = dtype;
@@ -169,17 +169,17 @@ static tn_tensor *get(tn_tensor *whole, const tni_region *r) {
     m.dtype = whole->dtype;
     if (whole->flags & TNI_CONTIGUOUS && is_plain(&r->whole)) return tni_tensor_view(whole, &m);
     canvas c;
-    if (!canvas_new(&c, r, whole->dtype, whole->storage->device, false)) return NULL;
+    if (!canvas_new(&c, r, whole->dtype, whole->storage->place, false)) return NULL;
     tn_tensor *part = NULL;
     if (tni_core_copy_into(c.whole, whole) == TN_OK) part = tni_tensor_view(c.whole, &c.part);
     tni_tensor_release(c.whole);
     return part;
 }
 
-static tn_tensor *put(tn_tensor *whole, tn_tensor *part, const tni_region *r, tn_device device) {
+static tn_tensor *put(tn_tensor *whole, tn_tensor *part, const tni_region *r, tni_place *place) {
     canvas c;
     const tn_dtype dtype = whole ? whole->dtype : part ? part->dtype : r->whole.dtype;
-    if (!canvas_new(&c, r, dtype, device, !whole)) return NULL;
+    if (!canvas_new(&c, r, dtype, place, !whole)) return NULL;
     bool ok = !whole || tni_core_copy_into(c.whole, whole) == TN_OK;
     if (ok && !is_empty(&r->part)) {
         if (part && tni_overlaps(c.part.sizes, c.part.strides, c.part.rank))
@@ -216,14 +216,14 @@ tn_tensor *tni_region_get(tn_tensor *whole, const tni_region *r) {
 }
 
 tn_tensor *tni_region_put(tn_tensor *whole, tn_tensor *part, const tni_region *r,
-                          tn_device device) {
+                          tni_place *place) {
     int64_t words[REGION_WORDS];
     const tn_value args[] = {tn_value_tensor(whole), tn_value_tensor(part), region_value(r, words)};
     tni_node *node = NULL;
     if (tni_tape_wanted(args, 2) && !(node = tni_node_new(&with_part_op, args, 3, NULL)))
         return NULL;
     const tni_quiet quiet = tni_quiet_begin();
-    tn_tensor *y = put(whole, part, r, device);
+    tn_tensor *y = put(whole, part, r, place);
     tni_quiet_end(quiet);
     return finish(node, y);
 }

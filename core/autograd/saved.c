@@ -112,7 +112,7 @@ bool tni_saved_pack(tni_node *n, tni_slot *s, tn_tensor *t) {
 static bool is_what_was_packed(const tn_tensor *t, const tni_slot *s) {
     return t->rank == s->rank && tn_dtype_is(t->dtype, s->dtype) &&
            memcmp(t->sizes, s->dims, (size_t)s->rank * sizeof *s->dims) == 0 &&
-           t->storage->device.kind == s->device.kind && t->storage->device.index == s->device.index;
+           tni_same_device(t->storage->place, s->place);
 }
 
 tn_tensor *tni_saved_unpack(const tni_node *n, const tni_slot *s, const char *name) {

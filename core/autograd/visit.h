@@ -13,7 +13,7 @@
 typedef struct tni_visit { /* the thread before it */
     bool grad_enabled, deterministic, anomaly;
     int32_t max_threads, pin;
-    tn_device device;
+    struct tn_stream *place;
     tn_generator *generator;
     struct tni_saved_set *saved, *saved_floor;
     uint64_t scope_floor, scope_depth;
@@ -27,7 +27,7 @@ static inline tni_visit tni_visit_begin(void) {
                          .anomaly = st->anomaly,
                          .max_threads = st->max_threads,
                          .pin = st->pin,
-                         .device = st->device,
+                         .place = st->place,
                          .generator = st->generator,
                          .saved = st->saved,
                          .saved_floor = st->saved_floor,
@@ -49,7 +49,7 @@ static inline void tni_visit_end(const tni_visit *v) {
     st->anomaly = v->anomaly;
     st->max_threads = v->max_threads;
     st->pin = v->pin;
-    st->device = v->device;
+    st->place = v->place;
     st->generator = v->generator;
     st->saved = v->saved;
     st->saved_floor = v->saved_floor;

@@ -50,7 +50,6 @@ tni_state *tni_state_first(void) {
     memset(st, 0, sizeof *st);
     st->grad_enabled = true;
     st->pin = -1;
-    st->device = (tn_device){TN_CPU, 0};
     st->last_provider = "";
     st->thread = atomic_fetch_add(&threads_seen, 1) + 1;
     st->ready = true;

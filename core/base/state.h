@@ -18,9 +18,9 @@ typedef struct tni_state {
     bool in_worker; /* this thread is running a pool body: ops are refused, parallel_for runs inline
                      */
     bool open;      /* ops may be called: plugins are loaded, and this is no child of a fork */
-    int32_t max_threads; /* 0 = all */
-    int32_t pin;         /* plugin index asked first, -1 = none */
-    tn_device device;
+    int32_t max_threads;     /* 0 = all */
+    int32_t pin;             /* plugin index asked first, -1 = none */
+    struct tn_stream *place; /* current device and stream (memory/place.h); NULL = the cpu's */
     tn_generator *generator; /* what random ops without one draw from; NULL = the process's */
     uint64_t thread;         /* unique for ever, from 1 */
     char *message;           /* text of the pending error */

@@ -24,7 +24,7 @@
 /* ---- Inputs ---------------------------------------------------------------------------------- */
 
 /* The operand as a contiguous temporary, dims permuted and dtype cast as its signature says. */
-static tn_tensor *operand_copy(const tni_operand *o, tn_tensor *t) {
+static tn_tensor *operand_copy(const tni_frame *f, const tni_operand *o, tn_tensor *t) {
     tn_meta from = {.dtype = t->dtype, .rank = t->rank, .offset = 0};
     for (int32_t d = 0; d < t->rank; d++) {
         from.sizes[d] = t->sizes[o->permutation[d]];
@@ -32,7 +32,7 @@ static tn_tensor *operand_copy(const tni_operand *o, tn_tensor *t) {
     }
     tn_tensor *view = tni_tensor_view(t, &from);
     tn_tensor *copy =
-        view ? tni_tensor_new(o->seen.dtype, from.rank, from.sizes, t->storage->device) : NULL;
+        view ? tni_tensor_new(o->seen.dtype, from.rank, from.sizes, f->v.place) : NULL;
     if (copy && tni_core_copy_into(copy, view)) {
         tni_tensor_release(copy);
         copy = NULL;
@@ -72,7 +72,7 @@ static bool operands_prepare(tni_frame *f) {
             view->data = &f->numbers[k];
             break;
         case TNI_COPY:
-            f->temporaries[k] = operand_copy(&s->operands[k], t);
+            f->temporaries[k] = operand_copy(f, &s->operands[k], t);
             if (!f->temporaries[k]) return false;
             view->data = tni_tensor_data(f->temporaries[k]);
             break;
@@ -107,7 +107,7 @@ static bool results_allocate(tni_frame *f) {
             t = f->v.operands[out->target];
             tni_tensor_retain(t);
         } else {
-            t = tni_tensor_like(&out->meta, out->numel, out->bytes, f->v.device);
+            t = tni_tensor_like(&out->meta, out->numel, out->bytes, f->v.place);
             if (!t) return false;
         }
         f->results[f->n_results++] = t;
@@ -237,7 +237,7 @@ __attribute__((noinline, cold)) static tn_status kernel_failed(tni_frame *f, tn_
 static bool workspace_get(tni_frame *f) {
     uint64_t bytes = f->s->plan.workspace_bytes;
     if (bytes == 0) return true;
-    f->workspace = tni_buffer_alloc(f->v.device, bytes);
+    f->workspace = tni_buffer_alloc(f->v.place, bytes);
     if (!f->workspace)
         tn_raise(TN_ERR_NOMEM, "%s: no memory for %llu bytes of workspace", f->v.op->schema.name,
                  (unsigned long long)bytes);
@@ -270,7 +270,7 @@ static void kernel_run_time(tni_frame *f) {
 }
 
 static void kernel_clean(tni_frame *f) {
-    if (f->workspace) tni_buffer_free(f->v.device, f->workspace, f->s->plan.workspace_bytes);
+    if (f->workspace) tni_buffer_free(f->v.place, f->workspace, f->s->plan.workspace_bytes);
     for (uint32_t k = 0; f->s->prepares && f->temporaries && k < f->s->n_operands; k++)
         tni_tensor_release(f->temporaries[k]);
     tni_image_free(f->image);
@@ -314,7 +314,7 @@ static void plain_done(tni_frame *f) {
 /* The common call: one new result, and nothing to prepare, to reserve or to count. */
 static tn_status call_plain(tni_frame *f) {
     const tni_output *out = f->s->outputs;
-    tn_tensor *t = tni_tensor_like(&out->meta, out->numel, out->bytes, f->v.device);
+    tn_tensor *t = tni_tensor_like(&out->meta, out->numel, out->bytes, f->v.place);
     f->results = f->few;
     if (!t) return not_ready(f);
     f->few[0] = t;

@@ -105,7 +105,7 @@ static bool plan(tni_resolution *r, const tni_provider *p) {
 
 bool tni_chain_ask(tni_resolution *r) {
     const tni_provider *chain[TNI_CHAIN_ROOM];
-    uint64_t n = tni_registry_providers(r->s->op, r->v->device.kind, chain, TNI_CHAIN_ROOM);
+    uint64_t n = tni_registry_providers(r->s->op, r->v->place->device.kind, chain, TNI_CHAIN_ROOM);
     /* Who pins a provider means its kernels, inside the decomposition too, not a rival's. */
     const int32_t pin = tni_state_get()->pin;
     const bool can_compose =
@@ -129,7 +129,7 @@ bool tni_chain_unsupported(const tni_resolution *r) {
     tn_dtype d = mask_dtype(r);
     reasons_text(r, reasons, sizeof reasons);
     snprintf(text, sizeof text, "no kernel on %s%s%s, and the op has no decomposition; asked: %s",
-             tni_device_kind_name(r->v->device.kind), d.lanes ? " for " : "",
+             tni_device_kind_name(r->v->place->device.kind), d.lanes ? " for " : "",
              d.lanes ? tn_dtype_name(d) : "", reasons[0] ? reasons : "nobody registered one");
     return tni_resolve_refuse(r, TN_ERR_UNSUPPORTED, text);
 }

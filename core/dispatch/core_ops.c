@@ -103,15 +103,15 @@ tn_tensor *tni_core_assign(tn_tensor *dst, tn_tensor *src) {
     return call(&ref, args, 2);
 }
 
-tn_tensor *tni_core_filled(const tn_meta *m, tn_device device, double number) {
-    tn_tensor *t = tni_tensor_new(m->dtype, m->rank, m->sizes, device);
+tn_tensor *tni_core_filled(const tn_meta *m, tni_place *place, double number) {
+    tn_tensor *t = tni_tensor_new(m->dtype, m->rank, m->sizes, place);
     if (!t || !tni_core_fill(t, number)) return t;
     tni_tensor_release(t);
     return NULL;
 }
 
 tn_tensor *tni_core_copy(tn_tensor *x) {
-    tn_tensor *t = tni_tensor_new(x->dtype, x->rank, x->sizes, x->storage->device);
+    tn_tensor *t = tni_tensor_new(x->dtype, x->rank, x->sizes, x->storage->place);
     if (!t || !tni_core_copy_into(t, x)) return t;
     tni_tensor_release(t);
     return NULL;

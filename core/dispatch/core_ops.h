@@ -19,7 +19,7 @@ tn_tensor *tni_core_to(tn_tensor *, tn_dtype);
 tn_tensor *tni_core_assign(tn_tensor *dst, tn_tensor *src);
 
 /* Never recorded; refs 1, in no scope. */
-tn_tensor *tni_core_filled(const tn_meta *, tn_device,
+tn_tensor *tni_core_filled(const tn_meta *, tni_place *,
                            double number); /* contiguous, of meta's shape */
 tn_tensor *tni_core_copy(tn_tensor *);     /* contiguous */
 /* Never recorded: dst = src, broadcast. */

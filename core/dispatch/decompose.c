@@ -102,7 +102,7 @@ static tn_tensor *to_dtype(tn_tensor *t, tn_dtype dtype) {
 static tn_tensor *number_as(const tni_frame *f, tn_tensor *t, tn_dtype dtype) {
     if (tn_dtype_is(t->dtype, dtype)) return t;
     if (t->flags & TNI_REQUIRES_GRAD) return to_dtype(t, dtype);
-    tn_tensor *number = tni_tensor_new(dtype, 0, NULL, t->storage->device);
+    tn_tensor *number = tni_tensor_new(dtype, 0, NULL, t->storage->place);
     if (!number) return NULL;
     if (tni_call_number(f, tni_tensor_data(number), dtype, t)) {
         number->flags |= TNI_WRAPPED;

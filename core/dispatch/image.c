@@ -24,7 +24,7 @@ static bool image_room(tni_image *m, uint64_t n) {
     m->many_bytes = 0;
     if (n <= sizeof m->few / sizeof m->few[0]) return true;
     m->many_bytes = n * (sizeof(tn_view) + sizeof(tn_view *)); /* n < 2^33: cannot overflow */
-    m->views = tni_buffer_alloc((tn_device){TN_CPU, 0}, m->many_bytes);
+    m->views = tni_buffer_alloc(&tni_host, m->many_bytes);
     m->list = (const tn_view **)(void *)(m->views + n);
     if (!m->views)
         tn_raise(TN_ERR_NOMEM, "no memory for a call with %llu tensors", (unsigned long long)n);
@@ -32,7 +32,7 @@ static bool image_room(tni_image *m, uint64_t n) {
 }
 
 void tni_image_free(tni_image *m) {
-    if (m->many_bytes > 0) tni_buffer_free((tn_device){TN_CPU, 0}, m->views, m->many_bytes);
+    if (m->many_bytes > 0) tni_buffer_free(&tni_host, m->views, m->many_bytes);
 }
 
 static void show(tn_view *view, const tni_geometry *g, tn_device device) {
@@ -102,11 +102,16 @@ static void image_call(tni_image *m, const tni_signature *s) {
     c->host_data = m;
 }
 
+/* A number is on the cpu wherever the call runs, and kernels read it there. */
+static tn_device device_of(const tni_invocation *v, uint32_t k) {
+    return v->operands[k]->flags & TNI_WRAPPED ? tni_host.device : v->place->device;
+}
+
 static void show_all(tn_view *views, const tni_signature *s, const tni_invocation *v) {
     for (uint32_t k = 0; k < s->n_operands; k++)
-        if (v->operands[k]) show(&views[k], &s->operands[k].seen, v->device);
+        if (v->operands[k]) show(&views[k], &s->operands[k].seen, device_of(v, k));
     for (uint32_t i = 0; i < s->n_outputs; i++)
-        show(&views[s->n_operands + i], &s->outputs[i].seen, v->device);
+        show(&views[s->n_operands + i], &s->outputs[i].seen, v->place->device);
 }
 
 bool tni_image_make(tni_image *m, const tni_signature *s, const tni_invocation *v) {

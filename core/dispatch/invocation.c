@@ -69,7 +69,7 @@ static bool take_plain(const tni_op *op, const tni_param *p, tn_value *v) {
 typedef struct gathered {
     uint32_t flags; /* of any */
     bool views;     /* some is one */
-    bool placed;    /* the invocation's device is known */
+    bool placed;    /* the invocation's place is known */
     bool apart;     /* not all are on it */
 } gathered;
 
@@ -78,10 +78,10 @@ static inline void gather(gathered *g, tni_invocation *v, const tn_tensor *t) {
     g->flags |= t->flags;
     g->views |= t->base != NULL;
     if (t->flags & TNI_WRAPPED) return;
-    const tn_device d = t->storage->device;
-    if (!g->placed) v->device = d;
+    tni_place *p = t->storage->place;
+    if (!g->placed) v->place = p;
     g->placed = true;
-    g->apart |= d.kind != v->device.kind || d.index != v->device.index;
+    g->apart |= p != v->place && !tni_same_device(p, v->place);
 }
 
 static inline bool take_tensor(tni_invocation *v, gathered *g, uint32_t i, tn_tensor *t) {
@@ -128,9 +128,15 @@ static bool make_room(tni_invocation *v) {
     return v->operands != NULL;
 }
 
+static bool has_numbers(const tni_invocation *v) {
+    for (uint32_t k = 0; k < v->n_operands; k++)
+        if (v->operands[k]) return true;
+    return false;
+}
+
 /* False + DEVICE if the tensors are apart. Without tensors: an argument says where, or the
- * thread. */
-static bool find_device(tni_invocation *v, const gathered *g) {
+ * thread; numbers alone are on the cpu. */
+static bool find_place(tni_invocation *v, const gathered *g) {
     if (g->apart) {
         char text[600];
         tni_invocation_text(v, text, sizeof text);
@@ -138,10 +144,12 @@ static bool find_device(tni_invocation *v, const gathered *g) {
                  v->op->schema.name, text);
         return false;
     }
-    v->device = tni_state_get()->device;
-    for (uint32_t i = 0; i < v->op->n_args; i++)
-        if (v->args[i].tag == TN_TAG_DEVICE) v->device = v->args[i].device;
-    return true;
+    v->place = has_numbers(v) ? &tni_host : tni_place_here();
+    for (uint32_t i = 0; v->place && i < v->op->n_args; i++)
+        if (v->args[i].tag == TN_TAG_DEVICE)
+            v->place = tni_place_known(v->args[i].device, v->op->schema.name);
+    if (v->place) v->place = tni_place_current(v->place);
+    return v->place != NULL;
 }
 
 /* Views know only by looking whether they depend on something that wants a gradient. */
@@ -178,7 +186,9 @@ bool tni_invocation_fill(tni_invocation *v, const tni_op *op, const tn_value *ar
     for (uint32_t i = 0; i < s->n_params; i++)
         if (!take_arg(v, &g, i)) return false;
     v->recording = wants_record(v, &g);
-    return __builtin_expect(g.placed && !g.apart, 1) || find_device(v, &g);
+    if (!__builtin_expect(g.placed && !g.apart, 1)) return find_place(v, &g);
+    if (__builtin_expect(v->place != &tni_host, 0)) v->place = tni_place_current(v->place);
+    return true;
 }
 
 const tni_param *tni_operand_param(const tni_invocation *v, uint32_t k) {

@@ -13,8 +13,8 @@ typedef struct tni_invocation { /* a call's arguments, complete and flattened */
     tn_value args[TNI_MAX_ARGS]; /* all of the schema's; defaults filled */
     tn_tensor **operands; /* every tensor, in order, list members included; absent ones are NULL */
     uint32_t n_operands;
-    tn_device device;
-    bool recording; /* a gradient may be wanted of this call */
+    tni_place *place; /* where the call runs */
+    bool recording;   /* a gradient may be wanted of this call */
     tn_tensor *few[TNI_FLAT_OPERANDS];
 } tni_invocation;
 

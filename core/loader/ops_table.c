@@ -16,16 +16,16 @@ static tn_status table_meta(tn_tensor *t, tn_meta *out) {
 
 static tn_tensor *table_empty(tn_ints sizes, tn_dtype dtype, tn_device device) {
     tni_state *st = tni_state_get();
-    tn_device before = st->device;
-    st->device = device;
+    tni_place *before = st->place;
+    tn_use_device(device);
     tn_tensor *t = tn_empty(sizes, dtype);
-    st->device = before;
+    st->place = before;
     return t;
 }
 
 static tn_status table_device(tn_tensor *t, tn_device *out) {
     if (!tni_tensor_check(t, "device", "tensor")) return tn_error();
-    *out = t->storage->device;
+    *out = t->storage->place->device;
     return TN_OK;
 }
 

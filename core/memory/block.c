@@ -27,7 +27,7 @@ typedef struct block {
     void *data;
     uint64_t bytes; /* as the system gave them */
     uint64_t asked; /* while in use */
-    tn_device device;
+    tni_place *place;
     struct block *next, *previous; /* in its bucket of either table */
     struct block *newer, *older;   /* while free */
 } block;
@@ -61,19 +61,14 @@ static uint64_t limit_locked(void) {
 
 /* ---- The tables ------------------------------------------------------------------------------ */
 
-static block **class_bucket(tn_device device, uint64_t bytes) {
-    const uint32_t hash =
-        tni_class_of(bytes) + 61u * (uint32_t)device.kind + 7u * (uint32_t)device.index;
+static block **class_bucket(const tni_place *place, uint64_t bytes) {
+    const uint32_t hash = tni_class_of(bytes) + 61u * (uint32_t)((uintptr_t)place >> 6);
     return &by_class[hash % BUCKETS];
 }
 
 static block **address_bucket(const void *data) {
     const uintptr_t p = (uintptr_t)data >> 12;
     return &by_address[(p ^ p >> 9) % ADDRESSES];
-}
-
-static bool is_on(const block *b, tn_device device) {
-    return b->device.kind == device.kind && b->device.index == device.index;
 }
 
 static void chain(block **bucket, block *b) {
@@ -89,23 +84,23 @@ static void unchain(block **bucket, block *b) {
 }
 
 static void put_free(block *b) {
-    chain(class_bucket(b->device, b->bytes), b);
+    chain(class_bucket(b->place, b->bytes), b);
     b->newer = NULL;
     b->older = newest;
     *(newest ? &newest->newer : &oldest) = b;
     newest = b;
     free_blocks++;
     free_bytes += b->bytes;
-    if (b->device.kind == TN_CPU) free_cpu_bytes += b->bytes;
+    if (b->place == &tni_host) free_cpu_bytes += b->bytes;
 }
 
 static void take_free(block *b) {
-    unchain(class_bucket(b->device, b->bytes), b);
+    unchain(class_bucket(b->place, b->bytes), b);
     *(b->newer ? &b->newer->older : &newest) = b->older;
     *(b->older ? &b->older->newer : &oldest) = b->newer;
     free_blocks--;
     free_bytes -= b->bytes;
-    if (b->device.kind == TN_CPU) free_cpu_bytes -= b->bytes;
+    if (b->place == &tni_host) free_cpu_bytes -= b->bytes;
 }
 
 static void put_used(block *b, uint64_t asked) {
@@ -115,9 +110,9 @@ static void put_used(block *b, uint64_t asked) {
 }
 
 /* The block at an address, out of the table; NULL if it was never put there. */
-static block *take_used(tn_device device, const void *data) {
+static block *take_used(tni_place *place, const void *data) {
     block **bucket = address_bucket(data), *b = *bucket;
-    while (b && !(b->data == data && is_on(b, device))) b = b->next;
+    while (b && !(b->data == data && b->place == place)) b = b->next;
     if (!b) return NULL;
     unchain(bucket, b);
     in_use--;
@@ -125,12 +120,12 @@ static block *take_used(tn_device device, const void *data) {
 }
 
 /* The smallest free block that fits well enough. */
-static block *find_free(tn_device device, uint64_t whole) {
+static block *find_free(tni_place *place, uint64_t whole) {
     const uint32_t class = tni_class_of(whole), more = whole >= LOOSE_BYTES ? LOOSE_CLASSES : 0;
     for (uint32_t c = class; c <= class + more; c++) {
         const uint64_t bytes = tni_class_bytes(c);
-        block *b = *class_bucket(device, bytes);
-        while (b && !(b->bytes == bytes && is_on(b, device))) b = b->next;
+        block *b = *class_bucket(place, bytes);
+        while (b && !(b->bytes == bytes && b->place == place)) b = b->next;
         if (b) return b;
     }
     return NULL;
@@ -142,7 +137,7 @@ static block *evict(uint64_t keep) {
     block *out = NULL;
     for (block *b = oldest, *newer; b && free_cpu_bytes > keep; b = newer) {
         newer = b->newer;
-        if (b->device.kind != TN_CPU) continue;
+        if (b->place != &tni_host) continue;
         take_free(b);
         evictions++;
         b->next = out;
@@ -155,7 +150,7 @@ static void give_back(block *list) {
     while (list) {
         block *b = list;
         list = b->next;
-        tni_system_free(b->device, b->data, b->bytes);
+        tni_system_free(b->place, b->data, b->bytes);
         tni_slab_put(&block_slab, b);
     }
 }
@@ -168,9 +163,9 @@ static uint64_t rounded(uint64_t bytes) {
     return tni_class_bytes(tni_class_of(bytes ? bytes : 1));
 }
 
-static void *block_again(tn_device device, uint64_t whole, uint64_t asked) {
+static void *block_again(tni_place *place, uint64_t whole, uint64_t asked) {
     tni_memory_lock();
-    block *b = find_free(device, whole);
+    block *b = find_free(place, whole);
     if (b) {
         take_free(b);
         put_used(b, asked);
@@ -182,35 +177,35 @@ static void *block_again(tn_device device, uint64_t whole, uint64_t asked) {
     return b ? b->data : NULL;
 }
 
-static void *block_new(tn_device device, uint64_t whole, uint64_t asked) {
-    void *data = tni_system_alloc(device, whole);
+static void *block_new(tni_place *place, uint64_t whole, uint64_t asked) {
+    void *data = tni_system_alloc(place, whole);
     block *b = data ? tni_slab_take(&block_slab) : NULL;
     if (!b) {
-        if (data) tni_system_free(device, data, whole);
+        if (data) tni_system_free(place, data, whole);
         return NULL;
     }
     b->data = data;
     b->bytes = whole;
-    b->device = device;
+    b->place = place;
     tni_memory_lock();
     put_used(b, asked);
     tni_memory_unlock();
     return data;
 }
 
-void *tni_block_alloc(tn_device device, uint64_t bytes) {
+void *tni_block_alloc(tni_place *place, uint64_t bytes) {
     const uint64_t whole = rounded(bytes);
     if (whole == 0) return NULL;
-    void *data = block_again(device, whole, bytes);
-    return data ? data : block_new(device, whole, bytes);
+    void *data = block_again(place, whole, bytes);
+    return data ? data : block_new(place, whole, bytes);
 }
 
-void tni_block_free(tn_device device, void *data, uint64_t bytes) {
+void tni_block_free(tni_place *place, void *data, uint64_t bytes) {
     block *gone = NULL;
     tni_memory_lock();
-    block *b = take_used(device, data);
+    block *b = take_used(place, data);
     const uint64_t most = tni_heap_system() ? 0 : limit_locked();
-    if (b && (tni_heap_system() || (device.kind == TN_CPU && b->bytes > most))) {
+    if (b && (tni_heap_system() || (place == &tni_host && b->bytes > most))) {
         gone = b;
         b->next = NULL;
         evictions += !tni_heap_system();
@@ -220,7 +215,7 @@ void tni_block_free(tn_device device, void *data, uint64_t bytes) {
     }
     tni_memory_unlock();
     give_back(gone);
-    if (!b) tni_system_free(device, data, rounded(bytes));
+    if (!b) tni_system_free(place, data, rounded(bytes));
 }
 
 void tni_block_trim(void) {
@@ -256,12 +251,12 @@ static uint32_t insert(uint64_t *list, uint32_t n, uint32_t capacity, uint64_t x
     return n < capacity ? n + 1 : n;
 }
 
-uint32_t tni_block_largest(tn_device device, uint64_t *out, uint32_t capacity) {
+uint32_t tni_block_largest(tni_place *place, uint64_t *out, uint32_t capacity) {
     uint32_t n = 0;
     tni_memory_lock();
     for (uint32_t i = 0; i < ADDRESSES; i++)
         for (const block *b = by_address[i]; b; b = b->next)
-            if (is_on(b, device)) n = insert(out, n, capacity, b->asked);
+            if (tni_same_device(b->place, place)) n = insert(out, n, capacity, b->asked);
     tni_memory_unlock();
     return n;
 }

@@ -6,13 +6,15 @@
 #include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
+#include "core/memory/place.h"
+
 /* bytes as the caller asks for them, both times. NULL without an error raised. */
-void *tni_block_alloc(tn_device, uint64_t bytes);
-void tni_block_free(tn_device, void *, uint64_t bytes);
+void *tni_block_alloc(tni_place *, uint64_t bytes);
+void tni_block_free(tni_place *, void *, uint64_t bytes);
 /* Gives all free ones back to the system. */
 void tni_block_trim(void);
 /* The largest in use on a device, in bytes as asked for, largest first; returns how many. */
-uint32_t tni_block_largest(tn_device, uint64_t *out, uint32_t capacity);
+uint32_t tni_block_largest(tni_place *, uint64_t *out, uint32_t capacity);
 void tni_block_stats(tn_memory_info *); /* locked */
 
 /* What TENON_CACHE_LIMIT says: "512m", "2g", "0"; a quarter of what this process may use if the

@@ -11,7 +11,6 @@
 
 #include "core/base/heap.h"
 #include "core/memory/block.h"
-#include "core/memory/device.h"
 #include "core/memory/memory_cache.h"
 
 enum {
@@ -38,8 +37,8 @@ uint64_t tni_class_bytes(uint32_t index) {
     return (uint64_t)(index % 4 + 5) << ((index - 4) / 4 + 6);
 }
 
-static bool is_small(tn_device device, uint64_t bytes) {
-    return device.kind == TN_CPU && bytes <= TNI_SMALL_BYTES;
+static bool is_small(const tni_place *place, uint64_t bytes) {
+    return place == &tni_host && bytes <= TNI_SMALL_BYTES;
 }
 
 /* ---- Drivers --------------------------------------------------------------------------------- */
@@ -57,24 +56,34 @@ static void count_alloc(uint64_t bytes) {
     }
 }
 
-void *tni_system_alloc(tn_device device, uint64_t bytes) {
-    const tn_driver *d = tni_driver_of(device);
-    if (!d || bytes == 0) return NULL;
+static void *ask_driver(const tni_place *p, uint64_t bytes) {
+    const tn_driver *d = p->driver;
     tni_heap_called();
-    void *data = d->alloc(d->user, device.index, TN_MEMORY_DEVICE, bytes, NULL);
+    void *data = d->alloc(d->user, p->index, p->memory_kind, bytes, NULL);
+    if (((uintptr_t)data & 63) == 0) return data;
+    tn_raise(TN_ERR_DEVICE,
+             "the driver of %s:%d gave %llu bytes at %p, which is not a multiple of 64; mend the "
+             "driver",
+             d->kind, p->index, (unsigned long long)bytes, data);
+    d->free(d->user, p->index, p->memory_kind, data, bytes, NULL);
+    return NULL;
+}
+
+void *tni_system_alloc(const tni_place *place, uint64_t bytes) {
+    if (bytes == 0) return NULL;
+    void *data = ask_driver(place, bytes);
     if (!data) {
         tn_memory_trim(); /* what the caches hold may be just what is missing */
-        data = d->alloc(d->user, device.index, TN_MEMORY_DEVICE, bytes, NULL);
+        data = ask_driver(place, bytes);
         if (data) atomic_fetch_add(&taken.rescues, 1);
     }
     if (data) count_alloc(bytes);
     return data;
 }
 
-void tni_system_free(tn_device device, void *data, uint64_t bytes) {
-    const tn_driver *d = tni_driver_of(device);
-    if (!d) return;
-    d->free(d->user, device.index, TN_MEMORY_DEVICE, data, bytes, NULL);
+void tni_system_free(const tni_place *place, void *data, uint64_t bytes) {
+    const tn_driver *d = place->driver;
+    d->free(d->user, place->index, place->memory_kind, data, bytes, NULL);
     atomic_fetch_add(&taken.frees, 1);
     atomic_fetch_sub(&taken.reserved, (int64_t)bytes);
 }
@@ -99,7 +108,7 @@ static void move(tni_free_list *from, tni_free_list *to, uint32_t most) {
 }
 
 static void free_all(tni_free_list *l, uint64_t bytes) {
-    while (l->head) tni_system_free((tn_device){TN_CPU, 0}, pop(l), bytes);
+    while (l->head) tni_system_free(&tni_host, pop(l), bytes);
 }
 
 static void *small_slowly(tni_memory_cache *c, uint32_t class) {
@@ -109,7 +118,7 @@ static void *small_slowly(tni_memory_cache *c, uint32_t class) {
     tni_memory_unlock();
     if (l->head) return pop(l);
     atomic_fetch_add_explicit(&small_misses, 1, memory_order_relaxed);
-    return tni_system_alloc((tn_device){TN_CPU, 0}, tni_class_bytes(class));
+    return tni_system_alloc(&tni_host, tni_class_bytes(class));
 }
 
 /* The thread's list is full, or was never used: part of it goes to the shared list, the rest
@@ -118,7 +127,7 @@ static void small_overflow(tni_memory_cache *c, uint32_t class, void *data) {
     tni_free_list *l = &c->small[class];
     const uint32_t bytes = (uint32_t)tni_class_bytes(class);
     if (tni_heap_system()) {
-        tni_system_free((tn_device){TN_CPU, 0}, data, bytes);
+        tni_system_free(&tni_host, data, bytes);
         return;
     }
     push(l, data);
@@ -143,25 +152,25 @@ static void account(tni_memory_cache *c, int64_t change) {
     }
 }
 
-static void *alloc_slowly(tn_device device, uint64_t bytes) {
+static void *alloc_slowly(tni_place *place, uint64_t bytes) {
     tni_memory_cache *c = tni_memory_cache_get();
     void *data = NULL;
-    if (c && is_small(device, bytes)) {
+    if (c && is_small(place, bytes)) {
         tni_count(&c->counts[TNI_COUNT_SMALL], 1);
         data = small_slowly(c, class_of(bytes ? bytes : 1));
-    } else if (is_small(device, bytes)) {
-        data = tni_system_alloc(device, tni_class_bytes(class_of(bytes ? bytes : 1)));
+    } else if (is_small(place, bytes)) {
+        data = tni_system_alloc(place, tni_class_bytes(class_of(bytes ? bytes : 1)));
     } else {
-        data = tni_block_alloc(device, bytes);
+        data = tni_block_alloc(place, bytes);
     }
     if (data) account(c, (int64_t)bytes);
     return data;
 }
 
-void *tni_buffer_alloc(tn_device device, uint64_t bytes) {
+void *tni_buffer_alloc(tni_place *place, uint64_t bytes) {
     if (tni_heap_fails()) return NULL;
     tni_memory_cache *c = tni_tls.memory;
-    if (__builtin_expect(c && device.kind == TN_CPU && bytes - 1 < TNI_SMALL_BYTES, 1)) {
+    if (__builtin_expect(c && place == &tni_host && bytes - 1 < TNI_SMALL_BYTES, 1)) {
         tni_free_list *l = &c->small[class_of(bytes)];
         if (__builtin_expect(l->head != NULL, 1)) {
             tni_account(c, (int64_t)bytes);
@@ -169,25 +178,25 @@ void *tni_buffer_alloc(tn_device device, uint64_t bytes) {
             return pop(l);
         }
     }
-    return alloc_slowly(device, bytes);
+    return alloc_slowly(place, bytes);
 }
 
-static void free_slowly(tn_device device, void *data, uint64_t bytes) {
+static void free_slowly(tni_place *place, void *data, uint64_t bytes) {
     tni_memory_cache *c = tni_memory_cache_get();
     account(c, -(int64_t)bytes);
-    if (!is_small(device, bytes)) {
-        tni_block_free(device, data, bytes);
+    if (!is_small(place, bytes)) {
+        tni_block_free(place, data, bytes);
     } else if (c) {
         small_overflow(c, class_of(bytes ? bytes : 1), data);
     } else {
-        tni_system_free(device, data, tni_class_bytes(class_of(bytes ? bytes : 1)));
+        tni_system_free(place, data, tni_class_bytes(class_of(bytes ? bytes : 1)));
     }
 }
 
-void tni_buffer_free(tn_device device, void *data, uint64_t bytes) {
+void tni_buffer_free(tni_place *place, void *data, uint64_t bytes) {
     if (!data) return;
     tni_memory_cache *c = tni_tls.memory;
-    if (__builtin_expect(c && device.kind == TN_CPU && bytes - 1 < TNI_SMALL_BYTES, 1)) {
+    if (__builtin_expect(c && place == &tni_host && bytes - 1 < TNI_SMALL_BYTES, 1)) {
         tni_free_list *l = &c->small[class_of(bytes)];
         if (__builtin_expect(tni_list_n(l) + 1 < l->cap, 1)) {
             tni_account(c, -(int64_t)bytes);
@@ -195,7 +204,7 @@ void tni_buffer_free(tn_device device, void *data, uint64_t bytes) {
             return;
         }
     }
-    free_slowly(device, data, bytes);
+    free_slowly(place, data, bytes);
 }
 
 void tni_buffer_stats(tn_memory_info *out) {

@@ -18,7 +18,7 @@
 #include "core/base/state.h"
 #include "core/base/system.h"
 
-enum { FIRST_PRIVATE = 0x10000, HUGE_BYTES = 2 << 20, LINE = 64 };
+enum { FIRST_PRIVATE = 0x10000, HUGE_BYTES = 2 << 20, LINE = 64, MOST_DEVICES = 1024 };
 
 typedef struct name { /* what a device called itself; interned, so that callers may hold it */
     struct name *next;
@@ -28,7 +28,9 @@ typedef struct name { /* what a device called itself; interned, so that callers 
 typedef struct kind {
     tn_driver driver;
     const char *plugin;
-    name *names; /* under the mutex */
+    int32_t count;     /* devices there were when it was registered */
+    tni_place *places; /* the default one of each */
+    name *names;       /* under the mutex */
     _Atomic(struct kind *) next;
 } kind;
 
@@ -95,11 +97,16 @@ static kind cpu = {.driver = {.size = sizeof(tn_driver),
                               .can_copy = cpu_can_copy,
                               .copy = cpu_copy,
                               .stream_sync = cpu_sync},
-                   .plugin = "tenon"};
+                   .plugin = "tenon",
+                   .count = 1,
+                   .places = &tni_host};
+
+tni_place tni_host = {
+    .host_memory = true, .device = {TN_CPU, 0}, .driver = &cpu.driver, .first = &tni_host};
 
 /* ---- Looking up ------------------------------------------------------------------------------ */
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* writers */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* names */
 
 static kind *next_of(kind *k) { return atomic_load_explicit(&k->next, memory_order_acquire); }
 
@@ -115,15 +122,9 @@ static kind *kind_named(const char *text) {
     return k;
 }
 
-static int32_t devices_of(const kind *k) {
-    int32_t n = k->driver.count(k->driver.user);
-    return n > 0 ? n : 0;
-}
-
-const tn_driver *tni_driver_of(tn_device device) {
-    if (__builtin_expect(device.kind == TN_CPU, 1)) return device.index == 0 ? &cpu.driver : NULL;
+tni_place *tni_device_place(tn_device device) {
     const kind *k = kind_of(device.kind);
-    return k && device.index >= 0 && device.index < devices_of(k) ? &k->driver : NULL;
+    return k && device.index >= 0 && device.index < k->count ? &k->places[device.index] : NULL;
 }
 
 const char *tni_device_kind_name(int32_t code) {
@@ -140,14 +141,6 @@ uint64_t tni_device_text(tn_device device, char *out, uint64_t capacity) {
     int n = snprintf(out, capacity, "%s:%d", tni_device_kind_name(device.kind), device.index);
     if (n < 0 || capacity == 0) return 0;
     return (uint64_t)n < capacity ? (uint64_t)n : capacity - 1;
-}
-
-bool tni_device_host_memory(tn_device device) {
-    const tn_driver *d = tni_driver_of(device);
-    if (!d || device.kind == TN_CPU) return d != NULL;
-    tn_device_props props = {.size = sizeof props};
-    return d->props(d->user, device.index, &props) == TN_OK &&
-           (props.flags & TN_DEVICE_HOST_MEMORY) != 0;
 }
 
 /* ---- Registering ----------------------------------------------------------------------------- */
@@ -218,32 +211,58 @@ tn_status tni_device_kind_check(const tn_driver *given, char *why, uint64_t capa
     return check(&d, why, capacity);
 }
 
-static void append(kind *k) {
-    kind *last = &cpu;
+/* A driver is asked once how many devices there are: a count that changed would move them. */
+static int32_t devices_of(const tn_driver *d) {
+    const int32_t n = d->count(d->user);
+    return n < 0 ? 0 : n > MOST_DEVICES ? MOST_DEVICES : n;
+}
+
+static bool reachable(const tn_driver *d, int32_t index) {
+    tn_device_props props = {.size = sizeof props};
+    return d->props(d->user, index, &props) == TN_OK && (props.flags & TN_DEVICE_HOST_MEMORY) != 0;
+}
+
+static void open_places(kind *k) {
+    for (int32_t i = 0; i < k->count; i++)
+        k->places[i] = (tni_place){.host_memory = reachable(&k->driver, i),
+                                   .device = {k->driver.kind_code, i},
+                                   .driver = &k->driver,
+                                   .index = i,
+                                   .first = &k->places[i]};
+}
+
+static void kind_free(kind *k) {
+    tni_free(k->places);
+    tni_free((char *)(uintptr_t)k->plugin);
+    tni_free((char *)(uintptr_t)k->driver.kind);
+    tni_free(k);
+}
+
+static kind *kind_new(const tn_driver *given, const char *plugin_id) {
+    kind *k = tni_alloc(sizeof *k);
+    if (!k) return NULL;
+    k->driver = whole_driver(given);
+    k->driver.kind = tni_strdup(given->kind);
+    k->plugin = tni_strdup(plugin_id ? plugin_id : "");
+    k->count = devices_of(&k->driver);
+    k->places = tni_alloc(((size_t)k->count + 1) * sizeof *k->places);
+    if (k->driver.kind && k->plugin && k->places) return k;
+    kind_free(k);
+    return NULL;
+}
+
+/* Registrations come one after the other. */
+tn_status tni_device_kind_add(const tn_driver *given, const char *plugin_id) {
+    kind *k = kind_new(given, plugin_id), *last = &cpu;
+    if (!k) return TN_ERR_NOMEM;
     int32_t code = FIRST_PRIVATE;
     for (;; last = next_of(last)) {
         if (last->driver.kind_code >= code) code = last->driver.kind_code + 1;
         if (!next_of(last)) break;
     }
     if (k->driver.kind_code == 0) k->driver.kind_code = code;
+    open_places(k);
     atomic_store_explicit(&last->next, k, memory_order_release);
-}
-
-tn_status tni_device_kind_add(const tn_driver *given, const char *plugin_id) {
-    kind *k = tni_alloc(sizeof *k);
-    char *plugin = k ? tni_strdup(plugin_id ? plugin_id : "") : NULL;
-    char *text = plugin ? tni_strdup(given->kind) : NULL;
-    if (!text) {
-        tni_free(plugin);
-        tni_free(k);
-        return TN_ERR_NOMEM;
-    }
-    k->driver = whole_driver(given);
-    k->driver.kind = text;
-    k->plugin = plugin;
-    pthread_mutex_lock(&mutex);
-    append(k);
-    pthread_mutex_unlock(&mutex);
     return TN_OK;
 }
 
@@ -251,7 +270,7 @@ tn_status tni_device_kind_add(const tn_driver *given, const char *plugin_id) {
 
 int64_t tn_device_count(void) {
     int64_t n = 0;
-    for (kind *k = &cpu; k; k = next_of(k)) n += devices_of(k);
+    for (kind *k = &cpu; k; k = next_of(k)) n += k->count;
     return n;
 }
 
@@ -297,7 +316,7 @@ tn_status tn_device_at(int64_t i, tn_device_info *out) {
     if (tni_forked()) return tn_error(); /* another thread may have held the lock */
     int64_t left = i;
     for (kind *k = &cpu; k && left >= 0; k = next_of(k)) {
-        int32_t n = devices_of(k);
+        const int32_t n = k->count;
         if (left < n) return describe(k, (int32_t)left, out);
         left -= n;
     }

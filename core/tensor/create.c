@@ -1,7 +1,7 @@
 /* create.c - tensors from sizes, numbers and host data, on the current device, in the current
  * scope.
  *
- * Invariant: like ops, these do nothing while an error is pending, in a forked child, or inside a
+ * Numbers are on the cpu, whatever the current device is. Invariant: like ops, these do nothing while an error is pending, in a forked child, or inside a
  * parallel body. Nothing here is recorded: what is made is a leaf.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
@@ -28,9 +28,8 @@ static bool may_create(const tni_state *st, const char *where) {
 }
 
 /* New, in no scope yet. */
-static tn_tensor *make(const char *where, tn_ints sizes, tn_dtype dtype) {
-    const tni_state *st = tni_state_get();
-    if (!may_create(st, where)) return NULL;
+static tn_tensor *make(const char *where, tn_ints sizes, tn_dtype dtype, tni_place *place) {
+    if (!may_create(tni_state_get(), where)) return NULL;
     if (__builtin_expect(sizes.n < 0 || sizes.n > TN_MAX_RANK, 0)) {
         tn_raise(TN_ERR_SHAPE, "%s: %lld sizes were given; a tensor has 0 to %d dims", where,
                  (long long)sizes.n, TN_MAX_RANK);
@@ -40,7 +39,7 @@ static tn_tensor *make(const char *where, tn_ints sizes, tn_dtype dtype) {
         tn_raise(TN_ERR_INVALID, "%s: the list of %lld sizes is NULL", where, (long long)sizes.n);
         return NULL;
     }
-    tn_tensor *t = tni_tensor_new(dtype, (int32_t)sizes.n, sizes.ptr, st->device);
+    tn_tensor *t = tni_tensor_new(dtype, (int32_t)sizes.n, sizes.ptr, place);
     if (__builtin_expect(!t, 0)) tni_error_within(where);
     return t;
 }
@@ -101,19 +100,18 @@ static void fill_host(void *data, int64_t numel, int64_t bytes, uint64_t element
 static tn_status fill_tensor(tn_tensor *t, uint64_t element, const char *where) {
     const int64_t bytes = tni_dtype_bytes(t->dtype);
     if (t->numel == 0) return TN_OK;
-    if (tni_device_host_memory(t->storage->device)) {
+    if (t->storage->place->host_memory) {
         fill_host(tni_tensor_data(t), t->numel, bytes, element);
         return TN_OK;
     }
-    const tn_device cpu = {TN_CPU, 0};
-    void *host = tni_buffer_alloc(cpu, t->storage->bytes);
+    void *host = tni_buffer_alloc(&tni_host, t->storage->bytes);
     if (!host) {
         return tn_raise(TN_ERR_NOMEM, "%s: no memory for %llu bytes on the host", where,
                         (unsigned long long)t->storage->bytes);
     }
     fill_host(host, t->numel, bytes, element);
     tn_status status = tni_tensor_upload(t, host, where);
-    tni_buffer_free(cpu, host, t->storage->bytes);
+    tni_buffer_free(&tni_host, host, t->storage->bytes);
     return status;
 }
 
@@ -137,11 +135,12 @@ static bool element_of(const char *where, tn_value number, tn_dtype dtype, uint6
     return status == TN_OK;
 }
 
-static tn_tensor *make_full(const char *where, tn_ints sizes, tn_value number, tn_dtype dtype) {
+static tn_tensor *make_full(const char *where, tn_ints sizes, tn_value number, tn_dtype dtype,
+                            tni_place *place) {
     uint64_t element;
     if (!may_create(tni_state_get(), where)) return NULL;
     if (!element_of(where, number, dtype, &element)) return NULL;
-    tn_tensor *t = make(where, sizes, dtype);
+    tn_tensor *t = make(where, sizes, dtype, place);
     if (!t) return NULL;
     if (fill_tensor(t, element, where)) {
         tni_tensor_release(t);
@@ -153,24 +152,24 @@ static tn_tensor *make_full(const char *where, tn_ints sizes, tn_value number, t
 /* ---- The public calls ------------------------------------------------------------------------ */
 
 tn_tensor *tn_empty(tn_ints sizes, tn_dtype dtype) {
-    tn_tensor *t = make("tn_empty", sizes, dtype);
+    tn_tensor *t = make("tn_empty", sizes, dtype, tni_place_here());
     return t ? tni_scope_own(t) : NULL;
 }
 
 tn_tensor *tn_zeros(tn_ints sizes, tn_dtype dtype) {
-    return make_full("tn_zeros", sizes, tn_int(0), dtype);
+    return make_full("tn_zeros", sizes, tn_int(0), dtype, tni_place_here());
 }
 
 tn_tensor *tn_ones(tn_ints sizes, tn_dtype dtype) {
-    return make_full("tn_ones", sizes, tn_int(1), dtype);
+    return make_full("tn_ones", sizes, tn_int(1), dtype, tni_place_here());
 }
 
 tn_tensor *tn_full(tn_ints sizes, tn_value number, tn_dtype dtype) {
-    return make_full("tn_full", sizes, number, dtype);
+    return make_full("tn_full", sizes, number, dtype, tni_place_here());
 }
 
 tn_tensor *tn_from(const void *data, tn_ints sizes, tn_dtype dtype) {
-    tn_tensor *t = make("tn_from", sizes, dtype);
+    tn_tensor *t = make("tn_from", sizes, dtype, tni_place_here());
     if (!t) return NULL;
     if (!data && t->numel > 0) {
         tn_raise(TN_ERR_INVALID, "tn_from: data is NULL; use tn_empty for undefined contents");
@@ -185,7 +184,7 @@ tn_tensor *tn_scalar_of(tn_value number) {
     const tn_dtype dtype = number.tag == TN_TAG_BOOL  ? TN_BOOL
                            : number.tag == TN_TAG_INT ? TN_I64
                                                       : TN_F64;
-    tn_tensor *t = make_full("tn_scalar_of", (tn_ints){NULL, 0}, number, dtype);
+    tn_tensor *t = make_full("tn_scalar_of", (tn_ints){NULL, 0}, number, dtype, &tni_host);
     if (t) t->flags |= TNI_WRAPPED;
     return t;
 }

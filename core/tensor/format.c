@@ -137,9 +137,8 @@ static const char *give_to_scope(writer *w) {
 
 /* Memory the cpu cannot reach is copied whole, dense, first. */
 static const char *format_copy(const tn_tensor *t) {
-    const tn_device cpu = {TN_CPU, 0};
     const uint64_t bytes = (uint64_t)(t->numel * tni_dtype_bytes(t->dtype));
-    char *copy = tni_buffer_alloc(cpu, bytes);
+    char *copy = tni_buffer_alloc(&tni_host, bytes);
     if (!copy) {
         tn_raise(TN_ERR_NOMEM, "tn_to_string: no memory for a copy of %llu bytes; free memory",
                  (unsigned long long)bytes);
@@ -153,13 +152,13 @@ static const char *format_copy(const tn_tensor *t) {
         put_all(&w);
         text = give_to_scope(&w);
     }
-    tni_buffer_free(cpu, copy, bytes);
+    tni_buffer_free(&tni_host, copy, bytes);
     return text;
 }
 
 const char *tn_to_string(tn_tensor *t) {
     if (!tni_tensor_check(t, "tn_to_string", "tensor")) return "";
-    if (!tni_device_host_memory(t->storage->device)) return format_copy(t);
+    if (!t->storage->place->host_memory) return format_copy(t);
     writer w = {.tensor = t,
                 .data = tni_tensor_data(t),
                 .strides = t->strides,

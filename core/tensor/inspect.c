@@ -44,7 +44,8 @@ tn_dtype tn_dtype_of(tn_tensor *t) {
 }
 
 tn_device tn_device_of(tn_tensor *t) {
-    return tni_tensor_check(t, "tn_device_of", "tensor") ? t->storage->device : (tn_device){0, 0};
+    return tni_tensor_check(t, "tn_device_of", "tensor") ? t->storage->place->device
+                                                         : (tn_device){0, 0};
 }
 
 bool tn_is_contiguous(tn_tensor *t) {
@@ -53,9 +54,9 @@ bool tn_is_contiguous(tn_tensor *t) {
 
 void *tn_data(tn_tensor *t) {
     if (!tni_tensor_check(t, "tn_data", "tensor")) return NULL;
-    if (!tni_device_host_memory(t->storage->device)) {
+    if (!t->storage->place->host_memory) {
         char where[64];
-        tni_device_text(t->storage->device, where, sizeof where);
+        tni_device_text(t->storage->place->device, where, sizeof where);
         tn_raise(TN_ERR_DEVICE, "tn_data: the cpu cannot reach the memory of %s; copy with tn_read",
                  where);
         return NULL;

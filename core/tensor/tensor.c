@@ -47,10 +47,10 @@ static const char *bytes_text(uint64_t bytes, char out[static 32]) {
 }
 
 /* "; largest in use: 1.0 GiB, 512 MiB", or nothing. */
-static void largest_text(tn_device device, char *out, size_t capacity) {
+static void largest_text(tni_place *place, char *out, size_t capacity) {
     uint64_t largest[3];
     char one[32];
-    const uint32_t n = tni_block_largest(device, largest, 3);
+    const uint32_t n = tni_block_largest(place, largest, 3);
     int used = 0;
     out[0] = '\0';
     for (uint32_t i = 0; i < n; i++)
@@ -59,19 +59,20 @@ static void largest_text(tn_device device, char *out, size_t capacity) {
 }
 
 /* Of the device, if it says so, else of this process. */
-static uint64_t limit_of(tn_device device, uint64_t process) {
+static uint64_t limit_of(const tni_place *place, uint64_t process) {
     tn_device_props props = {.size = sizeof props};
-    const tn_driver *d = tni_driver_of(device);
-    if (device.kind == TN_CPU || d->props(d->user, device.index, &props)) return process;
+    const tn_driver *d = place->driver;
+    if (place == &tni_host || d->props(d->user, place->index, &props)) return process;
     return props.memory_bytes ? props.memory_bytes : process;
 }
 
-static void raise_no_memory(tn_device device, uint64_t bytes, const char *where) {
+static void raise_no_memory(tni_place *place, uint64_t bytes) {
     tn_memory_info m = {.size = sizeof m};
-    char asked[32], used[32], peak[32], cached[32], limit[32], largest[160];
+    char where[64], asked[32], used[32], peak[32], cached[32], limit[32], largest[160];
+    tni_device_text(place->device, where, sizeof where);
     tn_memory_stats(&m);
-    const uint64_t most = limit_of(device, m.limit_bytes);
-    largest_text(device, largest, sizeof largest);
+    const uint64_t most = limit_of(place, m.limit_bytes);
+    largest_text(place, largest, sizeof largest);
     tn_raise(
         TN_ERR_NOMEM,
         "no memory for a tensor of %llu bytes (%s) on %s\n  tensors have %s, at most %s so far; "
@@ -85,24 +86,14 @@ static void raise_no_memory(tn_device device, uint64_t bytes, const char *where)
               "sizes");
 }
 
-static tn_tensor *no_storage(tn_device device, uint64_t bytes) {
-    char where[64];
-    tni_device_text(device, where, sizeof where);
-    if (!tni_driver_of(device))
-        tn_raise(TN_ERR_DEVICE, "there is no device %s; tn_device_at lists those there are", where);
-    else
-        raise_no_memory(device, bytes, where);
-    return NULL;
-}
-
 /* Bytes of a new tensor, in its own storage. False + NOMEM. */
-static inline bool own_storage(tn_tensor *t, tn_device device, uint64_t bytes) {
+static inline bool own_storage(tn_tensor *t, tni_place *place, uint64_t bytes) {
     tni_storage *s = &t->own;
-    void *data = bytes ? tni_buffer_alloc(device, bytes) : NULL;
-    if (__builtin_expect(bytes && !data, 0)) return no_storage(device, bytes), false;
+    void *data = bytes ? tni_buffer_alloc(place, bytes) : NULL;
+    if (__builtin_expect(bytes && !data, 0)) return raise_no_memory(place, bytes), false;
     atomic_init(&s->refs, 1);
     atomic_init(&s->version, 0);
-    s->device = device;
+    s->place = place;
     s->data = data;
     s->bytes = bytes;
     t->storage = s;
@@ -111,7 +102,7 @@ static inline bool own_storage(tn_tensor *t, tn_device device, uint64_t bytes) {
 
 /* The bytes go; so does the slot, if its header is dead. */
 static inline void storage_free(tni_storage *s, bool orphan) {
-    tni_buffer_free(s->device, s->data, s->bytes);
+    tni_buffer_free(s->place, s->data, s->bytes);
     tni_slab_put(&tensor_slab, (char *)s - offsetof(tn_tensor, own));
     if (orphan) tni_count_change(TNI_COUNT_ORPHANS, -1);
 }
@@ -177,10 +168,10 @@ static tn_tensor *go_live(tn_tensor *t) {
     return t;
 }
 
-tn_tensor *tni_tensor_like(const tn_meta *m, int64_t numel, uint64_t bytes, tn_device device) {
+tn_tensor *tni_tensor_like(const tn_meta *m, int64_t numel, uint64_t bytes, tni_place *place) {
     tn_tensor *t = new_header();
     if (!t) return NULL;
-    if (!own_storage(t, device, bytes)) {
+    if (!own_storage(t, place, bytes)) {
         tni_slab_put(&tensor_slab, t);
         return NULL;
     }
@@ -195,17 +186,16 @@ tn_tensor *tni_tensor_like(const tn_meta *m, int64_t numel, uint64_t bytes, tn_d
     return go_live(t);
 }
 
-tn_tensor *tni_tensor_new(tn_dtype dtype, int32_t rank, const int64_t *sizes, tn_device device) {
+tn_tensor *tni_tensor_new(tn_dtype dtype, int32_t rank, const int64_t *sizes, tni_place *place) {
     const int64_t numel = checked_numel(dtype, rank, sizes);
     if (numel < 0) return NULL;
     const uint64_t bytes = (uint64_t)(numel * tni_dtype_bytes(dtype));
-    if (!tni_driver_of(device)) return no_storage(device, bytes);
     tn_meta m;
     m.dtype = dtype;
     m.rank = rank;
     if (rank) memcpy(m.sizes, sizes, (size_t)rank * sizeof *sizes);
     tni_row_major(sizes, rank, m.strides);
-    return tni_tensor_like(&m, numel, bytes, device);
+    return tni_tensor_like(&m, numel, bytes, place);
 }
 
 tn_tensor *tni_tensor_over(tni_storage *s) {

@@ -17,13 +17,14 @@
 #include <stdatomic.h>
 
 #include "core/base/state.h"
+#include "core/memory/place.h"
 
 typedef struct tni_node tni_node; /* autograd/tape.h */
 
 typedef struct tni_storage {
     _Atomic int32_t refs;
     _Atomic uint32_t version; /* counts in-place writes; shared by all views */
-    tn_device device;
+    tni_place *place;
     void *data; /* 64-byte aligned; NULL when bytes == 0 */
     uint64_t bytes;
 } tni_storage;
@@ -65,9 +66,9 @@ struct tn_tensor {
 
 /* New contiguous tensor with fresh storage (bytes undefined), refs = 1, in no scope. NULL +
  * error. */
-tn_tensor *tni_tensor_new(tn_dtype, int32_t rank, const int64_t *sizes, tn_device);
+tn_tensor *tni_tensor_new(tn_dtype, int32_t rank, const int64_t *sizes, tni_place *);
 /* The same for a geometry that was checked, row-major; numel and bytes follow from it. */
-tn_tensor *tni_tensor_like(const tn_meta *, int64_t numel, uint64_t bytes, tn_device);
+tn_tensor *tni_tensor_like(const tn_meta *, int64_t numel, uint64_t bytes, tni_place *);
 /* New header over a storage that is there, which it holds; the caller fills in offset, numel,
  * dtype, rank, sizes, strides and flags. refs = 1, in no scope. NULL + error. */
 tn_tensor *tni_tensor_over(tni_storage *);

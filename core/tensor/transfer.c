@@ -102,21 +102,33 @@ static void span_of(const tn_tensor *t, int64_t *begin, int64_t *bytes) {
     *bytes = (high - low + 1) * element;
 }
 
+static tn_status wait_for(const tni_place *p) {
+    return p->driver->stream_sync(p->driver->user, p->index, p->stream);
+}
+
+/* What was queued on the storage's own stream, or will be read on this thread's, is done. */
+static tn_status settle(const tni_storage *s) {
+    tni_place *here = tni_place_current(s->place);
+    const tn_status status = wait_for(here);
+    return status == TN_OK && here != s->place ? wait_for(s->place) : status;
+}
+
 static tn_status device_copy(const tn_tensor *t, void *host, int64_t begin, int64_t bytes,
                              bool to_host, const char *where) {
-    const tn_device device = t->storage->device, cpu = {TN_CPU, 0};
-    const tn_driver *d = tni_driver_of(device);
+    const tni_place *here = tni_place_current(t->storage->place);
+    const tn_driver *d = here->driver;
     char *data = (char *)t->storage->data + begin;
-    tn_status status = TN_ERR_DEVICE;
-    if (d && to_host) {
-        status = d->copy(d->user, cpu, host, device, data, (uint64_t)bytes, NULL);
-    } else if (d) {
-        status = d->copy(d->user, device, data, cpu, host, (uint64_t)bytes, NULL);
-    }
-    if (status == TN_OK) status = d->stream_sync(d->user, device.index, NULL);
+    tn_status status = here == t->storage->place ? TN_OK : wait_for(t->storage->place);
+    if (status == TN_OK && to_host)
+        status = d->copy(d->user, tni_host.device, host, here->device, data, (uint64_t)bytes,
+                         here->stream);
+    else if (status == TN_OK)
+        status = d->copy(d->user, here->device, data, tni_host.device, host, (uint64_t)bytes,
+                         here->stream);
+    if (status == TN_OK) status = wait_for(here);
     if (status == TN_OK) return TN_OK;
     char name[64];
-    tni_device_text(device, name, sizeof name);
+    tni_device_text(here->device, name, sizeof name);
     return tn_raise(status, "%s: copying %lld bytes %s %s failed (%s)", where, (long long)bytes,
                     to_host ? "from" : "to", name, tn_status_text(status));
 }
@@ -127,8 +139,7 @@ static tn_status walk_span(const tn_tensor *t, char *dense, bool gather, const c
     const int64_t element = tni_dtype_bytes(t->dtype);
     span_of(t, &begin, &bytes);
     if (t->flags & TNI_CONTIGUOUS) return device_copy(t, dense, begin, bytes, gather, where);
-    const tn_device cpu = {TN_CPU, 0};
-    char *span = tni_buffer_alloc(cpu, (uint64_t)bytes);
+    char *span = tni_buffer_alloc(&tni_host, (uint64_t)bytes);
     if (!span) {
         return tn_raise(TN_ERR_NOMEM, "%s: no memory for %lld bytes on the way; make it contiguous",
                         where, (long long)bytes);
@@ -136,13 +147,22 @@ static tn_status walk_span(const tn_tensor *t, char *dense, bool gather, const c
     tn_status status = device_copy(t, span, begin, bytes, true, where);
     if (status == TN_OK) walk(t, span + (t->offset * element - begin), dense, gather);
     if (status == TN_OK && !gather) status = device_copy(t, span, begin, bytes, false, where);
-    tni_buffer_free(cpu, span, (uint64_t)bytes);
+    tni_buffer_free(&tni_host, span, (uint64_t)bytes);
     return status;
+}
+
+/* Memory that the cpu shares with a device: may it touch it now? */
+static inline bool settled(const tn_tensor *t, const char *where) {
+    if (__builtin_expect(t->storage->place == &tni_host, 1)) return true;
+    const tn_status status = settle(t->storage);
+    if (status) tn_raise(status, "%s: waiting for the device failed", where);
+    return status == TN_OK;
 }
 
 tn_status tni_tensor_download(const tn_tensor *t, void *out, const char *where) {
     if (t->numel == 0) return TN_OK;
-    if (!tni_device_host_memory(t->storage->device)) return walk_span(t, out, true, where);
+    if (!t->storage->place->host_memory) return walk_span(t, out, true, where);
+    if (!settled(t, where)) return tn_error();
     walk(t, tni_tensor_data(t), out, true);
     return TN_OK;
 }
@@ -150,7 +170,8 @@ tn_status tni_tensor_download(const tn_tensor *t, void *out, const char *where) 
 tn_status tni_tensor_upload(tn_tensor *t, const void *in, const char *where) {
     if (t->numel == 0) return TN_OK;
     char *dense = (char *)(uintptr_t)in; /* only read when not gathering */
-    if (!tni_device_host_memory(t->storage->device)) return walk_span(t, dense, false, where);
+    if (!t->storage->place->host_memory) return walk_span(t, dense, false, where);
+    if (!settled(t, where)) return tn_error();
     walk(t, tni_tensor_data(t), dense, false);
     return TN_OK;
 }

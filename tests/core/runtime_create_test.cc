@@ -150,14 +150,14 @@ TEST_F(Device, TheCpuIsTheFirst) {
 }
 
 tn_driver CpuAs(const char *kind) {
-    tn_driver d = *tni_driver_of({TN_CPU, 0});
+    tn_driver d = *tni_host.driver;
     d.kind = kind;
     d.kind_code = 0;
     return d;
 }
 
 TEST_F(Device, ADriverMustBeWholeAndTheOnlyOneOfItsKind) {
-    const tn_driver *cpu = tni_driver_of({TN_CPU, 0});
+    const tn_driver *cpu = tni_host.driver;
     char why[200];
     EXPECT_EQ(tni_device_kind_check(cpu, why, sizeof why), TN_ERR_CONFLICT);
     EXPECT_NE(std::string(why).find("tenon"), std::string::npos) << why;
@@ -177,12 +177,13 @@ TEST_F(Device, ADriverMustBeWholeAndTheOnlyOneOfItsKind) {
 }
 
 TEST_F(Device, UnknownOnesHaveNoDriver) {
-    EXPECT_EQ(tni_driver_of({TN_CPU, 1}), nullptr);
-    EXPECT_EQ(tni_driver_of({77, 0}), nullptr);
+    EXPECT_EQ(tni_device_place({TN_CPU, 1}), nullptr);
+    EXPECT_EQ(tni_device_place({77, 0}), nullptr);
     EXPECT_STREQ(tni_device_kind_name(77), "?");
     EXPECT_EQ(tni_device_kind_find("no_such_kind"), 0);
-    EXPECT_EQ(tni_tensor_new(TN_F32, 0, nullptr, {TN_CPU, 1}), nullptr);
+    EXPECT_EQ(tn_use_device({TN_CPU, 1}).kind, TN_CPU);
     EXPECT_EQ(TakeError(), "DEVICE");
+    EXPECT_EQ(tn_current_device().index, 0);
 }
 
 TEST_F(Device, ANewKindGetsAPrivateCodeAndPooledMemory) {
@@ -196,12 +197,12 @@ TEST_F(Device, ANewKindGetsAPrivateCodeAndPooledMemory) {
     EXPECT_STREQ(tni_device_kind_name(device.kind), "runtime_near");
     EXPECT_EQ(tni_device_text(device, text, sizeof text), strlen("runtime_near:0"));
     EXPECT_STREQ(text, "runtime_near:0");
-    void *data = tni_buffer_alloc(device, 100);
+    void *data = tni_buffer_alloc(tni_device_place(device), 100);
     ASSERT_NE(data, nullptr);
-    tni_buffer_free(device, data, 100);
+    tni_buffer_free(tni_device_place(device), data, 100);
     if (!getenv("TENON_ALLOC")) {
-        EXPECT_EQ(tni_buffer_alloc(device, 101), data);
-        tni_buffer_free(device, data, 101);
+        EXPECT_EQ(tni_buffer_alloc(tni_device_place(device), 101), data);
+        tni_buffer_free(tni_device_place(device), data, 101);
     }
     tn_memory_trim();
 }
@@ -223,8 +224,8 @@ TEST_F(Device, TensorsTheCpuCannotReachAreReadAndWrittenThroughTheDriver) {
     }
     copies = 0;
     const int64_t sizes[] = {2, 3};
-    tn_tensor *base =
-        tni_scope_own_slowly(tni_tensor_new(TN_F32, 2, sizes, {tni_device_kind_find(d.kind), 0}));
+    tn_tensor *base = tni_scope_own_slowly(
+        tni_tensor_new(TN_F32, 2, sizes, tni_device_place({tni_device_kind_find(d.kind), 0})));
     const float data[] = {0, 1, 2, 3, 4, 5}, row[] = {-3, -4, -5};
     ASSERT_EQ(tn_write(base, data, sizeof data), TN_OK);
     EXPECT_EQ(Read(View(base, {3, 2}, {1, 3}, 0)), (std::vector<float>{0, 3, 1, 4, 2, 5}));

@@ -249,7 +249,7 @@ TEST_F(Pools, TheEnvironmentMaySayTheLimit) {
 uint64_t g_given; // by the small device, which has 16 MiB
 
 tn_device SmallDevice() {
-    static tn_driver d = *tni_driver_of({TN_CPU, 0});
+    static tn_driver d = *tni_host.driver;
     d.kind = "runtime_small";
     d.kind_code = 0;
     d.props = [](void *, int32_t, tn_device_props *out) {
@@ -260,11 +260,11 @@ tn_device SmallDevice() {
     d.alloc = [](void *user, int32_t index, int32_t kind, uint64_t bytes, void *stream) {
         if (g_given + bytes > 16 * kMiB) return static_cast<void *>(nullptr);
         g_given += bytes;
-        return tni_driver_of({TN_CPU, 0})->alloc(user, index, kind, bytes, stream);
+        return tni_host.driver->alloc(user, index, kind, bytes, stream);
     };
     d.free = [](void *user, int32_t index, int32_t kind, void *data, uint64_t bytes, void *stream) {
         g_given -= bytes;
-        tni_driver_of({TN_CPU, 0})->free(user, index, kind, data, bytes, stream);
+        tni_host.driver->free(user, index, kind, data, bytes, stream);
     };
     if (!tni_device_kind_find(d.kind)) {
         EXPECT_EQ(tni_device_kind_add(&d, "runtime_small_plugin"), TN_OK);
@@ -274,7 +274,7 @@ tn_device SmallDevice() {
 
 tn_tensor *On(tn_device device, uint64_t bytes) {
     const int64_t sizes[] = {static_cast<int64_t>(bytes)};
-    tn_tensor *t = tni_tensor_new(TN_U8, 1, sizes, device);
+    tn_tensor *t = tni_tensor_new(TN_U8, 1, sizes, tni_device_place(device));
     return t ? tni_scope_own_slowly(t) : nullptr;
 }
 

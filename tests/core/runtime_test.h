@@ -23,7 +23,7 @@ extern "C" {
 #include "core/tensor/generator.h"
 // Of core/base/state.h and core/tensor/tensor.h, which are C only.
 tn_status tni_raise_text(tn_status code, const char *text, uint64_t len);
-tn_tensor *tni_tensor_new(tn_dtype, int32_t rank, const int64_t *sizes, tn_device);
+tn_tensor *tni_tensor_new(tn_dtype, int32_t rank, const int64_t *sizes, tni_place *);
 tn_tensor *tni_tensor_view(tn_tensor *base, const tn_meta *meta);
 tn_tensor *tni_scope_own_slowly(tn_tensor *);
 uint64_t tni_shape_text(const tn_meta *, char *out, uint64_t capacity);

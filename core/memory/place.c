@@ -1,0 +1,35 @@
+/* place.c - the place a thread works at: its current device and stream.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/memory/place.h"
+
+#include "core/base/state.h"
+#include "core/memory/device.h"
+
+tni_place *tni_place_here(void) {
+    tni_place *p = tni_state_get()->place;
+    return p ? p : &tni_host;
+}
+
+tni_place *tni_place_current(tni_place *p) {
+    tni_place *here = tni_place_here();
+    return tni_same_device(here, p) ? here : p->first;
+}
+
+tni_place *tni_place_known(tn_device device, const char *where) {
+    tni_place *p = tni_device_place(device);
+    char name[64];
+    if (p) return p;
+    tni_device_text(device, name, sizeof name);
+    tn_raise(TN_ERR_DEVICE, "%s: there is no device %s; tn_device_at lists those there are", where,
+             name);
+    return NULL;
+}
+
+tn_device tn_use_device(tn_device device) {
+    tni_place *before = tni_place_here(), *p = NULL;
+    if (tn_error() == TN_OK) p = tni_place_known(device, "tn_use_device");
+    if (p && !tni_same_device(before, p)) tni_state_get()->place = p;
+    return before->device;
+}
+
+tn_device tn_current_device(void) { return tni_place_here()->device; }
