@@ -16,7 +16,9 @@
 #include "core/dispatch/decompose.h"
 #include "core/dispatch/held.h"
 #include "core/dispatch/plugins.h"
+#include "core/memory/block.h"
 #include "core/memory/buffer.h"
+#include "core/memory/fault.h"
 #include "core/tensor/generator.h"
 #include "core/tensor/grad.h"
 #include "core/tensor/scope.h"
@@ -114,6 +116,20 @@ static bool results_allocate(tni_frame *f) {
         f->image->views[s->n_operands + i].data = tni_tensor_data(t);
     }
     return true;
+}
+
+/* On a device: what lies on another stream's place must outlast this call there, and what goes wrong
+ * comes out later. */
+static void queue_begin(const tni_frame *f) {
+    tn_call *c = &f->image->call;
+    tni_place *p = f->v.place;
+    c->device = p->device;
+    c->device_error = &p->word;
+    c->error_claim = tni_fault_claim(p, f->v.op->schema.name);
+    for (uint32_t k = 0; k < f->v.n_operands; k++) {
+        const tn_tensor *t = f->v.operands[k];
+        if (t && !(t->flags & TNI_WRAPPED)) tni_block_used(t->storage->place, t->storage->data, p);
+    }
 }
 
 static void results_release(tni_frame *f) {
@@ -250,6 +266,8 @@ static tn_status kernel_run(tni_frame *f) {
     const tni_signature *s = f->s;
     tn_call *c = &f->image->call;
     if (s->nothing_to_do) return TN_OK;
+    c->stream = f->v.place->stream;
+    if (__builtin_expect(f->v.place != &tni_host, 0)) queue_begin(f);
     tn_status status = s->provider->row.run(s->plan.data, c);
     tni_state *st = tni_state_get();
     st->last_provider = s->provider->plugin;

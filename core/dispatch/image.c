@@ -100,6 +100,8 @@ static void image_call(tni_image *m, const tni_signature *s) {
     c->reserved = 0;
     c->fail = image_fail;
     c->host_data = m;
+    c->device = tni_host.device;
+    c->error_claim = 0;
 }
 
 /* A number is on the cpu wherever the call runs, and kernels read it there. */

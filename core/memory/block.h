@@ -11,6 +11,9 @@
 /* bytes as the caller asks for them, both times. NULL without an error raised. */
 void *tni_block_alloc(tni_place *, uint64_t bytes);
 void tni_block_free(tni_place *, void *, uint64_t bytes);
+/* Work on a place other than its own will be queued that reads or writes the buffer: once it is freed
+ * it waits for that. */
+void tni_block_used(tni_place *, const void *data, tni_place *user);
 /* Gives all free ones back to the system. */
 void tni_block_trim(void);
 /* The largest in use on a device, in bytes as asked for, largest first; returns how many. */

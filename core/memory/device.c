@@ -17,6 +17,7 @@
 #include "core/base/heap.h"
 #include "core/base/state.h"
 #include "core/base/system.h"
+#include "core/memory/stream.h"
 
 enum { FIRST_PRIVATE = 0x10000, HUGE_BYTES = 2 << 20, LINE = 64, MOST_DEVICES = 1024 };
 
@@ -101,8 +102,11 @@ static kind cpu = {.driver = {.size = sizeof(tn_driver),
                    .count = 1,
                    .places = &tni_host};
 
-tni_place tni_host = {
-    .host_memory = true, .device = {TN_CPU, 0}, .driver = &cpu.driver, .first = &tni_host};
+tni_place tni_host = {.state = TNI_STREAM_LIVE,
+                      .host_memory = true,
+                      .device = {TN_CPU, 0},
+                      .driver = &cpu.driver,
+                      .first = &tni_host};
 
 /* ---- Looking up ------------------------------------------------------------------------------ */
 
@@ -168,8 +172,8 @@ static const char *missing_slot(const tn_driver *d) {
     if (!d->stream_sync) return "stream_sync";
     if (!d->stream_new != !d->stream_free) return "the other of stream_new and stream_free";
     const int events = !!d->event_new + !!d->event_free + !!d->event_record + !!d->event_wait +
-                       !!d->event_query + !!d->event_elapsed_ns;
-    return events == 0 || events == 6 ? NULL : "some of the six event slots (all or none)";
+                       !!d->event_query + !!d->event_elapsed_ns + !!d->event_sync;
+    return events == 0 || events == 7 ? NULL : "some of the seven event slots (all or none)";
 }
 
 static tn_status check(const tn_driver *d, char *why, uint64_t capacity) {
@@ -224,7 +228,8 @@ static bool reachable(const tn_driver *d, int32_t index) {
 
 static void open_places(kind *k) {
     for (int32_t i = 0; i < k->count; i++)
-        k->places[i] = (tni_place){.host_memory = reachable(&k->driver, i),
+        k->places[i] = (tni_place){.state = TNI_STREAM_LIVE,
+                                   .host_memory = reachable(&k->driver, i),
                                    .device = {k->driver.kind_code, i},
                                    .driver = &k->driver,
                                    .index = i,

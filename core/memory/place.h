@@ -1,14 +1,16 @@
 /* place.h - where bytes lie and where work runs: one stream of one device.
  *
  * A device has one place from the start, that of its default stream, and one more for each stream a
- * program makes; the cpu has one. Invariants: places are never freed (a stream that was is kept for
- * the next that is made), so a storage may always name its own; but for `state` they never change.
+ * program makes; the cpu has one. Invariant: places are never freed (a stream that was is kept for
+ * the next that is made), so a storage may always name its own.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_MEMORY_PLACE_H
 #define TENON_MEMORY_PLACE_H
 
 #include <tenon/abi_driver.h>
 #include <tenon/device.h>
+
+enum { TNI_CALLED = 64 };
 
 typedef struct tn_stream tni_place;
 struct tn_stream {
@@ -20,7 +22,12 @@ struct tn_stream {
     int32_t memory_kind; /* TN_MEMORY_* */
     void *stream;        /* the driver's; NULL: the one it has without asking */
     tni_place *first;    /* of the device: its default stream's */
-    tni_place *next;     /* of the same device, newest first; of `first` the head; under the lock */
+    tni_place *next;     /* more streams of the device; under the lock of stream.c */
+    void *idle[8]; /* of `first`: events of the driver, for reuse; under the lock of event.c */
+    uint32_t n_idle;
+    uint64_t calls; /* queued here so far, and the ops of the latest (fault.c) */
+    const char *called[TNI_CALLED];
+    tn_error_word word;
 };
 
 extern tni_place tni_host; /* the cpu's */

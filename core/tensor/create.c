@@ -104,6 +104,11 @@ static tn_status fill_tensor(tn_tensor *t, uint64_t element, const char *where) 
         fill_host(tni_tensor_data(t), t->numel, bytes, element);
         return TN_OK;
     }
+    tni_place *p = t->storage->place;
+    const tn_driver *d = p->driver;
+    if (d->fill && d->fill(d->user, p->index, tni_tensor_data(t), (uint64_t)t->numel, &element,
+                           (uint32_t)bytes, p->stream) == TN_OK)
+        return TN_OK;
     void *host = tni_buffer_alloc(&tni_host, t->storage->bytes);
     if (!host) {
         return tn_raise(TN_ERR_NOMEM, "%s: no memory for %llu bytes on the host", where,

@@ -17,6 +17,7 @@
 #include "core/memory/block.h"
 #include "core/memory/buffer.h"
 #include "core/memory/device.h"
+#include "core/memory/fault.h"
 #include "core/memory/memory_cache.h"
 #include "core/memory/slab.h"
 #include "core/tensor/format.h"
@@ -68,6 +69,7 @@ static uint64_t limit_of(const tni_place *place, uint64_t process) {
 
 static void raise_no_memory(tni_place *place, uint64_t bytes) {
     tn_memory_info m = {.size = sizeof m};
+    if (tni_fault_lost(place, "no memory for a tensor")) return;
     char where[64], asked[32], used[32], peak[32], cached[32], limit[32], largest[160];
     tni_device_text(place->device, where, sizeof where);
     tn_memory_stats(&m);

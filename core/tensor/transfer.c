@@ -13,6 +13,8 @@
 #include "core/base/geometry.h"
 #include "core/memory/buffer.h"
 #include "core/memory/device.h"
+#include "core/memory/event.h"
+#include "core/memory/fault.h"
 #include "core/tensor/format.h"
 #include "core/tensor/grad.h"
 
@@ -102,31 +104,27 @@ static void span_of(const tn_tensor *t, int64_t *begin, int64_t *bytes) {
     *bytes = (high - low + 1) * element;
 }
 
-static tn_status wait_for(const tni_place *p) {
-    return p->driver->stream_sync(p->driver->user, p->index, p->stream);
-}
-
-/* What was queued on the storage's own stream, or will be read on this thread's, is done. */
-static tn_status settle(const tni_storage *s) {
+/* What was queued on the storage's own stream, or on this thread's, is done. */
+static tn_status settle(const tni_storage *s, const char *where) {
     tni_place *here = tni_place_current(s->place);
-    const tn_status status = wait_for(here);
-    return status == TN_OK && here != s->place ? wait_for(s->place) : status;
+    const tn_status status = tni_place_finish(here, where);
+    return status == TN_OK && here != s->place ? tni_place_finish(s->place, where) : status;
 }
 
 static tn_status device_copy(const tn_tensor *t, void *host, int64_t begin, int64_t bytes,
                              bool to_host, const char *where) {
-    const tni_place *here = tni_place_current(t->storage->place);
+    tni_place *here = tni_place_current(t->storage->place);
     const tn_driver *d = here->driver;
     char *data = (char *)t->storage->data + begin;
-    tn_status status = here == t->storage->place ? TN_OK : wait_for(t->storage->place);
+    tn_status status = tni_place_order(here, t->storage->place);
     if (status == TN_OK && to_host)
         status = d->copy(d->user, tni_host.device, host, here->device, data, (uint64_t)bytes,
                          here->stream);
     else if (status == TN_OK)
         status = d->copy(d->user, here->device, data, tni_host.device, host, (uint64_t)bytes,
                          here->stream);
-    if (status == TN_OK) status = wait_for(here);
-    if (status == TN_OK) return TN_OK;
+    if (status == TN_OK) return tni_place_finish(here, where);
+    if (tni_fault_lost(here, where)) return tn_error();
     char name[64];
     tni_device_text(here->device, name, sizeof name);
     return tn_raise(status, "%s: copying %lld bytes %s %s failed (%s)", where, (long long)bytes,
@@ -154,9 +152,7 @@ static tn_status walk_span(const tn_tensor *t, char *dense, bool gather, const c
 /* Memory that the cpu shares with a device: may it touch it now? */
 static inline bool settled(const tn_tensor *t, const char *where) {
     if (__builtin_expect(t->storage->place == &tni_host, 1)) return true;
-    const tn_status status = settle(t->storage);
-    if (status) tn_raise(status, "%s: waiting for the device failed", where);
-    return status == TN_OK;
+    return settle(t->storage, where) == TN_OK;
 }
 
 tn_status tni_tensor_download(const tn_tensor *t, void *out, const char *where) {

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <tenon/device.h>
 #include <tenon/inspect.h>
 #include <tenon/tenon.h>
 
@@ -119,6 +120,8 @@ class Tenon : public ::testing::Test {
             return tn_init(&opts);
         }();
         ASSERT_EQ(started, TN_OK) << tn_error_message();
+        if (const char *device = getenv("TENON_TEST_DEVICE")) tn_use_device(tn_device_find(device));
+        ASSERT_EQ(tn_error(), TN_OK) << tn_error_message();
     }
 
     // What is promised holds whoever computes.

@@ -337,8 +337,17 @@ enum {
     TN_CALL_INPLACE = 1u << 4  /* outs[0] is the memory of args[0] */
 };
 
+/* Where kernels that run later leave what went wrong: the first to exchange claim 0 for its own call's
+ * wins. The core reads it whenever it waits for the stream, and raises it there. */
+typedef struct tn_error_word {
+    uint64_t claim; /* tn_call.error_claim | status */
+    int64_t value;  /* what was found, and what it must be below; 0: not told */
+    int64_t limit;
+    uint64_t reserved;
+} tn_error_word;
+
 typedef struct tn_call tn_call;
-struct tn_call { /* one call of a kernel */
+struct tn_call { /* one call of a kernel. What args and outs lead to is gone when run returns */
     uint32_t size;
     uint32_t flags;
     /* Tensors are views; run-time (~) arguments are NONE in supports and plan. */
@@ -356,12 +365,15 @@ struct tn_call { /* one call of a kernel */
     uint64_t rng_seed;
     uint64_t rng_offset;
     const uint64_t *rng_device_offset; /* added to rng_offset when not NULL */
-    uint64_t *device_error;            /* error word on asynchronous devices; NULL on the cpu */
+    tn_error_word *device_error;       /* of the stream; NULL on the cpu, where fail is enough */
     int32_t max_threads;               /* >= 1 */
     uint32_t reserved;
     /* The first one wins. [any-thread] */
     void (*fail)(tn_call *, tn_status code, const char *text, uint64_t len);
     void *host_data; /* the host's */
+    tn_device
+        device; /* where it runs. A view that is on the cpu meanwhile is a number: one element */
+    uint64_t error_claim; /* says which call; its lowest byte is 0 */
 };
 
 enum { TN_NO = 0, TN_YES = 1, TN_YES_IF = 2 }; /* tn_verdict.answer */

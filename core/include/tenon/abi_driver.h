@@ -43,15 +43,20 @@ struct tn_driver {
     void (*stream_free)(void *user, int32_t index, void *stream);
     tn_status (*stream_sync)(void *user, int32_t index,
                              void *stream);        /* NULL = the whole device [may-sync] */
-    void *(*event_new)(void *user, int32_t index); /* (optional, with the next five) */
+    void *(*event_new)(void *user, int32_t index); /* (optional, with the next six) */
     void (*event_free)(void *user, int32_t index, void *event);
     tn_status (*event_record)(void *user, int32_t index, void *event, void *stream);
     tn_status (*event_wait)(void *user, int32_t index, void *event,
                             void *stream); /* stream waits; the host does not */
     tn_status (*event_query)(void *user, int32_t index, void *event, bool *done);
     tn_status (*event_elapsed_ns)(void *user, int32_t index, void *start, void *end, uint64_t *ns);
+    tn_status (*event_sync)(void *user, int32_t index, void *event); /* the host waits [may-sync] */
     tn_status (*error_state)(void *user, int32_t index, char *text,
                              uint64_t capacity); /* (optional: never fails) sticky device error */
+    /* (optional: written from the host) count elements of `bytes` (1, 2, 4 or 8) at dst, all alike;
+     * ordered on stream. */
+    tn_status (*fill)(void *user, int32_t index, void *dst, uint64_t count, const void *element,
+                      uint32_t bytes, void *stream);
 };
 
 #ifdef __cplusplus
