@@ -92,7 +92,13 @@ static void fail_later(tn_call *c, tn_status code, const char *text, uint64_t le
                                     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-static void pack_call(arena *a, const tn_call *c) {
+/* Without threads the caller is still there to be told. */
+static void fail_now(tn_call *c, tn_status code, const char *text, uint64_t len) {
+    tn_call *caller = c->host_data;
+    caller->fail(caller, code, text, len);
+}
+
+static void pack_call(arena *a, tn_call *c) {
     launch *l = take(a, sizeof *l);
     const tn_value *args = pack_values(a, c->args, c->n_args);
     const tn_value *outs = pack_values(a, c->outs, c->n_outs);
@@ -101,8 +107,8 @@ static void pack_call(arena *a, const tn_call *c) {
     l->call.args = args;
     l->call.outs = outs;
     l->call.workspace = mock_reach(c->workspace);
-    l->call.fail = fail_later;
-    l->call.host_data = NULL;
+    l->call.fail = mock.on_caller ? fail_now : fail_later;
+    l->call.host_data = c;
 }
 
 static void run_kernel(void *arg, mock_stream *s) {

@@ -147,7 +147,9 @@ INLINE bool walk_tensor(walk *w, const tn_tensor *t) {
     const uint32_t flags = t->flags & (TNI_WRAPPED | TNI_CONTIGUOUS);
     uint64_t look; /* dtype and rank, in the lower 40 bits */
     memcpy(&look, &t->dtype, sizeof look);
-    look |= (uint64_t)flags << 40 | (uint64_t)aligned << 48 | UINT64_C(1) << 56;
+    const bool host = t->storage->place == &tni_host;
+    look |=
+        (uint64_t)flags << 40 | (uint64_t)aligned << 48 | (uint64_t)host << 49 | UINT64_C(1) << 56;
     if (!word(w, look) || !words(w, t->sizes, (uint32_t)t->rank)) return false;
     if (flags & TNI_CONTIGUOUS) return true; /* strides follow from sizes */
     return words(w, t->strides, (uint32_t)t->rank);

@@ -120,7 +120,7 @@ static bool results_allocate(tni_frame *f) {
 
 /* On a device: what lies on another stream's place must outlast this call there, and what goes wrong
  * comes out later. */
-static void queue_begin(const tni_frame *f) {
+__attribute__((noinline)) static void queue_begin(const tni_frame *f) {
     tn_call *c = &f->image->call;
     tni_place *p = f->v.place;
     c->device = p->device;

@@ -104,14 +104,15 @@ static void image_call(tni_image *m, const tni_signature *s) {
     c->error_claim = 0;
 }
 
-/* A number is on the cpu wherever the call runs, and kernels read it there. */
-static tn_device device_of(const tni_invocation *v, uint32_t k) {
-    return v->operands[k]->flags & TNI_WRAPPED ? tni_host.device : v->place->device;
+/* A number is on the cpu wherever the call runs, and pointwise kernels read it there. */
+static tn_device device_of(const tni_signature *s, const tni_invocation *v, uint32_t k) {
+    const bool number = tni_is_number(v->operands[k]) && s->operands[k].prepare != TNI_COPY;
+    return number ? tni_host.device : v->place->device;
 }
 
 static void show_all(tn_view *views, const tni_signature *s, const tni_invocation *v) {
     for (uint32_t k = 0; k < s->n_operands; k++)
-        if (v->operands[k]) show(&views[k], &s->operands[k].seen, device_of(v, k));
+        if (v->operands[k]) show(&views[k], &s->operands[k].seen, device_of(s, v, k));
     for (uint32_t i = 0; i < s->n_outputs; i++)
         show(&views[s->n_operands + i], &s->outputs[i].seen, v->place->device);
 }

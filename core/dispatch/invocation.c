@@ -134,9 +134,22 @@ static bool has_numbers(const tni_invocation *v) {
     return false;
 }
 
-/* False + DEVICE if the tensors are apart. Without tensors: an argument says where, or the
+/* Where those are that do not go along with others; NULL if that is not one device. */
+static tni_place *common_place(const tni_invocation *v) {
+    tni_place *p = NULL;
+    for (uint32_t k = 0; k < v->n_operands; k++) {
+        const tn_tensor *t = v->operands[k];
+        if (!t || (tni_is_number(t) && !tni_operand_param(v, k)->mutated)) continue;
+        if (p && !tni_same_device(p, t->storage->place)) return NULL;
+        p = t->storage->place;
+    }
+    return p;
+}
+
+/* False + DEVICE if the tensors are apart, save for numbers. Without tensors: an argument says where, or the
  * thread; numbers alone are on the cpu. */
 static bool find_place(tni_invocation *v, const gathered *g) {
+    if (g->apart && (v->place = common_place(v))) return true;
     if (g->apart) {
         char text[600];
         tni_invocation_text(v, text, sizeof text);
@@ -148,7 +161,6 @@ static bool find_place(tni_invocation *v, const gathered *g) {
     for (uint32_t i = 0; v->place && i < v->op->n_args; i++)
         if (v->args[i].tag == TN_TAG_DEVICE)
             v->place = tni_place_known(v->args[i].device, v->op->schema.name);
-    if (v->place) v->place = tni_place_current(v->place);
     return v->place != NULL;
 }
 
@@ -186,7 +198,7 @@ bool tni_invocation_fill(tni_invocation *v, const tni_op *op, const tn_value *ar
     for (uint32_t i = 0; i < s->n_params; i++)
         if (!take_arg(v, &g, i)) return false;
     v->recording = wants_record(v, &g);
-    if (!__builtin_expect(g.placed && !g.apart, 1)) return find_place(v, &g);
+    if (!__builtin_expect(g.placed && !g.apart, 1) && !find_place(v, &g)) return false;
     if (__builtin_expect(v->place != &tni_host, 0)) v->place = tni_place_current(v->place);
     return true;
 }

@@ -50,8 +50,13 @@ static void operand_fill(tni_resolution *r, uint32_t k, const tni_param *p) {
     o->seen.rank = t->rank;
     memcpy(o->seen.sizes, t->sizes, (size_t)t->rank * sizeof(int64_t));
     memcpy(o->seen.strides, t->strides, (size_t)t->rank * sizeof(int64_t));
+    const bool along = !tni_same_device(t->storage->place, r->v->place);
+    if (along && r->s->op->form != TNI_POINTWISE) {
+        tni_form_copy(r->s, k, t, NULL); /* only pointwise kernels take numbers from the cpu */
+        return;
+    }
     if (tn_dtype_is(o->seen.dtype, t->dtype)) return;
-    if (t->flags & TNI_WRAPPED)
+    if (along || t->flags & TNI_WRAPPED)
         o->prepare = TNI_CAST_NUMBER;
     else
         tni_form_copy(r->s, k, t, NULL);

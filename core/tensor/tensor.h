@@ -91,6 +91,11 @@ static inline void *tni_tensor_data(const tn_tensor *t) {
     return data ? data + t->offset * (t->dtype.bits / 8) : NULL;
 }
 
+/* One element on the cpu: it may go along with tensors of any device. */
+static inline bool tni_is_number(const tn_tensor *t) {
+    return (t->flags & TNI_WRAPPED) || (t->numel == 1 && t->storage->place->first == &tni_host);
+}
+
 void tni_tensor_refuse(const tn_tensor *, const char *where, const char *what);
 /* Live and usable? Raises INVALID for NULL and STALE for freed ones, naming what (an argument) and
  * where (an op). */

@@ -159,8 +159,9 @@ static bool analytic(run *r) {
     tn_set_grad_enabled(recording);
     if (!w || tn_error()) return false;
     r->n_weights = tn_numel(w);
-    r->weights = tn_data(w);
-    return true;
+    r->weights = doubles(r->n_weights);
+    return r->weights &&
+           tn_read(w, r->weights, (uint64_t)r->n_weights * sizeof *r->weights) == TN_OK;
 }
 
 /* w . f(x) */

@@ -69,7 +69,8 @@ void math_grad_as_strided(math_grad_as_strided_ctx *c) {
     tn_tensor *zeros = math_full(&row, 0, g);
     tn_tensor *numbers = math_count_from(0, row.sizes[0], g);
     tn_tensor *sum = add_shown(zeros, &y, low, numbers, g);
-    tn_tensor *ones = tn_expand(tnk_scalar(1), (tn_ints){x.sizes, x.rank});
+    tn_tensor *one = math_full(&(tn_meta){.dtype = y.dtype}, 1, g);
+    tn_tensor *ones = tn_expand(one, (tn_ints){x.sizes, x.rank});
     tn_tensor *often = add_shown(zeros, &x, low, numbers, ones);
     sum = tn_div(sum, tn_maximum(often, tnk_scalar(1)));
     TNK_SET_GRAD(c, x, tn_clone(strided(sum, &x, low)));

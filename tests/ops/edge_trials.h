@@ -12,15 +12,6 @@
 
 #include "modules/math/math_ops.h"
 
-class Inner { // what a test makes for one case is gone after it
-  public:
-    Inner() : scope_(tn_scope_push()) {}
-    ~Inner() { EXPECT_EQ(tn_scope_pop(scope_), TN_OK) << tn_error_message(); }
-
-  private:
-    tn_scope scope_;
-};
-
 // ---- Trials: a sample in other sizes, with other numbers ----
 
 struct Filled {

@@ -15,15 +15,6 @@ namespace {
 
 class EveryOpErrors : public Tenon {};
 
-class Inner {
-  public:
-    Inner() : scope_(tn_scope_push()) {}
-    ~Inner() { EXPECT_EQ(tn_scope_pop(scope_), TN_OK) << tn_error_message(); }
-
-  private:
-    tn_scope scope_;
-};
-
 bool has(const std::string &text, const std::string &part) {
     return text.find(part) != std::string::npos;
 }

@@ -15,15 +15,6 @@ namespace {
 class EveryOp : public Tenon {};
 
 // A copy in an inner scope: what a test makes for one case is gone after it.
-class Inner {
-  public:
-    Inner() : scope_(tn_scope_push()) {}
-    ~Inner() { EXPECT_EQ(tn_scope_pop(scope_), TN_OK) << tn_error_message(); }
-
-  private:
-    tn_scope scope_;
-};
-
 // ---- Derivatives ----
 
 bool reason_is_allowed(const std::string &reason) {

@@ -277,7 +277,7 @@ TEST_F(EveryIndex, MayBeI32EverywhereAndNothingElse) {
                 tn_scope_pop(scope);
             }
     });
-    EXPECT_GE(seen, 40);
+    EXPECT_GE(seen, 20); // with each provider
 }
 
 TEST_F(EveryIndex, OfI32LeadsGradientsBack) {

@@ -238,6 +238,15 @@ inline tn_tensor *fresh(tn_tensor *t) {
     return tn_from(c.bytes.data(), ints(c.sizes), c.dtype);
 }
 
+class Inner { // what a test makes for one case is gone after it
+  public:
+    Inner() : scope_(tn_scope_push()) {}
+    ~Inner() { EXPECT_EQ(tn_scope_pop(scope_), TN_OK) << tn_error_message(); }
+
+  private:
+    tn_scope scope_;
+};
+
 inline const tn_dtype every_dtype[] = {TN_BOOL, TN_U8,  TN_I8,   TN_I16, TN_I32,
                                        TN_I64,  TN_F16, TN_BF16, TN_F32, TN_F64};
 
