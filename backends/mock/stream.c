@@ -187,95 +187,98 @@ void mock_device_sync(int32_t index) {
 
 /* ---- Events ---------------------------------------------------------------------------------- */
 
+typedef struct point { /* of a stream: reached when its tail is there */
+    mock_stream *stream;
+    uint64_t at;
+} point;
+
 struct mock_event {
     pthread_mutex_t lock;
-    pthread_cond_t passed;
-    uint64_t recorded, done, ns; /* how often, and when it was last done */
-    int32_t refs;                /* its owner's, and one for each mark in a queue */
+    point last; /* where it was recorded last */
+    uint64_t ns;
+    int32_t refs; /* its owner's, and one for each recording in a queue */
 };
-
-typedef struct mark { /* in a queue: the event's nth recording */
-    mock_event *event;
-    uint64_t nth;
-} mark;
 
 mock_event *mock_event_new(void) {
     mock_event *e = tn_plugin_host->alloc(tn_plugin_self, sizeof *e);
     if (!e) return NULL;
     memset(e, 0, sizeof *e);
     pthread_mutex_init(&e->lock, NULL);
-    pthread_cond_init(&e->passed, NULL);
     e->refs = 1;
     return e;
 }
 
 static void drop(mock_event *e) {
     if (__atomic_sub_fetch(&e->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
-    pthread_cond_destroy(&e->passed);
     pthread_mutex_destroy(&e->lock);
     tn_plugin_host->free(tn_plugin_self, e);
 }
 
 void mock_event_free(mock_event *e) { drop(e); }
 
-static void reach_mark(void *arg, mock_stream *s) {
-    const mark *m = arg;
-    (void)s;
-    pthread_mutex_lock(&m->event->lock);
-    m->event->ns = tn_plugin_host->clock_ns(tn_plugin_self);
-    if (m->event->done < m->nth) m->event->done = m->nth;
-    pthread_cond_broadcast(&m->event->passed);
-    pthread_mutex_unlock(&m->event->lock);
-    drop(m->event);
-}
-
-static void wait_for(mock_event *e, uint64_t nth) {
+static point last_of(mock_event *e) {
     pthread_mutex_lock(&e->lock);
-    while (e->done < nth) pthread_cond_wait(&e->passed, &e->lock);
+    const point p = e->last;
     pthread_mutex_unlock(&e->lock);
+    return p;
 }
 
-static void wait_at_mark(void *arg, mock_stream *s) {
-    const mark *m = arg;
+static bool reached(point p) {
+    if (!p.stream) return true;
+    pthread_mutex_lock(&p.stream->lock);
+    const bool done = p.stream->tail >= p.at;
+    pthread_mutex_unlock(&p.stream->lock);
+    return done;
+}
+
+static void wait_for(point p) {
+    if (!p.stream) return;
+    pthread_mutex_lock(&p.stream->lock);
+    while (p.stream->tail < p.at) pthread_cond_wait(&p.stream->less, &p.stream->lock);
+    pthread_mutex_unlock(&p.stream->lock);
+}
+
+static void take_time(void *arg, mock_stream *s) {
+    mock_event *e = *(mock_event **)arg;
     (void)s;
-    wait_for(m->event, m->nth);
-    drop(m->event);
-}
-
-static uint64_t recordings(mock_event *e, int more) {
     pthread_mutex_lock(&e->lock);
-    const uint64_t n = e->recorded += (uint64_t)more;
+    e->ns = tn_plugin_host->clock_ns(tn_plugin_self);
     pthread_mutex_unlock(&e->lock);
-    return n;
+    drop(e);
 }
 
-static tn_status queue_mark(mock_stream *s, mock_event *e, int more, mock_work *work) {
-    mark *m = mock_stream_room(s, sizeof *m, work);
-    if (!m) return TN_ERR_NOMEM;
-    *m = (mark){e, recordings(e, more)};
+tn_status mock_event_record(mock_event *e, mock_stream *s) {
+    mock_event **room = mock_stream_room(s, sizeof *room, take_time);
+    if (!room) return TN_ERR_NOMEM;
+    *room = e;
     __atomic_add_fetch(&e->refs, 1, __ATOMIC_RELAXED);
+    pthread_mutex_lock(&e->lock);
+    e->last = (point){s, s->next};
+    pthread_mutex_unlock(&e->lock);
     mock_stream_submit(s);
     return TN_OK;
 }
 
-tn_status mock_event_record(mock_event *e, mock_stream *s) {
-    return queue_mark(s, e, 1, reach_mark);
+static void wait_there(void *arg, mock_stream *s) {
+    const point *p = arg;
+    if (p->stream != s) wait_for(*p);
 }
 
 tn_status mock_event_wait(mock_event *e, mock_stream *s) {
-    return queue_mark(s, e, 0, wait_at_mark);
+    point *room = mock_stream_room(s, sizeof *room, wait_there);
+    if (!room) return TN_ERR_NOMEM;
+    *room = last_of(e);
+    mock_stream_submit(s);
+    return TN_OK;
 }
 
-bool mock_event_done(mock_event *e) {
-    pthread_mutex_lock(&e->lock);
-    const bool done = e->done == e->recorded;
-    pthread_mutex_unlock(&e->lock);
-    return done;
-}
-
-void mock_event_sync(mock_event *e) { wait_for(e, recordings(e, 0)); }
+bool mock_event_done(mock_event *e) { return reached(last_of(e)); }
+void mock_event_sync(mock_event *e) { wait_for(last_of(e)); }
 
 uint64_t mock_event_ns(mock_event *e) {
     mock_event_sync(e);
-    return e->ns;
+    pthread_mutex_lock(&e->lock);
+    const uint64_t ns = e->ns;
+    pthread_mutex_unlock(&e->lock);
+    return ns;
 }

@@ -259,6 +259,15 @@ tn_status tni_ctx_grad_meta_at(tn_grad_ctx *ctx, const char *name, uint32_t i, t
     return TN_OK;
 }
 
+tn_status tni_ctx_grad_device(tn_grad_ctx *ctx, const char *name, tn_device *out) {
+    named f;
+    tn_meta meta;
+    if (tni_ctx_grad_meta(ctx, name, &meta)) return tni_pending();
+    find(ctx, name, &f);
+    *out = f.slots->place->device;
+    return TN_OK;
+}
+
 tn_value tni_ctx_grad_arg(tn_grad_ctx *ctx, const char *name) {
     const tni_node *n = ctx->node;
     const tni_schema *schema = &tni_node_base(n)->schema;

@@ -15,6 +15,7 @@ tn_tensors tni_ctx_grad_saved_list(tn_grad_ctx *, const char *name);
 tn_status tni_ctx_grad_meta(tn_grad_ctx *, const char *name, tn_meta *out);
 uint32_t tni_ctx_grad_count(tn_grad_ctx *, const char *name);
 tn_status tni_ctx_grad_meta_at(tn_grad_ctx *, const char *name, uint32_t i, tn_meta *out);
+tn_status tni_ctx_grad_device(tn_grad_ctx *, const char *name, tn_device *out);
 tn_value tni_ctx_grad_arg(tn_grad_ctx *, const char *name);
 bool tni_ctx_grad_needs(tn_grad_ctx *, const char *name);
 void tni_ctx_grad_set(tn_grad_ctx *, const char *name, tn_tensor *grad);

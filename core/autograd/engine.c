@@ -284,6 +284,7 @@ static bool run_derivative(tni_task *task, tni_node *n) {
 }
 
 static bool run_node(tni_task *task, tni_node *n) {
+    tni_streams_enter(&task->streams, n);
     if (tni_hooks_on(n) && !tni_hooks_before(n)) {
         explain(n);
         return false;
@@ -303,6 +304,7 @@ static bool run_node(tni_task *task, tni_node *n) {
 }
 
 tn_status tni_task_run(tni_task *task, const tni_edge *roots, tn_tensor *const *starts, int64_t n) {
+    tni_streams_begin(&task->streams);
     bool ok = claim_inputs(task);
     for (int64_t i = 0; ok && task->inputs && i < n; i++)
         if (roots[i].kind == TNI_EDGE_NODE) ok = mark_needed(task, roots[i].node);
@@ -314,5 +316,6 @@ tn_status tni_task_run(tni_task *task, const tni_edge *roots, tn_tensor *const *
     ok = ok && share_leaf_inputs(task) && tni_hooks_deliver(task);
     tni_hooks_abandon(task);
     release_claims(task, ok);
+    tni_streams_end(&task->streams);
     return ok ? TN_OK : tni_pending();
 }

@@ -7,7 +7,7 @@
 #ifndef TENON_AUTOGRAD_ENGINE_H
 #define TENON_AUTOGRAD_ENGINE_H
 
-#include "core/autograd/node.h"
+#include "core/autograd/streams.h"
 
 typedef struct tni_task {
     tni_node *heap;          /* ready, newest on top */
@@ -19,6 +19,7 @@ typedef struct tni_task {
     const tni_edge *inputs;
     tn_tensor **input_grads; /* owned */
     int64_t n_inputs;
+    tni_streams streams;
 } tni_task;
 
 struct tn_grad_ctx {

@@ -129,7 +129,7 @@ static void replace(tni_slot *s, tn_tensor *t) {
 static bool spread(tni_slot *s) {
     tn_meta m;
     tni_slot_meta(s, &m);
-    tn_tensor *t = tni_tensor_new(s->dtype, m.rank, m.sizes, s->place);
+    tn_tensor *t = tni_tensor_new(s->dtype, m.rank, m.sizes, tni_place_current(s->place));
     if (!t) return false;
     if (tni_core_copy_into(t, s->grad)) {
         tni_tensor_release(t);

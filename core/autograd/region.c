@@ -113,8 +113,9 @@ static bool canvas_new(canvas *c, const tni_region *r, tn_dtype dtype, tni_place
         m.rank = 1;
         m.sizes[0] = high - low + 1;
     }
-    tn_tensor *buffer = zeros || !plain ? tni_core_filled(&m, place, 0)
-                                        : tni_tensor_new(dtype, m.rank, m.sizes, place);
+    tn_tensor *buffer = zeros || !plain
+                            ? tni_core_filled(&m, place, 0)
+                            : tni_tensor_new(dtype, m.rank, m.sizes, tni_place_current(place));
     if (plain || !buffer) return (c->whole = buffer) != NULL;
     m = r->whole;
     m.dtype = dtype;

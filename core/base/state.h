@@ -14,6 +14,7 @@ typedef struct tni_state {
     bool grad_enabled; /* starts as true */
     bool deterministic;
     bool anomaly;   /* autograd: look for NaN, remember calls */
+    bool orders;    /* calls wait for the streams their tensors lie on: so in a backward pass */
     bool ready;     /* tni_state_get has run on this thread */
     bool in_worker; /* this thread is running a pool body: ops are refused, parallel_for runs inline
                      */

@@ -18,6 +18,7 @@
 #include "core/dispatch/plugins.h"
 #include "core/memory/block.h"
 #include "core/memory/buffer.h"
+#include "core/memory/event.h"
 #include "core/memory/fault.h"
 #include "core/tensor/generator.h"
 #include "core/tensor/grad.h"
@@ -128,7 +129,9 @@ __attribute__((noinline)) static void queue_begin(const tni_frame *f) {
     c->error_claim = tni_fault_claim(p, f->v.op->schema.name);
     for (uint32_t k = 0; k < f->v.n_operands; k++) {
         const tn_tensor *t = f->v.operands[k];
-        if (t && !(t->flags & TNI_WRAPPED)) tni_block_used(t->storage->place, t->storage->data, p);
+        if (!t || tni_is_number(t) || t->storage->place == p) continue;
+        if (tni_tls.orders) tni_place_order(p, t->storage->place);
+        tni_block_used(t->storage->place, t->storage->data, p);
     }
 }
 

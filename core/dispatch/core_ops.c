@@ -104,14 +104,15 @@ tn_tensor *tni_core_assign(tn_tensor *dst, tn_tensor *src) {
 }
 
 tn_tensor *tni_core_filled(const tn_meta *m, tni_place *place, double number) {
-    tn_tensor *t = tni_tensor_new(m->dtype, m->rank, m->sizes, place);
+    tn_tensor *t = tni_tensor_new(m->dtype, m->rank, m->sizes, tni_place_current(place));
     if (!t || !tni_core_fill(t, number)) return t;
     tni_tensor_release(t);
     return NULL;
 }
 
 tn_tensor *tni_core_copy(tn_tensor *x) {
-    tn_tensor *t = tni_tensor_new(x->dtype, x->rank, x->sizes, x->storage->place);
+    tn_tensor *t =
+        tni_tensor_new(x->dtype, x->rank, x->sizes, tni_place_current(x->storage->place));
     if (!t || !tni_core_copy_into(t, x)) return t;
     tni_tensor_release(t);
     return NULL;

@@ -5,7 +5,10 @@
 #include "core/autograd/ctx.h"
 #include "core/base/error.h"
 #include "core/base/state.h"
+#include "core/dispatch/core_ops.h"
+#include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
+#include "core/tensor/transfer.h"
 
 static tn_status table_meta(tn_tensor *t, tn_meta *out) {
     if (!tni_tensor_check(t, "meta", "tensor") || !out)
@@ -27,6 +30,18 @@ static tn_status table_device(tn_tensor *t, tn_device *out) {
     if (!tni_tensor_check(t, "device", "tensor")) return tn_error();
     *out = t->storage->place->device;
     return TN_OK;
+}
+
+static tn_tensor *table_transfer(tn_tensor *x, tn_device device) {
+    if (!tni_tensor_check(x, "transfer", "tensor")) return NULL;
+    tni_place *to = tni_place_known(device, "transfer");
+    if (!to || tni_same_device(to, x->storage->place)) return to ? x : NULL;
+    tn_tensor *dense = x->flags & TNI_CONTIGUOUS ? x : tni_core_clone(x);
+    tn_tensor *y =
+        dense ? tni_tensor_new(x->dtype, x->rank, x->sizes, tni_place_current(to)) : NULL;
+    if (y && tni_tensor_send(y, dense) == TN_OK) return tni_scope_own(y);
+    tni_tensor_release(y);
+    return NULL;
 }
 
 /* A scope as one number: only the thread that pushed it can pop it, so the thread need not
@@ -59,6 +74,8 @@ const tn_ops *tn_ops_table(void) {
                                  .grad_set = tni_ctx_grad_set,
                                  .grad_set_list = tni_ctx_grad_set_list,
                                  .grad_count = tni_ctx_grad_count,
-                                 .grad_meta_at = tni_ctx_grad_meta_at};
+                                 .grad_meta_at = tni_ctx_grad_meta_at,
+                                 .grad_device = tni_ctx_grad_device,
+                                 .transfer = table_transfer};
     return &table;
 }

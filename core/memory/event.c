@@ -69,7 +69,7 @@ tn_status tni_place_finish(tni_place *p, const char *where) {
 }
 
 tn_status tni_place_order(tni_place *later, tni_place *first) {
-    if (later == first || first->driver == tni_host.driver) return TN_OK;
+    if (later == first || first->first == &tni_host) return TN_OK;
     if (later->driver != first->driver) return tni_place_sync(first);
     void *event = event_get(first);
     tn_status status = event ? event_record(first, event) : TN_ERR_UNSUPPORTED;

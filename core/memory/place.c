@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/memory/place.h"
 
+#include "core/base/heap.h"
 #include "core/base/state.h"
 #include "core/memory/device.h"
 
@@ -13,6 +14,26 @@ tni_place *tni_place_here(void) {
 tni_place *tni_place_current(tni_place *p) {
     tni_place *here = tni_place_here();
     return tni_same_device(here, p) ? here : p->first;
+}
+
+tni_place *tni_place_pinned(tni_place *p) {
+    tni_place *first = p->first, *seen = NULL;
+    tni_place *there = __atomic_load_n(&first->pinned, __ATOMIC_ACQUIRE);
+    if (there || first == &tni_host) return there ? there : first;
+    tni_place *made = tni_alloc(sizeof *made);
+    if (!made) return NULL;
+    *made = (tni_place){.state = first->state,
+                        .host_memory = true,
+                        .device = tni_host.device,
+                        .driver = first->driver,
+                        .index = first->index,
+                        .memory_kind = TN_MEMORY_PINNED,
+                        .first = &tni_host};
+    if (__atomic_compare_exchange_n(&first->pinned, &seen, made, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return made;
+    tni_free(made);
+    return seen;
 }
 
 tni_place *tni_place_known(tn_device device, const char *where) {

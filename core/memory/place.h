@@ -23,6 +23,7 @@ struct tn_stream {
     void *stream;        /* the driver's; NULL: the one it has without asking */
     tni_place *first;    /* of the device: its default stream's */
     tni_place *next;     /* more streams of the device; under the lock of stream.c */
+    tni_place *pinned;   /* of `first`: host memory that its copies reach by themselves */
     void *idle[8]; /* of `first`: events of the driver, for reuse; under the lock of event.c */
     uint32_t n_idle;
     uint64_t calls; /* queued here so far, and the ops of the latest (fault.c) */
@@ -39,6 +40,10 @@ tni_place *tni_place_known(tn_device, const char *where);
 /* Where this thread's calls on tensors at `p` run: its current stream, if that is of p's device,
  * else the device's default one. */
 tni_place *tni_place_current(tni_place *p);
+
+/* Host memory of the device's driver, to which and from which copies need no waiting; on the cpu.
+ * NULL without memory. */
+tni_place *tni_place_pinned(tni_place *);
 
 static inline bool tni_same_device(const tni_place *a, const tni_place *b) {
     return a->first == b->first;

@@ -161,6 +161,15 @@ tn_tensor *tn_empty(tn_ints sizes, tn_dtype dtype) {
     return t ? tni_scope_own(t) : NULL;
 }
 
+tn_tensor *tn_empty_pinned(tn_ints sizes, tn_dtype dtype, tn_device device) {
+    const char *where = "tn_empty_pinned";
+    if (!may_create(tni_state_get(), where)) return NULL;
+    tni_place *of = tni_place_known(device, where), *p = of ? tni_place_pinned(of) : NULL;
+    if (!p) return of ? (tn_raise(TN_ERR_NOMEM, "%s: no memory for it", where), NULL) : NULL;
+    tn_tensor *t = make(where, sizes, dtype, p);
+    return t ? tni_scope_own(t) : NULL;
+}
+
 tn_tensor *tn_zeros(tn_ints sizes, tn_dtype dtype) {
     return make_full("tn_zeros", sizes, tn_int(0), dtype, tni_place_here());
 }

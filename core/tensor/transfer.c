@@ -11,6 +11,7 @@
 
 #include "core/base/dtype.h"
 #include "core/base/geometry.h"
+#include "core/memory/block.h"
 #include "core/memory/buffer.h"
 #include "core/memory/device.h"
 #include "core/memory/event.h"
@@ -170,6 +171,52 @@ tn_status tni_tensor_upload(tn_tensor *t, const void *in, const char *where) {
     if (!settled(t, where)) return tn_error();
     walk(t, tni_tensor_data(t), dense, false);
     return TN_OK;
+}
+
+/* ---- From device to device ------------------------------------------------------------------- */
+
+static tn_status not_copied(tn_status status, const tni_place *from, const tni_place *to) {
+    char a[64], b[64];
+    if (status == TN_OK || tni_fault_lost(from, "copying") || tni_fault_lost(to, "copying"))
+        return status == TN_OK ? TN_OK : tn_error();
+    tni_device_text(from->device, a, sizeof a);
+    tni_device_text(to->device, b, sizeof b);
+    return tn_raise(status, "copying from %s to %s failed (%s)", a, b, tn_status_text(status));
+}
+
+/* By to's driver, on its stream; the source outlasts the copy. */
+static tn_status send_direct(tn_tensor *y, const tn_tensor *x, tni_place *from, tni_place *to) {
+    const tn_driver *d = to->driver;
+    tn_status status = tni_place_order(to, from);
+    if (status == TN_OK)
+        status = d->copy(d->user, to->device, tni_tensor_data(y), from->device, tni_tensor_data(x),
+                         (uint64_t)(x->numel * tni_dtype_bytes(x->dtype)), to->stream);
+    tni_block_used(x->storage->place, x->storage->data, to);
+    return not_copied(status, from, to);
+}
+
+static tn_status send_by_host(tn_tensor *y, const tn_tensor *x) {
+    const uint64_t bytes = (uint64_t)(x->numel * tni_dtype_bytes(x->dtype));
+    void *host = tni_buffer_alloc(&tni_host, bytes);
+    if (!host)
+        return tn_raise(TN_ERR_NOMEM, "no memory for %llu bytes on the way between two devices",
+                        (unsigned long long)bytes);
+    tn_status status = tni_tensor_download(x, host, "transfer");
+    if (status == TN_OK) status = tni_tensor_upload(y, host, "transfer");
+    tni_buffer_free(&tni_host, host, bytes);
+    return status;
+}
+
+tn_status tni_tensor_send(tn_tensor *y, const tn_tensor *x) {
+    tni_place *from = tni_place_current(x->storage->place), *to = y->storage->place;
+    if (x->numel == 0) return TN_OK;
+    if (x->storage->place == &tni_host) return tni_tensor_upload(y, tni_tensor_data(x), "transfer");
+    if (to->first == &tni_host) return tni_tensor_download(x, tni_tensor_data(y), "transfer");
+    if (x->storage->place->host_memory && from->first == &tni_host) /* pinned: as it is */
+        return send_direct(y, x, x->storage->place, to);
+    const bool direct = to->driver == from->driver &&
+                        to->driver->can_copy(to->driver->user, from->device, to->device);
+    return direct ? send_direct(y, x, from, to) : send_by_host(y, x);
 }
 
 /* ---- The public calls ------------------------------------------------------------------------ */

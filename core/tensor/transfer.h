@@ -9,5 +9,7 @@
  * strides. tni_tensor_upload counts no mutation. Raise on failure. */
 tn_status tni_tensor_download(const tn_tensor *t, void *out, const char *where);
 tn_status tni_tensor_upload(tn_tensor *t, const void *in, const char *where);
+/* x's elements into y, which is as large; both contiguous, on two devices. Raises on failure. */
+tn_status tni_tensor_send(tn_tensor *y, const tn_tensor *x);
 
 #endif

@@ -200,6 +200,17 @@ tn_tensor *math_compose_to(tn_tensor *x, tn_dtype dtype) {
     return tnk_meta(x, &m) ? copy_as(x, &m, dtype) : NULL;
 }
 
+void math_grad_to_device(math_grad_to_device_ctx *c) {
+    tn_device from;
+
+    if (tn_plugin_ops->grad_device(TNK_CTX(c), "x", &from) == TN_OK)
+        TNK_SET_GRAD(c, x, tn_to_device(TNK_GRAD(c, 0), from));
+}
+
+tn_tensor *math_compose_to_device(tn_tensor *x, tn_device device) {
+    return tn_plugin_ops->transfer(x, device);
+}
+
 tn_tensor *math_compose_full_like(tn_tensor *x, tn_value value) {
     tn_device device;
     tn_meta m;

@@ -562,6 +562,11 @@ typedef struct tn_ops {
      * of them, kept or not. */
     uint32_t (*grad_count)(tn_grad_ctx *, const char *name);
     tn_status (*grad_meta_at)(tn_grad_ctx *, const char *name, uint32_t i, tn_meta *out);
+    /* Where it was. */
+    tn_status (*grad_device)(tn_grad_ctx *, const char *name, tn_device *out);
+
+    /* x's elements on another device, contiguous; not recorded. x itself if it is there. */
+    tn_tensor *(*transfer)(tn_tensor *x, tn_device to);
 } tn_ops;
 
 /* ---- Entry ----------------------------------------------------------------------------------- */

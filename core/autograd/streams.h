@@ -1,0 +1,24 @@
+/* streams.h - where a pass works: each node on the stream of its call.
+ *
+ * Calls of a pass wait for the streams that their tensors come from; when it ends, the stream of its
+ * caller waits for all it has used, so that gradients are there for what follows.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TENON_AUTOGRAD_STREAMS_H
+#define TENON_AUTOGRAD_STREAMS_H
+
+#include "core/autograd/node.h"
+
+enum { TNI_PASS_STREAMS = 16 };
+
+typedef struct tni_streams {
+    tni_place *caller;
+    bool ordered; /* what the thread's setting was */
+    uint32_t n;
+    tni_place *used[TNI_PASS_STREAMS]; /* beside the cpu's */
+} tni_streams;
+
+void tni_streams_begin(tni_streams *);
+void tni_streams_enter(tni_streams *, const tni_node *);
+void tni_streams_end(tni_streams *);
+
+#endif
