@@ -12,7 +12,7 @@
 
 enum { NAME_BYTES = 64 };
 
-/* "cuda:1" is index 1 of kind "cuda", "cuda" its index 0. False if it is neither. */
+/* "mock:1" is index 1 of kind "mock", "mock" its index 0. False if it is neither. */
 static bool parse(const char *text, char kind[NAME_BYTES], int32_t *index) {
     int end = 0;
     const char *colon = strchr(text, ':');
@@ -59,7 +59,7 @@ tn_device tn_device_find(const char *name) {
     if (tn_error() || tni_forked()) return none;
     if (!name || !parse(name, kind, &index)) {
         tn_raise(TN_ERR_INVALID,
-                 "tn_device_find: '%.60s' is no device; write \"cpu\" or \"cuda:1\"",
+                 "tn_device_find: '%.60s' is no device; write its kind, or kind:index",
                  name ? name : "NULL");
         return none;
     }

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/device.h>
+
 #include "core/schema/sample.h"
 #include "modules/math/math_ops.h"
 
@@ -209,6 +211,7 @@ static tn_status make_values(const tni_schema *op, const tni_sample *s, tn_dtype
     for (uint32_t i = 0; i < op->n_params; i++) {
         tn_status status = TN_OK;
         values[i] = s->values[i];
+        if (op->params[i].type == TNI_DEVICE) values[i] = tn_value_device(tn_current_device());
         if (s->is_tensor[i]) status = make_tensors(op, i, s, wanted, &f, &values[i]);
         if (op->params[i].type == TNI_GENERATOR)
             status = make_generator(seed ^ s->seeds[i], &values[i]);

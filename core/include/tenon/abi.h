@@ -337,8 +337,8 @@ enum {
     TN_CALL_INPLACE = 1u << 4  /* outs[0] is the memory of args[0] */
 };
 
-/* Where kernels that run later leave what went wrong: the first to exchange claim 0 for its own call's
- * wins. The core reads it whenever it waits for the stream, and raises it there. */
+/* Where kernels that run later leave what went wrong: the first to exchange claim 0 for its own
+ * call's wins. The core reads it whenever it waits for the stream, and raises it there. */
 typedef struct tn_error_word {
     uint64_t claim; /* tn_call.error_claim | status */
     int64_t value;  /* what was found, and what it must be below; 0: not told */

@@ -1,7 +1,8 @@
 /* tenon/device.h - the devices there are, and where a thread's work goes.
  *
- * `cpu` is the library's own; others come with plugins that drive them. A tensor lives on one device;
- * ops run where their tensors are, and numbers (tn_scalar, or one element on the cpu) go along with any.
+ * `cpu` is the library's own; others come with plugins that drive them. A tensor lives on one
+ * device; ops run where their tensors are, and numbers (tn_scalar, or one element on the cpu) go
+ * along.
  * tn_to_device (<math_ops.h>) moves tensors between devices, and their gradients back.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_DEVICE_H
@@ -26,16 +27,16 @@ typedef struct tn_device_info {
 TN_API int64_t tn_device_count(void);
 TN_API tn_status tn_device_at(int64_t i, tn_device_info *out);
 
-/* "cuda:1"; "cuda" is its first. Loads the plugin of that name if the kind has no driver yet. kind 0
- * on error: INVALID for what is no name, DEVICE, which lists those there are. */
+/* "mock:1"; "mock" is its first. Loads the plugin of that name if the kind has no driver yet.
+ * kind 0 on error: INVALID for what is no name, DEVICE, which lists those there are. */
 TN_API tn_device tn_device_find(const char *name);
 /* Where this thread makes tensors from now on; starts as the cpu. Returns what it was; an unknown
  * device is an error (DEVICE) and changes nothing. */
 TN_API tn_device tn_use_device(tn_device);
 TN_API tn_device tn_current_device(void);
 
-/* On the cpu, in memory from which `device` copies by itself: tn_to_device of it returns when the copy is
- * queued, and holds the memory until it is done. Bytes undefined. */
+/* On the cpu, in memory from which `device` copies by itself: tn_to_device of it returns when the
+ * copy is queued, and holds the memory until it is done. Bytes undefined. */
 TN_API tn_tensor *tn_empty_pinned(tn_ints sizes, tn_dtype, tn_device device);
 
 /* ---- Streams and events -------------------------------------------------------------------------
