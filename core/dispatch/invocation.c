@@ -146,17 +146,18 @@ static tni_place *common_place(const tni_invocation *v) {
     return p;
 }
 
+__attribute__((noinline, cold)) static bool refuse_apart(const tni_invocation *v) {
+    char text[600];
+    tni_invocation_text(v, text, sizeof text);
+    tn_raise(TN_ERR_DEVICE, "%s: tensors are on different devices %s; move them first",
+             v->op->schema.name, text);
+    return false;
+}
+
 /* False + DEVICE if the tensors are apart, save for numbers. Without tensors: an argument says where, or the
  * thread; numbers alone are on the cpu. */
-static bool find_place(tni_invocation *v, const gathered *g) {
-    if (g->apart && (v->place = common_place(v))) return true;
-    if (g->apart) {
-        char text[600];
-        tni_invocation_text(v, text, sizeof text);
-        tn_raise(TN_ERR_DEVICE, "%s: tensors are on different devices %s; move them first",
-                 v->op->schema.name, text);
-        return false;
-    }
+__attribute__((noinline)) static bool find_place(tni_invocation *v, const gathered *g) {
+    if (g->apart) return (v->place = common_place(v)) || refuse_apart(v);
     v->place = has_numbers(v) ? &tni_host : tni_place_here();
     for (uint32_t i = 0; v->place && i < v->op->n_args; i++)
         if (v->args[i].tag == TN_TAG_DEVICE)
