@@ -245,27 +245,30 @@ uint32_t tni_ctx_grad_count(tn_grad_ctx *ctx, const char *name) {
     return f.n == 1 && !f.list && f.slots->flags & TNI_SLOT_ABSENT ? 0 : f.n;
 }
 
-tn_status tni_ctx_grad_meta_at(tn_grad_ctx *ctx, const char *name, uint32_t i, tn_meta *out) {
+/* Tensor i of an argument or result; NULL + error if there is none. */
+static const tni_slot *slot_at(tn_grad_ctx *ctx, const char *name, uint32_t i) {
     named f;
-    memset(out, 0, sizeof *out);
-    if (!find(ctx, name, &f)) return tni_pending();
+    if (!find(ctx, name, &f)) return NULL;
+    if (i < f.n && !(f.slots[i].flags & TNI_SLOT_ABSENT)) return &f.slots[i];
     if (f.list && f.n && i >= f.n)
-        return tn_raise(TN_ERR_INVALID, "row '%s': '%s' has %u tensors in this call, not %u",
-                        op_name(ctx), name, f.n, i + 1);
-    if (i >= f.n || f.slots[i].flags & TNI_SLOT_ABSENT)
-        return tn_raise(TN_ERR_INVALID, "row '%s': '%s' is absent in this call", op_name(ctx),
-                        name);
-    tni_slot_meta(&f.slots[i], out);
-    return TN_OK;
+        tn_raise(TN_ERR_INVALID, "row '%s': '%s' has %u tensors in this call, not %u", op_name(ctx),
+                 name, f.n, i + 1);
+    else
+        tn_raise(TN_ERR_INVALID, "row '%s': '%s' is absent in this call", op_name(ctx), name);
+    return NULL;
+}
+
+tn_status tni_ctx_grad_meta_at(tn_grad_ctx *ctx, const char *name, uint32_t i, tn_meta *out) {
+    const tni_slot *s = slot_at(ctx, name, i);
+    memset(out, 0, sizeof *out);
+    if (s) tni_slot_meta(s, out);
+    return s ? TN_OK : tni_pending();
 }
 
 tn_status tni_ctx_grad_device(tn_grad_ctx *ctx, const char *name, tn_device *out) {
-    named f;
-    tn_meta meta;
-    if (tni_ctx_grad_meta(ctx, name, &meta)) return tni_pending();
-    find(ctx, name, &f);
-    *out = f.slots->place->device;
-    return TN_OK;
+    const tni_slot *s = slot_at(ctx, name, 0);
+    *out = s ? s->place->device : (tn_device){0, 0};
+    return s ? TN_OK : tni_pending();
 }
 
 tn_value tni_ctx_grad_arg(tn_grad_ctx *ctx, const char *name) {

@@ -20,7 +20,7 @@ static void note(tni_streams *s, tni_place *p) {
     s->n++;
 }
 
-void tni_streams_enter(tni_streams *s, const tni_node *n) {
+void tni_streams_enter_slowly(tni_streams *s, const tni_node *n) {
     for (uint32_t i = 0; i < n->n_results; i++) {
         const tni_slot *slot = &n->results[i];
         if (slot->flags & TNI_SLOT_ABSENT) continue;

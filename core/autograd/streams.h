@@ -18,7 +18,11 @@ typedef struct tni_streams {
 } tni_streams;
 
 void tni_streams_begin(tni_streams *);
-void tni_streams_enter(tni_streams *, const tni_node *);
+void tni_streams_enter_slowly(tni_streams *, const tni_node *);
+static inline void tni_streams_enter(tni_streams *s, const tni_node *n) {
+    if (__builtin_expect(s->n > 0 || (n->n_results && n->results->place != &tni_host), 0))
+        tni_streams_enter_slowly(s, n);
+}
 void tni_streams_end(tni_streams *);
 
 #endif

@@ -11,7 +11,7 @@ tni_place *tni_place_here(void) {
     return p ? p : &tni_host;
 }
 
-tni_place *tni_place_current(tni_place *p) {
+tni_place *tni_place_current_slowly(tni_place *p) {
     tni_place *here = tni_place_here();
     return tni_same_device(here, p) ? here : p->first;
 }

@@ -39,7 +39,10 @@ tni_place *tni_place_here(void);
 tni_place *tni_place_known(tn_device, const char *where);
 /* Where this thread's calls on tensors at `p` run: its current stream, if that is of p's device,
  * else the device's default one. */
-tni_place *tni_place_current(tni_place *p);
+tni_place *tni_place_current_slowly(tni_place *p);
+static inline tni_place *tni_place_current(tni_place *p) {
+    return __builtin_expect(p == &tni_host, 1) ? p : tni_place_current_slowly(p);
+}
 
 /* Host memory of the device's driver, to which and from which copies need no waiting; on the cpu.
  * NULL without memory. */
