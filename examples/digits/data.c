@@ -10,6 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <tenon/device.h>
+
+#include <math_ops.h>
+
 enum { MOST_BYTES = 64 << 20, BRIGHTEST = 16 };
 
 typedef struct parser {
@@ -76,16 +80,20 @@ static int64_t rows(const char *path, const char *text, int64_t bytes, float *pi
     return n;
 }
 
-/* Checked as a whole first: only what is right is worth memory. */
+/* Checked as a whole first: only what is right is worth memory. Filled in on the cpu, then moved to
+ * where the program works. */
 static tn_status parse(const char *path, const char *text, int64_t bytes, digits_set *out) {
     const int64_t n = rows(path, text, bytes, NULL, NULL);
     if (tn_error()) return tn_error();
-    const digits_set set = {tn_empty(TN_INTS(n, DIGITS_PIXELS), TN_F32),
-                            tn_empty(TN_INTS(n), TN_I64), n};
+    const tn_device here = tn_use_device((tn_device){TN_CPU, 0});
+    digits_set set = {tn_empty(TN_INTS(n, DIGITS_PIXELS), TN_F32), tn_empty(TN_INTS(n), TN_I64), n};
+    tn_use_device(here);
     if (tn_error()) return tn_error();
     rows(path, text, bytes, tn_data(set.pixels), tn_data(set.labels));
-    *out = set;
-    return TN_OK;
+    set.pixels = tn_to_device(set.pixels, here);
+    set.labels = tn_to_device(set.labels, here);
+    if (!tn_error()) *out = set;
+    return tn_error();
 }
 
 /* ---- The file -------------------------------------------------------------------------------- */

@@ -3,13 +3,14 @@
 #
 # The command `tenon`: every subcommand, its exit codes, its JSON, its suggestions.
 #
-#   command_test.sh TENON MATH.so CPU_REF.so DIGITS.csv GRUMBLES.so
+#   command_test.sh TENON MATH.so CPU_REF.so DIGITS.csv GRUMBLES.so MOCK.so
 set -uo pipefail
 tenon=$(realpath "$1")
 math=$(realpath "$2")
 cpu_ref=$(realpath "$3")
 digits=$(realpath "$4")
 grumbles=$(realpath "$5") # a plugin that prints when it starts
+mock=$(realpath "$6")     # a device that no folder of plugins has
 work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/command.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 export HOME="$work" XDG_CACHE_HOME="$work/cache"
@@ -243,6 +244,11 @@ json 'd["schema"] == "tenon.demo/1" and [r["seed"] for r in d["runs"]] == [0, 1]
 json 'all(set(r) >= {"provider", "seed", "loss", "test_accuracy", "seconds"} for r in d["runs"])'
 json 'all(r["test_accuracy"] > 0.95 and r["test_accuracy"] == r["reloaded_test_accuracy"] for r in d["runs"])'
 json 'all(0.5 < m["own_kernels"] <= 1 for m in d["means"])'
+json 'all(r["device"] == "cpu:0" for r in d["runs"])'
+run 0 demo --device mock:1 --plugin-path "$(dirname "$mock")" --seeds 1 --json
+json 'all(r["device"] == "mock:1" and r["provider"] == "mock" and r["test_accuracy"] > 0.95 for r in d["runs"])'
+run 3 demo --device gpu:0
+err_has 'there are cpu:0'
 run 2 demo --seeds 0
 run 2 demo --seeds 1x
 run 0 demo --seeds 1 --provider "$cpu_ref"

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <tenon/device.h>
 #include <tenon/inspect.h>
 
 #include "examples/digits/digits.h"
@@ -15,7 +16,13 @@
 #include "tools/command/locate.h"
 #include "tools/command/screen.h"
 
-enum { MOST_PROVIDERS = 8, MOST_SEEDS = 100, DEFAULT_SEEDS = 5, NAME_BYTES = 48 };
+enum {
+    MOST_PROVIDERS = 8,
+    DEVICE_BYTES = 48,
+    MOST_SEEDS = 100,
+    DEFAULT_SEEDS = 5,
+    NAME_BYTES = 48
+};
 
 typedef struct run {
     const char *provider;
@@ -28,7 +35,9 @@ typedef struct demo {
     char providers[MOST_PROVIDERS][NAME_BYTES]; /* slowest, the reference, first */
     int n_providers, n_seeds, n_runs;
     char data[PATH_MAX], checkpoint[PATH_MAX];
-    char folder[64]; /* ours, to be removed; "" if the checkpoint is the user's */
+    const char *kind;          /* of device */
+    char device[DEVICE_BYTES]; /* "cpu:0" */
+    char folder[64];           /* ours, to be removed; "" if the checkpoint is the user's */
     run *runs;
 } demo;
 
@@ -67,11 +76,38 @@ static int find_provider(demo *d, const char *only) {
     return tn_use_provider(NULL) ? fail_pending() : EXIT_OK;
 }
 
+/* Where to train; its driver is loaded. */
+static int find_device(demo *d, const char *name) {
+    tn_device_info info = {.size = sizeof info};
+    const tn_device device = tn_device_find(name ? name : "cpu");
+    tn_use_device(device);
+    for (int64_t i = 0; !tn_error() && i < tn_device_count(); i++) {
+        if (tn_device_at(i, &info) || info.index != (uint32_t)device.index) continue;
+        if (tn_device_find(info.kind).kind == device.kind) d->kind = info.kind;
+    }
+    if (tn_error()) return fail_pending();
+    snprintf(d->device, sizeof d->device, "%s:%d", d->kind, device.index);
+    return EXIT_OK;
+}
+
+/* On another device than the cpu, those who can add there. */
+static int find_providers_there(demo *d) {
+    const char *list = tn_op_providers("add", d->kind);
+    for (const char *at = list; at && *at && d->n_providers < MOST_PROVIDERS;) {
+        const size_t n = strcspn(at, ",");
+        snprintf(d->providers[d->n_providers++], NAME_BYTES, "%.*s", (int)n, at);
+        at += n + (at[n] == ',');
+    }
+    if (d->n_providers) return EXIT_OK;
+    return fail(EXIT_UNAVAILABLE, "nobody has kernels on %s", d->device);
+}
+
 /* Everybody ready who has kernels; cpu_ref, with which others are compared, first. */
 static int find_providers(demo *d, const char *only) {
     int64_t n = 0;
     if (tn_init(NULL) || tn_plugin_scan(&n)) return fail_pending();
     if (only) return find_provider(d, only);
+    if (strcmp(d->kind, "cpu") != 0) return find_providers_there(d);
     for (int pass = 0; pass < 2; pass++) {
         for (int64_t i = 0; i < n && d->n_providers < MOST_PROVIDERS; i++) {
             tn_plugin_info p = {.size = sizeof p};
@@ -179,12 +215,13 @@ static double mean_share(const demo *d, int i) {
 }
 
 static int print_runs(const demo *d) {
-    const char *const titles[] = {"PROVIDER", "SEED", "LOSS", "TEST", "SECONDS", NULL};
+    const char *const titles[] = {"PROVIDER", "DEVICE", "SEED", "LOSS", "TEST", "SECONDS", NULL};
     table t = table_new(titles);
-    t.right = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4;
+    t.right = 1u << 2 | 1u << 3 | 1u << 4 | 1u << 5;
     for (int i = 0; i < d->n_runs; i++) {
         const run *r = &d->runs[i];
         table_cell(&t, PLAIN, "%s", r->provider);
+        table_cell(&t, PLAIN, "%s", d->device);
         table_cell(&t, PLAIN, "%d", r->seed);
         table_cell(&t, PLAIN, "%.4f", r->result.loss);
         table_cell(&t, PLAIN, "%.2f %%", 100 * r->result.accuracy);
@@ -228,12 +265,13 @@ static int print_json(const demo *d) {
     json_t *runs = json_array(), *means = json_array();
     for (int i = 0; i < d->n_runs; i++) {
         const run *r = &d->runs[i];
-        json_array_append_new(
-            runs, json_pack("{s:s, s:i, s:o, s:o, s:o, s:o}", "provider", r->provider, "seed",
-                            r->seed, "loss", json_number(r->result.loss), "test_accuracy",
-                            json_number(r->result.accuracy), "reloaded_test_accuracy",
-                            json_number(r->result.reloaded_accuracy), "seconds",
-                            json_number(r->result.seconds)));
+        json_array_append_new(runs,
+                              json_pack("{s:s, s:s, s:i, s:o, s:o, s:o, s:o}", "provider",
+                                        r->provider, "device", d->device, "seed", r->seed, "loss",
+                                        json_number(r->result.loss), "test_accuracy",
+                                        json_number(r->result.accuracy), "reloaded_test_accuracy",
+                                        json_number(r->result.reloaded_accuracy), "seconds",
+                                        json_number(r->result.seconds)));
     }
     for (int i = 0; i < d->n_providers; i++) {
         const digits_result m = mean(d, i);
@@ -264,6 +302,7 @@ int run_demo(const request *r) {
     demo d = {0};
     int code = read_seeds(request_value(r, "seeds"), &d.n_seeds);
     if (!code) code = find_data(request_value(r, "data"), d.data);
+    if (!code) code = find_device(&d, request_value(r, "device"));
     if (!code) code = find_providers(&d, request_value(r, "provider"));
     if (!code) code = choose_checkpoint(&d, request_value(r, "checkpoint"));
     if (!code) code = run_all(&d);

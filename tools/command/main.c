@@ -23,6 +23,7 @@ const command commands[] = {
      {{"", NULL, NULL, run_demo}},
      {{"seeds", "N", "runs per provider, with seeds 0 to N-1 (default 5)", 0},
       {"provider", "NAME|FILE", "only this provider of kernels", 0},
+      {"device", "NAME", "train there (default cpu:0)", 0},
       {"data", "FILE", "another file of digits, as CSV", 0},
       {"checkpoint", "FILE", "keep the weights of the last run there", 0}}},
     {"plugins",
