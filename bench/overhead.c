@@ -11,7 +11,7 @@
 
 #include "bench/harness.h"
 
-enum { BATCH = 64, CHAIN = 50, SHAPES = 4096, LAYERS = 3, PARAMS = 2 * LAYERS };
+enum { BATCH = 64, CHAIN = 50, SHAPES = 10000, LAYERS = 3, PARAMS = 2 * LAYERS };
 
 typedef struct work {
     tn_tensor *x, *y, *w[PARAMS], *target;
@@ -103,6 +103,16 @@ static bench_stat misses(work *w) {
     return s;
 }
 
+/* All of them over and over: more than a thread remembers by itself. */
+static void in_turn(void *arg, int64_t n) {
+    const work *w = arg;
+    while (n > 0) {
+        const tn_scope scope = tn_scope_push();
+        for (int64_t i = 0; i < SHAPES - 1 && n > 0; i++, n--) tn_add(w->shapes[i], w->shapes[i]);
+        tn_scope_pop(scope);
+    }
+}
+
 /* ---- All ------------------------------------------------------------------------------------- */
 
 static tn_tensor *noise(tn_ints sizes) { return tn_uniform(sizes, &(tn_uniform_opts){.low = -1}); }
@@ -145,6 +155,8 @@ int main(int argc, char **argv) {
                       .error = NAN};
     miss.stat = misses(&w), miss.note = "resolves a signature; no plan";
     bench_report_add(r, &miss);
+    measure(r, "add of 8 floats, 10,000 shapes in turn", 300, in_turn, &w,
+            "found among what all threads share");
     make_mlp(&w);
     measure(r, "MLP 16-32-32-4 training step, batch 1", 10000, mlp_step, &w,
             "forward, cross entropy, backward, sgd");

@@ -1,20 +1,20 @@
 /* cache.c - keys, and the three levels that remember what they led to.
  *
  * First the last few signatures of the op on this thread: their keys are compared with the call
- * word by word, and no key is made. Then a table per thread, by hash, read without locks; a
- * shared bounded one behind it. Entries are reference-counted and immutable. A new epoch of the
+ * word by word, and no key is made. Then a table per thread, by hash, read without locks; behind it
+ * what all threads share (shared_cache.c). Entries are reference-counted and immutable. A new epoch of the
  * registry makes old entries unfindable.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dispatch/cache.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #include "core/base/heap.h"
 #include "core/dispatch/resolve.h"
+#include "core/dispatch/shared_cache.h"
 
 enum { WAYS = 4, OP_SETS = 512, HASH_SETS = 256 }; /* of a thread */
-enum { SHARED_BUCKETS = 4096, SHARED_LIMIT = 8192, KEY_START = 1024 };
+enum { KEY_START = 1024 };
 
 typedef struct tni_local_cache {
     uint64_t *key;
@@ -23,10 +23,6 @@ typedef struct tni_local_cache {
     tni_seen *by_hash[HASH_SETS][WAYS]; /* newest first; owned */
     tni_signature *other;               /* the last one that found no room there */
 } tni_local_cache;
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static tni_signature *buckets[SHARED_BUCKETS];
-static uint64_t count, newest_epoch; /* of the registry, when the newest entry was put */
 
 /* ---- Of a thread ----------------------------------------------------------------------------- */
 
@@ -206,63 +202,13 @@ __attribute__((noinline)) static bool fits(const tni_signature *s, const tni_inv
 
 /* ---- Finding --------------------------------------------------------------------------------- */
 
-static bool matches(const tni_signature *s, const uint64_t *key, uint64_t n, uint64_t hash,
-                    uint64_t epoch) {
-    return s && s->hash == hash && s->n_key == n && s->epoch == epoch &&
-           memcmp(s->key, key, n * sizeof *key) == 0;
-}
-
-static tni_signature *shared_find(const uint64_t *key, uint64_t n, uint64_t hash, uint64_t epoch) {
-    pthread_mutex_lock(&lock);
-    tni_signature *s = buckets[hash % SHARED_BUCKETS];
-    while (s && !matches(s, key, n, hash, epoch)) s = s->next;
-    if (s) tni_signature_retain(s);
-    pthread_mutex_unlock(&lock);
-    return s;
-}
-
-/* Takes all entries out. They are released by the caller, without the lock: that may run
- * plugins' code. */
-static tni_signature *shared_take_all_locked(void) {
-    tni_signature *all = NULL;
-    for (int i = 0; i < SHARED_BUCKETS; i++) {
-        while (buckets[i]) {
-            tni_signature *s = buckets[i];
-            buckets[i] = s->next;
-            s->next = all;
-            all = s;
-        }
-    }
-    count = 0;
-    return all;
-}
-
-/* A full table is emptied, and so is one of an older registry: threads keep what they use, the rest
- * is resolved again. */
-static void shared_put(tni_signature *s) {
-    tni_signature *old = NULL;
-    pthread_mutex_lock(&lock);
-    if (count >= SHARED_LIMIT || newest_epoch != s->epoch) old = shared_take_all_locked();
-    newest_epoch = s->epoch;
-    tni_signature_retain(s);
-    s->next = buckets[s->hash % SHARED_BUCKETS];
-    buckets[s->hash % SHARED_BUCKETS] = s;
-    count++;
-    pthread_mutex_unlock(&lock);
-    while (old) {
-        tni_signature *next = old->next;
-        tni_signature_release(old);
-        old = next;
-    }
-}
-
 static tni_signature *miss(const tni_invocation *v, const uint64_t *key, uint64_t n, uint64_t hash,
                            uint64_t epoch) {
     tni_signature *s = tni_resolve(v, key, n);
     if (!s) return NULL;
     s->hash = hash;
     s->epoch = epoch;
-    shared_put(s);
+    tni_shared_put(s);
     return s;
 }
 
@@ -318,8 +264,8 @@ static tni_signature *find_by_hash(tni_local_cache *c, const tni_invocation *v, 
     if (!key) return NULL;
     tni_seen **set = c->by_hash[hash % HASH_SETS];
     for (int k = 0; k < WAYS && set[k]; k++)
-        if (matches(set[k]->s, key, n, hash, epoch)) return *seen = set[k], set[k]->s;
-    tni_signature *s = shared_find(key, n, hash, epoch);
+        if (tni_signature_matches(set[k]->s, key, n, hash, epoch)) return *seen = set[k], set[k]->s;
+    tni_signature *s = tni_shared_find(key, n, hash, epoch);
     if (!s) s = miss(v, key, n, hash, epoch);
     *seen = s ? seen_put(c, set, s) : NULL;
     if (!s || *seen) return s;

@@ -382,6 +382,11 @@ static tni_signature *signature_new(const tni_invocation *v, const uint64_t *key
     return s;
 }
 
+static uint64_t bytes_of(const tni_signature *s) {
+    return sizeof *s + s->n_operands * (sizeof(tni_operand) + sizeof(tn_view)) +
+           s->n_key * sizeof *s->key + s->n_outputs * (sizeof(tni_output) + sizeof(tn_view));
+}
+
 tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key, uint64_t n_key) {
     tni_signature *s = signature_new(v, key, n_key);
     if (!s) return NULL;
@@ -402,5 +407,6 @@ tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key, uint64_
     tni_image_remember(s, v);
     for (uint32_t k = 0; k < s->n_operands; k++) s->prepares |= s->operands[k].prepare != TNI_AS_IS;
     s->plain = is_plain(s);
+    s->bytes = bytes_of(s);
     return s;
 }

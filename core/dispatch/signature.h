@@ -7,6 +7,8 @@
 #ifndef TENON_DISPATCH_SIGNATURE_H
 #define TENON_DISPATCH_SIGNATURE_H
 
+#include <string.h>
+
 #include "core/dispatch/invocation.h"
 
 typedef struct tni_geometry { /* what a kernel sees of one tensor */
@@ -65,8 +67,15 @@ typedef struct tni_signature {
     tni_operand *operands;
     tni_output *outputs;
     tn_view *views; /* operands, then outputs, as a kernel sees them, but for their data */
-    struct tni_signature *next; /* in the shared table's bucket */
+    uint64_t bytes; /* all of the above, and the plan as its provider says */
+    struct tni_signature *next, *newer, *older; /* in shared_cache.c */
 } tni_signature;
+
+static inline bool tni_signature_matches(const tni_signature *s, const uint64_t *key, uint64_t n,
+                                         uint64_t hash, uint64_t epoch) {
+    return s->hash == hash && s->n_key == n && s->epoch == epoch &&
+           memcmp(s->key, key, n * sizeof *key) == 0;
+}
 
 void tni_signature_retain(tni_signature *);
 void tni_signature_release(tni_signature *);

@@ -2,11 +2,20 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/memory/statistics.h"
 
+#include <stdatomic.h>
+
 #include <tenon/inspect.h>
 
 #include "core/memory/block.h"
 #include "core/memory/buffer.h"
 #include "core/memory/memory_cache.h"
+
+static _Atomic uint64_t signatures, signature_bytes;
+
+void tni_statistics_signatures(uint64_t count, uint64_t bytes) {
+    signatures = count;
+    signature_bytes = bytes;
+}
 
 static double part_of(uint64_t part, uint64_t whole) {
     return whole ? (double)part / (double)whole : 0;
@@ -25,6 +34,8 @@ void tni_memory_statistics(tn_memory_info *info) {
     info->largest_cached_bytes = info->large.largest_bytes > info->small.largest_bytes
                                      ? info->large.largest_bytes
                                      : info->small.largest_bytes;
+    info->signatures = signatures;
+    info->signature_bytes = signature_bytes;
     info->fragmentation =
         info->cached_bytes ? 1 - part_of(info->largest_cached_bytes, info->cached_bytes) : 0;
 }

@@ -8,5 +8,7 @@
 
 /* Fills in all that concerns bytes; counts of objects are left as they are. */
 void tni_memory_statistics(tn_memory_info *);
+/* How many signatures there are now, and their bytes; told by core/dispatch. */
+void tni_statistics_signatures(uint64_t count, uint64_t bytes);
 
 #endif

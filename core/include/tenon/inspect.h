@@ -111,8 +111,10 @@ typedef struct tn_memory_info {
     uint64_t rescues;                     /* requests that worked once the pools were emptied */
     uint64_t largest_cached_bytes;
     double fragmentation; /* part of the cached bytes that is not in the largest; 0 if none are */
-    uint64_t waiting_blocks; /* large buffers freed while another stream may still use them */
-    uint64_t host_waits;     /* how often the host has waited for a device */
+    uint64_t waiting_blocks;  /* large buffers freed while another stream may still use them */
+    uint64_t host_waits;      /* how often the host has waited for a device */
+    uint64_t signatures;      /* distinct calls that are remembered, for all threads */
+    uint64_t signature_bytes; /* of these, with the plans of kernels */
 } tn_memory_info;
 
 /* Of the whole process. */
