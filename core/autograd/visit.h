@@ -12,6 +12,7 @@
 
 typedef struct tni_visit { /* the thread before it */
     bool grad_enabled, deterministic, anomaly;
+    uint8_t math;
     int32_t max_threads, pin;
     struct tn_stream *place;
     tn_generator *generator;
@@ -24,6 +25,7 @@ static inline tni_visit tni_visit_begin(void) {
     tni_state *st = tni_state_get();
     const tni_visit v = {.grad_enabled = st->grad_enabled,
                          .deterministic = st->deterministic,
+                         .math = st->math,
                          .anomaly = st->anomaly,
                          .max_threads = st->max_threads,
                          .pin = st->pin,
@@ -46,6 +48,7 @@ static inline void tni_visit_end(const tni_visit *v) {
     if (st->saved != st->saved_floor) tni_visit_unwind(st);
     st->grad_enabled = v->grad_enabled;
     st->deterministic = v->deterministic;
+    st->math = v->math;
     st->anomaly = v->anomaly;
     st->max_threads = v->max_threads;
     st->pin = v->pin;

@@ -13,6 +13,7 @@ typedef struct tni_state {
     tn_status error;   /* the pending error */
     bool grad_enabled; /* starts as true */
     bool deterministic;
+    uint8_t math;   /* TN_MATH_* */
     bool anomaly;   /* autograd: look for NaN, remember calls */
     bool orders;    /* calls wait for the streams their tensors lie on: so in a backward pass */
     bool ready;     /* tni_state_get has run on this thread */

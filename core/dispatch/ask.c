@@ -164,6 +164,16 @@ const char *tn_op_providers(const char *name, const char *device_kind) {
 
 /* ---- Settings of this thread ----------------------------------------------------------------- */
 
+int32_t tn_set_math_mode(int32_t mode) {
+    tni_state *st = tni_state_get();
+    const int32_t was = st->math;
+    if (mode < TN_MATH_EXACT || mode > TN_MATH_BF16)
+        tn_raise(TN_ERR_INVALID, "tn_set_math_mode: %d is no TN_MATH_*", mode);
+    else
+        st->math = (uint8_t)mode;
+    return was;
+}
+
 bool tn_set_deterministic(bool on) {
     tni_state *st = tni_state_get();
     bool was = st->deterministic;

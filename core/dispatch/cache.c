@@ -165,7 +165,7 @@ INLINE bool walk_call(walk *w, const tni_invocation *v, const tni_state *st) {
     uint32_t k = 0;
     if (!word(w, (uint64_t)(uint32_t)op->id | (uint64_t)st->deterministic << 32 |
                      (uint64_t)tni_must_decompose(v) << 33 |
-                     (uint64_t)(uint16_t)st->max_threads << 34) ||
+                     (uint64_t)(uint16_t)st->max_threads << 34 | (uint64_t)st->math << 50) ||
         !word(w, (uint64_t)(uintptr_t)v->place->first) || !word(w, (uint64_t)(uint32_t)st->pin))
         return false;
     if (op->schema.mutates && !word(w, tni_invocation_aliases(v))) return false;

@@ -97,7 +97,7 @@ static void image_call(tni_image *m, const tni_signature *s) {
     c->rng_device_offset = NULL;
     c->device_error = NULL;
     c->max_threads = tni_thread_limit();
-    c->reserved = 0;
+    c->math = s->math;
     c->fail = image_fail;
     c->host_data = m;
     c->device = tni_host.device;

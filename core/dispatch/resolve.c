@@ -377,6 +377,7 @@ static tni_signature *signature_new(const tni_invocation *v, const uint64_t *key
     s->op = v->op;
     s->n_operands = v->n_operands;
     s->list_result = v->op->schema.n_results == 1 && v->op->schema.results[0].list;
+    s->math = tni_state_get()->math;
     s->call_flags = (tni_state_get()->deterministic ? TN_CALL_DETERMINISTIC : 0u) |
                     (v->op->inplace ? TN_CALL_INPLACE : 0u);
     return s;

@@ -52,7 +52,7 @@ typedef struct tni_signature {
     const tni_op *op;
     const tni_provider *provider;
     tn_plan plan;
-    uint32_t call_flags;
+    uint32_t call_flags, math;
     uint32_t n_operands;
     uint32_t n_outputs;
     bool nothing_to_do; /* every result is empty */

@@ -18,6 +18,7 @@ namespace {
 
 struct Counts {
     std::atomic<int> supports, plan, run, drop;
+    std::atomic<uint32_t> math;
 };
 Counts fast, slow;
 std::atomic<int> fast_answer{TN_YES}, fast_reason{TN_REASON_NONE};
@@ -44,6 +45,7 @@ tn_status twice_plan(tn_call *c, tn_plan *out) {
 
 tn_status twice_run(const void *plan, tn_call *c) {
     counts_of(c)->run++;
+    counts_of(c)->math = c->math;
     EXPECT_EQ(plan, counts_of(c));
     EXPECT_EQ(reinterpret_cast<uintptr_t>(c->workspace) % 64, 0u);
     if (run_fails) return tn_fail(c, TN_ERR_INDEX, "the third element is out of range");
@@ -137,6 +139,19 @@ tn_tensor *f32(const Numbers &numbers, const Shape &sizes) {
 }
 
 // ---- Plans and signatures ----
+
+TEST_F(Dispatch, KernelsAreToldWhatMayStandForAProduct) {
+    tn_tensor *x = f32({1, 2}, {2});
+    times(x, 2);
+    EXPECT_EQ(fast.math, TN_MATH_EXACT);
+    EXPECT_EQ(tn_set_math_mode(TN_MATH_BF16X3), TN_MATH_EXACT);
+    times(x, 2);
+    EXPECT_EQ(fast.math, TN_MATH_BF16X3);
+    EXPECT_EQ(fast.plan, 2) << "one signature for two modes";
+    EXPECT_EQ(tn_set_math_mode(4), TN_MATH_BF16X3);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"4 is no TN_MATH_"}));
+    EXPECT_EQ(tn_set_math_mode(TN_MATH_EXACT), TN_MATH_BF16X3);
+}
 
 TEST_F(Dispatch, PlansOncePerSignatureAndRunsEveryTime) {
     tn_tensor *x = f32({1, 2, 3}, {3});

@@ -337,6 +337,10 @@ enum {
     TN_CALL_INPLACE = 1u << 4  /* outs[0] is the memory of args[0] */
 };
 
+/* From exact on each allows more: tf32 rounds factors to 10 bits, bf16x3 takes three products of
+ * bf16 for one, bf16 a single one. A kernel may always be more exact. */
+enum { TN_MATH_EXACT = 0, TN_MATH_TF32 = 1, TN_MATH_BF16X3 = 2, TN_MATH_BF16 = 3 };
+
 /* Where kernels that run later leave what went wrong: the first to exchange claim 0 for its own
  * call's wins. The core reads it whenever it waits for the stream, and raises it there. */
 typedef struct tn_error_word {
@@ -367,7 +371,7 @@ struct tn_call { /* one call of a kernel. What args and outs lead to is gone whe
     const uint64_t *rng_device_offset; /* added to rng_offset when not NULL */
     tn_error_word *device_error;       /* of the stream; NULL on the cpu, where fail is enough */
     int32_t max_threads;               /* >= 1 */
-    uint32_t reserved;
+    uint32_t math;                     /* TN_MATH_*: what may stand for a product of f32 */
     /* The first one wins. [any-thread] */
     void (*fail)(tn_call *, tn_status code, const char *text, uint64_t len);
     void *host_data; /* the host's */

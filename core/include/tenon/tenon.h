@@ -1,8 +1,7 @@
 /* tenon/tenon.h - what a program includes: errors, scopes, tensors, autograd, settings.
  *
- * Ops are not here: they come from op libraries through generated headers (<math_ops.h>). More for
- * programs is in <tenon/hooks.h> (own functions inside the library), <tenon/device.h> and
- * <tenon/inspect.h> (what is registered, loaded and allocated).
+ * Ops come from op libraries through generated headers (<math_ops.h>). More for programs is in
+ * <tenon/hooks.h> (own functions inside the library), <tenon/device.h>, <tenon/inspect.h>.
  *
  * What a function returns belongs to the current scope unless its comment says otherwise. Errors
  * stick: the first one per thread stays until cleared, and while one is pending every op does
@@ -163,6 +162,8 @@ TN_API tn_status tn_zero_grad(tn_tensor *leaf); /* forgets it */
 /* ---- How ops run: settings of this thread ---------------------------------------------------- */
 
 TN_API bool tn_set_deterministic(bool on); /* the same bits every time; returns what it was */
+/* TN_MATH_*: what may stand for a product of f32; returns what it was. INVALID for what is none. */
+TN_API int32_t tn_set_math_mode(int32_t mode);
 /* Asks this provider first; NULL = no pin. NOTFOUND lists those there are, and UNSUPPORTED is
  * said of a plugin without kernels. */
 TN_API tn_status tn_use_provider(const char *plugin_id);
