@@ -22,14 +22,17 @@ static tn_status run(const void *plan, tn_call *c) {
     return TN_OK;
 }
 
+#define SCHEMA "damaged(Tensor<f64> x) -> Tensor y"
+
 static const tn_op op = {.size = sizeof(tn_op),
-                         .schema = "damaged(Tensor<f64> x) -> Tensor y",
+                         .schema = SCHEMA,
                          .form = "strided",
                          .shape_rule = "same",
                          .no_grad = "a measurement"};
 
 static const tn_kernel kernel = {.size = sizeof(tn_kernel),
-                                 .op = "damaged",
+                                 .schema = SCHEMA,
+                                 .n_args = 1,
                                  .device = "cpu",
                                  .dtypes = TN_MASK(F64),
                                  .run = run};

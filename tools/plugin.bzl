@@ -184,10 +184,11 @@ def tn_module(name, srcs, deps = []):
     )
 
 def tn_opgen(name, srcs = None, visibility = None):
-    """Generates NAME_ops.h (wrappers), NAME_rows.h, NAME_table.inc (registration) and NAME_formulas.inc.
+    """Generates NAME_ops.h (wrappers), NAME_rows.h, NAME_table.inc (registration), NAME_schemas.h and
+    NAME_formulas.inc.
 
     `:NAME_ops` is the header for all, `:NAME_rows` what the library itself compiles with,
-    `:NAME_formulas` what backends expand into kernels. Include them by their path in the tree,
+    `:NAME_schemas` what rows of kernels are written for, `:NAME_formulas` what backends expand into kernels. Include them by their path in the tree,
     "modules/math/math_ops.h": a search path of their own could shadow system headers.
 
     Args:
@@ -199,8 +200,15 @@ def tn_opgen(name, srcs = None, visibility = None):
     header = name + "_ops.h"
     rows = name + "_rows.h"
     table = name + "_table.inc"
+    schemas = name + "_schemas.h"
     formulas = name + "_formulas.inc"
-    outputs = {"header": header, "rows": rows, "table": table, "formulas": formulas}
+    outputs = {
+        "header": header,
+        "rows": rows,
+        "table": table,
+        "schemas": schemas,
+        "formulas": formulas,
+    }
     native.genrule(
         name = name + "_opgen",
         srcs = srcs,
@@ -222,6 +230,11 @@ def tn_opgen(name, srcs = None, visibility = None):
         textual_hdrs = [table],
         visibility = visibility,
         deps = [":" + name + "_ops"],
+    )
+    cc_library(
+        name = name + "_schemas",
+        hdrs = [schemas],
+        visibility = visibility,
     )
     cc_library(
         name = name + "_formulas",

@@ -5,6 +5,8 @@
 
 #include <tenon/kit.h>
 
+#include "modules/math/math_schemas.h"
+
 #define BLAS_FAMILIES(FAMILY)                                                                      \
     FAMILY(ewise)                                                                                  \
     FAMILY(reduce)                                                                                 \
@@ -25,8 +27,9 @@
 BLAS_FAMILIES(BLAS_FAMILY)
 #undef BLAS_FAMILY
 
-/* How every row begins. */
-#define BLAS_ROW     .size = sizeof(tn_kernel), .device = "cpu"
+/* How every row begins: the op by its C name, and how many of its arguments the kernel reads. */
+#define BLAS_ROW(op, n)                                                                            \
+    .size = sizeof(tn_kernel), .schema = MATH_SCHEMA_##op, .device = "cpu", .n_args = n
 #define BLAS_F32_F64 (TN_MASK(F32) | TN_MASK(F64))
 
 #endif

@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-#define KERNEL(op, name, dtypes, n_args, plan) tn_status ref_##name(const void *, tn_call *);
+#define KERNEL(op, dtypes, n_args, plan) tn_status ref_##op(const void *, tn_call *);
 #include "backends/cpu_ref/kernels.def"
 
 tn_status ref_sort_plan(tn_call *, tn_plan *);

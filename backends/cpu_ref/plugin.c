@@ -2,9 +2,17 @@
  * it, so it is asked last (priority -100).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_ref/kernels.h"
+#include "modules/math/math_schemas.h"
 
-#define KERNEL(op, name, dtypes, n_args, plan)                                                     \
-    {sizeof(tn_kernel), n_args, op, "cpu", dtypes, 0, -100, NULL, NULL, plan, ref_##name, NULL},
+#define KERNEL(op, dtypes_, n_args_, plan_)                                                        \
+    {.size = sizeof(tn_kernel),                                                                    \
+     .schema = MATH_SCHEMA_##op,                                                                   \
+     .device = "cpu",                                                                              \
+     .dtypes = dtypes_,                                                                            \
+     .n_args = n_args_,                                                                            \
+     .priority = -100,                                                                             \
+     .plan = plan_,                                                                                \
+     .run = ref_##op},
 static const tn_kernel kernels[] = {
 #include "backends/cpu_ref/kernels.def"
 };

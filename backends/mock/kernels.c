@@ -2,18 +2,19 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/cpu_ref/kernels.h"
 #include "backends/mock/mock.h"
+#include "modules/math/math_schemas.h"
 
 typedef struct queued {
     tn_status (*run)(const void *plan, tn_call *);
 } queued;
 
-#define KERNEL(op, name, dtypes, n_args, plan) {ref_##name},
+#define KERNEL(op, dtypes, n_args, plan) {ref_##op},
 static const queued runs[] = {
 #include "backends/cpu_ref/kernels.def"
 };
 
 enum {
-#define KERNEL(op, name, dtypes, n_args, plan) AT_##name,
+#define KERNEL(op, dtypes, n_args, plan) AT_##op,
 #include "backends/cpu_ref/kernels.def"
 };
 
@@ -23,8 +24,15 @@ static tn_status run(const void *plan, tn_call *c) {
     return mock_launch(q->run, c);
 }
 
-#define KERNEL(op, name, dtypes, n_args, plan)                                                     \
-    {sizeof(tn_kernel), n_args, op, "mock", dtypes, 0, 0, &runs[AT_##name], NULL, plan, run, NULL},
+#define KERNEL(op, dtypes_, n_args_, plan_)                                                        \
+    {.size = sizeof(tn_kernel),                                                                    \
+     .schema = MATH_SCHEMA_##op,                                                                   \
+     .device = "mock",                                                                             \
+     .dtypes = dtypes_,                                                                            \
+     .n_args = n_args_,                                                                            \
+     .user = &runs[AT_##op],                                                                       \
+     .plan = plan_,                                                                                \
+     .run = run},
 static const tn_kernel rows[] = {
 #include "backends/cpu_ref/kernels.def"
 };

@@ -21,7 +21,7 @@ typedef struct tni_state {
                      */
     bool open;      /* ops may be called: plugins are loaded, and this is no child of a fork */
     int32_t max_threads;     /* 0 = all */
-    int32_t pin;             /* plugin index asked first, -1 = none */
+    int32_t pin;             /* who is asked first (dispatch/pin.h), -1 = none */
     struct tn_stream *place; /* current device and stream (memory/place.h); NULL = the cpu's */
     tn_generator *generator; /* what random ops without one draw from; NULL = the process's */
     uint64_t thread;         /* unique for ever, from 1 */
@@ -32,7 +32,7 @@ typedef struct tni_state {
     uint64_t scope_serial; /* counts pushes: makes a stale mark recognisable */
     struct tni_scope_frame *scope_frames;
     struct tni_local_cache *cache; /* dispatch: this thread's signature cache */
-    const char *last_provider;     /* id of the plugin whose kernel ran last */
+    const char *last_provider;     /* label of whose kernel ran last */
     uint64_t *kernel_runs;         /* of each plugin by index; NULL until somebody asks */
     struct tni_node *dying;        /* autograd: nodes waiting to be destroyed */
     bool destroying;               /* ... somebody further up this thread's stack is at it */

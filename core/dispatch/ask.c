@@ -13,6 +13,7 @@
 #include "core/base/heap.h"
 #include "core/base/nearest.h"
 #include "core/base/state.h"
+#include "core/dispatch/pin.h"
 #include "core/dispatch/plugins.h"
 #include "core/dispatch/registry.h"
 #include "core/memory/device.h"
@@ -131,7 +132,7 @@ tn_status tn_op_add(const tn_op *row) {
     if (!tni_plugins_ready()) return tn_error();
     tn_op copy = {0};
     memcpy(&copy, row, row->size < sizeof copy ? row->size : sizeof copy);
-    const tni_rows rows = {.plugin = "program", .plugin_index = -2, .ops = &copy, .n_ops = 1};
+    tni_rows rows = {.plugin = "program", .plugin_index = -2, .ops = &copy, .n_ops = 1};
     char why[400] = "";
     tn_status status = tni_registry_commit(&rows, why, sizeof why);
     return status == TN_OK ? TN_OK : tn_raise(status, "tn_op_add: %s", why);
@@ -147,17 +148,17 @@ const char *tn_op_providers(const char *name, const char *device_kind) {
     if (!op) return tni_ask_not_found(name), NULL;
     uint64_t n = tni_registry_providers(op, tni_device_kind_find(device_kind), chain, CHAIN),
              bytes = 1;
-    for (uint64_t i = 0; i < n; i++) bytes += strlen(chain[i]->plugin) + 1;
+    for (uint64_t i = 0; i < n; i++) bytes += strlen(chain[i]->label) + 1;
     char *text = tn_scope_alloc(bytes);
     if (!text) return NULL;
     text[0] = 0;
     for (uint64_t i = 0; i < n; i++) { /* a plugin may have several rows: one per dtype class */
         bool again = false;
         for (uint64_t j = 0; j < i; j++)
-            again = again || strcmp(chain[i]->plugin, chain[j]->plugin) == 0;
+            again = again || strcmp(chain[i]->label, chain[j]->label) == 0;
         if (again) continue;
         if (text[0]) strcat(text, ",");
-        strcat(text, chain[i]->plugin);
+        strcat(text, chain[i]->label);
     }
     return text;
 }
@@ -181,28 +182,11 @@ bool tn_set_deterministic(bool on) {
     return was;
 }
 
-static tn_status no_plugin(const char *id) {
-    const tn_scope scope = tn_scope_push();
-    tn_raise(TN_ERR_NOTFOUND, "no plugin '%s' is loaded; loaded: %s", id, tni_plugin_list());
-    tn_scope_pop(scope);
-    return tn_error();
-}
-
-tn_status tn_use_provider(const char *plugin_id) {
-    tni_state *st = tni_state_get();
-    if (!plugin_id) {
-        st->pin = -1;
-        return TN_OK;
-    }
-    if (!tni_plugins_ready()) return tn_error();
-    int32_t index = tni_plugin_find(plugin_id);
-    if (index < 0) return no_plugin(plugin_id);
-    if (tni_plugin_kernels(index) == 0)
-        return tn_raise(TN_ERR_UNSUPPORTED,
-                        "tn_use_provider: plugin '%s' has no kernels, so no call can run on it; "
-                        "`tenon plugins` shows who has",
-                        plugin_id);
-    st->pin = index;
+tn_status tn_use_provider(const char *label) {
+    int32_t pin = -1;
+    if (label && !tni_plugins_ready()) return tn_error();
+    if (label && (pin = tni_pin_find(label)) < 0) return tn_error();
+    tni_state_get()->pin = pin;
     return TN_OK;
 }
 

@@ -248,7 +248,7 @@ __attribute__((noinline, cold)) static tn_status kernel_failed(tni_frame *f, tn_
     tni_invocation_text(&f->v, shapes, sizeof shapes);
     tn_raise(given != TN_OK ? given : code, "%s: %s\n  called with %s on %s", op,
              text[0] ? text : "the kernel failed and gave no reason", shapes,
-             f->s->provider->plugin);
+             f->s->provider->label);
     tni_image_forgive(f->image);
     return tn_error();
 }
@@ -273,7 +273,7 @@ static tn_status kernel_run(tni_frame *f) {
     if (__builtin_expect(f->v.place != &tni_host, 0)) queue_begin(f);
     tn_status status = s->provider->row.run(s->plan.data, c);
     tni_state *st = tni_state_get();
-    st->last_provider = s->provider->plugin;
+    st->last_provider = s->provider->label;
     if (st->kernel_runs) st->kernel_runs[s->provider->plugin_index]++;
     return status == TN_OK && atomic_load_explicit(&f->image->failed, memory_order_relaxed) == TN_OK
                ? TN_OK

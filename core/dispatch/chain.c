@@ -9,27 +9,40 @@
 
 #include "core/base/log.h"
 #include "core/dispatch/forms.h"
+#include "core/dispatch/pin.h"
 #include "core/memory/device.h"
 
-static void declined(tni_resolution *r, const tni_provider *p, int32_t reason) {
-    if (r->n_refusals < TNI_CHAIN_ROOM) r->refusals[r->n_refusals++] = (tni_refusal){p, reason};
+static void declined(tni_resolution *r, const tni_provider *p, int32_t reason, int32_t detail) {
+    if (r->n_refusals == TNI_CHAIN_ROOM) return;
+    r->refusals[r->n_refusals++] = (tni_refusal){p, reason, detail};
 }
 
-/* "cpu_blas: dtype; cpu_ref: layout" */
-static void reasons_text(const tni_resolution *r, char *out, size_t capacity) {
+static void refusal_text(const tni_refusal *f, char *out, size_t capacity) {
     static const char *const texts[] = {
 #define TEXT(number, NAME, text) text,
         TN_REASON_LIST(TEXT)
 #undef TEXT
     };
+    static const char *const odd[] = {
+        [-TNI_ODD_ANSWER] = "answered %d, which is neither no nor yes",
+        [-TNI_ODD_REASON] = "said no for reason %d, which this version does not know",
+        [-TNI_ODD_PLAN] = "planning set flag bit %d, which must be understood and is not known",
+    };
+    if (f->reason < 0)
+        snprintf(out, capacity, odd[-f->reason], f->detail);
+    else
+        snprintf(out, capacity, "%s", texts[f->reason]);
+}
+
+/* "cpu_blas: dtype; cpu_ref: layout" */
+static void reasons_text(const tni_resolution *r, char *out, size_t capacity) {
     size_t n = 0;
     out[0] = 0;
     for (uint32_t i = 0; i < r->n_refusals && n < capacity; i++) {
-        int32_t reason = r->refusals[i].reason;
-        bool known = reason >= 0 && reason < TN_REASON_COUNT;
-        int m = snprintf(out + n, capacity - n, "%s%s: %s", n ? "; " : "",
-                         r->refusals[i].provider->plugin,
-                         known ? texts[reason] : "a reason this version does not know");
+        char text[120];
+        refusal_text(&r->refusals[i], text, sizeof text);
+        const int m = snprintf(out + n, capacity - n, "%s%s: %s", n ? "; " : "",
+                               r->refusals[i].provider->label, text);
         n += m > 0 ? (size_t)m : 0;
     }
 }
@@ -41,13 +54,13 @@ static void report_fallback(const tni_resolution *r, const tni_provider *chosen)
     char shapes[600], reasons[512];
     tni_invocation_text(r->v, shapes, sizeof shapes);
     reasons_text(r, reasons, sizeof reasons);
-    tni_log(TN_LOG_INFO, "", "%s %s runs on %s (%s)", r->s->op->schema.name, shapes, chosen->plugin,
+    tni_log(TN_LOG_INFO, "", "%s %s runs on %s (%s)", r->s->op->schema.name, shapes, chosen->label,
             reasons);
 }
 
 /* An argument the kernel does not know must have its default. */
 static bool arguments_known(const tni_invocation *v, const tni_provider *p) {
-    for (uint32_t i = p->row.n_args; p->row.n_args > 0 && i < v->op->n_args; i++)
+    for (uint32_t i = p->row.n_args; i < v->op->n_args; i++)
         if (!tni_arg_is_default(v, i)) return false;
     return true;
 }
@@ -61,14 +74,26 @@ static tn_dtype mask_dtype(const tni_resolution *r) { /* what a kernel's dtype m
 static bool eligible(tni_resolution *r, const tni_provider *p) {
     tn_dtype d = mask_dtype(r);
     int32_t reason = -1;
-    if (d.lanes && !(p->row.dtypes >> tn_dtype_index(d) & 1))
+    if (p->misfit)
+        reason = TN_REASON_SCHEMA;
+    else if (d.lanes && !(p->row.dtypes >> tn_dtype_index(d) & 1))
         reason = TN_REASON_DTYPE;
     else if (p->row.flags & TN_KERNEL_NONDETERMINISTIC && r->s->call_flags & TN_CALL_DETERMINISTIC)
         reason = TN_REASON_NONDETERMINISTIC;
     else if (!arguments_known(r->v, p))
         reason = TN_REASON_ARGUMENTS;
-    if (reason >= 0) declined(r, p, reason);
+    if (reason >= 0) declined(r, p, reason, 0);
     return reason < 0;
+}
+
+static bool said_no(tni_resolution *r, const tni_provider *p, const tn_verdict *v) {
+    if (v->answer != TN_NO)
+        declined(r, p, TNI_ODD_ANSWER, v->answer);
+    else if (v->reason < 0 || v->reason >= TN_REASON_COUNT)
+        declined(r, p, TNI_ODD_REASON, v->reason);
+    else
+        declined(r, p, v->reason, 0);
+    return false;
 }
 
 /* yes, or yes if contiguous: then the core copies what is not. */
@@ -76,13 +101,13 @@ static bool supports(tni_resolution *r, const tni_provider *p) {
     if (!p->row.supports) return true;
     tn_verdict verdict = {.size = sizeof verdict, .answer = TN_NO};
     p->row.supports(&r->image.call, &verdict);
-    if (verdict.answer == TN_NO) declined(r, p, verdict.reason);
-    if (verdict.answer != TN_YES_IF) return verdict.answer == TN_YES;
+    if (verdict.answer == TN_YES) return true;
+    if (verdict.answer != TN_YES_IF) return said_no(r, p, &verdict);
     for (uint32_t k = 0; k < r->s->n_operands; k++) {
         const tn_tensor *t = r->v->operands[k];
         if (!t || tni_form_contiguous(&r->s->operands[k].seen)) continue;
         if (tni_operand_param(r->v, k)->mutated || r->s->op->form != TNI_STRIDED) {
-            declined(r, p, TN_REASON_LAYOUT);
+            declined(r, p, TN_REASON_LAYOUT, 0);
             return false;
         }
         tni_form_copy(r->s, k, t, NULL);
@@ -90,16 +115,24 @@ static bool supports(tni_resolution *r, const tni_provider *p) {
     return tni_resolve_image(r);
 }
 
+/* Whether the plan may be used as it is. */
+static bool plan_known(tni_resolution *r, const tni_provider *p) {
+    const uint32_t strange = r->s->plan.flags & TN_MUST_UNDERSTAND;
+    if (strange) declined(r, p, TNI_ODD_PLAN, 31 - __builtin_clz(strange));
+    return !strange;
+}
+
 static bool plan(tni_resolution *r, const tni_provider *p) {
     tni_signature *s = r->s;
     s->plan = (tn_plan){.size = sizeof(tn_plan)};
     if (!p->row.plan) return true;
-    tn_status status = p->row.plan(&r->image.call, &s->plan);
-    if (status == TN_OK && atomic_load(&r->image.failed) == TN_OK) return true;
+    const tn_status status = p->row.plan(&r->image.call, &s->plan);
+    const bool made = status == TN_OK && atomic_load(&r->image.failed) == TN_OK;
+    if (made && plan_known(r, p)) return true;
+    if (!made) declined(r, p, TN_REASON_PLAN, 0);
     if (s->plan.data && p->row.drop) p->row.drop(s->plan.data);
     s->plan = (tn_plan){.size = sizeof(tn_plan)};
     atomic_store(&r->image.failed, TN_OK);
-    declined(r, p, TN_REASON_PLAN);
     return false;
 }
 
@@ -110,7 +143,7 @@ bool tni_chain_ask(tni_resolution *r) {
     const int32_t pin = tni_state_get()->pin;
     const bool can_compose =
         r->s->op->row.decompose && (r->s->op->inplace || !r->s->op->schema.mutates);
-    if (pin >= 0 && can_compose && (n == 0 || chain[0]->plugin_index != pin)) return false;
+    if (pin >= 0 && can_compose && (n == 0 || !tni_pinned(chain[0], pin))) return false;
     for (uint64_t i = 0; i < n; i++) {
         r->image.call.user = chain[i]->row.user;
         if (!eligible(r, chain[i]) || !supports(r, chain[i])) continue;

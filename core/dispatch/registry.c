@@ -12,10 +12,9 @@
 #include "core/base/state.h"
 #include "core/base/text.h"
 #include "core/dispatch/directory.h"
+#include "core/dispatch/pin.h"
 #include "core/dispatch/rows.h"
 #include "core/memory/device.h"
-
-enum { NO_DEVICE = -1 }; /* of a kernel that waited, and does not fit the op that came */
 
 static _Atomic uint64_t epoch;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* writers */
@@ -54,7 +53,7 @@ uint64_t tni_registry_providers(const tni_op *op, int32_t device_kind, const tni
         for (uint64_t i = 0; i < c->n && n < capacity; i++) {
             const tni_provider *p = c->items[i];
             int32_t kind = p->device_kind ? p->device_kind : tni_device_kind_find(p->row.device);
-            if (kind == device_kind && (p->plugin_index == pin) == (pass == 0)) out[n++] = p;
+            if (kind == device_kind && tni_pinned(p, pin) == (pass == 0)) out[n++] = p;
         }
     }
     return n;
@@ -71,8 +70,8 @@ typedef struct transaction {
     const tni_rows *rows;
     tni_op **ops; /* twins included, in order of name; owned until published */
     uint32_t n_ops;
-    tni_provider *providers;   /* one per kernel row */
-    const tn_kernel **kernels; /* the rows in order of op and device */
+    tni_provider *providers; /* one per kernel row; owned until published */
+    tni_provider **kernels;  /* the same in order of op, device and name */
     batch *batches;
     uint32_t n_batches;
 } transaction;
@@ -145,28 +144,37 @@ static tn_status ops_check(transaction *t, const tni_problem *p) {
     return TN_OK;
 }
 
-static int by_op_and_device(const void *a, const void *b) {
-    const tn_kernel *x = *(const tn_kernel *const *)a, *y = *(const tn_kernel *const *)b;
+static int by_calls(const void *a, const void *b) {
+    const tni_provider *x = *(tni_provider *const *)a, *y = *(tni_provider *const *)b;
     int order = strcmp(x->op, y->op);
-    if (order == 0) order = strcmp(x->device, y->device);
+    if (order == 0) order = strcmp(x->row.device, y->row.device);
+    if (order == 0) order = strcmp(x->label, y->label);
     return order ? order : x < y ? -1 : 1;
 }
 
-/* One plugin's rows for one op and device have no dtype in common. */
+/* Would both be asked about the same calls, and could nobody tell which of them is meant? */
+static bool same_calls(const tni_provider *x, const tni_provider *y) {
+    return strcmp(x->op, y->op) == 0 && strcmp(x->row.device, y->row.device) == 0 &&
+           strcmp(x->label, y->label) == 0;
+}
+
+/* One plugin's rows of one name for one op and device have no dtype in common. */
 static tn_status kernels_check(const transaction *t, const tni_problem *p) {
+    const tni_problem unsaid = {NULL, 0};
     uint64_t covered = 0;
     for (uint32_t i = 0; i < t->rows->n_kernels; i++) {
-        const tn_kernel *k = t->kernels[i], *last = i ? t->kernels[i - 1] : NULL;
-        if (!last || strcmp(k->op, last->op) != 0 || strcmp(k->device, last->device) != 0)
-            covered = 0;
-        if (covered & k->dtypes)
+        tni_provider *k = t->kernels[i];
+        if (i == 0 || !same_calls(k, t->kernels[i - 1])) covered = 0;
+        if (covered & k->row.dtypes)
             return tni_row_refuse(
                 p, TN_ERR_CONFLICT, k->op, "kernel",
-                "two rows of one plugin cover the same dtypes on the same device");
-        covered |= k->dtypes;
+                "two rows of one plugin cover the same dtypes on the same device; "
+                "give them names (tn_kernel.name)");
+        covered |= k->row.dtypes;
         const tni_op *op = op_named(t, k->op);
         const tn_status s = op ? tni_kernel_fits(k, op, p) : TN_OK;
         if (s != TN_OK) return s;
+        k->misfit = op && !tni_kernel_knows(k, op, &unsaid);
     }
     return TN_OK;
 }
@@ -175,13 +183,16 @@ static tn_status transaction_kernels(transaction *t, const tni_problem *p) {
     const uint64_t n = t->rows->n_kernels;
     if (n == 0) return TN_OK;
     t->kernels = tni_alloc(n * sizeof *t->kernels);
-    if (!t->kernels) return out_of_memory(t, p);
+    t->providers = tni_alloc(n * sizeof *t->providers);
+    if (!t->kernels || !t->providers) return out_of_memory(t, p);
     for (uint64_t i = 0; i < n; i++) {
-        const tn_status s = tni_kernel_check(&t->rows->kernels[i], p);
+        tni_provider *k = t->kernels[i] = &t->providers[i];
+        k->plugin = t->rows->plugin;
+        k->plugin_index = t->rows->plugin_index;
+        const tn_status s = tni_kernel_parse(k, &t->rows->kernels[i], p);
         if (s != TN_OK) return s;
-        t->kernels[i] = &t->rows->kernels[i];
     }
-    qsort(t->kernels, n, sizeof *t->kernels, by_op_and_device);
+    qsort(t->kernels, n, sizeof *t->kernels, by_calls);
     return kernels_check(t, p);
 }
 
@@ -222,7 +233,7 @@ static const tni_chain *chain_of_name(const char *name) {
 }
 
 /* The chain of this name as it is, with n more providers. NULL: no memory. */
-static const tni_chain *chain_with(const char *name, tni_provider *more, uint64_t n) {
+static const tni_chain *chain_with(const char *name, tni_provider *const *more, uint64_t n) {
     const tni_chain *old = chain_of_name(name);
     const uint64_t n_old = old ? old->n : 0;
     tni_chain *c = tni_alloc(sizeof *c + (n_old + n) * sizeof *c->items);
@@ -230,24 +241,21 @@ static const tni_chain *chain_with(const char *name, tni_provider *more, uint64_
     c->older = old;
     c->n = n_old + n;
     for (uint64_t i = 0; i < n_old; i++) c->items[i] = old->items[i];
-    for (uint64_t i = 0; i < n; i++) c->items[n_old + i] = &more[i];
+    for (uint64_t i = 0; i < n; i++) c->items[n_old + i] = more[i];
     qsort(c->items, c->n, sizeof *c->items, best_first);
     return c;
 }
 
-/* Providers of the kernel rows, and the chains that will hold them. False: no memory. */
+/* The chains that will hold the kernels. False: no memory. */
 static bool transaction_chains(transaction *t) {
     const uint32_t n = t->rows->n_kernels;
     if (n == 0) return true;
-    t->providers = tni_alloc(n * sizeof *t->providers);
     t->batches = tni_alloc(n * sizeof *t->batches);
-    if (!t->providers || !t->batches) return false;
-    for (uint32_t i = 0; i < n; i++)
-        t->providers[i] = (tni_provider){*t->kernels[i], t->rows->plugin, t->rows->plugin_index, 0};
+    if (!t->batches) return false;
     for (uint32_t i = 0, end; i < n; i = end) {
         const char *op = t->kernels[i]->op;
         for (end = i + 1; end < n && strcmp(t->kernels[end]->op, op) == 0;) end++;
-        const tni_chain *c = chain_with(op, &t->providers[i], end - i);
+        const tni_chain *c = chain_with(op, &t->kernels[i], end - i);
         if (!c) return false;
         t->batches[t->n_batches++] = (batch){op, c};
     }
@@ -256,13 +264,16 @@ static bool transaction_chains(transaction *t) {
 
 /* ---- Committing ------------------------------------------------------------------------------ */
 
+static bool misfits(const tni_provider *k, const tni_op *op, const tni_problem *p) {
+    return tni_kernel_fits(k, op, p) != TN_OK || !tni_kernel_knows(k, op, p);
+}
+
 /* Of kernels that waited for this op: those that do not fit it never run. */
 static void settle_waiting(const tni_op *op) {
     const tni_problem unsaid = {NULL, 0};
     const tni_chain *c = chain_of_name(op->schema.name);
     for (uint64_t i = 0; c && i < c->n; i++)
-        if (tni_kernel_fits(&c->items[i]->row, op, &unsaid) != TN_OK)
-            c->items[i]->device_kind = NO_DEVICE;
+        c->items[i]->misfit = misfits(c->items[i], op, &unsaid);
 }
 
 static void publish_chain(const batch *b, tni_directory *d, int32_t *n) {
@@ -306,12 +317,13 @@ static tn_status commit(transaction *t, const tni_problem *p) {
     return TN_OK;
 }
 
-tn_status tni_registry_commit(const tni_rows *rows, char *why, uint64_t capacity) {
+tn_status tni_registry_commit(tni_rows *rows, char *why, uint64_t capacity) {
     const tni_problem p = {why, capacity};
     transaction t;
     pthread_mutex_lock(&lock);
     tn_status status = transaction_make(&t, rows, &p);
     if (status == TN_OK) status = commit(&t, &p);
+    if (status == TN_OK) rows->n_kernel_ops = t.n_batches;
     if (status != TN_OK) transaction_free(&t);
     pthread_mutex_unlock(&lock);
     return status;
@@ -322,17 +334,30 @@ tn_status tni_registry_commit(const tni_rows *rows, char *why, uint64_t capacity
 /* Why a kernel cannot run as things are; false if it can. */
 static bool waits(const tni_entry *e, const tni_provider *k, const tni_problem *p) {
     if (!e->op)
-        tni_row_refuse(p, TN_ERR_NOTFOUND, k->row.op, "kernel", "no op of this name is registered");
-    else if (k->device_kind == NO_DEVICE)
-        tni_kernel_fits(&k->row, e->op, p);
+        tni_row_refuse(p, TN_ERR_NOTFOUND, k->op, "kernel", "no op of this name is registered");
+    else if (k->misfit)
+        misfits(k, e->op, p);
     else if (k->device_kind == 0 && tni_device_kind_find(k->row.device) == 0)
-        tni_row_refuse(p, TN_ERR_NOTFOUND, k->row.op, k->row.device,
+        tni_row_refuse(p, TN_ERR_NOTFOUND, k->op, k->row.device,
                        "no driver of this device is loaded");
     else if (e->op->schema.variable && !(k->row.dtypes & TN_MASK_ALL))
-        tni_row_refuse(p, TN_ERR_NOTFOUND, k->row.op, "dtypes", "this tenon knows none of them");
+        tni_row_refuse(p, TN_ERR_NOTFOUND, k->op, "dtypes", "this tenon knows none of them");
     else
         return false;
     return true;
+}
+
+const tni_provider *tni_registry_named(int32_t plugin_index, const char *name) {
+    const tni_directory *d = tni_directory_current();
+    const int32_t last = published(d);
+    for (int32_t id = 1; id <= last; id++) {
+        const tni_chain *c = chain_of(&d->entries[id - 1]);
+        for (uint64_t i = 0; c && i < c->n; i++) {
+            const tni_provider *k = c->items[i];
+            if (k->plugin_index == plugin_index && strcmp(k->row.name, name) == 0) return k;
+        }
+    }
+    return NULL;
 }
 
 uint64_t tni_registry_waiting(int32_t plugin_index, char *why, uint64_t capacity) {

@@ -38,11 +38,16 @@ static inline bool tni_op_runs_base(const tni_op *op) {
     return op->inplace && op->form != TNI_POINTWISE;
 }
 
+enum { TNI_LABEL_BYTES = 96, TNI_KERNEL_NAME_BYTES = 32 };
+
 typedef struct tni_provider { /* one kernel row, in chain order */
     tn_kernel row;
+    char op[TNI_NAME_BYTES];     /* whose kernel it is: the name in its schema */
+    char label[TNI_LABEL_BYTES]; /* what it is called: "plugin", with a name "plugin/name" */
     const char *plugin;
     int32_t plugin_index;
     int32_t device_kind; /* 0: nobody drives it yet; the kernel is found once somebody does */
+    bool misfit;         /* the op is not what it was written for: never runs */
 } tni_provider;
 
 typedef struct tni_rows { /* what one plugin registers; copies whose missing fields are zero */
@@ -52,6 +57,7 @@ typedef struct tni_rows { /* what one plugin registers; copies whose missing fie
     uint32_t n_ops;
     const tn_kernel *kernels; /* may name an op of the same transaction, or one that is to come */
     uint32_t n_kernels;
+    uint32_t n_kernel_ops; /* for how many ops they are: told when they are committed */
     const tn_driver *const *drivers;
     uint32_t n_drivers;
 } tni_rows;
@@ -61,7 +67,7 @@ typedef struct tni_rows { /* what one plugin registers; copies whose missing fie
  * cause and fix. */
 tn_status tni_registry_check(const tni_rows *, char *why, uint64_t capacity);
 /* Check, then commit and bump the epoch. */
-tn_status tni_registry_commit(const tni_rows *, char *why, uint64_t capacity);
+tn_status tni_registry_commit(tni_rows *, char *why, uint64_t capacity);
 
 uint64_t tni_registry_epoch(void);
 const tni_op *tni_registry_op(int32_t id);         /* NULL if not registered */
@@ -70,8 +76,10 @@ int32_t tni_registry_last_id(void);                /* ids are 1..last; some belo
 /* The chain for an op on a device kind, best first: pin, then priority, then plugin id. */
 uint64_t tni_registry_providers(const tni_op *, int32_t device_kind, const tni_provider **out,
                                 uint64_t capacity);
-/* How many kernels of a plugin cannot run as things are: op or device is not there, or the op came
- * later and they do not fit it. why is told about the first. */
+/* Some kernel row of a plugin that has this name; NULL: there is none. */
+const tni_provider *tni_registry_named(int32_t plugin_index, const char *name);
+/* How many kernels of a plugin cannot run as things are: op or device is not there, or the op is not
+ * what they were written for. why is told about the first. */
 uint64_t tni_registry_waiting(int32_t plugin_index, char *why, uint64_t capacity);
 uint64_t tni_registry_hash(void); /* of all that is registered: for "unchanged" tests */
 

@@ -14,9 +14,13 @@ tni_signature *tni_resolve(const tni_invocation *, const uint64_t *key, uint64_t
 
 enum { TNI_INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, TNI_CHAIN_ROOM = 64 };
 
+/* Answers that are none, beside TN_REASON_*; `detail` is what was answered. */
+enum { TNI_ODD_ANSWER = -1, TNI_ODD_REASON = -2, TNI_ODD_PLAN = -3 };
+
 typedef struct tni_refusal { /* who declined, and why */
     const tni_provider *provider;
-    int32_t reason;
+    int32_t reason; /* TN_REASON_* or TNI_ODD_* */
+    int32_t detail;
 } tni_refusal;
 
 /* Lives while one signature is made; on the stack and not zeroed, which would cost a miss. */

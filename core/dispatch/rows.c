@@ -20,6 +20,19 @@ tn_status tni_row_refuse(const tni_problem *p, tn_status code, const char *row, 
     return code;
 }
 
+/* Bits of the upper half that this core does not know change what the row means. */
+static tn_status must_understand(const char *row, const char *field, uint32_t bits, uint32_t known,
+                                 const tni_problem *p) {
+    const uint32_t strange = bits & TN_MUST_UNDERSTAND & ~known;
+    char cause[160];
+    if (!strange) return TN_OK;
+    snprintf(cause, sizeof cause,
+             "bit %d must be understood, and this tenon does not know it; use a newer tenon, or a "
+             "plugin built for this one",
+             31 - __builtin_clz(strange));
+    return tni_row_refuse(p, TN_ERR_PLUGIN, row, field, cause);
+}
+
 static const char *const form_names[] = {"strided", "pointwise", "reduce", "along"};
 
 static bool form_parse(const char *text, tni_form *out) {
@@ -107,18 +120,22 @@ static tn_status form_check(const tni_op *op, const tni_problem *p) {
     return TN_OK;
 }
 
+static bool has_rule(const tn_op *row) {
+    return row->shape || (row->shape_rule && row->shape_rule[0]);
+}
+
 static tn_status row_complete(const tni_op *op, const tni_problem *p) {
     const tn_op *row = &op->row;
     const char *name = op->schema.name;
-    bool has_rule = row->shape != NULL || (row->shape_rule && row->shape_rule[0]);
+    const bool ruled = has_rule(row);
     if (row->shape_rule && row->shape_rule[0] && !tni_shape_rule(row->shape_rule))
         return tni_row_refuse(p, TN_ERR_PLUGIN, name, "shape_rule",
                               "unknown; known are same, broadcast, reduce");
-    if (!has_rule && !row->decompose && op->schema.n_results > 0)
+    if (!ruled && !row->decompose && op->schema.n_results > 0)
         return tni_row_refuse(p, TN_ERR_PLUGIN, name, "shape",
                               "a row needs a shape rule or a decomposition");
     if ((row->traits & TN_OP_VIEW) &&
-        (!has_rule || op->schema.n_results != 1 || op->schema.results[0].alias == 0))
+        (!ruled || op->schema.n_results != 1 || op->schema.results[0].alias == 0))
         return tni_row_refuse(p, TN_ERR_PLUGIN, name, "traits",
                               "a view has a shape rule and one result that names its alias");
     if ((row->traits & TN_OP_WIDE) && (!row->decompose || op->schema.results[0].list))
@@ -171,7 +188,8 @@ tn_status tni_op_parse(tni_op *op, const tn_op *row, const tni_problem *p) {
     args_summarise(op);
     held_summarise(op);
     op->base = op;
-    tn_status s = keep_parse(op, p);
+    tn_status s = must_understand(op->schema.name, "traits", row->traits, 0, p);
+    if (s == TN_OK) s = keep_parse(op, p);
     if (s == TN_OK) s = form_check(op, p);
     if (s == TN_OK) s = row_complete(op, p);
     if (s != TN_OK) tni_contract_free(op->contract);
@@ -206,19 +224,53 @@ tni_op *tni_op_twin(const tni_op *base) {
 
 /* ---- Kernel rows ----------------------------------------------------------------------------- */
 
-tn_status tni_kernel_check(const tn_kernel *k, const tni_problem *p) {
-    if (!k->op || !tni_schema_is_name(k->op))
-        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op && k->op[0] ? k->op : NULL, "kernel",
-                              "names no op: a name is made of a-z, 0-9 and _, like 'sum.dim'");
+/* a-z, 0-9 and _, or nothing. */
+static bool kernel_name_valid(const char *name) {
+    const size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
+    return name[n] == 0 && n < TNI_KERNEL_NAME_BYTES;
+}
+
+static tn_status kernel_row_check(const tn_kernel *k, const char *op, const tni_problem *p) {
     if (!k->device || !tni_device_name_valid(k->device))
-        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "device",
+        return tni_row_refuse(p, TN_ERR_PLUGIN, op, "device",
                               "must name a device kind: 1 to 31 characters of a-z, 0-9 and _");
-    if (!k->run) return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "run", "missing");
+    if (!k->run) return tni_row_refuse(p, TN_ERR_PLUGIN, op, "run", "missing");
     if (k->drop && !k->plan)
-        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "drop", "there is no plan to drop");
-    if (k->n_args > TNI_MAX_ARGS)
-        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "n_args", "more than an op can have");
-    return TN_OK;
+        return tni_row_refuse(p, TN_ERR_PLUGIN, op, "drop", "there is no plan to drop");
+    if (!kernel_name_valid(k->name))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, op, "name",
+                              "a kernel's name is at most 31 characters of a-z, 0-9 and _");
+    return must_understand(op, "flags", k->flags, TN_KERNEL_NONDETERMINISTIC, p);
+}
+
+/* n_args is what the code reads, whatever the schema has come to be when it is compiled again. */
+static tn_status n_args_check(const tn_kernel *k, const tni_schema *s, const tni_problem *p) {
+    char cause[200];
+    if (k->n_args >= s->n_required && k->n_args <= s->n_params && (k->n_args || !s->n_params))
+        return TN_OK;
+    snprintf(cause, sizeof cause,
+             "is %u, but its schema has %u arguments, %u of them required; say how many the kernel "
+             "reads",
+             k->n_args, s->n_params, s->n_required);
+    return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "n_args", cause);
+}
+
+tn_status tni_kernel_parse(tni_provider *k, const tn_kernel *row, const tni_problem *p) {
+    tni_schema schema;
+    char detail[256] = "";
+    k->row = *row;
+    if (!k->row.name) k->row.name = "";
+    if (!row->schema)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, NULL, "schema",
+                              "missing: a kernel gives the schema of the op it was written for");
+    if (tni_schema_parse(row->schema, &schema, detail, sizeof detail) != TN_OK)
+        return tni_row_refuse(p, TN_ERR_PLUGIN, row->schema, "schema", detail);
+    memcpy(k->op, schema.name, sizeof k->op);
+    const tn_status s = kernel_row_check(&k->row, k->op, p);
+    if (s != TN_OK) return s;
+    snprintf(k->label, sizeof k->label, "%s%s%s", k->plugin, k->row.name[0] ? "/" : "",
+             k->row.name);
+    return n_args_check(row, &schema, p);
 }
 
 /* What a class letter of schemas lets in. */
@@ -238,29 +290,64 @@ static uint64_t dtypes_of(char variable) {
 }
 
 /* Bits beyond those this core knows are a newer plugin's own affair. */
-static bool dtypes_fit(const tn_kernel *k, const tni_op *op) {
+static bool dtypes_fit(const tni_provider *k, const tni_op *op) {
     const char variable = op->schema.variable;
-    return variable == 0 || (k->dtypes & (dtypes_of(variable) | ~(uint64_t)TN_MASK_ALL)) != 0;
+    return variable == 0 || (k->row.dtypes & (dtypes_of(variable) | ~(uint64_t)TN_MASK_ALL)) != 0;
 }
 
-tn_status tni_kernel_fits(const tn_kernel *k, const tni_op *op, const tni_problem *p) {
-    char cause[160];
-    if (op->inplace)
-        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "kernel",
-                              "is the in-place form of an op; the kernel of that op runs both");
-    if (op->row.traits & TN_OP_VIEW)
-        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "kernel", "is a view, which no kernel runs");
-    if (op->schema.n_results == 1 && op->schema.results[0].list)
-        return tni_row_refuse(
-            p, TN_ERR_PLUGIN, k->op, "kernel",
-            "returns a list, which no kernel makes; leave it to its decomposition");
-    if (!dtypes_fit(k, op))
-        return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "dtypes",
-                              k->dtypes ? "none of them is taken by the op"
+tn_status tni_kernel_fits(const tni_provider *k, const tni_op *op, const tni_problem *p) {
+    const char *why =
+        op->inplace ? "is the in-place form of an op; the kernel of that op runs both"
+        : op->row.traits & TN_OP_VIEW ? "is a view, which no kernel runs"
+        : op->schema.n_results == 1 && op->schema.results[0].list
+            ? "returns a list, which no kernel makes; leave it to its decomposition"
+        : op->schema.n_results > 0 && !has_rule(&op->row)
+            ? "has no shape rule, so no kernel is asked: nobody could make room for its results"
+            : NULL;
+    if (why) return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "kernel", why);
+    if (dtypes_fit(k, op)) return TN_OK;
+    return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "dtypes",
+                          k->row.dtypes ? "none of them is taken by the op"
                                         : "missing: a kernel without dtypes never runs");
-    if (k->n_args == 0 || (k->n_args >= op->schema.n_required && k->n_args <= op->schema.n_params))
-        return TN_OK;
-    snprintf(cause, sizeof cause, "the kernel knows %u, but the op has %u, %u of them required",
-             k->n_args, op->schema.n_params, op->schema.n_required);
-    return tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "n_args", cause);
+}
+
+static bool same_param(const tni_param *a, const tni_param *b) {
+    return strcmp(a->name, b->name) == 0 && a->type == b->type && a->optional == b->optional &&
+           a->runtime == b->runtime && a->mutated == b->mutated && a->alias == b->alias &&
+           a->variable == b->variable && a->fixed == b->fixed && a->index == b->index &&
+           a->count == b->count && tn_dtype_is(a->dtype, b->dtype);
+}
+
+static bool same_result(const tni_result *a, const tni_result *b) {
+    return a->kind == b->kind && a->list == b->list && a->alias == b->alias &&
+           a->variable == b->variable && a->fixed == b->fixed && tn_dtype_is(a->dtype, b->dtype);
+}
+
+/* What of the op is not what the kernel's schema says, in words; false: nothing. */
+static bool differs(const tni_schema *kernel, const tni_schema *op, char *what, size_t capacity) {
+    for (uint32_t i = 0; i < kernel->n_params; i++) {
+        if (i < op->n_params && same_param(&kernel->params[i], &op->params[i])) continue;
+        snprintf(what, capacity, "argument %u, '%s', %s", i + 1, kernel->params[i].name,
+                 i < op->n_params ? "is another" : "is not there");
+        return true;
+    }
+    for (uint32_t i = 0; i < kernel->n_results && i < op->n_results; i++) {
+        if (same_result(&kernel->results[i], &op->results[i])) continue;
+        snprintf(what, capacity, "result %u is another", i + 1);
+        return true;
+    }
+    if (kernel->n_results == op->n_results) return false;
+    snprintf(what, capacity, "there are %u results, not %u", op->n_results, kernel->n_results);
+    return true;
+}
+
+bool tni_kernel_knows(const tni_provider *k, const tni_op *op, const tni_problem *p) {
+    tni_schema schema;
+    char what[2 * TNI_NAME_BYTES + 40], cause[720];
+    if (tni_schema_parse(k->row.schema, &schema, NULL, 0) != TN_OK) return false;
+    if (!differs(&schema, &op->schema, what, sizeof what)) return true;
+    snprintf(cause, sizeof cause, "%s: the op is %.240s, the kernel was written for %.240s", what,
+             op->row.schema, k->row.schema);
+    tni_row_refuse(p, TN_ERR_PLUGIN, k->op, "schema", cause);
+    return false;
 }

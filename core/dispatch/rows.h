@@ -16,9 +16,12 @@ tn_status tni_op_parse(tni_op *op, const tn_op *row, const tni_problem *);
 /* add -> add_: the first argument becomes mutated, the result aliases it. NULL: no memory, or the
  * name is too long. */
 tni_op *tni_op_twin(const tni_op *base);
-void tni_op_free(tni_op *);                                         /* NULL is fine */
-tn_status tni_kernel_check(const tn_kernel *, const tni_problem *); /* whatever its op is */
-/* Could the kernel ever run for this op? */
-tn_status tni_kernel_fits(const tn_kernel *, const tni_op *, const tni_problem *);
+void tni_op_free(tni_op *); /* NULL is fine */
+/* Fills what follows from a kernel's row, checked, whatever its op is; plugin is set. */
+tn_status tni_kernel_parse(tni_provider *, const tn_kernel *row, const tni_problem *);
+/* Could such a kernel ever run for this op? */
+tn_status tni_kernel_fits(const tni_provider *, const tni_op *, const tni_problem *);
+/* Is the op what the kernel was written for? Its schema may have more arguments now. */
+bool tni_kernel_knows(const tni_provider *, const tni_op *, const tni_problem *);
 
 #endif

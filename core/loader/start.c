@@ -192,22 +192,9 @@ static tni_rows rows_of(const tn_plugin *p) {
                       .n_drivers = p->n_drivers};
 }
 
-static int by_op(const void *a, const void *b) {
-    return strcmp(((const tn_kernel *)a)->op, ((const tn_kernel *)b)->op);
-}
-
-/* Of rows the registry has its copies of: their order does not matter any more. */
-static uint32_t distinct_ops(tn_plugin *p) {
-    uint32_t n = 0;
-    if (p->n_kernels) qsort(p->kernels, p->n_kernels, sizeof *p->kernels, by_op);
-    for (uint32_t i = 0; i < p->n_kernels; i++)
-        n += i == 0 || strcmp(p->kernels[i - 1].op, p->kernels[i].op) != 0;
-    return n;
-}
-
 /* The registry keeps copies of the rows, but the drivers themselves. */
-static void rows_done(tn_plugin *p) {
-    p->n_kernel_ops = distinct_ops(p);
+static void rows_done(tn_plugin *p, uint32_t n_kernel_ops) {
+    p->n_kernel_ops = n_kernel_ops;
     tni_free(p->ops);
     tni_free(p->kernels);
     p->ops = NULL, p->kernels = NULL;
@@ -232,7 +219,7 @@ static tn_status register_plugin(tn_plugin *p) {
     tni_rows rows = rows_of(p);
     tn_status s = tni_registry_commit(&rows, why, sizeof why);
     if (s == TN_OK) {
-        rows_done(p);
+        rows_done(p, rows.n_kernel_ops);
         registered(p);
     } else {
         refuse(p, TNI_STAGE_REGISTERED, s, why);

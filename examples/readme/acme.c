@@ -20,7 +20,8 @@ static void flat_only(const tn_call *c, tn_verdict *v) {
 }
 
 static const tn_kernel kernels[] = {{.size = sizeof(tn_kernel),
-                                     .op = "relu",
+                                     .schema = "relu(Tensor<N> x) -> Tensor",
+                                     .n_args = 1,
                                      .device = "cpu",
                                      .dtypes = TN_MASK(F32),
                                      .supports = flat_only,

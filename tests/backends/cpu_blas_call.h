@@ -32,7 +32,9 @@ inline const tn_kernel &Row(const std::string &op, tn_dtype dtype = TN_F32) {
     static const tn_kernel none = {};
     for (const tnk_family *family : {BLAS_FAMILIES(FAMILY)})
         for (const tn_kernel *row = family->rows; row < family->rows + family->n; row++)
-            if (op == row->op && (row->dtypes >> tn_dtype_index(dtype) & 1)) return *row;
+            if (std::string(row->schema).rfind(op + "(", 0) == 0 &&
+                (row->dtypes >> tn_dtype_index(dtype) & 1))
+                return *row;
     ADD_FAILURE() << "no row for " << op;
     return none;
 }

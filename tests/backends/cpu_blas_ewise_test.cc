@@ -20,7 +20,7 @@ using Kernel = tn_status (*)(const void *, tn_call *);
 
 Kernel reference_of(const std::string &op) {
     static const std::map<std::string, Kernel> all = {
-#define KERNEL(op, name, dtypes, n_args, plan) {op, ref_##name},
+#define KERNEL(op, dtypes, n_args, plan) {#op, ref_##op},
 #include "backends/cpu_ref/kernels.def"
     };
     const auto at = all.find(op);

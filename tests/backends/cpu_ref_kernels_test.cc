@@ -159,7 +159,7 @@ TEST(RefArange, CountsInItsDtype) {
 
 TEST(RefTable, NamesEveryOpOnce) {
     std::vector<std::string> ops;
-#define KERNEL(op, name, dtypes, n_args, plan) ops.push_back(op);
+#define KERNEL(op, dtypes, n_args, plan) ops.push_back(#op);
 #include "backends/cpu_ref/kernels.def"
     EXPECT_EQ(std::set<std::string>(ops.begin(), ops.end()).size(), ops.size());
 }

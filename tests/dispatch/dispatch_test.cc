@@ -83,7 +83,8 @@ tn_status start_kernels(const tn_host *host, tn_plugin *self, const void *user, 
     static tn_kernel rows[2];
     tn_kernel *row = &rows[user != nullptr];
     row->size = sizeof(tn_kernel);
-    row->op = "test_times";
+    row->schema = "test_times(Tensor<F> x, float~ by) -> Tensor y";
+    row->n_args = 2;
     row->device = "cpu";
     row->dtypes = TN_MASK(F32);
     row->priority = priority;

@@ -1,109 +1,19 @@
-// registry_test.cc - what may be registered, what waits for what, and what looking up and registering
-// cost. SPDX-License-Identifier: Apache-2.0
+// registry_test.cc - what looking up and registering cost, and what a row promises.
+// SPDX-License-Identifier: Apache-2.0
 #include <malloc.h>
 
 #include <atomic>
 #include <chrono>
 #include <functional>
-#include <memory>
 #include <thread>
-#include <utility>
 
 #include <tenon/check.h>
-#include <tenon/hooks.h>
-#include <tenon/inspect.h>
 
-#include "tests/support/support.h"
+#include "tests/support/rows.h"
 
 #include "modules/math/math_ops.h"
 
 namespace {
-
-// ---- Plugins made on the spot ------------------------------------------------------------------
-
-struct Rows {
-    std::string id;
-    std::vector<tn_op> ops;
-    std::vector<tn_kernel> kernels;
-    bool one_by_one = false;
-};
-constexpr size_t most_plugins = 64;
-Rows rows_of[most_plugins];
-tn_plugin_desc descriptions[most_plugins];
-
-template <size_t N> tn_status start(const tn_host *host, tn_plugin *self) {
-    const Rows &r = rows_of[N];
-    const auto count = [&](size_t n) { return static_cast<uint32_t>(r.one_by_one ? 1 : n); };
-    for (size_t i = 0; i < r.ops.size(); i += count(r.ops.size()))
-        host->add_ops(self, &r.ops[i], count(r.ops.size()), sizeof(tn_op));
-    for (size_t i = 0; i < r.kernels.size(); i += count(r.kernels.size()))
-        host->add_kernels(self, &r.kernels[i], count(r.kernels.size()), sizeof(tn_kernel));
-    return TN_OK;
-}
-
-template <size_t N> const tn_plugin_desc *query(const tn_hello *, const char **) {
-    descriptions[N] = {
-        sizeof(tn_plugin_desc), 0, rows_of[N].id.c_str(), "1.0", start<N>, nullptr, nullptr};
-    return &descriptions[N];
-}
-
-template <size_t... N> tn_plugin_query_fn query_at(size_t i, std::index_sequence<N...>) {
-    static const tn_plugin_query_fn all[] = {query<N>...};
-    return all[i];
-}
-
-// Rows live for ever, as those of a plugin do.
-tn_status add_plugin(Rows rows) {
-    static size_t next;
-    rows_of[next] = std::move(rows);
-    return tn_plugin_add(query_at(next++, std::make_index_sequence<most_plugins>()));
-}
-
-const char *text(const std::string &s) {
-    static std::vector<std::unique_ptr<std::string>> all;
-    all.push_back(std::make_unique<std::string>(s));
-    return all.back()->c_str();
-}
-
-tn_op op_row(const std::string &schema, uint32_t traits = 0) {
-    tn_op row = {};
-    row.size = sizeof row;
-    row.schema = text(schema);
-    row.shape_rule = "same";
-    row.no_grad = "only a test";
-    row.traits = traits;
-    return row;
-}
-
-tn_kernel kernel_row(const char *op) {
-    tn_kernel row = {};
-    row.size = sizeof row;
-    row.op = op;
-    row.device = "cpu";
-    row.dtypes = TN_MASK_ALL;
-    row.run = [](const void *, tn_call *) -> tn_status { return TN_OK; };
-    return row;
-}
-
-tn_status call(const char *name) {
-    tn_op_ref op = {name, 0, 0};
-    const tn_value arg = tn_value_tensor(full({2}, 1));
-    tn_value out;
-    return tn_op_call(&op, &arg, 1, &out, 1);
-}
-
-tn_plugin_info info_of(const char *id) {
-    int64_t n = 0;
-    EXPECT_EQ(tn_plugin_scan(&n), TN_OK);
-    for (int64_t i = 0; i < n; i++) {
-        tn_plugin_info info = {};
-        info.size = sizeof info;
-        EXPECT_EQ(tn_plugin_at(i, &info), TN_OK);
-        if (std::string(info.id) == id) return info;
-    }
-    ADD_FAILURE() << "no plugin " << id;
-    return {};
-}
 
 // 0 under sanitizers, whose allocators do not count here.
 size_t heap_bytes() { return mallinfo2().uordblks + mallinfo2().hblkhd; }
@@ -159,6 +69,19 @@ TEST_F(Registry, NamesTheOpWhoseNameIsTaken) {
     EXPECT_TRUE(error_is(TN_ERR_CONFLICT, {"tn_op_add: add: already registered by 'math'"}));
 }
 
+TEST_F(Registry, NamesAnOpThatIsLikeTheOneAskedForButNoOther) {
+    const auto told = [](const char *name) {
+        EXPECT_EQ(call(name), TN_ERR_NOTFOUND);
+        const std::string text = tn_error_message();
+        tn_clear_error();
+        return text;
+    };
+    EXPECT_NE(told("reluu").find("did you mean 'relu'"), std::string::npos);
+    EXPECT_NE(told("sofmtax").find("did you mean 'softmax'"), std::string::npos);
+    EXPECT_EQ(told("nope_3").find("did you mean"), std::string::npos);
+    EXPECT_EQ(told("xyz").find("did you mean"), std::string::npos);
+}
+
 // ---- What registering costs --------------------------------------------------------------------
 
 double seconds_of(const std::function<void()> &work) {
@@ -202,7 +125,7 @@ TEST_F(Registry, TakesManyRowsOfOnePluginInShortTime) {
     for (int i = 0; i < 20000; i++) {
         const std::string name = "test_bulk_" + std::to_string(i);
         rows.ops.push_back(op_row(name + "(Tensor<T> x) -> Tensor y"));
-        rows.kernels.push_back(kernel_row(text(name)));
+        rows.kernels.push_back(kernel_row(name));
     }
     EXPECT_LT(seconds_of([&] { ASSERT_EQ(add_plugin(std::move(rows)), TN_OK); }), 20);
     EXPECT_EQ(call("test_bulk_19999"), TN_OK) << tn_error_message();
@@ -236,113 +159,6 @@ TEST_F(Registry, IsReadWhileItGrows) {
     }
     for (std::thread &t : readers) t.join();
     EXPECT_FALSE(wrong);
-}
-
-// ---- Kernels that cannot run -------------------------------------------------------------------
-
-struct Refused {
-    const char *name;
-    tn_kernel kernel;
-    const char *field, *cause;
-};
-
-TEST_F(Registry, RefusesKernelsThatCouldNeverRun) {
-    const auto with = [](const char *op, void (*change)(tn_kernel *)) {
-        tn_kernel k = kernel_row(op);
-        if (change) change(&k);
-        return k;
-    };
-    const Refused cases[] = {
-        {"no_dtypes", with("exp", [](tn_kernel *k) { k->dtypes = 0; }), "dtypes", "missing"},
-        {"alien_dtypes", with("exp", [](tn_kernel *k) { k->dtypes = TN_MASK_INT; }), "dtypes",
-         "none of them is taken"},
-        {"few_args", with("add", [](tn_kernel *k) { k->n_args = 1; }), "n_args",
-         "knows 1, but the op has 2, 2 of them required"},
-        {"many_args", with("exp", [](tn_kernel *k) { k->n_args = 2; }), "n_args",
-         "knows 2, but the op has 1"},
-        {"twin", with("add_", nullptr), "kernel", "in-place form"},
-        {"view", with("transpose", nullptr), "kernel", "is a view"},
-        {"list", with("chunk", nullptr), "kernel", ""},
-        {"no_name", with("no name", nullptr), "kernel", "names no op"},
-        {"no_device", with("exp", [](tn_kernel *k) { k->device = "CPU"; }), "device", "a-z"},
-    };
-    const int64_t before = tn_op_count();
-    for (const Refused &c : cases) {
-        Rows rows;
-        rows.id = std::string("test_refused_") + c.name;
-        rows.kernels.push_back(c.kernel);
-        EXPECT_NE(add_plugin(std::move(rows)), TN_OK) << c.name;
-        EXPECT_TRUE(error_is(TN_ERR_PLUGIN, {c.kernel.op, c.field, c.cause})) << c.name;
-    }
-    EXPECT_EQ(tn_op_count(), before);
-}
-
-TEST_F(Registry, KeepsKernelsForAnOpThatComesLaterAndSaysThatTheyWait) {
-    Rows rows;
-    rows.id = "test_early";
-    rows.kernels = {kernel_row("test_early_op"), kernel_row("exp")};
-    rows.kernels[1].device = "elsewhere";
-    testing::internal::CaptureStderr();
-    ASSERT_EQ(add_plugin(std::move(rows)), TN_OK) << tn_error_message();
-    const std::string log = testing::internal::GetCapturedStderr();
-    EXPECT_NE(log.find("'test_early': 2 of its kernels wait"), std::string::npos) << log;
-    EXPECT_NE(std::string(info_of("test_early").why).find("2 of its kernels wait"),
-              std::string::npos);
-    EXPECT_EQ(info_of("test_early").state, TN_PLUGIN_READY);
-    EXPECT_EQ(call("test_early_op"), TN_ERR_NOTFOUND) << "a waiting kernel makes no op";
-    tn_clear_error();
-
-    tn_op row = op_row("test_early_op(Tensor<T> x) -> Tensor y");
-    ASSERT_EQ(tn_op_add(&row), TN_OK) << tn_error_message();
-    EXPECT_EQ(call("test_early_op"), TN_OK) << tn_error_message();
-    EXPECT_STREQ(tn_last_provider(), "test_early");
-    EXPECT_NE(std::string(info_of("test_early").why).find("1 of its kernels wait: exp, elsewhere"),
-              std::string::npos)
-        << info_of("test_early").why;
-}
-
-TEST_F(Registry, SaysThatAKernelOfDtypesItDoesNotKnowWaits) {
-    Rows rows;
-    rows.id = "test_newer";
-    rows.kernels = {kernel_row("exp")};
-    rows.kernels[0].dtypes = UINT64_C(1) << 60;
-    testing::internal::CaptureStderr();
-    ASSERT_EQ(add_plugin(std::move(rows)), TN_OK) << tn_error_message();
-    const std::string log = testing::internal::GetCapturedStderr();
-    EXPECT_NE(log.find("exp, dtypes: this tenon knows none of them"), std::string::npos) << log;
-}
-
-TEST_F(Registry, NamesAnOpThatIsLikeTheOneAskedForButNoOther) {
-    const auto told = [](const char *name) {
-        EXPECT_EQ(call(name), TN_ERR_NOTFOUND);
-        const std::string text = tn_error_message();
-        tn_clear_error();
-        return text;
-    };
-    EXPECT_NE(told("reluu").find("did you mean 'relu'"), std::string::npos);
-    EXPECT_NE(told("sofmtax").find("did you mean 'softmax'"), std::string::npos);
-    EXPECT_EQ(told("nope_3").find("did you mean"), std::string::npos);
-    EXPECT_EQ(told("xyz").find("did you mean"), std::string::npos);
-}
-
-TEST_F(Registry, NeverRunsAKernelThatWaitedAndDoesNotFit) {
-    Rows rows;
-    rows.id = "test_misfit";
-    rows.kernels = {kernel_row("test_misfit_op")};
-    rows.kernels[0].n_args = 1;
-    testing::internal::CaptureStderr();
-    ASSERT_EQ(add_plugin(std::move(rows)), TN_OK) << tn_error_message();
-    testing::internal::GetCapturedStderr();
-    tn_op row = op_row("test_misfit_op(Tensor<T> x, Tensor<T> z) -> Tensor y");
-    ASSERT_EQ(tn_op_add(&row), TN_OK) << tn_error_message();
-    tn_op_ref op = {"test_misfit_op", 0, 0};
-    const tn_value args[] = {tn_value_tensor(full({2}, 1)), tn_value_tensor(full({2}, 1))};
-    tn_value out;
-    EXPECT_EQ(tn_op_call(&op, args, 2, &out, 1), TN_ERR_UNSUPPORTED);
-    tn_clear_error();
-    EXPECT_NE(std::string(info_of("test_misfit").why).find("n_args: the kernel knows 1"),
-              std::string::npos)
-        << info_of("test_misfit").why;
 }
 
 // ---- Providers ---------------------------------------------------------------------------------

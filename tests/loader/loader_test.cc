@@ -98,18 +98,13 @@ TEST_F(Loader, RefusesToLoadFromInsideAStart) {
 const tn_host *linked_host;
 tn_plugin *linked_self;
 tn_status start_linked(const tn_host *h, tn_plugin *p) {
-    static const tn_kernel row = {sizeof(row),
-                                  0,
-                                  "linked_op",
-                                  "cpu",
-                                  TN_MASK_ALL,
-                                  0,
-                                  0,
-                                  nullptr,
-                                  nullptr,
-                                  nullptr,
-                                  [](const void *, tn_call *) -> tn_status { return TN_OK; },
-                                  nullptr};
+    tn_kernel row = {};
+    row.size = sizeof(row);
+    row.schema = "linked_op(Tensor x) -> Tensor";
+    row.n_args = 1;
+    row.device = "cpu";
+    row.dtypes = TN_MASK_ALL;
+    row.run = [](const void *, tn_call *) -> tn_status { return TN_OK; };
     linked_host = h, linked_self = p;
     return h->add_kernels(p, &row, 1, sizeof(row));
 }

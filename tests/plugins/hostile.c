@@ -111,8 +111,14 @@ static tn_status run(const void *plan, tn_call *c) {
     return TN_OK;
 }
 
-static const tn_kernel kernel = {
-    .size = sizeof(tn_kernel), .op = ID "_op", .device = "cpu", .dtypes = TN_MASK_ALL, .run = run};
+#define SCHEMA ID "_op(Tensor<T> x) -> Tensor y"
+
+static const tn_kernel kernel = {.size = sizeof(tn_kernel),
+                                 .schema = SCHEMA,
+                                 .n_args = 1,
+                                 .device = "cpu",
+                                 .dtypes = TN_MASK_ALL,
+                                 .run = run};
 
 #define OP_ROW(text)                                                                               \
     {                                                                                              \
@@ -120,7 +126,7 @@ static const tn_kernel kernel = {
         .no_grad = "a test"                                                                        \
     }
 
-static const tn_op op = OP_ROW(ID "_op(Tensor<T> x) -> Tensor y");
+static const tn_op op = OP_ROW(SCHEMA);
 
 static tn_status register_good(const tn_host *h, tn_plugin *p) {
     h->describe(p, "a test plugin");

@@ -76,7 +76,8 @@ typedef struct ops_library {
     row *rows, **last;            /* in file order */
     uint32_t n_rows;              /* without use lines */
     uint32_t n_errors;
-    bool rows_apart; /* NAME_rows.h is a file; else the table holds what stands in it */
+    bool rows_apart;    /* NAME_rows.h is a file; else the table holds what stands in it */
+    bool schemas_apart; /* so is NAME_schemas.h */
     arena_block *blocks;
 } ops_library;
 

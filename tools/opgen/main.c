@@ -1,5 +1,6 @@
 /* opgen - from the .ops files of a library to NAME_ops.h (wrappers), NAME_rows.h (what its C files
- * share), NAME_table.inc (registration) and NAME_formulas.inc (what elementwise rows compute).
+ * share), NAME_table.inc (registration), NAME_schemas.h (what kernels are written for) and
+ * NAME_formulas.inc (what elementwise rows compute).
  *
  * All are written in memory first and appear together under their names, or not at all.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -13,6 +14,7 @@
 #include "tools/opgen/header.h"
 #include "tools/opgen/library.h"
 #include "tools/opgen/rows.h"
+#include "tools/opgen/schemas.h"
 #include "tools/opgen/table.h"
 
 typedef struct output {
@@ -48,6 +50,11 @@ static bool make_rows(const ops_library *f, FILE *out) {
 
 static bool make_table(const ops_library *f, FILE *out) {
     write_table(out, f);
+    return true;
+}
+
+static bool make_schemas(const ops_library *f, FILE *out) {
+    write_schemas(out, f);
     return true;
 }
 
@@ -105,16 +112,18 @@ typedef struct request {
     const char *name; /* of the library, or NULL */
     char **paths;
     uint32_t n_paths;
-    output header, rows, table, formulas;
+    output header, rows, table, schemas, formulas;
 } request;
 
 static bool run(request *q) {
     ops_library l;
     bool ok = ops_read(&l, q->name, q->paths, q->n_paths) && ops_check(&l);
     l.rows_apart = q->rows.path != NULL;
+    l.schemas_apart = q->schemas.path != NULL;
     ok = ok && make(&l, &q->header, make_header) && make(&l, &q->rows, make_rows) &&
-         make(&l, &q->table, make_table) && make(&l, &q->formulas, make_formulas);
-    output *const outputs[] = {&q->header, &q->rows, &q->table, &q->formulas};
+         make(&l, &q->table, make_table) && make(&l, &q->schemas, make_schemas) &&
+         make(&l, &q->formulas, make_formulas);
+    output *const outputs[] = {&q->header, &q->rows, &q->table, &q->schemas, &q->formulas};
     enum { N = sizeof outputs / sizeof *outputs };
     for (int i = 0; i < N; i++) ok = ok && save_temporary(outputs[i]);
     for (int i = 0; i < N; i++) ok = ok && publish(outputs[i]);
@@ -128,8 +137,12 @@ static bool parse_arguments(request *q, int argc, char **argv) {
     const struct {
         const char *flag, **value;
     } options[] = {
-        {"--name", &q->name},        {"--header", &q->header.path},     {"--rows", &q->rows.path},
-        {"--table", &q->table.path}, {"--formulas", &q->formulas.path},
+        {"--name", &q->name},
+        {"--header", &q->header.path},
+        {"--rows", &q->rows.path},
+        {"--table", &q->table.path},
+        {"--schemas", &q->schemas.path},
+        {"--formulas", &q->formulas.path},
     };
     q->paths = argv;
     for (int i = 1; i < argc; i++) {
@@ -150,7 +163,7 @@ int main(int argc, char **argv) {
     request q = {0};
     if (!parse_arguments(&q, argc, argv)) {
         fputs("usage: opgen [--name NAME] [--header OUT.h] [--rows OUT.h] [--table OUT.inc]\n"
-              "             [--formulas OUT.inc] IN.ops...\n"
+              "             [--schemas OUT.h] [--formulas OUT.inc] IN.ops...\n"
               "       Several files are one library, in the order given; they need a name.\n",
               stderr);
         return 1;

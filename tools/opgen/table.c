@@ -10,6 +10,7 @@
 
 #include "tools/opgen/cname.h"
 #include "tools/opgen/rows.h"
+#include "tools/opgen/schemas.h"
 
 typedef struct writer {
     FILE *out;
@@ -317,6 +318,7 @@ void write_table(FILE *out, const ops_library *f) {
         fprintf(out, "#include \"%s_rows.h\"\n\n", f->stem);
     else
         write_rows(out, f), fputc('\n', out);
+    if (!f->schemas_apart) write_schemas(out, f), fputc('\n', out);
     write_refs(out, f);
     for (const row *r = f->rows; r; r = r->next) {
         if (r->n_grads) write_derivative(&w, r);

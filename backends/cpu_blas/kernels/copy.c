@@ -243,8 +243,8 @@ static tn_status fill_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 static const tn_kernel rows[] = {
-    {BLAS_ROW, .op = "copy_", .dtypes = TN_MASK_ALL, .run = copy_run},
-    {BLAS_ROW, .op = "fill_", .dtypes = TN_MASK_ALL, .run = fill_run},
+    {BLAS_ROW(copy_, 2), .dtypes = TN_MASK_ALL, .run = copy_run},
+    {BLAS_ROW(fill_, 2), .dtypes = TN_MASK_ALL, .run = fill_run},
 };
 /* clang-format on */
 const tnk_family blas_copy_rows = TNK_FAMILY(rows);

@@ -179,9 +179,9 @@ static tn_status cross_entropy_bwd_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 static const tn_kernel rows[] = {
-    {BLAS_ROW, .op = "cross_entropy", .n_args = 2, .dtypes = TN_MASK_FLOAT,
+    {BLAS_ROW(cross_entropy, 2), .dtypes = TN_MASK_FLOAT,
      .supports = cross_entropy_supports, .run = cross_entropy_run},
-    {BLAS_ROW, .op = "cross_entropy_bwd", .n_args = 3, .dtypes = TN_MASK_FLOAT,
+    {BLAS_ROW(cross_entropy_bwd, 3), .dtypes = TN_MASK_FLOAT,
      .supports = cross_entropy_bwd_supports, .run = cross_entropy_bwd_run},
 };
 /* clang-format on */

@@ -292,7 +292,7 @@ static tn_status ewise_run(const void *plan, tn_call *c) {
 #define FIRST(first, ...)             first
 #define OPERANDS(...)                 FIRST(__VA_ARGS__)
 #define ROW(op_, kind, attrs_, mask)                                                               \
-    {BLAS_ROW, .op = #op_, .n_args = OPERANDS(KIND_##kind) + sizeof attrs_ - 1, .dtypes = mask,    \
+    {BLAS_ROW(op_, OPERANDS(KIND_##kind) + sizeof attrs_ - 1), .dtypes = mask,                     \
      .user = &blas_ewise_ops[BLAS_EW_##op_], .run = ewise_run},
 #define ROW_ALL(op_, kind, attrs_)    ROW(op_, kind, attrs_, TN_MASK_ALL)
 #define ROW_NUMBER(op_, kind, attrs_) ROW(op_, kind, attrs_, TN_MASK_ALL & ~TN_MASK(BOOL))

@@ -391,13 +391,13 @@ static tn_status gemm_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 #define PRODUCT(op_)                                                                               \
-    {BLAS_ROW, .op = op_, .dtypes = BLAS_F32_F64, .supports = blas_gemm_supports,                  \
+    {BLAS_ROW(op_, 2), .dtypes = BLAS_F32_F64, .supports = blas_gemm_supports,                     \
      .plan = gemm_plan, .run = gemm_run, .drop = blas_gemm_drop}
 static const tn_kernel rows[] = {
-    PRODUCT("gemm"),
-    PRODUCT("matmul"),
-    PRODUCT("bmm"),
-    PRODUCT("mm"),
+    PRODUCT(gemm),
+    PRODUCT(matmul),
+    PRODUCT(bmm),
+    PRODUCT(mm),
 };
 /* clang-format on */
 const tnk_family blas_gemm_rows = TNK_FAMILY(rows);

@@ -248,13 +248,13 @@ static tn_status gemm_half_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 #define PRODUCT(op_)                                                                               \
-    {BLAS_ROW, .op = op_, .dtypes = TN_MASK(F16) | TN_MASK(BF16), .supports = blas_gemm_supports,  \
+    {BLAS_ROW(op_, 2), .dtypes = TN_MASK(F16) | TN_MASK(BF16), .supports = blas_gemm_supports,     \
      .plan = gemm_half_plan, .run = gemm_half_run, .drop = blas_gemm_drop}
 static const tn_kernel rows[] = {
-    PRODUCT("gemm"),
-    PRODUCT("matmul"),
-    PRODUCT("bmm"),
-    PRODUCT("mm"),
+    PRODUCT(gemm),
+    PRODUCT(matmul),
+    PRODUCT(bmm),
+    PRODUCT(mm),
 };
 /* clang-format on */
 const tnk_family blas_gemm_half_rows = TNK_FAMILY(rows);

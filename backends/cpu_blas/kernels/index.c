@@ -237,7 +237,7 @@ void blas_index_start(const tn_call *c, const tn_view *x, const tn_view *y) {
 
 /* clang-format off */
 static const tn_kernel rows[] = {
-    {BLAS_ROW, .op = "gather", .dtypes = TN_MASK_ALL, .run = gather_run},
+    {BLAS_ROW(gather, 3), .dtypes = TN_MASK_ALL, .run = gather_run},
 };
 /* clang-format on */
 const tnk_family blas_index_rows = TNK_FAMILY(rows);

@@ -223,14 +223,14 @@ static tn_status linear_bwd_run(const void *data, tn_call *c) {
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
 /* clang-format off */
-#define PRODUCT(op_, name)                                                                         \
-    {BLAS_ROW, .op = op_, .dtypes = TN_MASK_FLOAT, .supports = name##_supports,                    \
+#define PRODUCT(op_, n_args, name)                                                                 \
+    {BLAS_ROW(op_, n_args), .dtypes = TN_MASK_FLOAT, .supports = name##_supports,                  \
      .plan = name##_plan, .run = name##_run, .drop = blas_gemm_drop}
 static const tn_kernel rows[] = {
-    PRODUCT("linear", linear),
-    PRODUCT("addmm", addmm),
-    PRODUCT("baddbmm", addmm),
-    PRODUCT("linear_bwd", linear_bwd),
+    PRODUCT(linear, 3, linear),
+    PRODUCT(addmm, 5, addmm),
+    PRODUCT(baddbmm, 5, addmm),
+    PRODUCT(linear_bwd, 2, linear_bwd),
 };
 /* clang-format on */
 const tnk_family blas_linear_rows = TNK_FAMILY(rows);

@@ -146,12 +146,13 @@ static tn_status lines_run(const void *plan, tn_call *c) {
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
 /* clang-format off */
-#define LINES(op_, outs, ins, mask)                                                                \
-    {BLAS_ROW, .op = #op_, .dtypes = mask, .user = &line_ops[BLAS_LINE_##op_],                     \
+#define LINE(op_, n_args, mask)                                                                    \
+    {BLAS_ROW(op_, n_args), .dtypes = mask, .user = &line_ops[BLAS_LINE_##op_],                    \
      .plan = lines_plan, .run = lines_run},
+#define LINES(op_, outs, ins, mask) LINE(op_, ins + 1, mask)
 static const tn_kernel rows[] = {
     BLAS_LINE_LIST(LINES, TN_MASK_ALL, TN_MASK_FLOAT)
-    LINES(sort, 2, 1, TN_MASK_ALL)
+    LINE(sort, 3, TN_MASK_ALL)
 };
 /* clang-format on */
 const tnk_family blas_lines_rows = TNK_FAMILY(rows);

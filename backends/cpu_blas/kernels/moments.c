@@ -165,9 +165,9 @@ static tn_status moments_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 static const tn_kernel rows[] = {
-    {BLAS_ROW, .op = "moments", .dtypes = TN_MASK_FLOAT, .user = &of_moments, .run = moments_run},
-    {BLAS_ROW, .op = "std", .dtypes = TN_MASK_FLOAT, .user = &of_std, .run = moments_run},
-    {BLAS_ROW, .op = "norm", .dtypes = TN_MASK_FLOAT, .user = &of_norm, .supports = norm_supports,
+    {BLAS_ROW(moments, 3), .dtypes = TN_MASK_FLOAT, .user = &of_moments, .run = moments_run},
+    {BLAS_ROW(std, 4), .dtypes = TN_MASK_FLOAT, .user = &of_std, .run = moments_run},
+    {BLAS_ROW(norm, 4), .dtypes = TN_MASK_FLOAT, .user = &of_norm, .supports = norm_supports,
      .run = moments_run},
 };
 /* clang-format on */

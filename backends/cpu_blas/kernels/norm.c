@@ -208,9 +208,9 @@ static tn_status layer_norm_bwd_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 static const tn_kernel rows[] = {
-    {BLAS_ROW, .op = "layer_norm", .dtypes = TN_MASK_FLOAT, .supports = layer_norm_supports,
+    {BLAS_ROW(layer_norm, 5), .dtypes = TN_MASK_FLOAT, .supports = layer_norm_supports,
      .plan = layer_norm_plan, .run = layer_norm_run},
-    {BLAS_ROW, .op = "layer_norm_bwd", .dtypes = TN_MASK_FLOAT, .supports = layer_norm_bwd_supports,
+    {BLAS_ROW(layer_norm_bwd, 6), .dtypes = TN_MASK_FLOAT, .supports = layer_norm_bwd_supports,
      .plan = layer_norm_bwd_plan, .run = layer_norm_bwd_run},
 };
 /* clang-format on */

@@ -156,11 +156,11 @@ static tn_status adamw_run(const void *plan, tn_call *c) { return (void)plan, ad
 
 /* clang-format off */
 static const tn_kernel rows[] = {
-    {BLAS_ROW, .op = "sgd_", .dtypes = BLAS_F32_F64,
+    {BLAS_ROW(sgd_, 9), .dtypes = BLAS_F32_F64,
      .supports = sgd_supports, .plan = optim_plan, .run = sgd_run},
-    {BLAS_ROW, .op = "adam_", .dtypes = BLAS_F32_F64,
+    {BLAS_ROW(adam_, 12), .dtypes = BLAS_F32_F64,
      .supports = adam_supports, .plan = optim_plan, .run = adam_run},
-    {BLAS_ROW, .op = "adamw_", .dtypes = BLAS_F32_F64,
+    {BLAS_ROW(adamw_, 12), .dtypes = BLAS_F32_F64,
      .supports = adam_supports, .plan = optim_plan, .run = adamw_run},
 };
 /* clang-format on */

@@ -152,13 +152,13 @@ static tn_status dropout_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 static const tn_kernel rows[] = {
-    {BLAS_ROW, .op = "uniform", .dtypes = BLAS_F32_F64, .supports = random_supports,
+    {BLAS_ROW(uniform, 6), .dtypes = BLAS_F32_F64, .supports = random_supports,
      .run = uniform_run},
-    {BLAS_ROW, .op = "normal", .dtypes = BLAS_F32_F64, .supports = random_supports,
+    {BLAS_ROW(normal, 6), .dtypes = BLAS_F32_F64, .supports = random_supports,
      .run = normal_run},
-    {BLAS_ROW, .op = "random_bits", .dtypes = BLAS_F32_F64, .supports = random_bits_supports,
+    {BLAS_ROW(random_bits, 4), .dtypes = BLAS_F32_F64, .supports = random_bits_supports,
      .run = random_bits_run},
-    {BLAS_ROW, .op = "dropout", .dtypes = TN_MASK_FLOAT, .supports = dropout_supports,
+    {BLAS_ROW(dropout, 3), .dtypes = TN_MASK_FLOAT, .supports = dropout_supports,
      .run = dropout_run},
 };
 /* clang-format on */

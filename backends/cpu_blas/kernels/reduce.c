@@ -298,17 +298,17 @@ static tn_status reduce_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 #define REDUCE(op_, name, mask)                                                                    \
-    {BLAS_ROW, .op = op_, .dtypes = mask, .user = &of_##name, .run = reduce_run}
+    {BLAS_ROW(op_, 3), .dtypes = mask, .user = &of_##name, .run = reduce_run}
 static const tn_kernel rows[] = {
-    REDUCE("sum.dim", sum, TN_MASK_ALL),
-    REDUCE("mean.dim", mean, TN_MASK_FLOAT),
-    REDUCE("prod.dim", prod, TN_MASK_ALL),
-    REDUCE("amax", amax, TN_MASK_ALL),
-    REDUCE("amin", amin, TN_MASK_ALL),
-    REDUCE("argmax", argmax, TN_MASK_ALL),
-    REDUCE("argmin", argmin, TN_MASK_ALL),
-    REDUCE("any", any, TN_MASK_ALL),
-    REDUCE("all", all, TN_MASK_ALL),
+    REDUCE(sum_dim, sum, TN_MASK_ALL),
+    REDUCE(mean_dim, mean, TN_MASK_FLOAT),
+    REDUCE(prod_dim, prod, TN_MASK_ALL),
+    REDUCE(amax, amax, TN_MASK_ALL),
+    REDUCE(amin, amin, TN_MASK_ALL),
+    REDUCE(argmax, argmax, TN_MASK_ALL),
+    REDUCE(argmin, argmin, TN_MASK_ALL),
+    REDUCE(any, any, TN_MASK_ALL),
+    REDUCE(all, all, TN_MASK_ALL),
 };
 /* clang-format on */
 const tnk_family blas_reduce_rows = TNK_FAMILY(rows);

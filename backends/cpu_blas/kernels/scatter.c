@@ -297,8 +297,8 @@ static tn_status scatter_add_run(const void *plan, tn_call *c) {
 
 /* clang-format off */
 static const tn_kernel rows[] = {
-    {BLAS_ROW, .op = "scatter", .dtypes = TN_MASK_ALL, .run = scatter_run},
-    {BLAS_ROW, .op = "scatter_add", .dtypes = TN_MASK_FLOAT | TN_MASK(I32) | TN_MASK(I64),
+    {BLAS_ROW(scatter, 4), .dtypes = TN_MASK_ALL, .run = scatter_run},
+    {BLAS_ROW(scatter_add, 4), .dtypes = TN_MASK_FLOAT | TN_MASK(I32) | TN_MASK(I64),
      .plan = scatter_add_plan, .run = scatter_add_run},
 };
 /* clang-format on */

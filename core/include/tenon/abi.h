@@ -31,6 +31,10 @@ extern "C" {
 #define TN_HAS(p, field)                                                                           \
     ((p)->size >= (char *)(&(p)->field + 1) - (char *)(uintptr_t)(const void *)(p))
 
+/* The upper half of every `flags` and `traits` a plugin fills must be understood: a bit there that
+ * the host does not know refuses the row or the plan, by name. Unknown lower bits are ignored. */
+#define TN_MUST_UNDERSTAND 0xffff0000u
+
 /* ---- Status codes: one table gives number, name and text ------------------------------------- */
 
 #define TN_STATUS_LIST(X)                                                                          \
@@ -394,7 +398,8 @@ enum { TN_NEEDS_CONTIGUOUS = 1u << 0 };        /* tn_verdict.needs */
     X(7, HARDWARE, "this computer lacks the instructions")                                         \
     X(8, VENDOR, "vendor library")                                                                 \
     X(9, ARGUMENTS, "a newer argument is not known")                                               \
-    X(10, PLAN, "planning failed")
+    X(10, PLAN, "planning failed")                                                                 \
+    X(11, SCHEMA, "written for another schema of the op")
 #define TN_REASON_ENUM(number, NAME, text) TN_REASON_##NAME = number,
 enum { TN_REASON_LIST(TN_REASON_ENUM) TN_REASON_COUNT };
 #undef TN_REASON_ENUM
@@ -416,13 +421,21 @@ typedef struct tn_plan {
 
 typedef struct tn_kernel { /* one row of a provider's table */
     uint32_t size;
-    uint32_t n_args;    /* arguments of the schema it knows; 0 = all of the row as it is now */
-    const char *op;     /* "matmul" */
+    uint32_t flags; /* TN_KERNEL_* */
+    /* The op's schema as it was when the kernel was written, of which opgen makes a header
+     * (MATH_SCHEMA_gather). Where the op's own does not begin with the same arguments, or has other
+     * results, the kernel is never asked. Defaults and names of results do not matter. */
+    const char *schema;
     const char *device; /* device kind: "cpu" */
     uint64_t dtypes;    /* TN_MASK_* of the op's type variable; ignored for ops without one */
-    uint32_t flags;     /* TN_KERNEL_* */
+    uint32_t n_args;    /* leading arguments it reads; all others are at their defaults */
     int32_t priority;   /* higher is asked first; the reference has -100 */
-    const void *user;   /* arrives as tn_call.user */
+    /* (optional: none) Tells rows of one plugin for the same calls apart: a-z, 0-9 and _. The row is
+     * shown as "plugin/name", and pinned as that. */
+    const char *name;
+    uint32_t variants; /* how many plans it can make of one call; 0 and 1 are one */
+    uint32_t reserved;
+    const void *user; /* arrives as tn_call.user */
     /* (optional: yes) Will it run such calls? [any-thread] */
     void (*supports)(const tn_call *, tn_verdict *);
     /* (optional: no plan) Once per signature; may allocate. [any-thread] */

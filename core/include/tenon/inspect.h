@@ -36,8 +36,8 @@ TN_API tn_status tn_op_find(const char *name, tn_op_info *out);
 
 /* ---- Providers ------------------------------------------------------------------------------- */
 
-/* "cpu_blas,cpu_ref": who has kernels for op on a device kind, in the order they are asked. The
- * scope's. */
+/* "cpu_blas,cpu_ref": who has kernels for op on a device kind, in the order they are asked; kernels
+ * with a name as "acme/own". The scope's. */
 TN_API const char *tn_op_providers(const char *op, const char *device_kind);
 /* Who ran the last kernel on this thread; "" if none. */
 TN_API const char *tn_last_provider(void);

@@ -164,9 +164,9 @@ TN_API tn_status tn_zero_grad(tn_tensor *leaf); /* forgets it */
 TN_API bool tn_set_deterministic(bool on); /* the same bits every time; returns what it was */
 /* TN_MATH_*: what may stand for a product of f32; returns what it was. INVALID for what is none. */
 TN_API int32_t tn_set_math_mode(int32_t mode);
-/* Asks this provider first; NULL = no pin. NOTFOUND lists those there are, and UNSUPPORTED is
- * said of a plugin without kernels. */
-TN_API tn_status tn_use_provider(const char *plugin_id);
+/* Asks this provider first, "cpu_ref", or only its kernels of one name, "acme/own"; NULL = no pin.
+ * NOTFOUND lists those there are, and UNSUPPORTED is said of a plugin without kernels. */
+TN_API tn_status tn_use_provider(const char *provider);
 /* Most threads for kernels called from here; 0 = all. And how many there may be. */
 TN_API tn_status tn_set_threads(int32_t n);
 TN_API int32_t tn_threads(void);

@@ -28,13 +28,15 @@ static void contiguous(const tn_call *c, tn_verdict *v) {
 
 static const tn_kernel kernels[] = {
     {.size = sizeof(tn_kernel),
-     .op = "swish",
+     .schema = HELLO_SCHEMA_swish,
+     .n_args = 2,
      .device = "cpu",
      .dtypes = TN_MASK(F32),
      .supports = contiguous,
      .run = swish_float},
     {.size = sizeof(tn_kernel),
-     .op = "swish",
+     .schema = HELLO_SCHEMA_swish,
+     .n_args = 2,
      .device = "cpu",
      .dtypes = TN_MASK(F64),
      .supports = contiguous,
