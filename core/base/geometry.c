@@ -16,21 +16,31 @@ int64_t tni_numel(const int64_t *sizes, int32_t rank, int64_t element_bytes) {
 }
 
 void tni_row_major(const int64_t *sizes, int32_t rank, int64_t *strides) {
+    tni_strides_in(NULL, sizes, rank, strides);
+}
+
+void tni_strides_in(const int8_t *order, const int64_t *sizes, int32_t rank, int64_t *strides) {
     int64_t stride = 1;
     for (int32_t i = rank; i-- > 0;) {
-        strides[i] = stride;
-        stride *= sizes[i] > 0 ? sizes[i] : 1;
+        const int32_t d = order ? order[i] : i;
+        strides[d] = stride;
+        stride *= sizes[d] > 0 ? sizes[d] : 1;
     }
 }
 
-bool tni_contiguous(const int64_t *sizes, const int64_t *strides, int32_t rank) {
+bool tni_lies_in(const int8_t *order, const int64_t *sizes, const int64_t *strides, int32_t rank) {
     int64_t expected = 1;
     for (int32_t i = rank; i-- > 0;) {
-        if (sizes[i] == 0) return true;
-        if (sizes[i] != 1 && strides[i] != expected) return false;
-        expected *= sizes[i];
+        const int32_t d = order ? order[i] : i;
+        if (sizes[d] == 0) return true;
+        if (sizes[d] != 1 && strides[d] != expected) return false;
+        expected *= sizes[d];
     }
     return true;
+}
+
+bool tni_contiguous(const int64_t *sizes, const int64_t *strides, int32_t rank) {
+    return tni_lies_in(NULL, sizes, strides, rank);
 }
 
 bool tni_reach(const int64_t *sizes, const int64_t *strides, int32_t rank, int64_t *low,

@@ -34,6 +34,7 @@ typedef struct tni_state {
     struct tni_local_cache *cache; /* dispatch: this thread's signature cache */
     const char *last_provider;     /* label of whose kernel ran last */
     uint64_t *kernel_runs;         /* of each plugin by index; NULL until somebody asks */
+    uint64_t argument_copies;      /* made before kernels ran */
     struct tni_node *dying;        /* autograd: nodes waiting to be destroyed */
     bool destroying;               /* ... somebody further up this thread's stack is at it */
     uint64_t anomaly_calls;        /* recorded in anomaly mode so far */

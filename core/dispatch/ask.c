@@ -195,6 +195,8 @@ const char *tn_last_provider(void) {
     return name ? name : "";
 }
 
+uint64_t tn_argument_copies(void) { return tni_state_get()->argument_copies; }
+
 /* Counting begins with the first question: most programs never ask. */
 uint64_t tn_provider_runs(const char *plugin_id) {
     tni_state *st = tni_state_get();

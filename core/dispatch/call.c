@@ -41,6 +41,7 @@ static tn_tensor *operand_copy(const tni_frame *f, const tni_operand *o, tn_tens
         copy = NULL;
     }
     tni_tensor_release(view);
+    tni_state_get()->argument_copies++;
     return copy;
 }
 
@@ -112,6 +113,7 @@ static bool results_allocate(tni_frame *f) {
         } else {
             t = tni_tensor_like(&out->meta, out->numel, out->bytes, f->v.place);
             if (!t) return false;
+            if (out->ordered) t->flags &= ~(uint32_t)TNI_CONTIGUOUS;
         }
         f->results[f->n_results++] = t;
         f->image->views[s->n_operands + i].data = tni_tensor_data(t);

@@ -1,14 +1,16 @@
 /* chain.c - who runs a call: the providers of an op, asked best first.
  *
  * A provider takes it if its row covers dtype and arguments, it supports the call, perhaps with
- * contiguous inputs, and its plan works. Everyone who declines says why.
+ * copies of arguments that lie otherwise, and its plan works. Everyone who declines says why.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dispatch/chain.h"
 
 #include <stdio.h>
+#include <string.h>
 
+#include "core/base/geometry.h"
 #include "core/base/log.h"
-#include "core/dispatch/forms.h"
+#include "core/dispatch/needs.h"
 #include "core/dispatch/pin.h"
 #include "core/memory/device.h"
 
@@ -27,6 +29,8 @@ static void refusal_text(const tni_refusal *f, char *out, size_t capacity) {
         [-TNI_ODD_ANSWER] = "answered %d, which is neither no nor yes",
         [-TNI_ODD_REASON] = "said no for reason %d, which this version does not know",
         [-TNI_ODD_PLAN] = "planning set flag bit %d, which must be understood and is not known",
+        [-TNI_ODD_NEED] = "needs what bit %d says, which this version does not know",
+        [-TNI_ODD_ORDER] = "planning gave result %d an order of dims that it cannot have",
     };
     if (f->reason < 0)
         snprintf(out, capacity, odd[-f->reason], f->detail);
@@ -96,23 +100,61 @@ static bool said_no(tni_resolution *r, const tni_provider *p, const tn_verdict *
     return false;
 }
 
-/* yes, or yes if contiguous: then the core copies what is not. */
-static bool supports(tni_resolution *r, const tni_provider *p) {
+enum { NEEDS_KNOWN = TN_NEEDS_CONTIGUOUS | TN_NEEDS_CHANNELS_LAST | TN_NEEDS_ALIGNED };
+
+/* Yes; or yes if, with copies of arguments that are not as needed. */
+static bool supports(tni_resolution *r, const tni_provider *p, tni_needs *n) {
+    n->before = NULL;
     if (!p->row.supports) return true;
-    tn_verdict verdict = {.size = sizeof verdict, .answer = TN_NO};
+    tn_verdict verdict = {.size = sizeof verdict, .answer = TN_NO, .bits_known = NEEDS_KNOWN};
     p->row.supports(&r->image.call, &verdict);
     if (verdict.answer == TN_YES) return true;
     if (verdict.answer != TN_YES_IF) return said_no(r, p, &verdict);
-    for (uint32_t k = 0; k < r->s->n_operands; k++) {
-        const tn_tensor *t = r->v->operands[k];
-        if (!t || tni_form_contiguous(&r->s->operands[k].seen)) continue;
-        if (tni_operand_param(r->v, k)->mutated || r->s->op->form != TNI_STRIDED) {
-            declined(r, p, TN_REASON_LAYOUT, 0);
-            return false;
-        }
-        tni_form_copy(r->s, k, t, NULL);
+    const uint32_t strange = verdict.needs & ~(uint32_t)NEEDS_KNOWN;
+    if (strange) return declined(r, p, TNI_ODD_NEED, 31 - __builtin_clz(strange)), false;
+    return tni_needs_meet(r, &verdict, n) || (declined(r, p, TN_REASON_LAYOUT, 0), false);
+}
+
+static bool is_permutation(const int8_t *order, int32_t rank) {
+    uint32_t seen = 0;
+    for (int32_t i = 0; i < rank; i++) {
+        if (order[i] < 0 || order[i] >= rank) return false;
+        seen |= 1u << order[i];
     }
-    return tni_resolve_image(r);
+    return seen == (1u << rank) - 1;
+}
+
+/* Lays new results out as the plan says. False: they cannot be. */
+static bool lay_results(tni_resolution *r, const tni_provider *p) {
+    tni_signature *s = r->s;
+    for (uint32_t i = 0; i < TN_PLAN_RESULTS; i++) {
+        const int8_t *order = s->plan.order[i];
+        s->plan.order[i] = NULL; /* only now the plan's memory is sure to be there */
+        if (!order) continue;
+        tni_output *out = i < s->n_outputs ? &s->outputs[i] : NULL;
+        if (!out || out->target >= 0 || s->list_result || s->op->form != TNI_STRIDED ||
+            !is_permutation(order, out->meta.rank))
+            return declined(r, p, TNI_ODD_ORDER, (int32_t)i), false;
+        tni_strides_in(order, out->meta.sizes, out->meta.rank, out->meta.strides);
+        memcpy(out->seen.strides, out->meta.strides, sizeof out->seen.strides);
+        out->ordered = !tni_contiguous(out->meta.sizes, out->meta.strides, out->meta.rank);
+    }
+    return true;
+}
+
+/* As if no plan had been made. */
+static void plan_drop(tni_resolution *r, const tni_provider *p) {
+    tni_signature *s = r->s;
+    if (s->plan.data && p->row.drop) p->row.drop(s->plan.data);
+    s->plan = (tn_plan){.size = sizeof(tn_plan)};
+    for (uint32_t i = 0; i < s->n_outputs; i++) {
+        tni_output *out = &s->outputs[i];
+        if (!out->ordered) continue;
+        tni_row_major(out->meta.sizes, out->meta.rank, out->meta.strides);
+        memcpy(out->seen.strides, out->meta.strides, sizeof out->seen.strides);
+        out->ordered = false;
+    }
+    atomic_store(&r->image.failed, TN_OK);
 }
 
 /* Whether the plan may be used as it is. */
@@ -123,17 +165,25 @@ static bool plan_known(tni_resolution *r, const tni_provider *p) {
 }
 
 static bool plan(tni_resolution *r, const tni_provider *p) {
-    tni_signature *s = r->s;
-    s->plan = (tn_plan){.size = sizeof(tn_plan)};
+    r->s->plan = (tn_plan){.size = sizeof(tn_plan)};
     if (!p->row.plan) return true;
-    const tn_status status = p->row.plan(&r->image.call, &s->plan);
+    const tn_status status = p->row.plan(&r->image.call, &r->s->plan);
     const bool made = status == TN_OK && atomic_load(&r->image.failed) == TN_OK;
-    if (made && plan_known(r, p)) return true;
+    if (made && plan_known(r, p) && lay_results(r, p)) return true;
     if (!made) declined(r, p, TN_REASON_PLAN, 0);
-    if (s->plan.data && p->row.drop) p->row.drop(s->plan.data);
-    s->plan = (tn_plan){.size = sizeof(tn_plan)};
-    atomic_store(&r->image.failed, TN_OK);
+    plan_drop(r, p);
     return false;
+}
+
+/* Does this provider take the call? If not, nothing of it is left. */
+static bool takes(tni_resolution *r, const tni_provider *p) {
+    tni_needs needs;
+    r->image.call.user = p->row.user;
+    if (!eligible(r, p) || !supports(r, p, &needs)) return false;
+    r->image.call.user = p->row.user; /* copies have made another image */
+    if (!plan(r, p)) return tni_needs_undo(r, &needs), false;
+    tni_needs_keep(r, p, &needs);
+    return true;
 }
 
 bool tni_chain_ask(tni_resolution *r) {
@@ -144,11 +194,8 @@ bool tni_chain_ask(tni_resolution *r) {
     const bool can_compose =
         r->s->op->row.decompose && (r->s->op->inplace || !r->s->op->schema.mutates);
     if (pin >= 0 && can_compose && (n == 0 || !tni_pinned(chain[0], pin))) return false;
-    for (uint64_t i = 0; i < n; i++) {
-        r->image.call.user = chain[i]->row.user;
-        if (!eligible(r, chain[i]) || !supports(r, chain[i])) continue;
-        r->image.call.user = chain[i]->row.user;
-        if (!plan(r, chain[i])) continue;
+    for (uint64_t i = 0; i < n && tn_error() == TN_OK; i++) {
+        if (!takes(r, chain[i])) continue;
         r->s->kind = TNI_SIG_KERNEL;
         r->s->provider = chain[i];
         report_fallback(r, chain[i]);

@@ -35,6 +35,13 @@ void tni_form_copy(tni_signature *s, uint32_t k, const tn_tensor *t, const int8_
     row_major(&o->seen);
 }
 
+void tni_form_lay(tni_signature *s, uint32_t k, const tn_tensor *t, const int8_t *order) {
+    tni_operand *o = &s->operands[k];
+    tni_form_copy(s, k, t, order);
+    memcpy(o->seen.sizes, t->sizes, (size_t)t->rank * sizeof(int64_t));
+    tni_strides_in(order, t->sizes, t->rank, o->seen.strides);
+}
+
 /* ---- strided --------------------------------------------------------------------------------- */
 
 static bool form_strided(tni_signature *s, const tni_invocation *v) {

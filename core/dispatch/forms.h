@@ -13,5 +13,8 @@ bool tni_form_contiguous(const tni_geometry *);
 /* Makes operand k a contiguous temporary with dims in the order `permutation` (NULL: as they
  * are). */
 void tni_form_copy(tni_signature *, uint32_t k, const tn_tensor *, const int8_t *permutation);
+/* Makes operand k a temporary whose dims, which stay as they are, lie in memory in this order,
+ * outermost first; NULL: row-major. */
+void tni_form_lay(tni_signature *, uint32_t k, const tn_tensor *, const int8_t *order);
 
 #endif

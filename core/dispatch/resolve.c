@@ -333,8 +333,8 @@ static int32_t viewed_operand(const tni_signature *s, const tni_invocation *v) {
 static bool is_plain(const tni_signature *s) {
     const tni_op *op = s->op;
     return s->kind == TNI_SIG_KERNEL && !s->prepares && !s->list_result && s->n_outputs == 1 &&
-           s->outputs[0].visible && s->outputs[0].target < 0 && !op->schema.mutates &&
-           op->runtime_args == 0 && !(op->row.traits & TN_OP_RANDOM) &&
+           s->outputs[0].visible && s->outputs[0].target < 0 && !s->outputs[0].ordered &&
+           !op->schema.mutates && op->runtime_args == 0 && !(op->row.traits & TN_OP_RANDOM) &&
            s->plan.workspace_bytes == 0;
 }
 

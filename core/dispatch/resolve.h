@@ -15,7 +15,13 @@ tni_signature *tni_resolve(const tni_invocation *, const uint64_t *key, uint64_t
 enum { TNI_INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, TNI_CHAIN_ROOM = 64 };
 
 /* Answers that are none, beside TN_REASON_*; `detail` is what was answered. */
-enum { TNI_ODD_ANSWER = -1, TNI_ODD_REASON = -2, TNI_ODD_PLAN = -3 };
+enum {
+    TNI_ODD_ANSWER = -1,
+    TNI_ODD_REASON = -2,
+    TNI_ODD_PLAN = -3,
+    TNI_ODD_NEED = -4,
+    TNI_ODD_ORDER = -5
+};
 
 typedef struct tni_refusal { /* who declined, and why */
     const tni_provider *provider;

@@ -37,6 +37,7 @@ typedef struct tni_output {
     int64_t numel;
     uint64_t bytes;
     int32_t target; /* operand that is written in place, or -1: fresh */
+    bool ordered;   /* fresh, and not row-major: its plan has said how it lies */
     bool visible;
 } tni_output;
 

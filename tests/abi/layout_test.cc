@@ -53,7 +53,7 @@ TEST(AbiTables, AreReadOnlyAsFarAsTheyReach) {
     tn_verdict v = {};
     v.size = 8;
     EXPECT_TRUE(TN_HAS(&v, answer));
-    EXPECT_FALSE(TN_HAS(&v, needs));
+    EXPECT_FALSE(TN_HAS(&v, reason));
 }
 
 } // namespace

@@ -22,7 +22,7 @@ struct Counts {
 };
 Counts fast, slow;
 std::atomic<int> fast_answer{TN_YES}, fast_reason{TN_REASON_NONE};
-std::atomic<uint32_t> fast_needs{0};
+std::atomic<uint32_t> fast_contiguous{0};
 std::atomic<int> run_fails{0};
 
 Counts *counts_of(const tn_call *c) { return c->user ? &fast : &slow; }
@@ -30,7 +30,7 @@ Counts *counts_of(const tn_call *c) { return c->user ? &fast : &slow; }
 void twice_supports(const tn_call *c, tn_verdict *v) {
     counts_of(c)->supports++;
     v->answer = c->user ? fast_answer.load() : TN_YES;
-    v->needs = fast_needs;
+    v->contiguous = fast_contiguous;
     v->reason = fast_reason;
 }
 
@@ -122,7 +122,7 @@ class Dispatch : public Tenon {
     }
     void SetUp() override {
         Tenon::SetUp();
-        fast_answer = TN_YES, fast_needs = 0, run_fails = 0;
+        fast_answer = TN_YES, fast_contiguous = 0, run_fails = 0;
         for (Counts *c : {&fast, &slow}) c->supports = c->plan = c->run = c->drop = 0;
     }
 };
@@ -263,7 +263,7 @@ TEST_F(Dispatch, NamesWhoDeclinedAndWhyWhenNobodyIsLeft) {
 }
 
 TEST_F(Dispatch, CopiesInputsForAKernelThatNeedsThemContiguous) {
-    fast_answer = TN_YES_IF, fast_needs = TN_NEEDS_CONTIGUOUS;
+    fast_answer = TN_YES_IF, fast_contiguous = 1;
     tn_tensor *x = tn_transpose(f32({1, 2, 3, 4, 5, 6}, {2, 3}), 0, 1);
     EXPECT_FALSE(tn_is_contiguous(x));
     EXPECT_EQ(numbers(times(x, 1)), (Numbers{1, 4, 2, 5, 3, 6}));

@@ -148,6 +148,7 @@ tn_status blas_gemm_shape_of(tn_call *c, blas_gemm_shape *s) {
 
 tn_status blas_gemm_keep(tn_call *c, tn_plan *out, const char *op, const void *plan, size_t bytes) {
     out->data = tn_plugin_host->alloc(tn_plugin_self, bytes);
+    out->plan_bytes = bytes;
     if (!out->data) return tnk_fail(c, TN_ERR_NOMEM, "%s: no memory for the plan", op);
     memcpy(out->data, plan, bytes);
     return TN_OK;

@@ -385,7 +385,13 @@ struct tn_call { /* one call of a kernel. What args and outs lead to is gone whe
 };
 
 enum { TN_NO = 0, TN_YES = 1, TN_YES_IF = 2 }; /* tn_verdict.answer */
-enum { TN_NEEDS_CONTIGUOUS = 1u << 0 };        /* tn_verdict.needs */
+
+/* What a TN_YES_IF may ask of arguments, each with a mask in tn_verdict. */
+enum {
+    TN_NEEDS_CONTIGUOUS = 1u << 0,    /* row-major, without holes */
+    TN_NEEDS_CHANNELS_LAST = 1u << 1, /* as that, but dim 1 innermost; below rank 3 contiguous */
+    TN_NEEDS_ALIGNED = 1u << 2        /* starts on a 64-byte boundary */
+};
 
 #define TN_REASON_LIST(X)                                                                          \
     X(0, NONE, "no reason given")                                                                  \
@@ -407,9 +413,19 @@ enum { TN_REASON_LIST(TN_REASON_ENUM) TN_REASON_COUNT };
 typedef struct tn_verdict {
     uint32_t size;
     int32_t answer; /* TN_NO on entry */
-    uint32_t needs; /* for TN_YES_IF: TN_NEEDS_*; the core copies inputs, and counts the copies */
     int32_t reason; /* for TN_NO: TN_REASON_* */
+    /* The TN_NEEDS_* this host can meet. */
+    uint32_t bits_known;
+    /* Needs of a later version than these masks; one that is not in bits_known makes it a no. */
+    uint32_t needs;
+    /* For TN_YES_IF, bit i: argument i of the schema, all tensors of a list. The core copies just
+     * those that are not so, and counts the copies; what is written is never copied. */
+    uint32_t contiguous;
+    uint32_t channels_last;
+    uint32_t aligned;
 } tn_verdict;
+
+enum { TN_PLAN_RESULTS = 8 };
 
 typedef struct tn_plan {
     uint32_t size;
@@ -417,6 +433,11 @@ typedef struct tn_plan {
     void *data; /* the plugin's; immutable once plan has returned; given to run and drop */
     uint64_t workspace_bytes;
     uint64_t reserve_bytes;
+    uint64_t
+        plan_bytes; /* (optional: not told) memory behind data, which a cache of plans counts */
+    /* (optional: row-major) In form "strided": the dims of new result i from outermost to
+     * innermost, as it is laid out. Read when plan has returned. */
+    const int8_t *order[TN_PLAN_RESULTS];
 } tn_plan;
 
 typedef struct tn_kernel { /* one row of a provider's table */
@@ -430,8 +451,8 @@ typedef struct tn_kernel { /* one row of a provider's table */
     uint64_t dtypes;    /* TN_MASK_* of the op's type variable; ignored for ops without one */
     uint32_t n_args;    /* leading arguments it reads; all others are at their defaults */
     int32_t priority;   /* higher is asked first; the reference has -100 */
-    /* (optional: none) Tells rows of one plugin for the same calls apart: a-z, 0-9 and _. The row is
-     * shown as "plugin/name", and pinned as that. */
+    /* (optional: none) Tells rows of one plugin for the same calls apart: a-z, 0-9 and _. The row
+     * is shown as "plugin/name", and pinned as that. */
     const char *name;
     uint32_t variants; /* how many plans it can make of one call; 0 and 1 are one */
     uint32_t reserved;

@@ -43,6 +43,10 @@ TN_API const char *tn_op_providers(const char *op, const char *device_kind);
 TN_API const char *tn_last_provider(void);
 /* How many kernels of this provider (NULL: of all) this thread has run since it first asked. */
 TN_API uint64_t tn_provider_runs(const char *plugin_id);
+/* How many arguments this thread has copied before a kernel ran: because of their dtype, the op's
+ * form, memory shared with what is written, or what the kernel needs. At log level info, what
+ * kernels need is told once per signature. */
+TN_API uint64_t tn_argument_copies(void);
 
 /* ---- Plugins --------------------------------------------------------------------------------- */
 

@@ -93,7 +93,7 @@ static inline const char *tnk_position_text(const int64_t *sizes, int32_t rank, 
 static inline void tnk_answer(tn_verdict *v, int32_t answer, int32_t reason) {
     v->answer = answer;
     v->reason = reason;
-    v->needs = answer == TN_YES_IF ? TN_NEEDS_CONTIGUOUS : 0;
+    v->contiguous = answer == TN_YES_IF ? UINT32_MAX : 0;
 }
 
 enum { TNK_TEXT_BYTES = 960 }; /* longer texts are cut */
