@@ -199,30 +199,6 @@ TEST_F(Dispatch, DropsPlansWhenTheRegistryChanges) {
 
 // ---- The provider chain ----
 
-TEST_F(Dispatch, ForgetsTheCallsNotMadeLongestWhenThereAreTooManyBytes) {
-    enum { CALLS = 80000 };
-    const uint64_t most = UINT64_C(64) << 20;
-    const int64_t all = 8 * CALLS;
-    tn_tensor *x = tn_ones({&all, 1}, TN_F32);
-    uint64_t before = 0, largest = 0;
-    for (int64_t k = 1; k < CALLS; k++) { // a signature each: no other has these strides
-        const tn_scope scope = tn_scope_push();
-        tn_slice_opts every = {};
-        every.end = {8 * k, true}, every.step = {k, true};
-        tn_neg(tn_slice(x, &every));
-        tn_scope_pop(scope);
-        if (k % 1000) continue;
-        const tn_memory_info now = memory_now();
-        EXPECT_TRUE(now.signatures > before || now.signature_bytes > most - (1 << 20))
-            << "many went at once: " << before << " became " << now.signatures;
-        before = now.signatures;
-        largest = std::max(largest, now.signature_bytes);
-    }
-    EXPECT_GT(largest, most - (1 << 20)) << "the test made too few";
-    EXPECT_LT(largest, most + (1 << 20));
-    EXPECT_GT(before, 10000u);
-}
-
 TEST_F(Dispatch, AsksTheHighestPriorityFirstAndThePinnedBeforeAll) {
     tn_tensor *x = f32({1, 2, 3, 4, 5, 6, 7}, {7});
     EXPECT_STREQ(tn_op_providers("test_times", "cpu"), "test_fast,test_slow");

@@ -174,13 +174,18 @@ static void supports_copy(const tn_call *c, tn_verdict *v) {
     tnk_answer(v, fits ? TN_YES : TN_NO, TN_REASON_DTYPE);
 }
 
-#define ROW(op_, n, run_)                                                                          \
-    .size = sizeof(tn_kernel), .op = op_, .n_args = n, .device = "toy", .dtypes = TN_MASK(F32),    \
-    .run = run_
+/* A row says the op's schema as the kernel knows it: if that changes, it is not called wrongly. */
+#define ROW(schema_, n, run_)                                                                      \
+    .size = sizeof(tn_kernel), .schema = schema_, .n_args = n, .device = "toy",                    \
+    .dtypes = TN_MASK(F32), .run = run_
 static const tn_kernel kernels[] = {
-    {ROW("fill_", 2, run_fill)},  {ROW("copy_", 2, run_copy), .supports = supports_copy},
-    {ROW("add", 2, run_add)},     {ROW("mul", 2, run_mul)},
-    {ROW("sum.dim", 3, run_sum)}, {ROW("gemm", 2, run_gemm)},
+    {ROW("fill_(Tensor(a!) x, Scalar~ value) -> Tensor(a) y", 2, run_fill)},
+    {ROW("copy_(Tensor(a!) dst, Tensor src) -> Tensor(a) y", 2, run_copy),
+     .supports = supports_copy},
+    {ROW("add(Tensor<T> a, Tensor<T> b) -> Tensor y", 2, run_add)},
+    {ROW("mul(Tensor<T> a, Tensor<T> b) -> Tensor y", 2, run_mul)},
+    {ROW("sum.dim(Tensor<T> x, int[] dim, bool keepdim=false) -> Tensor y", 3, run_sum)},
+    {ROW("gemm(Tensor<N> a, Tensor<N> b) -> Tensor y", 2, run_gemm)},
 };
 /* [rows.end] */
 
