@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/base/heap.h"
+#include "core/dispatch/overlap.h"
 #include "core/dispatch/resolve.h"
 #include "core/dispatch/shared_cache.h"
 
@@ -83,7 +84,7 @@ static bool key_room(tni_local_cache *c, uint64_t words) {
 
 /* Most words a call can need. */
 static uint64_t key_bound(const tni_invocation *v) {
-    uint64_t n = 9 + (uint64_t)v->n_operands * (2 + 2 * TN_MAX_RANK);
+    uint64_t n = 8 + TNI_OVERLAP_WORDS + (uint64_t)v->n_operands * (2 + 2 * TN_MAX_RANK);
     if (!v->op->lists) return n + 2 * TNI_MAX_ARGS;
     for (uint32_t i = 0; i < v->op->n_args; i++) {
         const tn_value *a = &v->args[i];
@@ -160,6 +161,14 @@ INLINE bool walk_plain(walk *w, const tn_value *a) {
     return true;
 }
 
+INLINE bool walk_overlap(walk *w, const tni_invocation *v) {
+    tni_overlap o;
+    tni_overlap_find(v, &o);
+    for (uint32_t i = 0; i < tni_overlap_words(v); i++)
+        if (!word(w, o.bits[i])) return false;
+    return true;
+}
+
 INLINE bool walk_call(walk *w, const tni_invocation *v, const tni_state *st) {
     const tni_op *op = v->op;
     uint32_t k = 0;
@@ -168,7 +177,7 @@ INLINE bool walk_call(walk *w, const tni_invocation *v, const tni_state *st) {
                      (uint64_t)(uint16_t)st->max_threads << 34 | (uint64_t)st->math << 50) ||
         !word(w, (uint64_t)(uintptr_t)v->place->first) || !word(w, (uint64_t)(uint32_t)st->pin))
         return false;
-    if (op->schema.mutates && !word(w, tni_invocation_aliases(v))) return false;
+    if (op->schema.mutates && !walk_overlap(w, v)) return false;
     for (uint32_t i = 0; i < op->n_args; i++) {
         if (op->types[i] == TNI_TENSOR) {
             if (!walk_tensor(w, v->operands[k++])) return false;

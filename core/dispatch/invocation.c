@@ -7,7 +7,6 @@
 
 #include "core/autograd/tape.h"
 #include "core/base/dtype.h"
-#include "core/base/geometry.h"
 #include "core/tensor/format.h"
 
 static bool wrong_type(const tni_op *op, const tni_param *p, const char *wanted) {
@@ -240,37 +239,4 @@ uint64_t tni_invocation_text(const tni_invocation *v, char *out, uint64_t capaci
     }
     if (n + 2 <= capacity) n += (uint64_t)snprintf(out + n, capacity - n, n ? ")" : "()");
     return n;
-}
-
-/* ---- Shared memory --------------------------------------------------------------------------- */
-
-/* Bytes [low, high) of the storage. */
-static void extent(const tn_tensor *t, int64_t *low, int64_t *high) {
-    const int64_t bytes = tni_dtype_bytes(t->dtype);
-    tni_reach(t->sizes, t->strides, t->rank, low, high);
-    *low = (t->offset + *low) * bytes;
-    *high = (t->offset + *high + 1) * bytes;
-}
-
-static bool same_geometry(const tn_tensor *a, const tn_tensor *b) {
-    if (a->offset != b->offset || a->rank != b->rank || !tn_dtype_is(a->dtype, b->dtype))
-        return false;
-    for (int32_t d = 0; d < a->rank; d++)
-        if (a->sizes[d] != b->sizes[d] || a->strides[d] != b->strides[d]) return false;
-    return true;
-}
-
-uint64_t tni_invocation_aliases(const tni_invocation *v) {
-    uint64_t bits = 0;
-    const tn_tensor *target = v->n_operands > 0 ? v->operands[0] : NULL;
-    for (uint32_t k = 1; target && k < v->n_operands && k < 64; k++) {
-        const tn_tensor *t = v->operands[k];
-        if (!t || t->storage != target->storage || t->numel == 0 || same_geometry(t, target))
-            continue;
-        int64_t low, high, target_low, target_high;
-        extent(t, &low, &high);
-        extent(target, &target_low, &target_high);
-        if (low < target_high && target_low < high) bits |= UINT64_C(1) << k;
-    }
-    return bits;
 }

@@ -35,9 +35,6 @@ bool tni_arg_is_default(const tni_invocation *, uint32_t i);
 static inline bool tni_must_decompose(const tni_invocation *v) {
     return v->recording && !v->op->row.derivative && v->op->row.decompose && !v->op->row.no_grad;
 }
-/* Bit k: operand k shares memory with the first operand, which is written, without being the same
- * elements. Of the first 64. */
-uint64_t tni_invocation_aliases(const tni_invocation *);
 
 /* Sizes, dtypes and devices of an invocation's tensors: "(a f32[2,3], b f32[4])". */
 uint64_t tni_invocation_text(const tni_invocation *, char *out, uint64_t capacity);

@@ -23,9 +23,10 @@ typedef struct tni_op {             /* one op, parsed and checked */
     uint32_t n_args;
     bool lists; /* some argument is a list or a string: a key has no fixed bound */
     tni_form form;
-    uint32_t runtime_args;     /* bit i: argument i is not part of the signature */
-    uint32_t held_args;        /* bit i: the contract says in(x) of it */
-    bool inplace;              /* the NAME_ twin of base: writes its first argument */
+    uint32_t runtime_args; /* bit i: argument i is not part of the signature */
+    uint32_t held_args;    /* bit i: the contract says in(x) of it */
+    int32_t written; /* the one operand that is written, if none before it is in a list; else -1 */
+    bool inplace;    /* the NAME_ twin of base: writes its first argument */
     const struct tni_op *base; /* whose kernels and derivative it uses; itself, but for twins */
     const char *plugin;
     tn_op row; /* whole, zero-filled where the plugin's row was shorter */

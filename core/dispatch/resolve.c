@@ -14,6 +14,7 @@
 #include "core/dispatch/chain.h"
 #include "core/dispatch/forms.h"
 #include "core/dispatch/held.h"
+#include "core/dispatch/overlap.h"
 #include "core/dispatch/shape_rules.h"
 #include "core/schema/contract.h"
 
@@ -114,15 +115,28 @@ static bool operands_fill(tni_resolution *r) {
     return true;
 }
 
-/* Inputs that overlap the target without being it are copied first: as if they were apart. */
+static bool refuse_overlap(const tni_resolution *r, uint32_t k) {
+    char text[200];
+    const int32_t other = tni_overlap_with(r->v, k);
+    const tni_param *p = tni_operand_param(r->v, k);
+    const tni_param *q = other < 0 ? p : tni_operand_param(r->v, (uint32_t)other);
+    snprintf(text, sizeof text,
+             p == q ? "several tensors of '%s' are written and share memory; clone them"
+                    : "'%s' and '%s' are both written and share memory; clone one of them",
+             p->name, q->name);
+    return tni_resolve_refuse(r, TN_ERR_INVALID, text);
+}
+
+/* Inputs that overlap what is written without being it are copied first: as if they were apart. */
 static bool operands_separate(tni_resolution *r) {
-    uint64_t bits = r->s->op->schema.mutates ? tni_invocation_aliases(r->v) : 0;
-    for (uint32_t k = 1; bits && k < r->s->n_operands && k < 64; k++) {
-        if (!(bits >> k & 1) || r->s->operands[k].prepare != TNI_AS_IS) continue;
-        if (tni_operand_param(r->v, k)->mutated)
-            return tni_resolve_refuse(r, TN_ERR_INVALID,
-                                      "tensors that are written overlap; clone one of them");
-        tni_form_copy(r->s, k, r->v->operands[k], NULL);
+    tni_overlap o;
+    if (!r->s->op->schema.mutates) return true;
+    tni_overlap_find(r->v, &o);
+    for (uint32_t k = 0; k < r->s->n_operands && k / 64 < tni_overlap_words(r->v); k++) {
+        if (!(o.bits[k / 64] >> k % 64 & 1)) continue;
+        if (tni_operand_param(r->v, k)->mutated && tni_overlap_with(r->v, k) >= 0)
+            return refuse_overlap(r, k);
+        if (r->s->operands[k].prepare == TNI_AS_IS) tni_form_copy(r->s, k, r->v->operands[k], NULL);
     }
     return true;
 }

@@ -165,6 +165,19 @@ static void args_summarise(tni_op *op) {
     }
 }
 
+/* Which operand is written, if that is one and the same at every call. */
+static void written_summarise(tni_op *op) {
+    int32_t k = 0, n = 0;
+    op->written = -1;
+    for (uint32_t i = 0; i < op->n_args; i++) {
+        const tni_param *p = &op->schema.params[i];
+        if (p->mutated && ++n == 1 && p->type == TNI_TENSOR) op->written = k;
+        if (p->mutated && n > 1) op->written = -1;
+        if (p->type == TNI_TENSORS && op->written < 0) return;
+        k += p->type == TNI_TENSOR;
+    }
+}
+
 static void held_summarise(tni_op *op) {
     for (uint32_t i = 0; op->contract && i < op->contract->n_items; i++)
         if (op->contract->items[i].kind == TNI_ITEM_HELD)
@@ -186,6 +199,7 @@ tn_status tni_op_parse(tni_op *op, const tn_op *row, const tni_problem *p) {
             return tni_row_refuse(p, TN_ERR_PLUGIN, op->schema.name, "contract", detail);
     }
     args_summarise(op);
+    written_summarise(op);
     held_summarise(op);
     op->base = op;
     tn_status s = must_understand(op->schema.name, "traits", row->traits, 0, p);
@@ -219,6 +233,7 @@ tni_op *tni_op_twin(const tni_op *base) {
     op->schema.params[0].mutated = true;
     op->schema.params[0].alias = 'a';
     op->schema.results[0].alias = 'a';
+    op->written = 0;
     return op;
 }
 
