@@ -22,7 +22,7 @@ static void *alloc(void *user, int32_t index, int32_t memory_kind, uint64_t byte
     (void)user, (void)stream;
     if (mock_lost(index)) return NULL;
     return memory_kind == TN_MEMORY_PINNED ? tn_plugin_host->alloc(tn_plugin_self, bytes)
-                                           : mock_alloc(index, bytes);
+                                           : (char *)mock_alloc(index, bytes) + 8 * mock.crooked;
 }
 
 static void release(void *user, int32_t index, int32_t memory_kind, void *p, uint64_t bytes,

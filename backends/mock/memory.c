@@ -100,7 +100,7 @@ static void complain(int32_t index, uint64_t bytes) {
 
 void mock_free(int32_t index, void *p, uint64_t bytes) {
     memory *m = &memories[index];
-    const uint64_t begin = (uint64_t)((char *)p - m->seen);
+    const uint64_t begin = (uint64_t)((char *)p - m->seen) / LINE * LINE;
     bool whole = true;
     pthread_mutex_lock(&m->lock);
     uint32_t at = 0;

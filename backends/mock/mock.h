@@ -22,6 +22,7 @@ typedef struct mock_options { /* of the plugin; docs/driver-guide.md */
     int64_t lose_at;          /* the kernel, likewise, at which its device is lost */
     bool on_caller;           /* no threads: work is done when it is queued */
     bool peers;               /* copies from device to device */
+    bool crooked;             /* memory that is not aligned */
 } mock_options;
 extern mock_options mock;
 

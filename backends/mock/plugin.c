@@ -1,6 +1,6 @@
 /* plugin.c - mock: devices mock:0 and mock:1, for tests of all that a GPU needs, without one.
  *
- * Options: capacity (bytes), latency_ns, fail_alloc=N, lose_at=N, on_caller=1, peers=0.
+ * Options: capacity (bytes), latency_ns, fail_alloc=N, lose_at=N, on_caller=1, peers=0, crooked=1.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "backends/mock/mock.h"
 
@@ -22,6 +22,7 @@ static tn_status start(const tn_host *host, tn_plugin *self) {
     mock.lose_at = (int64_t)option(host, self, "lose_at", 0);
     mock.on_caller = option(host, self, "on_caller", 0) != 0;
     mock.peers = option(host, self, "peers", 1) != 0;
+    mock.crooked = option(host, self, "crooked", 0) != 0;
     if (!mock_memory_open())
         return tnk_fail_start(TN_ERR_NOMEM, "no address space for two devices of %llu bytes",
                               (unsigned long long)mock.capacity);
