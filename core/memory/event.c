@@ -51,7 +51,9 @@ static tn_status event_wait(tni_place *later, void *event) {
 
 /* ---- Waiting --------------------------------------------------------------------------------- */
 
+/* A forked child would wait for threads that did not come along. */
 static tn_status wait_on_host(const tni_place *p, void *stream) {
+    if (tni_is_forked()) return TN_ERR_FORKED;
     if (p->driver != tni_host.driver) host_waits++;
     return p->driver->stream_sync(p->driver->user, p->index, stream);
 }

@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/support.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cstdint>
 #include <random>
 
@@ -256,6 +259,23 @@ TEST_F(Mock, AWrongIndexIsNamedAtTheNextWaitAndWorkGoesOn) {
     EXPECT_TRUE(error_is(TN_ERR_INDEX, {"gather", "mock:0"}));
     EXPECT_EQ(tn_device_sync(here), TN_OK);
     EXPECT_EQ(numbers(tn_add(x, x)), (Numbers{2, 4, 6}));
+}
+
+TEST_F(Mock, AForkedChildIsToldAndDoesNotWait) {
+    tn_tensor *x = filled(1000, 1);
+    tn_device_sync(here);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        const bool told = tn_add(x, 1) == nullptr && tn_error() == TN_ERR_FORKED;
+        tn_clear_error();
+        tn_memory_trim();
+        _exit(told ? 0 : 1);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_EQ(tn_item(tn_mean(x)), 1);
 }
 
 // ---- Schedules ----
