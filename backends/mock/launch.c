@@ -63,6 +63,9 @@ static tn_value pack_value(arena *a, tn_value v) {
     case TN_TAG_FLOATS:
         v.ints = copy(a, v.ints, v.aux * sizeof(int64_t));
         return v;
+    case TN_TAG_BOOLS:
+        v.bools = copy(a, v.bools, v.aux * sizeof(bool));
+        return v;
     case TN_TAG_STR:
         v.str = copy(a, v.str, v.aux);
         return v;

@@ -75,6 +75,7 @@ static void measure(layout *l, const tn_value *v, bool kept) {
         l->n_copied += v->aux;
         break;
     case TN_TAG_STR:
+    case TN_TAG_BOOLS:
         l->n_copied += (uint64_t)v->aux / 8 + 1;
         break;
     default:
@@ -199,7 +200,7 @@ static bool add_slot(filler *f, tn_tensor *t, uint32_t param) {
     const bool filled = slot_fill(n, s, source, kept);
     if (source && kept && mutates) tni_tensor_release(source);
     if (!t || !filled) return filled;
-    if (mutates && n->op->schema.params[param].mutated) s->target = t;
+    if (mutates && n->op->returned_args >> param & 1) s->target = t;
     if (!tni_history_edge(t, &s->edge)) return false;
     tni_node_follow(n, &s->edge);
     return true;
@@ -226,7 +227,7 @@ static bool add_value(filler *f, uint32_t param) {
             if (!add_slot(f, v->tensors[i], param)) return false;
     } else if (v->tag == TN_TAG_INTS || v->tag == TN_TAG_FLOATS) {
         copy_words(f, out, v->ints, (uint64_t)v->aux * 8, v->aux);
-    } else if (v->tag == TN_TAG_STR) {
+    } else if (v->tag == TN_TAG_STR || v->tag == TN_TAG_BOOLS) {
         copy_words(f, out, v->str, v->aux, (uint64_t)v->aux / 8 + 1);
     } else if (v->tag == TN_TAG_RNG && v->rng) {
         n->rng = *v->rng;

@@ -56,12 +56,6 @@ static bool may_change(const tni_op *op, uint32_t param, tn_tensor *t) {
     return true;
 }
 
-static bool is_returned(const tni_op *op, uint32_t param) {
-    for (uint32_t i = 0; i < op->schema.n_results; i++)
-        if (op->schema.results[i].alias == op->schema.params[param].alias) return true;
-    return false;
-}
-
 typedef struct targets { /* the tensors of one argument */
     tn_tensor *const *list;
     uint32_t n;
@@ -88,19 +82,25 @@ bool tni_tape_may_write(const tni_op *op, const tn_value *args, uint32_t n_args)
     return true;
 }
 
+/* State that is written but not returned, such as running statistics, has no part in gradients. */
+static bool is_mere_state(const tni_op *op, uint32_t param, tn_tensor *t) {
+    if (!tni_history_wanted(t)) return true;
+    return refuse(op, param, "is not a result of the op, and has a history",
+                  "detach it, or turn grad mode off around the call (tn_set_grad_enabled(false))");
+}
+
 /* Checks every tensor op is going to write; counts those that are views. */
 static bool check_targets(const tni_op *op, const tn_value *args, uint32_t n_args,
                           uint32_t *n_views) {
     for (uint32_t i = 0; i < n_args; i++) {
         if (!op->schema.params[i].mutated) continue;
-        if (!is_returned(op, i))
-            return refuse(op, i, "is not a result of the op",
-                          "turn grad mode off around the call (tn_set_grad_enabled(false))");
+        const bool returned = op->returned_args >> i & 1;
         const targets t = targets_of(&args[i]);
         for (uint32_t k = 0; k < t.n; k++) {
             if (!t.list[k]) continue;
             if (!may_change(op, i, t.list[k])) return false;
-            *n_views += t.list[k]->base != NULL && tn_dtype_in(t.list[k]->dtype, TN_MASK_FLOAT);
+            if (!returned && !is_mere_state(op, i, t.list[k])) return false;
+            *n_views += returned && t.list[k]->base && tn_dtype_in(t.list[k]->dtype, TN_MASK_FLOAT);
         }
         if (*n_views > 1)
             return refuse(op, i, "is one of several views that would change at once",

@@ -88,9 +88,7 @@ static uint64_t key_bound(const tni_invocation *v) {
     if (!v->op->lists) return n + 2 * TNI_MAX_ARGS;
     for (uint32_t i = 0; i < v->op->n_args; i++) {
         const tn_value *a = &v->args[i];
-        n += 2 + (a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS || a->tag == TN_TAG_STR
-                      ? (uint64_t)a->aux
-                      : 0);
+        n += 2 + (tni_entry_bytes(a) ? (uint64_t)a->aux : 0);
     }
     return n;
 }
@@ -155,7 +153,7 @@ INLINE bool walk_tensor(walk *w, const tn_tensor *t) {
 INLINE bool walk_plain(walk *w, const tn_value *a) {
     if (!word(w, (uint64_t)(uint32_t)a->tag | (uint64_t)a->aux << 32)) return false;
     if (a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS) return words(w, a->ints, a->aux);
-    if (a->tag != TN_TAG_STR) return word(w, (uint64_t)a->i);
+    if (!tni_entry_bytes(a)) return word(w, (uint64_t)a->i);
     for (uint32_t j = 0; j < a->aux; j++)
         if (!word(w, (unsigned char)a->str[j])) return false;
     return true;

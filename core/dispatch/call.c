@@ -107,6 +107,10 @@ static bool results_allocate(tni_frame *f) {
     for (uint32_t i = 0; i < s->n_outputs; i++) {
         const tni_output *out = &s->outputs[i];
         tn_tensor *t;
+        if (out->absent) {
+            f->results[f->n_results++] = NULL;
+            continue;
+        }
         if (out->target >= 0) {
             t = f->v.operands[out->target];
             tni_tensor_retain(t);
@@ -142,33 +146,35 @@ static void results_release(tni_frame *f) {
     f->n_results = 0;
 }
 
+static tn_value give_one(tn_tensor *t) { return tn_value_tensor(t ? tni_scope_own(t) : NULL); }
+
+static tn_value give_list(tn_tensor *const *results, uint32_t n) {
+    tn_tensor **items = tn_scope_alloc((n + 1) * sizeof(tn_tensor *));
+    for (uint32_t i = 0; i < n; i++) {
+        if (items)
+            items[i] = tni_scope_own(results[i]);
+        else
+            tni_tensor_release(results[i]);
+    }
+    return tn_value_tensors((tn_tensors){items, items ? n : 0});
+}
+
 /* Hands the visible results to the current scope and the caller; the rest is let go (a node may
  * hold it). */
 static tn_status results_give(tni_frame *f, tn_value *outs) {
     const tni_schema *schema = &f->v.op->schema;
-    bool list = schema->n_results == 1 && schema->results[0].list;
-    tn_tensor **items = list ? tn_scope_alloc((f->n_results + 1) * sizeof(tn_tensor *)) : NULL;
-    if (list && !items) {
-        results_release(f);
-        return tn_error();
-    }
-    uint32_t given = 0;
-    tn_status status = TN_OK;
-    for (uint32_t i = 0; i < f->n_results; i++) {
-        if (!list && schema->results[i].kind != TNI_VISIBLE) {
-            tni_tensor_release(f->results[i]);
-            continue;
-        }
-        tn_tensor *t = tni_scope_own(f->results[i]);
-        if (!t) status = tn_error();
-        if (list)
-            items[given++] = t;
+    tn_tensor *const *results = f->results;
+    for (uint32_t r = 0; r < schema->n_results; r++) {
+        const bool list = (int32_t)r == f->v.op->list_at;
+        const uint32_t n = list ? f->n_results + 1 - schema->n_results : 1;
+        if (schema->results[r].kind != TNI_VISIBLE)
+            for (uint32_t i = 0; i < n; i++) tni_tensor_release(results[i]);
         else
-            outs[given++] = tn_value_tensor(t);
+            *outs++ = list ? give_list(results, n) : give_one(results[0]);
+        results += n;
     }
-    if (list) outs[0] = tn_value_tensors((tn_tensors){items, given});
     f->n_results = 0;
-    return status;
+    return tn_error();
 }
 
 /* ---- Random numbers and recording ------------------------------------------------------------ */
@@ -356,7 +362,7 @@ static tn_status call_view(tni_frame *f) {
     for (uint32_t i = 0; i < f->s->n_outputs; i++) {
         tn_tensor *t = tni_tensor_view(base, &f->s->outputs[i].meta);
         if (!t) return tni_error_within(f->v.op->schema.name), tn_error();
-        if (f->s->list_result) t->flags |= TNI_MULTI_VIEW;
+        if (f->v.op->list_at >= 0) t->flags |= TNI_MULTI_VIEW;
         f->results[f->n_results++] = t;
     }
     tni_tape_viewed(base, f->results, f->n_results);

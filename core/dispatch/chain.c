@@ -72,7 +72,9 @@ static bool arguments_known(const tni_invocation *v, const tni_provider *p) {
 static tn_dtype mask_dtype(const tni_resolution *r) { /* what a kernel's dtype mask speaks of */
     const tni_schema *schema = &r->s->op->schema;
     tn_dtype d = tni_promotion_of(&r->types, schema->variable);
-    return d.lanes || r->n_metas == 0 || schema->variable == 0 ? d : r->metas[0].dtype;
+    return d.lanes || !r->ruled || schema->n_results == 0 || schema->variable == 0
+               ? d
+               : r->metas[0].dtype;
 }
 
 static bool eligible(tni_resolution *r, const tni_provider *p) {
@@ -131,8 +133,9 @@ static bool lay_results(tni_resolution *r, const tni_provider *p) {
         const int8_t *order = s->plan.order[i];
         s->plan.order[i] = NULL; /* only now the plan's memory is sure to be there */
         if (!order) continue;
-        tni_output *out = i < s->n_outputs ? &s->outputs[i] : NULL;
-        if (!out || out->target >= 0 || s->list_result || s->op->form != TNI_STRIDED ||
+        const bool one = i < s->op->schema.n_results && (int32_t)i != s->op->list_at;
+        tni_output *out = one ? &s->outputs[tni_result_output(s, i)] : NULL;
+        if (!out || out->target >= 0 || out->absent || s->op->form != TNI_STRIDED ||
             !is_permutation(order, out->meta.rank))
             return declined(r, p, TNI_ODD_ORDER, (int32_t)i), false;
         tni_strides_in(order, out->meta.sizes, out->meta.rank, out->meta.strides);

@@ -42,30 +42,47 @@ static tn_status decomposed_check(const tni_frame *f, uint32_t i) {
     return fits ? TN_OK : wrong_shape(f, i);
 }
 
+static bool gave_no_list(const tn_value *out) {
+    return out->tag != TN_TAG_TENSORS || (out->aux > 0 && !out->tensors);
+}
+
+/* Takes a reference on one of the results. */
+static tn_status decomposed_take_one(tni_frame *f, tn_tensor *t, bool optional) {
+    const uint32_t i = f->n_results;
+    const bool absent = i < f->s->n_outputs ? f->s->outputs[i].absent : !t && optional;
+    if (absent && !t) {
+        f->results[f->n_results++] = NULL;
+        return TN_OK;
+    }
+    if (!tni_tensor_check(t, f->v.op->schema.name, "a result of its decomposition"))
+        return tn_error();
+    tni_tensor_retain(t);
+    f->results[f->n_results++] = t;
+    return absent ? wrong_shape(f, i) : decomposed_check(f, i);
+}
+
 /* Takes references on what a decomposition returned, while its scope still holds it. */
 static tn_status decomposed_take(tni_frame *f, const tn_value *outs, uint32_t n) {
     const tni_op *op = f->v.op;
-    bool list = op->schema.n_results == 1 && op->schema.results[0].list;
-    if (list && (outs[0].tag != TN_TAG_TENSORS || (outs[0].aux > 0 && !outs[0].tensors)))
+    const tn_value *list = op->list_at < 0 ? NULL : &outs[op->list_at];
+    if (list && gave_no_list(list))
         return tn_raise(TN_ERR_INTERNAL, "%s: its decomposition gave no list", op->schema.name);
-    uint32_t count = list ? outs[0].aux : n;
+    const uint32_t count = list ? n - 1 + list->aux : n;
     if (count > TNI_MAX_RESULTS) f->results = tni_alloc(count * sizeof(tn_tensor *));
     if (!f->results) return tn_raise(TN_ERR_NOMEM, "no memory for a list of %u tensors", count);
     if (f->s->n_outputs && f->s->n_outputs != count)
         return tn_raise(TN_ERR_INTERNAL,
                         "%s: its decomposition gave %u tensors, but its shape rule says %u",
                         op->schema.name, count, f->s->n_outputs);
-    for (uint32_t i = 0; i < count; i++) {
-        tn_tensor *t = list                           ? outs[0].tensors[i]
-                       : outs[i].tag == TN_TAG_TENSOR ? outs[i].tensor
-                                                      : NULL;
-        if (!tni_tensor_check(t, op->schema.name, "a result of its decomposition"))
-            return tn_error();
-        tni_tensor_retain(t);
-        f->results[f->n_results++] = t;
-        if (decomposed_check(f, i)) return tn_error();
+    tn_status status = TN_OK;
+    for (uint32_t r = 0; r < n && status == TN_OK; r++) {
+        const bool is_list = list == &outs[r];
+        tn_tensor *t = outs[r].tag == TN_TAG_TENSOR ? outs[r].tensor : NULL;
+        if (!is_list) status = decomposed_take_one(f, t, op->schema.results[r].optional);
+        for (uint32_t i = 0; is_list && i < list->aux && status == TN_OK; i++)
+            status = decomposed_take_one(f, list->tensors[i], false);
     }
-    return TN_OK;
+    return status;
 }
 
 /* A long list was made outside all scopes: the inner one ends before the call does. */
@@ -184,8 +201,9 @@ static tn_status decompose(const tni_op *op, const tn_value *args, tn_value *out
 static bool is_of_a_part(const tni_op *op) {
     char name[TNI_NAME_BYTES];
     const char *text = tn_error_message();
-    const size_t n = strcspn(text, ":");
-    if (n == 0 || n >= sizeof name || text[n] == 0) return false;
+    const char *end = strstr(text, ": "); /* a name may have "::" in it */
+    const size_t n = end ? (size_t)(end - text) : 0;
+    if (n == 0 || n >= sizeof name) return false;
     memcpy(name, text, n);
     name[n] = 0;
     return strcmp(name, op->schema.name) != 0 && tni_registry_find(name) != NULL;

@@ -60,6 +60,19 @@ static tn_value value_of_views(const tn_view *const *list, uint32_t n) {
     return v;
 }
 
+static void image_outs(tni_image *m, const tni_signature *s) {
+    const tn_view *views = m->views + s->n_operands;
+    for (uint32_t i = 0; i < s->n_outputs; i++) {
+        const uint32_t r = tni_output_result(s, i);
+        m->outs[r] = s->outputs[i].absent ? tn_value_none() : value_of_view(&views[i]);
+    }
+    if (s->op->list_at < 0) return;
+    const uint32_t at = (uint32_t)s->op->list_at;
+    const tn_view **list = m->list + s->n_operands + at;
+    for (uint32_t i = 0; i < s->n_list; i++) list[i] = &views[at + i];
+    m->outs[at] = value_of_views(list, s->n_list);
+}
+
 /* Arguments lead to the image's own views. */
 static void image_args(tni_image *m, const tni_signature *s, const tni_invocation *v) {
     const tni_op *op = s->op;
@@ -77,8 +90,7 @@ static void image_args(tni_image *m, const tni_signature *s, const tni_invocatio
             m->args[i] = s->args[i]; /* run-time ones are NONE there */
         }
     }
-    for (uint32_t i = 0; i < s->n_outputs && i < TNI_MAX_RESULTS; i++)
-        m->outs[i] = value_of_view(&m->views[s->n_operands + i]);
+    image_outs(m, s);
 }
 
 /* Field by field: zeroing it first costs more than the call's own work. */
@@ -90,7 +102,7 @@ static void image_call(tni_image *m, const tni_signature *s) {
     c->args = m->args;
     c->outs = m->outs;
     c->n_args = s->op->n_args;
-    c->n_outs = s->n_outputs;
+    c->n_outs = s->op->list_at < 0 ? s->n_outputs : s->op->schema.n_results;
     c->user = s->provider ? s->provider->row.user : NULL;
     c->workspace = c->reserve = c->stream = NULL;
     c->workspace_bytes = c->reserve_bytes = c->rng_seed = c->rng_offset = 0;

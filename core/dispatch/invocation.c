@@ -47,6 +47,8 @@ static bool take_plain(const tni_op *op, const tni_param *p, tn_value *v) {
     case TNI_FLOATS:
         return v->tag == TN_TAG_FLOATS ? take_list(op, p, v)
                                        : wrong_type(op, p, "a list of floats");
+    case TNI_BOOLS:
+        return v->tag == TN_TAG_BOOLS ? take_list(op, p, v) : wrong_type(op, p, "a list of bools");
     case TNI_SCALAR:
         return (v->aux == 0 && /* {5, true} is no tn_value, but C++ takes it for one */
                 (v->tag == TN_TAG_INT || v->tag == TN_TAG_FLOAT || v->tag == TN_TAG_BOOL)) ||
@@ -217,9 +219,8 @@ bool tni_arg_is_default(const tni_invocation *v, uint32_t i) {
     if (a->tag == TN_TAG_TENSOR) return !a->tensor;
     if (a->tag != def->tag || a->aux != def->aux)
         return a->tag == TN_TAG_RNG && def->tag == TN_TAG_NONE;
-    if (a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS)
-        return a->aux == 0 || memcmp(a->ints, def->ints, a->aux * sizeof(int64_t)) == 0;
-    if (a->tag == TN_TAG_STR) return memcmp(a->str, def->str, a->aux) == 0;
+    const uint64_t bytes = a->aux * tni_entry_bytes(a);
+    if (tni_entry_bytes(a)) return bytes == 0 || memcmp(a->ints, def->ints, bytes) == 0;
     return a->i == def->i;
 }
 

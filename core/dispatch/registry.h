@@ -23,8 +23,10 @@ typedef struct tni_op {             /* one op, parsed and checked */
     uint32_t n_args;
     bool lists; /* some argument is a list or a string: a key has no fixed bound */
     tni_form form;
-    uint32_t runtime_args; /* bit i: argument i is not part of the signature */
-    uint32_t held_args;    /* bit i: the contract says in(x) of it */
+    uint32_t runtime_args;  /* bit i: argument i is not part of the signature */
+    uint32_t held_args;     /* bit i: the contract says in(x) of it */
+    uint32_t returned_args; /* bit i: argument i is written, and is a result */
+    int32_t list_at;        /* the result that is a list, or -1 */
     int32_t written; /* the one operand that is written, if none before it is in a list; else -1 */
     bool inplace;    /* the NAME_ twin of base: writes its first argument */
     const struct tni_op *base; /* whose kernels and derivative it uses; itself, but for twins */
@@ -33,6 +35,12 @@ typedef struct tni_op {             /* one op, parsed and checked */
     tni_schema schema;
     struct tni_contract *contract; /* NULL = none (schema/contract.h) */
 } tni_op;
+
+/* How many bytes the entries of a value have that a key and a signature copy; 0: it has none. */
+static inline uint64_t tni_entry_bytes(const tn_value *v) {
+    if (v->tag == TN_TAG_INTS || v->tag == TN_TAG_FLOATS) return 8;
+    return v->tag == TN_TAG_STR || v->tag == TN_TAG_BOOLS;
+}
 
 /* Kernels write arguments in form pointwise only: other twins run their base, and copy. */
 static inline bool tni_op_runs_base(const tni_op *op) {

@@ -15,10 +15,8 @@
 #include "core/dispatch/forms.h"
 #include "core/dispatch/held.h"
 #include "core/dispatch/overlap.h"
-#include "core/dispatch/shape_rules.h"
+#include "core/dispatch/results.h"
 #include "core/schema/contract.h"
-
-enum { RESULTS_LIMIT = 1 << 20 }; /* of one list */
 
 bool tni_resolve_refuse(const tni_resolution *r, tn_status code, const char *text) {
     char shapes[600];
@@ -165,157 +163,26 @@ static bool contract_check(tni_resolution *r) {
     return tni_held_check(s, r->v, s->op->held_args & ~s->op->runtime_args);
 }
 
+static uint64_t words_of(const tn_value *a) {
+    return (a->aux * tni_entry_bytes(a) + (a->tag == TN_TAG_STR) + 7) / 8;
+}
+
 /* Lists and strings move into the signature's own memory. */
 static bool args_own(tni_resolution *r) {
     uint64_t words = 0;
-    for (uint32_t i = 0; i < r->s->op->schema.n_params; i++) {
-        const tn_value *a = &r->s->args[i];
-        words += a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS ? a->aux
-                 : a->tag == TN_TAG_STR                           ? a->aux / 8 + 1
-                                                                  : 0;
-    }
+    const uint32_t n = r->s->op->schema.n_params;
+    for (uint32_t i = 0; i < n; i++) words += words_of(&r->s->args[i]);
     if (words == 0) return true;
     int64_t *at = r->s->ints = tni_alloc(words * sizeof(int64_t));
     if (!at) return no_memory(r);
-    for (uint32_t i = 0; i < r->s->op->schema.n_params; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         tn_value *a = &r->s->args[i];
-        bool list = a->tag == TN_TAG_INTS || a->tag == TN_TAG_FLOATS;
-        if (!list && a->tag != TN_TAG_STR) continue;
-        if (a->aux > 0) memcpy(at, a->ints, list ? a->aux * sizeof(int64_t) : a->aux);
-        a->ints = at; /* the members of the union are all pointers to the same bytes */
-        at += list ? a->aux : a->aux / 8 + 1;
-    }
-    return true;
-}
-
-/* ---- Results --------------------------------------------------------------------------------- */
-
-static void infer_fail(tn_infer *in, tn_status code, const char *text, uint64_t len) {
-    tni_resolution *r = (tni_resolution *)((char *)in - offsetof(tni_resolution, infer));
-    char copy[400];
-    const int n = len < sizeof copy ? (int)len : (int)sizeof copy - 1;
-    snprintf(copy, sizeof copy, "%.*s", text ? n : 0, text ? text : "");
-    tni_resolve_refuse(r, code, copy);
-}
-
-/* The dtype a result has unless its shape rule says otherwise. */
-static tn_dtype result_dtype(const tni_resolution *r, const tni_result *result) {
-    const tni_schema *schema = &r->s->op->schema;
-    if (result->fixed) return result->dtype;
-    tn_dtype d =
-        tni_promotion_of(&r->types, result->variable ? result->variable : schema->variable);
-    if (d.lanes) return d;
-    for (uint32_t k = 0; k < r->s->n_operands; k++)
-        if (r->v->operands[k]) return r->s->operands[k].seen.dtype;
-    for (uint32_t i = 0; i < schema->n_params; i++)
-        if (r->v->args[i].tag == TN_TAG_DTYPE) return r->v->args[i].dtype;
-    return TN_F32;
-}
-
-static void metas_free(tni_resolution *r) {
-    if (r->metas != r->few) tni_free(r->metas);
-}
-
-static tn_meta *infer_resize(tn_infer *in, uint32_t n) {
-    tni_resolution *r = (tni_resolution *)((char *)in - offsetof(tni_resolution, infer));
-    if (n > RESULTS_LIMIT || !r->s->list_result) return NULL;
-    tn_meta *metas = tni_alloc(n * sizeof(tn_meta));
-    if (!metas) return NULL;
-    for (uint32_t i = 0; i < n; i++) metas[i].dtype = result_dtype(r, &r->s->op->schema.results[0]);
-    metas_free(r);
-    in->outs = r->metas = metas;
-    in->n_outs = r->n_metas = n;
-    return metas;
-}
-
-static bool shape_infer(tni_resolution *r) {
-    const tni_op *op = r->s->op;
-    tn_shape_fn rule = op->row.shape        ? op->row.shape
-                       : op->row.shape_rule ? tni_shape_rule(op->row.shape_rule)
-                                            : NULL;
-    r->n_metas = rule ? op->schema.n_results : 0;
-    if (!rule) return true;
-    memset(r->few, 0, r->n_metas * sizeof(tn_meta));
-    for (uint32_t i = 0; i < r->n_metas; i++)
-        r->metas[i].dtype = result_dtype(r, &op->schema.results[i]);
-    r->infer = (tn_infer){.size = sizeof(tn_infer),
-                          .n_args = op->schema.n_params,
-                          .args = r->image.args,
-                          .outs = r->metas,
-                          .n_outs = r->n_metas,
-                          .resize = infer_resize,
-                          .fail = infer_fail};
-    tn_status status = rule(&r->infer);
-    if (status != TN_OK && tn_error() == TN_OK)
-        tni_resolve_refuse(r, status, "its shape rule refused without a reason");
-    return status == TN_OK && tn_error() == TN_OK;
-}
-
-static bool meta_check(const tni_resolution *r, tn_meta *m) {
-    int64_t bytes = tni_dtype_bytes(m->dtype);
-    if (m->rank < 0 || m->rank > TN_MAX_RANK)
-        return tni_resolve_refuse(r, TN_ERR_SHAPE, "the result would have more than 16 dims");
-    if (bytes == 0)
-        return tni_resolve_refuse(r, TN_ERR_INTERNAL,
-                                  "its shape rule gave a result without a known dtype");
-    if (tni_numel(m->sizes, m->rank, bytes) < 0)
-        return tni_resolve_refuse(r, TN_ERR_OVERFLOW, "the size of the result overflows");
-    if (r->s->op->row.traits & TN_OP_VIEW) return true;
-    int64_t step = 1;
-    for (int32_t d = m->rank - 1; d >= 0; d--) {
-        m->strides[d] = step;
-        step *= m->sizes[d] > 0 ? m->sizes[d] : 1;
-    }
-    return true;
-}
-
-/* The operand a result aliases because it is written in place, or -1. */
-static int32_t target_of(const tni_resolution *r, const tni_result *result) {
-    const tni_schema *schema = &r->s->op->schema;
-    uint32_t k = 0;
-    for (uint32_t i = 0; i < schema->n_params; i++) {
-        const tni_param *p = &schema->params[i];
-        if (result->alias && p->alias == result->alias && p->mutated) return (int32_t)k;
-        k += tni_arg_tensors(r->s->op, r->v->args, i);
-    }
-    return -1;
-}
-
-static bool output_in_place(tni_resolution *r, tni_output *out) {
-    const tn_tensor *t = r->v->operands[out->target];
-    bool same = t->rank == out->meta.rank;
-    for (int32_t d = 0; same && d < t->rank; d++) same = t->sizes[d] == out->meta.sizes[d];
-    if (!same)
-        return tni_resolve_refuse(
-            r, TN_ERR_SHAPE, "the result does not have the shape of the tensor it is written into");
-    if (!tn_dtype_is(out->meta.dtype, t->dtype))
-        return tni_resolve_refuse(
-            r, TN_ERR_DTYPE,
-            "the result has another dtype than the tensor it is written into; use the form "
-            "without '_'");
-    memcpy(out->meta.strides, t->strides, (size_t)t->rank * sizeof(int64_t));
-    return true;
-}
-
-static bool outputs_fill(tni_resolution *r) {
-    tni_signature *s = r->s;
-    s->n_outputs = r->n_metas;
-    const uint64_t n_views = (uint64_t)s->n_operands + s->n_outputs;
-    s->outputs = tni_alloc(s->n_outputs * sizeof(tni_output) + n_views * sizeof(tn_view) + 8);
-    if (!s->outputs) return no_memory(r);
-    s->views = (tn_view *)(s->outputs + s->n_outputs);
-    s->nothing_to_do = s->n_outputs > 0;
-    for (uint32_t i = 0; i < s->n_outputs; i++) {
-        const tni_result *result = &s->op->schema.results[s->list_result ? 0 : i];
-        tni_output *out = &s->outputs[i];
-        out->meta = r->metas[i];
-        out->visible = result->kind == TNI_VISIBLE;
-        out->target = target_of(r, result);
-        if (!meta_check(r, &out->meta) || (out->target >= 0 && !output_in_place(r, out)))
-            return false;
-        out->numel = tni_numel(out->meta.sizes, out->meta.rank, 1);
-        out->bytes = (uint64_t)(out->numel * tni_dtype_bytes(out->meta.dtype));
-        s->nothing_to_do = s->nothing_to_do && out->numel == 0;
+        const uint64_t bytes = a->aux * tni_entry_bytes(a);
+        if (!tni_entry_bytes(a)) continue;
+        if (bytes > 0) memcpy(at, a->ints, bytes);
+        at += words_of(a);
+        a->ints =
+            at - words_of(a); /* the members of the union are all pointers to the same bytes */
     }
     return true;
 }
@@ -329,8 +196,8 @@ bool tni_resolve_image(tni_resolution *r) {
 
 static void rng_need(tni_signature *s) {
     if (!(s->op->row.traits & TN_OP_RANDOM) || s->n_outputs == 0) return;
-    const tn_meta *m = &s->outputs[0].meta;
-    uint64_t words = (uint64_t)tni_numel(m->sizes, m->rank, 1) * (m->dtype.bits == 64 ? 2 : 1);
+    const tni_output *out = &s->outputs[0];
+    const uint64_t words = (uint64_t)out->numel * (out->meta.dtype.bits == 64 ? 2 : 1);
     s->rng_counters = words / 4 + (words % 4 != 0);
 }
 
@@ -346,10 +213,10 @@ static int32_t viewed_operand(const tni_signature *s, const tni_invocation *v) {
 /* Nothing is to be done for such a call beside running its kernel. */
 static bool is_plain(const tni_signature *s) {
     const tni_op *op = s->op;
-    return s->kind == TNI_SIG_KERNEL && !s->prepares && !s->list_result && s->n_outputs == 1 &&
+    return s->kind == TNI_SIG_KERNEL && !s->prepares && op->list_at < 0 && s->n_outputs == 1 &&
            s->outputs[0].visible && s->outputs[0].target < 0 && !s->outputs[0].ordered &&
-           !op->schema.mutates && op->runtime_args == 0 && !(op->row.traits & TN_OP_RANDOM) &&
-           s->plan.workspace_bytes == 0;
+           !s->outputs[0].absent && !op->schema.mutates && op->runtime_args == 0 &&
+           !(op->row.traits & TN_OP_RANDOM) && s->plan.workspace_bytes == 0;
 }
 
 static bool resolve_kind(tni_resolution *r) {
@@ -360,8 +227,8 @@ static bool resolve_kind(tni_resolution *r) {
         return s->viewed >= 0 || tni_resolve_refuse(r, TN_ERR_INTERNAL, "a view of nothing");
     }
     if (s->n_outputs > 0 && !tni_form_check(s, r->v)) return false;
-    if (!tni_must_decompose(r->v) && !tni_op_runs_base(s->op) && !s->list_result &&
-        (s->n_outputs > 0 || s->op->schema.n_results == 0) && tni_form_apply(s, r->v) &&
+    if (!tni_must_decompose(r->v) && !tni_op_runs_base(s->op) &&
+        (r->ruled || s->op->schema.n_results == 0) && tni_form_apply(s, r->v) &&
         tni_resolve_image(r) && tni_chain_ask(r))
         return true;
     s->kind = TNI_SIG_DECOMPOSE;
@@ -372,7 +239,7 @@ static bool resolve_kind(tni_resolution *r) {
 static bool resolve_all(tni_resolution *r) {
     return tni_promote(r->v, &r->types) && operands_fill(r) && operands_separate(r) &&
            (args_plain(r), true) && tni_image_make(&r->image, r->s, r->v) && contract_check(r) &&
-           shape_infer(r) && outputs_fill(r) && resolve_kind(r) && args_own(r);
+           tni_results_infer(r) && tni_results_fill(r) && resolve_kind(r) && args_own(r);
 }
 
 /* Signature, operands and key in one block. */
@@ -390,7 +257,6 @@ static tni_signature *signature_new(const tni_invocation *v, const uint64_t *key
     atomic_init(&s->refs, 1);
     s->op = v->op;
     s->n_operands = v->n_operands;
-    s->list_result = v->op->schema.n_results == 1 && v->op->schema.results[0].list;
     s->math = tni_state_get()->math;
     s->call_flags = (tni_state_get()->deterministic ? TN_CALL_DETERMINISTIC : 0u) |
                     (v->op->inplace ? TN_CALL_INPLACE : 0u);
@@ -399,7 +265,8 @@ static tni_signature *signature_new(const tni_invocation *v, const uint64_t *key
 
 static uint64_t bytes_of(const tni_signature *s) {
     return sizeof *s + s->n_operands * (sizeof(tni_operand) + sizeof(tn_view)) +
-           s->n_key * sizeof *s->key + s->n_outputs * (sizeof(tni_output) + sizeof(tn_view));
+           s->n_key * sizeof *s->key + s->n_outputs * (sizeof(tni_output) + sizeof(tn_view)) +
+           s->plan.plan_bytes;
 }
 
 tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key, uint64_t n_key) {
@@ -408,12 +275,12 @@ tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key, uint64_
     tni_resolution r;
     r.s = s;
     r.v = v;
-    r.metas = r.few;
-    r.n_metas = r.n_refusals = 0;
+    r.list = NULL;
+    r.n_list = r.n_refusals = 0;
     r.image.many_bytes = 0;
     bool ok = resolve_all(&r);
     tni_image_free(&r.image);
-    metas_free(&r);
+    tni_free(r.list);
     if (!ok) {
         tni_signature_release(s);
         return NULL;

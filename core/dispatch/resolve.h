@@ -36,9 +36,10 @@ typedef struct tni_resolution {
     tni_promotion types;
     tni_image image;
     tn_infer infer;
-    tn_meta *metas; /* outputs, as the shape rule fills them: few, or allocated for longer lists */
-    tn_meta few[TNI_MAX_RESULTS];
-    uint32_t n_metas;
+    bool ruled;                     /* there is a shape rule */
+    tn_meta metas[TNI_MAX_RESULTS]; /* results, as it fills them */
+    tn_meta *list;                  /* of the result that is a list */
+    uint32_t n_list;
     uint32_t n_refusals;
     tni_refusal refusals[TNI_CHAIN_ROOM];
     int64_t ints[TNI_INTS_ROOM]; /* normalised dims */

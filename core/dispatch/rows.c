@@ -110,11 +110,13 @@ static tn_status form_check(const tni_op *op, const tni_problem *p) {
         (s->n_params == 0 || s->params[0].type != TNI_TENSOR || tni_schema_param(s, "dim") < 0))
         return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "form",
                               "needs a tensor as first argument and an argument named dim");
-    if (op->form == TNI_POINTWISE && s->n_results != 1)
-        return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "form", "pointwise ops have one result");
+    if (op->form == TNI_POINTWISE &&
+        (s->n_results != 1 || s->results[0].list || s->results[0].optional))
+        return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "form",
+                              "pointwise ops have one result, which is always there");
     if ((op->row.traits & TN_OP_INPLACE) &&
         (s->n_results != 1 || s->mutates || s->n_params == 0 || s->params[0].type != TNI_TENSOR ||
-         s->params[0].optional || s->results[0].list))
+         s->params[0].optional || s->results[0].list || s->results[0].optional))
         return tni_row_refuse(p, TN_ERR_PLUGIN, s->name, "traits",
                               "in-place twins exist for ops of a tensor with one result only");
     return TN_OK;
@@ -135,10 +137,11 @@ static tn_status row_complete(const tni_op *op, const tni_problem *p) {
         return tni_row_refuse(p, TN_ERR_PLUGIN, name, "shape",
                               "a row needs a shape rule or a decomposition");
     if ((row->traits & TN_OP_VIEW) &&
-        (!ruled || op->schema.n_results != 1 || op->schema.results[0].alias == 0))
+        (!ruled || op->schema.n_results != 1 || op->schema.results[0].alias == 0 ||
+         op->schema.results[0].optional))
         return tni_row_refuse(p, TN_ERR_PLUGIN, name, "traits",
                               "a view has a shape rule and one result that names its alias");
-    if ((row->traits & TN_OP_WIDE) && (!row->decompose || op->schema.results[0].list))
+    if ((row->traits & TN_OP_WIDE) && (!row->decompose || op->list_at >= 0))
         return tni_row_refuse(p, TN_ERR_PLUGIN, name, "traits",
                               "wide speaks of a decomposition, whose results are no list");
     if (row->derivative && row->no_grad)
@@ -161,7 +164,7 @@ static void args_summarise(tni_op *op) {
         op->types[i] = (uint8_t)p->type;
         if (p->runtime) op->runtime_args |= 1u << i;
         op->lists = op->lists || p->type == TNI_TENSORS || p->type == TNI_INTS ||
-                    p->type == TNI_FLOATS || p->type == TNI_STR;
+                    p->type == TNI_FLOATS || p->type == TNI_BOOLS || p->type == TNI_STR;
     }
 }
 
@@ -175,6 +178,18 @@ static void written_summarise(tni_op *op) {
         if (p->mutated && n > 1) op->written = -1;
         if (p->type == TNI_TENSORS && op->written < 0) return;
         k += p->type == TNI_TENSOR;
+    }
+}
+
+static void results_summarise(tni_op *op) {
+    op->list_at = -1;
+    op->returned_args = 0;
+    for (uint32_t r = 0; r < op->schema.n_results; r++) {
+        const tni_result *result = &op->schema.results[r];
+        if (result->list) op->list_at = (int32_t)r;
+        for (uint32_t i = 0; result->alias && i < op->n_args; i++)
+            if (op->schema.params[i].mutated && op->schema.params[i].alias == result->alias)
+                op->returned_args |= 1u << i;
     }
 }
 
@@ -200,6 +215,7 @@ tn_status tni_op_parse(tni_op *op, const tn_op *row, const tni_problem *p) {
     }
     args_summarise(op);
     written_summarise(op);
+    results_summarise(op);
     held_summarise(op);
     op->base = op;
     tn_status s = must_understand(op->schema.name, "traits", row->traits, 0, p);
@@ -234,6 +250,7 @@ tni_op *tni_op_twin(const tni_op *base) {
     op->schema.params[0].alias = 'a';
     op->schema.results[0].alias = 'a';
     op->written = 0;
+    op->returned_args = 1;
     return op;
 }
 
@@ -314,8 +331,6 @@ tn_status tni_kernel_fits(const tni_provider *k, const tni_op *op, const tni_pro
     const char *why =
         op->inplace ? "is the in-place form of an op; the kernel of that op runs both"
         : op->row.traits & TN_OP_VIEW ? "is a view, which no kernel runs"
-        : op->schema.n_results == 1 && op->schema.results[0].list
-            ? "returns a list, which no kernel makes; leave it to its decomposition"
         : op->schema.n_results > 0 && !has_rule(&op->row)
             ? "has no shape rule, so no kernel is asked: nobody could make room for its results"
             : NULL;
@@ -334,8 +349,9 @@ static bool same_param(const tni_param *a, const tni_param *b) {
 }
 
 static bool same_result(const tni_result *a, const tni_result *b) {
-    return a->kind == b->kind && a->list == b->list && a->alias == b->alias &&
-           a->variable == b->variable && a->fixed == b->fixed && tn_dtype_is(a->dtype, b->dtype);
+    return a->kind == b->kind && a->list == b->list && a->optional == b->optional &&
+           a->alias == b->alias && a->variable == b->variable && a->fixed == b->fixed &&
+           tn_dtype_is(a->dtype, b->dtype);
 }
 
 /* What of the op is not what the kernel's schema says, in words; false: nothing. */

@@ -37,6 +37,7 @@ typedef struct tni_output {
     int64_t numel;
     uint64_t bytes;
     int32_t target; /* operand that is written in place, or -1: fresh */
+    bool absent;    /* an optional result that this call does not have */
     bool ordered;   /* fresh, and not row-major: its plan has said how it lies */
     bool visible;
 } tni_output;
@@ -56,12 +57,12 @@ typedef struct tni_signature {
     uint32_t call_flags, math;
     uint32_t n_operands;
     uint32_t n_outputs;
-    bool nothing_to_do; /* every result is empty */
-    bool prepares;      /* some operand is not AS_IS */
-    bool plain;         /* a kernel makes one new result of operands as they are, and no more */
-    bool list_result;
-    int32_t viewed;              /* TNI_SIG_VIEW: the operand the results alias */
-    uint64_t rng_counters;       /* to reserve for one call */
+    bool nothing_to_do;    /* every result is empty */
+    bool prepares;         /* some operand is not AS_IS */
+    bool plain;            /* a kernel makes one new result of operands as they are, and no more */
+    uint32_t n_list;       /* entries of the result that is a list */
+    int32_t viewed;        /* TNI_SIG_VIEW: the operand the results alias */
+    uint64_t rng_counters; /* to reserve for one call */
     tn_value args[TNI_MAX_ARGS]; /* non-tensor, non-run-time arguments, as the contract normalised
                                     them */
     int64_t *ints;               /* storage behind them */
@@ -71,6 +72,15 @@ typedef struct tni_signature {
     uint64_t bytes; /* all of the above, and the plan as its provider says */
     struct tni_signature *next, *newer, *older; /* in shared_cache.c */
 } tni_signature;
+
+/* The schema's result that output i is, or is an entry of; and the first output of result r. */
+static inline uint32_t tni_output_result(const tni_signature *s, uint32_t i) {
+    const uint32_t at = (uint32_t)s->op->list_at;
+    return s->op->list_at < 0 || i < at ? i : i < at + s->n_list ? at : i + 1 - s->n_list;
+}
+static inline uint32_t tni_result_output(const tni_signature *s, uint32_t r) {
+    return s->op->list_at < 0 || r <= (uint32_t)s->op->list_at ? r : r + s->n_list - 1;
+}
 
 static inline bool tni_signature_matches(const tni_signature *s, const uint64_t *key, uint64_t n,
                                          uint64_t hash, uint64_t epoch) {

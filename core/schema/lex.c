@@ -86,6 +86,23 @@ bool tni_lex_name(tni_lex *l, char *out, uint64_t capacity, bool lower, const ch
     return true;
 }
 
+static bool qualify(tni_lex *l, const char *sign, char *name, uint64_t capacity,
+                    const char *expected) {
+    const size_t n = strlen(name), m = strlen(sign);
+    if (strncmp(l->p, sign, m) != 0) return true;
+    if (n + m + 2 > capacity)
+        return tni_lex_failf(l, l->p, "expected an op name of at most %d characters, found more",
+                             (int)capacity - 1);
+    l->p += m;
+    memcpy(name + n, sign, m);
+    return tni_lex_name(l, name + n + m, capacity - n - m, true, expected);
+}
+
+bool tni_lex_qualify(tni_lex *l, char *name, uint64_t capacity) {
+    return qualify(l, "::", name, capacity, "an op name after '::'") &&
+           qualify(l, ".", name, capacity, "an overload name after '.'");
+}
+
 bool tni_lex_at_number(tni_lex *l) {
     tni_lex_skip(l);
     const char *p = l->p + (*l->p == '-');
@@ -192,6 +209,20 @@ bool tni_lex_ints(tni_lex *l, int64_t *out, uint32_t capacity, uint32_t *n) {
         if (*n == capacity)
             return tni_lex_failf(l, l->p, "expected at most %u numbers, found more", capacity);
         if (!tni_lex_int(l, &out[*n], "a whole number")) return false;
+        ++*n;
+    } while (tni_lex_take(l, ","));
+    return tni_lex_need(l, "]");
+}
+
+bool tni_lex_bools(tni_lex *l, bool *out, uint32_t capacity, uint32_t *n) {
+    *n = 0;
+    if (!tni_lex_need(l, "[")) return false;
+    if (tni_lex_take(l, "]")) return true;
+    do {
+        if (*n == capacity)
+            return tni_lex_failf(l, l->p, "expected at most %u bools, found more", capacity);
+        out[*n] = tni_lex_word(l, "true");
+        if (!out[*n] && !tni_lex_word(l, "false")) return tni_lex_fail(l, l->p, "true or false");
         ++*n;
     } while (tni_lex_take(l, ","));
     return tni_lex_need(l, "]");

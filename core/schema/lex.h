@@ -31,6 +31,8 @@ bool tni_lex_need(tni_lex *, const char *token); /* ... or fails */
 bool tni_lex_word(tni_lex *, const char *word);  /* takes a whole word if it is next; never fails */
 /* [A-Za-z_][A-Za-z0-9_]*; with `lower`, no capitals. Fails if there is none or it does not fit. */
 bool tni_lex_name(tni_lex *, char *out, uint64_t capacity, bool lower, const char *expected);
+/* After a name: what "::name" and ".overload" add to it, if they follow. */
+bool tni_lex_qualify(tni_lex *, char *name, uint64_t capacity);
 bool tni_lex_at_number(tni_lex *); /* a number is next; never fails */
 /* INT, or FLOAT when it has a point, an exponent, or is inf or nan. Exact: what a correctly rounded
  * decimal conversion gives, or an error (more than 2^53 or 10^22 would need a big-number
@@ -38,6 +40,7 @@ bool tni_lex_at_number(tni_lex *); /* a number is next; never fails */
 bool tni_lex_number(tni_lex *, tn_value *out);
 bool tni_lex_int(tni_lex *, int64_t *out, const char *expected);
 bool tni_lex_ints(tni_lex *, int64_t *out, uint32_t capacity, uint32_t *n); /* "[1, 2]" */
+bool tni_lex_bools(tni_lex *, bool *out, uint32_t capacity, uint32_t *n);   /* [true, false] */
 bool tni_lex_string(tni_lex *, tn_value *out); /* "..." without escapes; STR into the text */
 
 bool tni_dtype_by_name(const char *name, tn_dtype *out);

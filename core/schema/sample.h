@@ -43,7 +43,8 @@ typedef struct tni_sample { /* one call; values point into the sample, the schem
     tni_sample_tensor tensors[TNI_SAMPLE_TENSORS];
     int64_t ints[TNI_SAMPLE_INTS];
     double floats[TNI_SAMPLE_INTS];
-    uint32_t n_floats;
+    uint32_t n_floats, n_bools;
+    bool bools[TNI_SAMPLE_INTS];
 } tni_sample;
 
 /* Sample number i of text. NOTFOUND (why empty) past the last; FORMAT and why if it does not fit

@@ -147,6 +147,15 @@ static bool parse_floats(tni_lex *l, tni_sample *out, tn_value *v) {
     return true;
 }
 
+static bool parse_bools(tni_lex *l, tni_sample *out, tn_value *v) {
+    uint32_t n = 0;
+    bool *bools = out->bools + out->n_bools;
+    if (!tni_lex_bools(l, bools, TNI_SAMPLE_INTS - out->n_bools, &n)) return false;
+    out->n_bools += n;
+    *v = tn_value_bools((tn_bools){bools, n});
+    return true;
+}
+
 static bool parse_bool(tni_lex *l, tn_value *v) {
     const bool yes = tni_lex_word(l, "true");
     if (!yes && !tni_lex_word(l, "false")) return tni_lex_fail(l, l->p, "true or false");
@@ -195,6 +204,8 @@ static bool parse_plain(tni_lex *l, const tni_param *p, uint32_t index, tni_samp
         return parse_number(l, p, v);
     case TNI_BOOL:
         return parse_bool(l, v);
+    case TNI_BOOLS:
+        return parse_bools(l, out, v);
     case TNI_STR:
         return tni_lex_string(l, v);
     case TNI_DTYPE:

@@ -33,21 +33,8 @@ int tni_schema_result(const tni_schema *s, const char *name) {
 /* ---- Names ----------------------------------------------------------------------------------- */
 
 static bool parse_op_name(tni_lex *l, char *out) {
-    if (!tni_lex_name(l, out, TNI_NAME_BYTES, true, "an op name (a-z, 0-9, _)")) return false;
-    if (*l->p != '.') return true;
-    l->p++;
-    const uint64_t n = strlen(out);
-    if (n + 2 >= TNI_NAME_BYTES)
-        return tni_lex_failf(l, l->p, "expected an op name of at most %d characters, found more",
-                             TNI_NAME_BYTES - 1);
-    out[n] = '.';
-    return tni_lex_name(l, out + n + 1, TNI_NAME_BYTES - n - 1, true, "an overload name after '.'");
-}
-
-bool tni_schema_is_name(const char *text) {
-    char name[TNI_NAME_BYTES];
-    tni_lex l = {.text = text, .p = text};
-    return parse_op_name(&l, name) && strcmp(name, text) == 0;
+    return tni_lex_name(l, out, TNI_NAME_BYTES, true, "an op name (a-z, 0-9, _)") &&
+           tni_lex_qualify(l, out, TNI_NAME_BYTES);
 }
 
 /* A name that neither a parameter nor a result before it has. */
@@ -115,7 +102,7 @@ static const struct type_word {
     {"Tensor", TNI_TENSOR, TNI_TENSORS},
     {"int", TNI_INT, TNI_INTS},
     {"float", TNI_FLOAT, TNI_FLOATS},
-    {"bool", TNI_BOOL, TNI_BOOL},
+    {"bool", TNI_BOOL, TNI_BOOLS},
     {"str", TNI_STR, TNI_STR},
     {"dtype", TNI_DTYPE, TNI_DTYPE},
     {"device", TNI_DEVICE, TNI_DEVICE},
@@ -139,7 +126,8 @@ static bool parse_brackets(tni_lex *l, const struct type_word *w, tni_param *p) 
     tni_lex_skip(l);
     const char *at = l->p;
     int64_t n = 0;
-    if (w->type != TNI_INT) return tni_lex_fail(l, at, "']' (only int[] may have a count)");
+    if (w->type != TNI_INT && w->type != TNI_BOOL)
+        return tni_lex_fail(l, at, "']' (only int[] and bool[] may have a count)");
     if (!tni_lex_int(l, &n, "']' or a count")) return false;
     if (n < 1 || n > TN_MAX_RANK)
         return tni_lex_failf(l, at, "expected a count in 1..%d, found %lld", TN_MAX_RANK,
@@ -178,14 +166,26 @@ static bool parse_type(tni_lex *l, const tni_schema *s, tni_param *p) {
     return true;
 }
 
+static bool default_count(tni_lex *l, const char *at, const tni_param *p, uint32_t n) {
+    return p->count <= 0 || n == (uint32_t)p->count ||
+           tni_lex_failf(l, at, "expected %d %s, found %u", (int)p->count,
+                         p->type == TNI_INTS ? "numbers" : "bools", n);
+}
+
 static bool default_ints(tni_lex *l, tni_param *p) {
     uint32_t n = 0;
     const char *at = l->p;
     if (!tni_lex_ints(l, p->def_ints, sizeof p->def_ints / sizeof *p->def_ints, &n)) return false;
-    if (p->count > 0 && n != (uint32_t)p->count)
-        return tni_lex_failf(l, at, "expected %d numbers, found %u", (int)p->count, n);
     p->def = tn_value_ints((tn_ints){p->def_ints, n});
-    return true;
+    return default_count(l, at, p, n);
+}
+
+static bool default_bools(tni_lex *l, tni_param *p) {
+    uint32_t n = 0;
+    const char *at = l->p;
+    if (!tni_lex_bools(l, p->def_bools, TN_MAX_RANK, &n)) return false;
+    p->def = tn_value_bools((tn_bools){p->def_bools, n});
+    return default_count(l, at, p, n);
 }
 
 static bool default_number(tni_lex *l, tni_param *p) {
@@ -246,6 +246,8 @@ static bool parse_default(tni_lex *l, tni_param *p) {
         return tni_lex_at_number(l) ? default_number(l, p) : default_bool(l, p);
     case TNI_BOOL:
         return default_bool(l, p);
+    case TNI_BOOLS:
+        return default_bools(l, p);
     case TNI_STR:
         return tni_lex_string(l, &p->def);
     case TNI_DTYPE:
@@ -289,13 +291,17 @@ static bool parse_params(tni_lex *l, tni_schema *s) {
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
-static bool is_one_tensor(const tni_param *p) { return p->type == TNI_TENSOR && !p->optional; }
+/* Can a result be this argument? One that may be absent makes a result that may. */
+static bool can_alias(const tni_param *p, const tni_result *r) {
+    return p->type == TNI_TENSOR && (!p->optional || r->optional);
+}
 
 /* What a result refers to must exist among the parameters. */
-static bool check_result(tni_lex *l, const char *at, const tni_schema *s, const annotation *a) {
+static bool check_result(tni_lex *l, const char *at, const tni_schema *s, const annotation *a,
+                         const tni_result *r) {
     bool alias = a->alias == 0, variable = a->variable == 0;
     for (uint32_t i = 0; i < s->n_params; i++) {
-        alias |= s->params[i].alias == a->alias && is_one_tensor(&s->params[i]);
+        alias |= s->params[i].alias == a->alias && can_alias(&s->params[i], r);
         variable |= s->params[i].variable == a->variable;
     }
     if (a->index) return tni_lex_failf(l, at, "expected <i64> on a result, found <index>");
@@ -313,8 +319,9 @@ static bool check_result(tni_lex *l, const char *at, const tni_schema *s, const 
 
 static bool check_order(tni_lex *l, const char *at, const tni_schema *s, const tni_result *r) {
     if (s->n_results == 0) return true;
-    if (r->list || s->results[0].list)
-        return tni_lex_failf(l, at, "expected Tensor[] to be the only result, found another");
+    for (uint32_t i = 0; r->list && i < s->n_results; i++)
+        if (s->results[i].list)
+            return tni_lex_failf(l, at, "expected one Tensor[] among the results, found another");
     const tni_result_kind before = s->results[s->n_results - 1].kind;
     if (before == TNI_RESERVE)
         return tni_lex_failf(l, at, "expected ')' after the reserve, found another result");
@@ -341,8 +348,10 @@ static bool parse_result(tni_lex *l, tni_schema *s) {
     if (r->kind != TNI_RESERVE) {
         if (!tni_lex_word(l, "Tensor"))
             return tni_lex_fail(l, l->p, "Tensor, saved Tensor or reserve");
-        if (!parse_class(l, &a) || !parse_alias(l, &a) || !check_result(l, at, s, &a)) return false;
-        r->list = tni_lex_take(l, "[");
+        if (!parse_class(l, &a) || !parse_alias(l, &a)) return false;
+        r->optional = tni_lex_take(l, "?");
+        if (!check_result(l, at, s, &a, r)) return false;
+        r->list = !r->optional && tni_lex_take(l, "[");
         if (r->list && !tni_lex_need(l, "]")) return false;
     }
     r->alias = a.alias, r->variable = a.variable, r->fixed = a.fixed, r->dtype = a.dtype;

@@ -4,6 +4,7 @@
  *   sort(Tensor<T> x, int dim=-1, bool descending=false) -> (Tensor values, Tensor<i64> indices)
  *   dropout(Tensor<F> x, float p, generator~ rng=None) -> Tensor y
  *   copy_(Tensor(a!) dst, Tensor src) -> Tensor(a) y
+ *   acme::conv_bwd(Tensor<F> g, Tensor<F> x, Tensor<F> w, bool[2] wanted) -> (Tensor? dx, Tensor? dw)
  *   layer_norm(Tensor<F> x, Tensor<F>? w=None, Tensor<F>? b=None, float eps=1e-5) -> (Tensor y,
  * saved Tensor mean, saved Tensor rstd)
  *
@@ -29,6 +30,7 @@ typedef enum tni_type {
     TNI_FLOAT,
     TNI_FLOATS,
     TNI_BOOL,
+    TNI_BOOLS,
     TNI_STR,
     TNI_DTYPE,
     TNI_DEVICE,
@@ -49,8 +51,9 @@ typedef struct tni_param {
     bool index;    /* <index>: i64, and i32 is widened to it */
     tn_dtype dtype;
     int32_t count; /* int[2]: 2; else -1 */
-    tn_value def;  /* default; INTS point into def_ints, STR into the schema text */
+    tn_value def;  /* default; INTS and BOOLS point into def_*, STR into the schema text */
     int64_t def_ints[8];
+    bool def_bools[TN_MAX_RANK];
 } tni_param;
 
 typedef enum tni_result_kind { TNI_VISIBLE, TNI_SAVED, TNI_RESERVE } tni_result_kind;
@@ -58,7 +61,8 @@ typedef enum tni_result_kind { TNI_VISIBLE, TNI_SAVED, TNI_RESERVE } tni_result_
 typedef struct tni_result {
     char name[TNI_NAME_BYTES];
     tni_result_kind kind;
-    bool list; /* Tensor[] */
+    bool list;     /* Tensor[]: one of the results at most */
+    bool optional; /* '?': may be absent */
     char alias;
     char variable;
     bool fixed;
@@ -66,7 +70,9 @@ typedef struct tni_result {
 } tni_result;
 
 typedef struct tni_schema {
-    char name[TNI_NAME_BYTES]; /* "sum.dim" has overload "dim"; C name sum_dim */
+    /* "sum.dim" has overload "dim", and the C name tn_sum_dim; "acme::norm" has a namespace of its
+     * own, and the C name acme_norm. */
+    char name[TNI_NAME_BYTES];
     uint32_t n_params, n_results, n_visible;
     uint32_t n_required; /* leading params without default */
     char variable;       /* the main type variable, or 0 */
@@ -78,7 +84,6 @@ typedef struct tni_schema {
 /* Parses text (to its NUL). On failure returns FORMAT, and `why` names the column and what was
  * expected. */
 tn_status tni_schema_parse(const char *text, tni_schema *out, char *why, uint64_t capacity);
-bool tni_schema_is_name(const char *text);                   /* of an op, its overload included */
 int tni_schema_param(const tni_schema *, const char *name);  /* index, or -1 */
 int tni_schema_result(const tni_schema *, const char *name); /* index, or -1 */
 

@@ -33,7 +33,6 @@ TEST_F(KernelRows, RefusesKernelsThatCouldNeverRun) {
         {"many_args", with(kernel_row("exp", x), n_args(2)), "exp", "n_args", "has 1 argument"},
         {"twin", kernel_row("add_", ab), "add_", "kernel", "in-place form"},
         {"view", kernel_row("transpose"), "transpose", "kernel", "is a view"},
-        {"list", kernel_row("chunk"), "chunk", "kernel", ""},
         {"no_rule", kernel_row("test_ruleless"), "test_ruleless", "kernel", "has no shape rule"},
         {"no_schema", with(kernel_row("exp"), [](tn_kernel &k) { k.schema = nullptr; }), "a row",
          "schema", "missing"},

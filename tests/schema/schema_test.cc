@@ -65,6 +65,35 @@ TEST(Schema, ReadsEveryFormOfType) {
     EXPECT_EQ(s.variable, 'T');
 }
 
+TEST(Schema, ReadsNamespacesAndOverloads) {
+    EXPECT_STREQ(parse("acme::norm(Tensor x) -> ()").name, "acme::norm");
+    EXPECT_STREQ(parse("acme::norm.dim(Tensor x) -> ()").name, "acme::norm.dim");
+}
+
+TEST(Schema, ReadsListsOfBoolsWithTheirDefaults) {
+    const tni_schema &s =
+        parse("f(bool[3] a, bool[] b=[], bool[2]? c=None, bool[2] d=[true,false]) -> ()");
+    for (int i = 0; i < 4; i++) EXPECT_EQ(s.params[i].type, TNI_BOOLS) << i;
+    EXPECT_EQ(s.params[0].count, 3);
+    EXPECT_EQ(s.params[1].def.tag, TN_TAG_BOOLS);
+    EXPECT_EQ(s.params[1].def.aux, 0u);
+    EXPECT_EQ(s.params[2].def.tag, TN_TAG_NONE);
+    ASSERT_EQ(s.params[3].def.aux, 2u);
+    EXPECT_TRUE(s.params[3].def.bools[0]);
+    EXPECT_FALSE(s.params[3].def.bools[1]);
+}
+
+TEST(Schema, ReadsResultsThatMayBeAbsentAndAListAmongThem) {
+    const tni_schema &s = parse("f(Tensor(a!)? x, Tensor<F> w) -> (Tensor(a)? y, Tensor<i64>? z, "
+                                "Tensor[] parts, saved Tensor m)");
+    EXPECT_TRUE(s.results[0].optional);
+    EXPECT_EQ(s.results[0].alias, 'a');
+    EXPECT_TRUE(s.results[1].optional && s.results[1].fixed);
+    EXPECT_TRUE(s.results[2].list && !s.results[2].optional);
+    EXPECT_FALSE(s.results[3].optional);
+    EXPECT_EQ(s.n_visible, 3u);
+}
+
 TEST(Schema, ReadsListsWhoseEntriesMayBeAbsent) {
     tni_schema s;
     char why[256] = "";
@@ -155,8 +184,8 @@ TEST(Schema, RefusesWhatIsInconsistent) {
         {"f(int[2] a=[1]) -> ()", "expected 2 numbers, found 1"},
         {"f(int[0] a) -> ()", "count in 1..16"},
         {"f(int[] a=[1,2,3,4,5,6,7,8,9]) -> ()", "at most 8 numbers"},
-        {"f(bool[] a) -> ()", "no '[' after bool"},
-        {"f(float[2] a) -> ()", "only int[]"},
+        {"f(str[] a) -> ()", "no '[' after str"},
+        {"f(float[2] a) -> ()", "only int[] and bool[]"},
         {"f(Tensor<X> a) -> ()", "T, N, F, I, B or a dtype"},
         {"f(Tensor<T a) -> ()", "expected '>'"},
         {"f(Tensor(A) a) -> ()", "alias letter"},
@@ -170,7 +199,12 @@ TEST(Schema, RefusesWhatIsInconsistent) {
         {"f(Tensor x) -> Tensor x", "found 'x' again"},
         {"f(Tensor out) -> Tensor", "'out' is taken"},
         {"f(Tensor x) -> (Tensor y, Tensor y)", "found 'y' again"},
-        {"f(Tensor x) -> (Tensor[] y, Tensor z)", "only result"},
+        {"f(Tensor x) -> (Tensor[] y, Tensor[] z)", "one Tensor[] among the results"},
+        {"f(Tensor x) -> Tensor?[] y", "expected a result name"},
+        {"a::() -> ()", "an op name after '::'"},
+        {"a::b::c() -> ()", "expected '('"},
+        {"f(bool[2] a=[true]) -> ()", "expected 2 bools, found 1"},
+        {"f(bool[] a=[1]) -> ()", "true or false"},
         {"f(Tensor x) -> (saved Tensor m, Tensor y)", "visible results before saved"},
         {"f(Tensor x) -> (Tensor y, reserve r, reserve q)", "after the reserve"},
         {"f(Tensor x) -> (Tensor y, saved Tensor)", "needs one"},

@@ -142,6 +142,12 @@ static bool needs_rule(const row *r) {
     return false;
 }
 
+static bool has_list(const tni_schema *s) {
+    for (uint32_t i = 0; i < s->n_results; i++)
+        if (s->results[i].list) return true;
+    return false;
+}
+
 static bool check_traits(ops_library *f, const row *r) {
     const tni_schema *s = &r->schema;
     bool generator = false, alias = false;
@@ -160,7 +166,7 @@ static bool check_traits(ops_library *f, const row *r) {
                          s->name);
     if ((r->traits & TN_OP_WIDE) && !r->is && !r->decompose_fn)
         return ops_error(f, r->at, "op %s is wide, but has no decomposition", s->name);
-    if ((r->traits & TN_OP_WIDE) && s->results[0].list)
+    if ((r->traits & TN_OP_WIDE) && has_list(s))
         return ops_error(f, r->at, "op %s is wide, but its result is a list", s->name);
     return true;
 }

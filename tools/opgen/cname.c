@@ -113,8 +113,26 @@ static const char *const taken[] = {
 
 const char *opgen_cname_op(const char *op, char out[CNAME_BYTES]) {
     size_t n = 0;
-    for (; op[n] && n + 1 < CNAME_BYTES; n++) out[n] = op[n] == '.' ? '_' : op[n];
+    for (; *op && n + 1 < CNAME_BYTES; op += 1 + (strncmp(op, "::", 2) == 0))
+        out[n++] = *op == '.' || *op == ':' ? '_' : *op;
     out[n] = 0;
+    return out;
+}
+
+const char *opgen_cname_function(const char *op, char out[CNAME_BYTES]) {
+    char name[CNAME_BYTES];
+    snprintf(out, CNAME_BYTES, "%s%.*s", strstr(op, "::") ? "" : "tn_", TNI_NAME_BYTES,
+             opgen_cname_op(op, name));
+    return out;
+}
+
+const char *opgen_cname_own(const char *stem, const char *op, char out[2 * CNAME_BYTES]) {
+    char name[CNAME_BYTES];
+    opgen_cname_op(op, name);
+    if (strstr(op, "::"))
+        snprintf(out, (size_t)2 * CNAME_BYTES, "%s", name);
+    else
+        snprintf(out, (size_t)2 * CNAME_BYTES, "%.40s_%s", stem, name);
     return out;
 }
 

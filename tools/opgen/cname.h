@@ -10,10 +10,15 @@
 
 #include "core/schema/schema.h"
 
-enum { CNAME_BYTES = TNI_NAME_BYTES + 2 };
+enum { CNAME_BYTES = TNI_NAME_BYTES + 5 };
 
-/* "sum.dim" -> "sum_dim". */
+/* "sum.dim" -> "sum_dim", "acme::norm" -> "acme_norm": an op within other names. */
 const char *opgen_cname_op(const char *op, char out[CNAME_BYTES]);
+/* Of its function: "tn_sum_dim", but "acme_norm", whose namespace it has already. */
+const char *opgen_cname_function(
+    const char *op,
+    char out[CNAME_BYTES]); /* Of its structs in a library: "wide_attention", but "acme_norm". */
+const char *opgen_cname_own(const char *stem, const char *op, char out[2 * CNAME_BYTES]);
 /* Name of a C parameter or field; "default" -> "default_": keywords, and what wrappers call their
  * locals. */
 const char *opgen_cname(const char *name, char out[CNAME_BYTES]);

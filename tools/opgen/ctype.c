@@ -27,6 +27,8 @@ static const type_row types[] = {
                     "tnk_of_maybe_floats"},
     [TNI_BOOL] = {"bool ", "tn_maybe_bool ", "tn_bool", NULL, "tnk_as_bool", "tnk_as_maybe_bool",
                   "tnk_of_maybe_bool"},
+    [TNI_BOOLS] = {"tn_bools ", NULL, "tn_value_bools", ".ptr", "tnk_as_bools", NULL,
+                   "tnk_of_maybe_bools"},
     [TNI_STR] = {"const char *", NULL, "tn_ops_str", "", "tnk_as_text", NULL, NULL},
     [TNI_DTYPE] = {"tn_dtype ", NULL, "tn_value_dtype", ".lanes", "tnk_as_dtype", NULL,
                    "tnk_of_maybe_dtype"},
@@ -37,7 +39,8 @@ static const type_row types[] = {
 };
 
 static bool is_list(const tni_param *p) {
-    return p->type == TNI_TENSORS || p->type == TNI_INTS || p->type == TNI_FLOATS;
+    return p->type == TNI_TENSORS || p->type == TNI_INTS || p->type == TNI_FLOATS ||
+           p->type == TNI_BOOLS;
 }
 
 bool opgen_option_is_maybe(const tni_param *p) {

@@ -62,10 +62,12 @@ static expr *resolve_gradient(const context *c, expr *e) {
                   s->name, e->name);
         return NULL;
     }
-    if (e->index >= s->n_visible || s->results[e->index].list) {
+    bool known = e->index < s->n_visible;
+    for (uint32_t i = 0; known && i <= e->index; i++) known = !s->results[i].list;
+    if (!known) {
         ops_error(c->file, e->at,
-                  "op %s: %s is the gradient of Tensor result %u, which it does not have; lists "
-                  "need derivative(...)",
+                  "op %s: %s is the gradient of Tensor result %u, which it does not have; lists, "
+                  "and results behind them, need derivative(...)",
                   s->name, e->name, e->index);
         return NULL;
     }
@@ -97,14 +99,8 @@ static expr *parse_name(const context *c, const char *at, int depth) {
     if (tni_lex_word(l, "None")) return e->kind = EXPR_NONE, e;
     if (!tni_lex_name(l, e->name, sizeof e->name, true, "a number, name, call or list"))
         return syntax(c);
-    if (*l->p == '.') {
-        const size_t n = strlen(e->name);
-        l->p++;
-        if (n + 2 < sizeof e->name) e->name[n] = '.';
-        if (n + 2 >= sizeof e->name ||
-            !tni_lex_name(l, e->name + n + 1, sizeof e->name - n - 1, true, "an overload name"))
-            return syntax(c);
-        if (!tni_lex_need(l, "(")) return syntax(c);
+    if (*l->p == '.' || strncmp(l->p, "::", 2) == 0) {
+        if (!tni_lex_qualify(l, e->name, sizeof e->name) || !tni_lex_need(l, "(")) return syntax(c);
         return parse_items(c, e, ")", depth);
     }
     return tni_lex_take(l, "(") ? parse_items(c, e, ")", depth) : resolve_name(c, e);

@@ -34,11 +34,11 @@ typedef struct name_list { /* all function and type names the header will define
 static tn_status add_name(name_list *l, const char *op, const char *suffix, char *why,
                           uint64_t capacity) {
     char name[CNAME_BYTES];
-    snprintf(l->names[l->n], sizeof l->names[0], "%s%s", opgen_cname_op(op, name), suffix);
+    snprintf(l->names[l->n], sizeof l->names[0], "%s%s", opgen_cname_function(op, name), suffix);
     for (uint32_t i = 0; i < l->n; i++) {
         if (strcmp(l->names[i], l->names[l->n]) != 0) continue;
-        snprintf(why, capacity, "op %s: the C name tn_%s is taken by an op before it; rename one",
-                 op, l->names[i]);
+        snprintf(why, capacity, "op %s: the C name %s is taken by an op before it; rename one", op,
+                 l->names[i]);
         return TN_ERR_INVALID;
     }
     l->n++;
@@ -68,7 +68,7 @@ static tn_status check_inplace(const tni_schema *s, char *why, uint64_t capacity
         : s->n_params == 0 || s->params[0].type != TNI_TENSOR ? "its first argument is not a Tensor"
         : s->params[0].optional                               ? "its first argument is optional"
         : s->mutates                                          ? "it changes an argument already"
-        : s->n_visible != 1 || s->results[0].list || s->results[0].alias
+        : s->n_visible != 1 || s->results[0].list || s->results[0].optional || s->results[0].alias
             ? "it does not have exactly one visible Tensor result of its own"
             : NULL;
     if (!cause) return TN_OK;

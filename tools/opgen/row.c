@@ -69,7 +69,7 @@ static bool skip_group(tni_lex *l) {
     return false;
 }
 
-/* Behind `Tensor<T>(a)[] name` without a pair of parentheses around it: a word that belongs to the
+/* Behind `Tensor<T>(a)? name` or `Tensor<T>[] name` without a pair of parentheses around it: a word that belongs to the
  * row is no name. */
 static void skip_plain_result(tni_lex *l) {
     char name[TNI_NAME_BYTES];
@@ -81,6 +81,7 @@ static void skip_plain_result(tni_lex *l) {
         }
     tni_lex_skip(&quiet);
     if (*quiet.p == '(' && !skip_group(&quiet)) return;
+    tni_lex_take(&quiet, "?");
     if (tni_lex_take(&quiet, "[")) tni_lex_take(&quiet, "]");
     l->p = quiet.p;
     if (tni_lex_name(&quiet, name, sizeof name, true, "") && !is_row_word(name) &&

@@ -31,33 +31,33 @@ static bool is_first(const ops_library *l, const row *r, function_of get) {
 /* What a decomposition returns. Several results come in a struct: that of the wrapper, or one with
  * what is saved as well. */
 static void write_result_type(FILE *f, const ops_library *l, const tni_schema *s) {
-    char name[CNAME_BYTES];
-    opgen_cname_op(s->name, name);
+    char name[2 * CNAME_BYTES];
     if (s->n_results == 0)
         fputs("tn_status ", f);
     else if (s->n_results == 1)
-        fputs(s->results[0].list ? "tn_tensors " : "tn_tensor *", f);
+        fputs(opgen_result_type(&s->results[0]), f);
     else if (s->n_results == s->n_visible)
-        fprintf(f, "tn_%s_result ", name);
+        fprintf(f, "%s_result ", opgen_cname_function(s->name, name));
     else
-        fprintf(f, "%s_%s_results ", l->stem, name);
+        fprintf(f, "%s_results ", opgen_cname_own(l->stem, s->name, name));
 }
 
 static void write_results_struct(FILE *f, const ops_library *l, const tni_schema *s) {
-    char name[CNAME_BYTES], field[CNAME_BYTES];
+    char name[2 * CNAME_BYTES], field[CNAME_BYTES];
     if (s->n_results < 2 || s->n_results == s->n_visible) return;
-    opgen_cname_op(s->name, name);
-    fprintf(f, "typedef struct %s_%s_results { /* with what is saved; NULLs on error */\n", l->stem,
-            name);
+    opgen_cname_own(l->stem, s->name, name);
+    fprintf(f, "typedef struct %s_results { /* with what is saved; NULLs on error */\n", name);
     for (uint32_t i = 0; i < s->n_results; i++)
-        fprintf(f, "    tn_tensor *%s;\n", opgen_cname(s->results[i].name, field));
-    fprintf(f, "} %s_%s_results;\n", l->stem, name);
+        fprintf(f, "    %s%s;%s\n", opgen_result_type(&s->results[i]),
+                opgen_cname(s->results[i].name, field),
+                s->results[i].optional ? " /* may be NULL */" : "");
+    fprintf(f, "} %s_results;\n", name);
 }
 
 /* "tn_tensor *x, int64_t dim", or the struct of many. */
 static void write_parameters(FILE *f, const ops_library *l, const tni_schema *s) {
-    char name[CNAME_BYTES];
-    if (opgen_is_wide(s)) fprintf(f, "const %s_%s_args *", l->stem, opgen_cname_op(s->name, name));
+    char name[2 * CNAME_BYTES];
+    if (opgen_is_wide(s)) fprintf(f, "const %s_args *", opgen_cname_own(l->stem, s->name, name));
     for (uint32_t i = 0; i < s->n_params && !opgen_is_wide(s); i++)
         fprintf(f, "%s%s%s", i ? ", " : "", opgen_full_type(&s->params[i]),
                 opgen_cname(s->params[i].name, name));
@@ -93,21 +93,21 @@ static void write_given(FILE *f, const tni_schema *s) {
     if (s->n_results == 1)
         fprintf(f, "    outs[0] = tn_value_tensor%s(y);\n", s->results[0].list ? "s" : "");
     for (uint32_t i = 0; i < s->n_results && s->n_results > 1; i++)
-        fprintf(f, "    outs[%u] = tn_value_tensor(y.%s);\n", i,
+        fprintf(f, "    outs[%u] = tn_value_tensor%s(y.%s);\n", i, s->results[i].list ? "s" : "",
                 opgen_cname(s->results[i].name, name));
     fputs("    return tnk_pending();\n}\n\n", f);
 }
 
 void write_decompose_adapter(FILE *f, const ops_library *l, const row *r) {
     const tni_schema *s = &r->schema;
-    char name[CNAME_BYTES];
+    char name[CNAME_BYTES], own[2 * CNAME_BYTES];
     opgen_cname_op(s->name, name);
     fprintf(f,
             "static tn_status %s_is_%s(const tn_value *args, uint32_t n_args, tn_value *outs, "
             "uint32_t n_outs) {\n    (void)args, (void)n_args, (void)outs, (void)n_outs;\n",
             l->stem, name);
     if (opgen_is_wide(s)) {
-        fprintf(f, "    const %s_%s_args a = {\n        ", l->stem, name);
+        fprintf(f, "    const %s_args a = {\n        ", opgen_cname_own(l->stem, s->name, own));
         write_unpacked(f, s, ",\n        ");
         fputs(",\n    };\n", f);
     }
@@ -216,13 +216,13 @@ static bool has_full_call(const row *r) {
 /* The arguments of a row that has many: a body gets them so, and a call in full is given them. */
 static void write_args_struct(FILE *f, const ops_library *l, const row *r) {
     const tni_schema *s = &r->schema;
-    char name[CNAME_BYTES], field[CNAME_BYTES];
+    char name[2 * CNAME_BYTES], field[CNAME_BYTES];
     if (!opgen_is_wide(s) || (!r->decompose_fn && !has_full_call(r))) return;
-    fprintf(f, "typedef struct %s_%s_args {\n", l->stem, opgen_cname_op(s->name, name));
+    fprintf(f, "typedef struct %s_args {\n", opgen_cname_own(l->stem, s->name, name));
     for (uint32_t i = 0; i < s->n_params; i++)
         fprintf(f, "    %s%s;\n", opgen_full_type(&s->params[i]),
                 opgen_cname(s->params[i].name, field));
-    fprintf(f, "} %s_%s_args;\n\n", l->stem, name);
+    fprintf(f, "} %s_args;\n\n", name);
 }
 
 /* A heading before the first of its kind. */
@@ -271,7 +271,7 @@ static void write_full_calls(FILE *f, const ops_library *l) {
                       "Calls with all arguments, of ops with options and of other libraries");
         /* The header of the other library, which a C file may include too, has tn_NAME_result. */
         if (r->is_use) opgen_write_result(f, l->stem, &r->schema);
-        opgen_write_full(f, l->stem, r->is_use ? l->stem : "tn", &r->schema);
+        opgen_write_full(f, l->stem, r->is_use ? l->stem : NULL, &r->schema);
     }
 }
 

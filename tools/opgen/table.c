@@ -68,9 +68,19 @@ static void write_literal(writer *w, const expr *e, const tni_param *wanted) {
     }
 }
 
+static const struct list_kind { /* by the type of an entry */
+    tni_type item;
+    const char *name, *type, *member;
+} list_kinds[] = {
+    [TNI_TENSORS] = {TNI_TENSOR, "tensors", "tn_tensor *const", ".tensor"},
+    [TNI_INTS] = {TNI_INT, "ints", "const int64_t", ".i"},
+    [TNI_FLOATS] = {TNI_FLOAT, "floats", "const double", ".f"},
+    [TNI_BOOLS] = {TNI_BOOL, "bools", "const bool", ".i != 0"},
+};
+
 /* One entry of a list: the C value inside its tn_value. */
-static void write_item(writer *w, const expr *e, const tni_param *wanted) {
-    if (e->kind == EXPR_NUMBER) {
+static void write_item(writer *w, const expr *e, const tni_param *wanted, const char *member) {
+    if (e->kind == EXPR_NUMBER && wanted->type != TNI_TENSOR) {
         if (e->value.tag == TN_TAG_FLOAT)
             opgen_write_float(w->out, e->value.f);
         else
@@ -78,26 +88,21 @@ static void write_item(writer *w, const expr *e, const tni_param *wanted) {
         return;
     }
     write_expr(w, e, wanted);
-    fputs(wanted->type == TNI_TENSOR ? ".tensor" : wanted->type == TNI_INT ? ".i" : ".f", w->out);
+    fputs(member, w->out);
 }
 
 static void write_list(writer *w, const expr *e, const tni_param *wanted) {
-    const bool tensors = wanted->type == TNI_TENSORS, ints = wanted->type == TNI_INTS;
-    const char *name = tensors ? "tensors" : ints ? "ints" : "floats";
-    const char *type = tensors ? "tn_tensor *const" : ints ? "const int64_t" : "const double";
+    const struct list_kind *k = &list_kinds[wanted->type];
     tni_param item = *wanted;
-    item.type = tensors ? TNI_TENSOR : ints ? TNI_INT : TNI_FLOAT;
+    item.type = k->item;
     if (e->n_items == 0) {
-        fprintf(w->out, "tn_value_%s((tn_%s){NULL, 0})", name, name);
+        fprintf(w->out, "tn_value_%s((tn_%s){NULL, 0})", k->name, k->name);
         return;
     }
-    fprintf(w->out, "tn_value_%s((tn_%s){(%s[]){", name, name, type);
+    fprintf(w->out, "tn_value_%s((tn_%s){(%s[]){", k->name, k->name, k->type);
     for (uint32_t i = 0; i < e->n_items; i++) {
         if (i) fputs(", ", w->out);
-        if (tensors)
-            write_expr(w, e->items[i], &item), fputs(".tensor", w->out);
-        else
-            write_item(w, e->items[i], &item);
+        write_item(w, e->items[i], &item, k->member);
     }
     fprintf(w->out, "}, %u})", e->n_items);
 }

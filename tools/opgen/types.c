@@ -5,10 +5,11 @@
 #include "tools/opgen/library.h"
 
 static const char *const type_names[] = {
-    [TNI_TENSOR] = "Tensor", [TNI_TENSORS] = "Tensor[]", [TNI_INT] = "int",
-    [TNI_INTS] = "int[]",    [TNI_FLOAT] = "float",      [TNI_FLOATS] = "float[]",
-    [TNI_BOOL] = "bool",     [TNI_STR] = "str",          [TNI_DTYPE] = "dtype",
-    [TNI_DEVICE] = "device", [TNI_SCALAR] = "Scalar",    [TNI_GENERATOR] = "generator",
+    [TNI_TENSOR] = "Tensor",       [TNI_TENSORS] = "Tensor[]", [TNI_INT] = "int",
+    [TNI_INTS] = "int[]",          [TNI_FLOAT] = "float",      [TNI_FLOATS] = "float[]",
+    [TNI_BOOL] = "bool",           [TNI_BOOLS] = "bool[]",     [TNI_STR] = "str",
+    [TNI_DTYPE] = "dtype",         [TNI_DEVICE] = "device",    [TNI_SCALAR] = "Scalar",
+    [TNI_GENERATOR] = "generator",
 };
 
 /* What an expression is. Lists have no type of their own: their items are checked one by one. */
@@ -95,18 +96,33 @@ static bool check_optional(ops_library *f, const expr *e, const row *r, const tn
                      p->name, wanted->name);
 }
 
+/* Of the entries of a list; -1: it is none. */
+static int item_type(tni_type list) {
+    switch (list) {
+    case TNI_TENSORS:
+        return TNI_TENSOR;
+    case TNI_INTS:
+        return TNI_INT;
+    case TNI_FLOATS:
+        return TNI_FLOAT;
+    case TNI_BOOLS:
+        return TNI_BOOL;
+    default:
+        return -1;
+    }
+}
+
 static bool check_list(ops_library *f, expr *e, const row *r, const tni_param *wanted,
                        int32_t present) {
     tni_param item = *wanted;
+    const int type = item_type(wanted->type);
     item.optional = false;
-    item.type = wanted->type == TNI_TENSORS ? TNI_TENSOR
-                : wanted->type == TNI_INTS  ? TNI_INT
-                                            : TNI_FLOAT;
-    if (wanted->type != TNI_TENSORS && wanted->type != TNI_INTS && wanted->type != TNI_FLOATS)
+    if (type < 0)
         return ops_error(f, e->at, "op %s: %s is %s, but a list stands here", r->schema.name,
                          wanted->name, type_names[wanted->type]);
+    item.type = (tni_type)type;
     if (wanted->count > 0 && e->n_items != (uint32_t)wanted->count)
-        return ops_error(f, e->at, "op %s: %s needs %d numbers, but %u stand here", r->schema.name,
+        return ops_error(f, e->at, "op %s: %s needs %d entries, but %u stand here", r->schema.name,
                          wanted->name, (int)wanted->count, e->n_items);
     for (uint32_t i = 0; i < e->n_items; i++) {
         if (!check_expr(f, e->items[i], r, &item, present)) return false;

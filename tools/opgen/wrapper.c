@@ -16,7 +16,7 @@
 
 /* opts structs of sgd_ and sgd are not told apart by an underscore at the end. */
 static const char *opts_name(const tni_schema *s, char out[CNAME_BYTES]) {
-    opgen_cname_op(s->name, out);
+    opgen_cname_function(s->name, out);
     const size_t n = strlen(out);
     if (n > 1 && out[n - 1] == '_') out[n - 1] = 0;
     return out;
@@ -29,21 +29,38 @@ static bool has_opts(const tni_schema *s) { return s->n_required < s->n_params; 
 static void write_opts(FILE *f, const tni_schema *s) {
     char name[CNAME_BYTES], field[CNAME_BYTES];
     opts_name(s, name);
-    fprintf(f, "typedef struct tn_%s_opts { /* a zeroed field means its default */\n", name);
+    fprintf(f, "typedef struct %s_opts { /* a zeroed field means its default */\n", name);
     for (uint32_t i = s->n_required; i < s->n_params; i++)
         fprintf(f, "    %s%s;\n", opgen_option_type(&s->params[i]),
                 opgen_cname(s->params[i].name, field));
-    fprintf(f, "} tn_%s_opts;\n\n", name);
+    fprintf(f, "} %s_opts;\n\n", name);
+}
+
+/* "tn_sort_result": of several results. owner NULL: the header for all; else a library that uses
+ * the op of another. */
+static const char *result_name(const char *owner, const tni_schema *s, char out[2 * CNAME_BYTES]) {
+    char name[CNAME_BYTES];
+    if (owner)
+        snprintf(out, (size_t)2 * CNAME_BYTES, "%.40s_%s", owner, opgen_cname_op(s->name, name));
+    else
+        snprintf(out, (size_t)2 * CNAME_BYTES, "%s", opgen_cname_function(s->name, name));
+    return out;
+}
+
+const char *opgen_result_type(const tni_result *r) {
+    return r->list ? "tn_tensors " : "tn_tensor *";
 }
 
 void opgen_write_result(FILE *f, const char *owner, const tni_schema *s) {
-    char name[CNAME_BYTES], field[CNAME_BYTES];
+    char name[2 * CNAME_BYTES], field[CNAME_BYTES];
     if (s->n_visible < 2) return;
-    opgen_cname_op(s->name, name);
-    fprintf(f, "typedef struct %s_%s_result { /* NULLs on error */\n", owner, name);
+    result_name(owner, s, name);
+    fprintf(f, "typedef struct %s_result { /* NULLs on error */\n", name);
     for (uint32_t i = 0; i < s->n_visible; i++)
-        fprintf(f, "    tn_tensor *%s;\n", opgen_cname(s->results[i].name, field));
-    fprintf(f, "} %s_%s_result;\n\n", owner, name);
+        fprintf(f, "    %s%s;%s\n", opgen_result_type(&s->results[i]),
+                opgen_cname(s->results[i].name, field),
+                s->results[i].optional ? " /* may be NULL */" : "");
+    fprintf(f, "} %s_result;\n\n", name);
 }
 
 /* ---- Values ---------------------------------------------------------------------------------- */
@@ -75,6 +92,12 @@ static void write_default(FILE *f, const tni_param *p, const char *name) {
         else
             fputs("tn_ops_empty(TN_TAG_INTS)", f);
         break;
+    case TN_TAG_BOOLS:
+        if (v.aux)
+            fprintf(f, "tn_ops_bools(%s_default, %u)", name, v.aux);
+        else
+            fputs("tn_ops_empty(TN_TAG_BOOLS)", f);
+        break;
     case TN_TAG_FLOATS:
         fputs("tn_ops_empty(TN_TAG_FLOATS)", f);
         break;
@@ -104,39 +127,49 @@ static void write_value(FILE *f, const tni_param *p) {
 
 /* ---- The function ---------------------------------------------------------------------------- */
 
-/* owner: whose struct of several results it returns, "tn" or a library. */
+/* owner: see result_name. */
 static void write_return_type(FILE *f, const char *owner, const tni_schema *s) {
-    char name[CNAME_BYTES];
+    char name[2 * CNAME_BYTES];
     if (s->n_visible == 0)
         fputs("tn_status ", f);
     else if (s->n_visible == 1)
-        fputs(s->results[0].list ? "tn_tensors " : "tn_tensor *", f);
+        fputs(opgen_result_type(&s->results[0]), f);
     else
-        fprintf(f, "%s_%s_result ", owner, opgen_cname_op(s->name, name));
+        fprintf(f, "%s_result ", result_name(owner, s, name));
 }
 
 static void write_signature(FILE *f, const tni_schema *s, const char *suffix) {
     char name[CNAME_BYTES];
-    write_return_type(f, "tn", s);
-    fprintf(f, "tn_%s%s(", opgen_cname_op(s->name, name), suffix);
+    write_return_type(f, NULL, s);
+    fprintf(f, "%s%s(", opgen_cname_function(s->name, name), suffix);
     for (uint32_t i = 0; i < s->n_required; i++)
         fprintf(f, "%s%s%s", i ? ", " : "", opgen_option_type(&s->params[i]),
                 opgen_cname(s->params[i].name, name));
     if (has_opts(s))
-        fprintf(f, "%sconst tn_%s_opts *opts", s->n_required ? ", " : "", opts_name(s, name));
+        fprintf(f, "%sconst %s_opts *opts", s->n_required ? ", " : "", opts_name(s, name));
     fputs(s->n_params ? ")" : "void)", f);
 }
 
-static void write_args(FILE *f, const tni_schema *s) {
+/* "    static const int64_t shape_default[] = {1, 2};" */
+static void write_default_list(FILE *f, const tni_param *p) {
     char name[CNAME_BYTES];
-    for (uint32_t i = 0; i < s->n_params; i++) {
-        const tn_value d = s->params[i].def;
-        if (d.tag != TN_TAG_INTS || d.aux == 0) continue;
-        fprintf(f, "    static const int64_t %s_default[] = {",
-                opgen_cname(s->params[i].name, name));
-        for (uint32_t k = 0; k < d.aux; k++) fputs(k ? ", " : "", f), opgen_write_int(f, d.ints[k]);
-        fputs("};\n", f);
+    const tn_value d = p->def;
+    const bool ints = d.tag == TN_TAG_INTS;
+    if ((!ints && d.tag != TN_TAG_BOOLS) || d.aux == 0) return;
+    fprintf(f, "    static const %s %s_default[] = {", ints ? "int64_t" : "bool",
+            opgen_cname(p->name, name));
+    for (uint32_t k = 0; k < d.aux; k++) {
+        fputs(k ? ", " : "", f);
+        if (ints)
+            opgen_write_int(f, d.ints[k]);
+        else
+            fputs(d.bools[k] ? "true" : "false", f);
     }
+    fputs("};\n", f);
+}
+
+static void write_args(FILE *f, const tni_schema *s) {
+    for (uint32_t i = 0; i < s->n_params; i++) write_default_list(f, &s->params[i]);
     if (s->n_params == 0) return;
     fputs("    const tn_value args[] = {\n", f);
     for (uint32_t i = 0; i < s->n_params; i++) {
@@ -166,18 +199,25 @@ static void write_one_result(FILE *f, const tni_schema *s) {
 }
 
 static void write_results(FILE *f, const char *owner, const tni_schema *s) {
-    char name[CNAME_BYTES];
+    char name[2 * CNAME_BYTES], field[CNAME_BYTES];
     fprintf(f, "    tn_value outs[%u] = {", s->n_visible);
     for (uint32_t i = 0; i < s->n_visible; i++)
         fputs(i ? ", tn_value_none()" : "tn_value_none()", f);
     fputs("};\n", f);
-    fprintf(f, "    %s_%s_result result = {", owner, opgen_cname_op(s->name, name));
-    for (uint32_t i = 0; i < s->n_visible; i++) fputs(i ? ", NULL" : "NULL", f);
+    fprintf(f, "    %s_result result = {", result_name(owner, s, name));
+    for (uint32_t i = 0; i < s->n_visible; i++)
+        fprintf(f, "%s%s", i ? ", " : "", s->results[i].list ? "{NULL, 0}" : "NULL");
     fputs("};\n    if (", f);
     write_call(f, s, "outs");
     fputs(" != TN_OK) return result;\n", f);
-    for (uint32_t i = 0; i < s->n_visible; i++)
-        fprintf(f, "    result.%s = outs[%u].tensor;\n", opgen_cname(s->results[i].name, name), i);
+    for (uint32_t i = 0; i < s->n_visible; i++) {
+        opgen_cname(s->results[i].name, field);
+        if (s->results[i].list)
+            fprintf(f, "    result.%s.ptr = outs[%u].tensors, result.%s.n = outs[%u].aux;\n", field,
+                    i, field, i);
+        else
+            fprintf(f, "    result.%s = outs[%u].tensor;\n", field, i);
+    }
     fputs("    return result;\n", f);
 }
 
@@ -200,17 +240,17 @@ static void write_function(FILE *f, const tni_schema *s, const char *suffix) {
     write_signature(f, s, suffix);
     fprintf(f, " {\n    static tn_op_ref op = {\"%s%s\", 0, 0};\n", s->name, suffix);
     write_args(f, s);
-    write_outcome(f, "tn", s);
+    write_outcome(f, NULL, s);
 }
 
 void opgen_write_full(FILE *f, const char *stem, const char *owner, const tni_schema *s) {
-    char op[CNAME_BYTES], name[CNAME_BYTES];
+    char op[CNAME_BYTES], name[CNAME_BYTES], own[2 * CNAME_BYTES];
     const bool wide = opgen_is_wide(s);
     opgen_cname_op(s->name, op);
     fputs("static inline ", f);
     write_return_type(f, owner, s);
     fprintf(f, "op_%s(", op);
-    if (wide) fprintf(f, "const %s_%s_args *a", stem, op);
+    if (wide) fprintf(f, "const %s_args *a", opgen_cname_own(stem, s->name, own));
     for (uint32_t i = 0; i < s->n_params && !wide; i++)
         fprintf(f, "%s%s%s", i ? ", " : "", opgen_full_type(&s->params[i]),
                 opgen_cname(s->params[i].name, name));
@@ -258,10 +298,10 @@ static void write_number_form(FILE *f, const tni_schema *s, const tni_schema *ba
     bool any = false;
     for (uint32_t i = 0; i < n; i++) any = any || takes_number(s, base, i);
     if (!any) return;
-    fprintf(f, "#define tn_%s%s(", opgen_cname_op(s->name, op), suffix);
+    fprintf(f, "#define %s%s(", opgen_cname_function(s->name, op), suffix);
     for (uint32_t i = 0; i < n; i++)
         fprintf(f, "%s%s", i ? ", " : "", opgen_cname(s->params[i].name, name));
-    fprintf(f, "%s) tn_%s%s(", n < s->n_params ? ", ..." : "", op, suffix);
+    fprintf(f, "%s) %s%s(", n < s->n_params ? ", ..." : "", op, suffix);
     for (uint32_t i = 0; i < n; i++)
         fprintf(f, takes_number(s, base, i) ? "%sTN_OPERAND(%s)" : "%s%s", i ? ", " : "",
                 opgen_cname(s->params[i].name, name));
@@ -284,7 +324,7 @@ void opgen_write_wrapper(FILE *f, const opgen_header_op *op, const tni_schema *s
                          const tni_schema *base, bool shares_opts) {
     char name[CNAME_BYTES];
     if (has_opts(s) && !shares_opts) write_opts(f, s);
-    opgen_write_result(f, "tn", s);
+    opgen_write_result(f, NULL, s);
     fputs("/* ", f);
     if (op->doc && op->doc[0]) opgen_write_comment(f, op->doc), fputs("\n * ", f);
     opgen_write_comment(f, op->schema);
@@ -292,8 +332,8 @@ void opgen_write_wrapper(FILE *f, const opgen_header_op *op, const tni_schema *s
     write_function(f, s, "");
     write_number_form(f, s, base, "");
     if (!op->inplace) return;
-    fprintf(f, "/* tn_%s, written into %s, which is returned. */\n", opgen_cname_op(s->name, name),
-            s->params[0].name);
+    fprintf(f, "/* %s, written into %s, which is returned. */\n",
+            opgen_cname_function(s->name, name), s->params[0].name);
     write_function(f, s, "_");
     write_number_form(f, s, s, "_");
 }
@@ -327,6 +367,11 @@ static void write_sample_value(FILE *f, const tni_param *p) {
             fputs(i ? ", " : "", f), opgen_write_int(f, d.ints[i]);
         fputs(d.tag == TN_TAG_INTS && d.aux ? ")" : "0)", f);
         break;
+    case TNI_BOOLS:
+        fputs("TN_BOOLS(", f);
+        for (int32_t i = 0; i < (p->count > 0 ? p->count : 1); i++) fputs(i ? ", true" : "true", f);
+        fputs(")", f);
+        break;
     case TNI_FLOATS:
         fputs("{(const double[]){1}, 1}", f);
         break;
@@ -355,11 +400,11 @@ static void write_sample_value(FILE *f, const tni_param *p) {
 
 static void write_sample_call(FILE *f, const tni_schema *s, bool options) {
     char name[CNAME_BYTES];
-    fprintf(f, "tn_%s(", opgen_cname_op(s->name, name));
+    fprintf(f, "%s(", opgen_cname_function(s->name, name));
     for (uint32_t i = 0; i < s->n_required; i++)
         fprintf(f, "%s%s", i ? ", " : "", opgen_cname(s->params[i].name, name));
     fputs(s->n_required ? ", " : "", f);
-    if (options) fprintf(f, "&(tn_%s_opts){", opts_name(s, name));
+    if (options) fprintf(f, "&(%s_opts){", opts_name(s, name));
     for (uint32_t i = s->n_required; i < s->n_params && options; i++) {
         const bool maybe = opgen_option_is_maybe(&s->params[i]);
         fprintf(f, "%s.%s = %s", i > s->n_required ? ", " : "",
@@ -377,7 +422,7 @@ void opgen_write_prototype(FILE *f, const tni_schema *s) {
 
 void opgen_write_types(FILE *f, const tni_schema *s) {
     if (has_opts(s)) write_opts(f, s);
-    opgen_write_result(f, "tn", s);
+    opgen_write_result(f, NULL, s);
 }
 
 void opgen_write_samples(FILE *f, const tni_schema *s) {

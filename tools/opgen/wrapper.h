@@ -11,7 +11,9 @@
  * already. */
 void opgen_write_wrapper(FILE *, const opgen_header_op *, const tni_schema *,
                          const tni_schema *base, bool shares_opts);
-/* OWNER_NAME_result, the struct of an op's two results or more. */
+const char *opgen_result_type(const tni_result *); /* "tn_tensor *" */
+/* The struct of an op's two results or more: tn_NAME_result, or OWNER_NAME_result of a library that
+ * uses the op of another (owner not NULL). */
 void opgen_write_result(FILE *, const char *owner, const tni_schema *);
 /* op_NAME, which takes every argument: for calls within library STEM. OWNER has the struct of its
  * results. */

@@ -128,7 +128,8 @@ enum {
     TN_TAG_VIEW,      /* view: kernels and shape rules */
     TN_TAG_VIEWS,     /* views, aux = count */
     TN_TAG_GENERATOR, /* generator: the core reserves a range of it for this call */
-    TN_TAG_RNG        /* rng: a fixed position; nothing is reserved */
+    TN_TAG_RNG,       /* rng: a fixed position; nothing is reserved */
+    TN_TAG_BOOLS      /* bools, aux = count */
 };
 
 typedef struct tn_value {
@@ -142,6 +143,7 @@ typedef struct tn_value {
         const char *str;
         const int64_t *ints;
         const double *floats;
+        const bool *bools;
         tn_tensor *tensor;
         tn_tensor *const *tensors;
         const tn_view *view;
@@ -160,6 +162,11 @@ typedef struct tn_floats {
     const double *ptr;
     int64_t n;
 } tn_floats;
+
+typedef struct tn_bools {
+    const bool *ptr;
+    int64_t n;
+} tn_bools;
 
 typedef struct tn_tensors {
     tn_tensor *const *ptr;
@@ -284,6 +291,12 @@ static inline tn_value tn_value_floats(tn_floats l) {
     v.floats = l.ptr;
     return v;
 }
+static inline tn_value tn_value_bools(tn_bools l) {
+    tn_value v = tn_value_none();
+    v.tag = TN_TAG_BOOLS, v.aux = l.n < 0 || l.n > UINT32_MAX ? UINT32_MAX : (uint32_t)l.n,
+    v.bools = l.ptr;
+    return v;
+}
 /* NULL stays a TENSOR: only the schema knows if it may be absent. */
 static inline tn_value tn_value_tensor(tn_tensor *t) {
     tn_value v = tn_value_none();
@@ -318,14 +331,18 @@ struct tn_infer {
      * dim(x) is already 0 <= dim < rank. */
     const tn_value *args;
     /* The results in the schema, saved ones included. dtype is preset; the rule fills rank and
-     * sizes, and of results that are views also strides and offset. */
+     * sizes, and of results that are views also strides and offset. Rank TN_ABSENT: this call does
+     * not have this optional result. */
     tn_meta *outs;
     uint32_t n_outs;
     uint32_t flags;
-    /* For -> Tensor[]: makes room, returns outs; NULL: fail with NOMEM. */
+    /* For the result that is Tensor[]: makes room for its entries and returns them, to be filled
+     * instead of its place in outs. NULL: fail with NOMEM. */
     tn_meta *(*resize)(tn_infer *, uint32_t n_outs);
     void (*fail)(tn_infer *, tn_status code, const char *text, uint64_t len);
 };
+
+enum { TN_ABSENT = -1 }; /* tn_meta.rank */
 
 /* Pure; must bound every size it computes. [any-thread] */
 typedef tn_status (*tn_shape_fn)(tn_infer *);
@@ -360,7 +377,7 @@ struct tn_call { /* one call of a kernel. What args and outs lead to is gone whe
     uint32_t flags;
     /* Tensors are views; run-time (~) arguments are NONE in supports and plan. */
     const tn_value *args;
-    /* Views, or lists of views; saved results included, in schema order. */
+    /* Views, or lists of views; saved results included, in schema order; NONE if absent. */
     const tn_value *outs;
     uint32_t n_args;
     uint32_t n_outs;

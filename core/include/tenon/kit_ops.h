@@ -91,6 +91,11 @@ static inline tn_floats tnk_as_floats(tn_value v) {
     if (v.tag == TN_TAG_FLOATS) list.ptr = v.floats, list.n = v.aux;
     return list;
 }
+static inline tn_bools tnk_as_bools(tn_value v) {
+    tn_bools list = {NULL, 0};
+    if (v.tag == TN_TAG_BOOLS) list.ptr = v.bools, list.n = v.aux;
+    return list;
+}
 static inline tnk_text tnk_as_text(tn_value v) {
     tnk_text text = {NULL, 0};
     if (v.tag == TN_TAG_STR) text.ptr = v.str, text.n = v.aux;
@@ -140,6 +145,9 @@ static inline tn_value tnk_of_maybe_ints(tn_ints list) {
 static inline tn_value tnk_of_maybe_floats(tn_floats list) {
     return list.ptr ? tn_value_floats(list) : tn_value_none();
 }
+static inline tn_value tnk_of_maybe_bools(tn_bools list) {
+    return list.ptr ? tn_value_bools(list) : tn_value_none();
+}
 static inline tn_value tnk_of_maybe_tensors(tn_tensors list) {
     return list.ptr ? tn_value_tensors(list) : tn_value_none();
 }
@@ -186,7 +194,8 @@ static inline tn_maybe_int tnk_no_int(void) {
              : tnk_as_float, bool                                                                  \
              : tnk_as_bool, tn_ints                                                                \
              : tnk_as_ints, tn_floats                                                              \
-             : tnk_as_floats, tnk_text                                                             \
+             : tnk_as_floats, tn_bools                                                             \
+             : tnk_as_bools, tnk_text                                                              \
              : tnk_as_text, tn_dtype                                                               \
              : tnk_as_dtype, tn_device                                                             \
              : tnk_as_device, tn_maybe_int                                                         \

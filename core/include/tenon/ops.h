@@ -52,6 +52,11 @@ static inline tn_value tn_ops_ints(const int64_t *p, uint32_t n) {
     list.ptr = p, list.n = n;
     return tn_value_ints(list);
 }
+static inline tn_value tn_ops_bools(const bool *p, uint32_t n) {
+    tn_bools list;
+    list.ptr = p, list.n = n;
+    return tn_value_bools(list);
+}
 static inline tn_value tn_ops_empty(int32_t tag) {
     tn_value v = tn_value_none();
     v.tag = tag;

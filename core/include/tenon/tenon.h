@@ -85,6 +85,8 @@ TN_API tn_status tn_drop(tn_tensor *);
 #ifndef __cplusplus
 #define TN_INTS(...)                                                                               \
     ((tn_ints){(const int64_t[]){__VA_ARGS__}, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)})
+#define TN_BOOLS(...)                                                                              \
+    ((tn_bools){(const bool[]){__VA_ARGS__}, sizeof((bool[]){__VA_ARGS__}) / sizeof(bool)})
 #define TN_TENSORS(...)                                                                            \
     ((tn_tensors){(tn_tensor *const[]){__VA_ARGS__},                                               \
                   sizeof((tn_tensor *[]){__VA_ARGS__}) / sizeof(tn_tensor *)})
