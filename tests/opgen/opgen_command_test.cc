@@ -231,6 +231,27 @@ TEST_F(Command, WritesFormulasForEachKindOfDtype) {
     EXPECT_EQ(text.find("FORMULA_OP(h"), std::string::npos);
 }
 
+TEST_F(Command, WritesSchemasUnderTheCNamesOfTheirOps) {
+    const std::string schemas = folder + "rows_schemas.h";
+    const std::string rows = "use g(Tensor x) -> Tensor y\n"
+                             "f.one(Tensor x,   str s=\"a\") -> Tensor same none(\"a\") \"d\"\n"
+                             "mine::f_(Tensor(a!) x) -> Tensor(a) y none(\"a\") same \"d\"\n";
+    int rc;
+    std::ofstream(ops) << rows;
+    EXPECT_EQ(run_files("--schemas " + schemas + " " + ops, &rc), "");
+    EXPECT_EQ(rc, 0);
+    const char *const lines[] = {
+        "#define ROWS_SCHEMA_f_one \"f.one(Tensor x, str s=\\\"a\\\") -> Tensor\"\n",
+        "#define ROWS_SCHEMA_mine_f_ \"mine::f_(Tensor(a!) x) -> Tensor(a) y\"\n"};
+    for (const char *line : lines) {
+        EXPECT_NE(text_of(schemas).find(line), std::string::npos) << line << text_of(schemas);
+        EXPECT_EQ(text_of(table).find(line), std::string::npos) << "they have a file of their own";
+    }
+    EXPECT_EQ(text_of(schemas).find("SCHEMA_g"), std::string::npos) << "of another library";
+    EXPECT_EQ(run(rows, &rc), "");
+    for (const char *line : lines) EXPECT_NE(text_of(table).find(line), std::string::npos) << line;
+}
+
 // ---- Several files ----
 
 TEST_F(Command, MakesOneLibraryOfSeveralFiles) {

@@ -21,7 +21,7 @@ enum {
     DEVICE_BYTES = 48,
     MOST_SEEDS = 100,
     DEFAULT_SEEDS = 5,
-    NAME_BYTES = 48
+    NAME_BYTES = 96
 };
 
 typedef struct run {

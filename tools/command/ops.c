@@ -12,7 +12,7 @@
 #include "tools/command/screen.h"
 #include "tools/command/suggest.h"
 
-enum { MOST_PROVIDERS = MOST_COLUMNS - 2, NAME_BYTES = 48 }; /* of the matrix; of an id */
+enum { MOST_PROVIDERS = MOST_COLUMNS - 2, NAME_BYTES = 96 }; /* of the matrix; of "plugin/name" */
 
 /* How its gradient comes about, in a word. */
 static const char *gradient(const tn_op_info *op) {
