@@ -28,6 +28,14 @@ void tni_strides_in(const int8_t *order, const int64_t *sizes, int32_t rank, int
     }
 }
 
+const int8_t *tni_channels_last(int32_t rank, int8_t *order) {
+    if (rank < 3) return NULL;
+    order[0] = 0;
+    for (int32_t d = 2; d < rank; d++) order[d - 1] = (int8_t)d;
+    order[rank - 1] = 1;
+    return order;
+}
+
 bool tni_lies_in(const int8_t *order, const int64_t *sizes, const int64_t *strides, int32_t rank) {
     int64_t expected = 1;
     for (int32_t i = rank; i-- > 0;) {

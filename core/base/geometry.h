@@ -17,6 +17,8 @@ int64_t tni_numel(const int64_t *sizes, int32_t rank, int64_t element_bytes);
 void tni_row_major(const int64_t *sizes, int32_t rank, int64_t *strides);
 /* The same for dims that lie in this order, outermost first; NULL: row-major. */
 void tni_strides_in(const int8_t *order, const int64_t *sizes, int32_t rank, int64_t *strides);
+/* N, spatial dims, C; NULL below rank 3, where that is row-major. */
+const int8_t *tni_channels_last(int32_t rank, int8_t *order);
 /* Do they lie in that order, without holes? What dims of size 1 say does not matter. */
 bool tni_lies_in(const int8_t *order, const int64_t *sizes, const int64_t *strides, int32_t rank);
 /* Are these the strides? Those of a dim of size 1 do not matter; none do where a size is 0. */

@@ -152,7 +152,7 @@ static void plan_drop(tni_resolution *r, const tni_provider *p) {
     s->plan = (tn_plan){.size = sizeof(tn_plan)};
     for (uint32_t i = 0; i < s->n_outputs; i++) {
         tni_output *out = &s->outputs[i];
-        if (!out->ordered) continue;
+        if (!out->ordered || s->op->form != TNI_STRIDED) continue;
         tni_row_major(out->meta.sizes, out->meta.rank, out->meta.strides);
         memcpy(out->seen.strides, out->meta.strides, sizeof out->seen.strides);
         out->ordered = false;

@@ -101,9 +101,46 @@ static void coalesce(const walk *w) {
     }
 }
 
+/* Are all operands of the result's own sizes channels-last, and some are? Then so is the result. */
+static bool is_channels_last(const tni_signature *s, const tni_invocation *v) {
+    const tn_meta *m = &s->outputs[0].meta;
+    int8_t order[TN_MAX_RANK];
+    uint32_t n = 0;
+    if (m->rank < 4 || s->outputs[0].target >= 0 || s->op->row.traits & TN_OP_RANDOM) return false;
+    for (uint32_t k = 0; k < s->n_operands; k++) {
+        const tni_geometry *g = &s->operands[k].seen;
+        if (!v->operands[k] || g->rank != m->rank ||
+            memcmp(g->sizes, m->sizes, (size_t)m->rank * sizeof *m->sizes) != 0)
+            continue;
+        if (tni_form_contiguous(g) ||
+            !tni_lies_in(tni_channels_last(g->rank, order), g->sizes, g->strides, g->rank))
+            return false;
+        n++;
+    }
+    return n > 0;
+}
+
+/* Shows all as their dims lie in memory: elements of a pointwise op have no order. */
+static void turn_channels_last(const walk *w) {
+    int8_t order[TN_MAX_RANK];
+    tni_channels_last(w->g[0]->rank, order);
+    for (int i = 0; i < w->n; i++) {
+        const tni_geometry from = *w->g[i];
+        for (int32_t d = 0; d < from.rank; d++) {
+            w->g[i]->sizes[d] = from.sizes[order[d]];
+            w->g[i]->strides[d] = from.strides[order[d]];
+        }
+    }
+}
+
 static bool form_pointwise(tni_signature *s, const tni_invocation *v) {
     walk w = {.n = 0};
     tni_output *out = &s->outputs[0];
+    int8_t order[TN_MAX_RANK];
+    out->ordered = is_channels_last(s, v);
+    if (out->ordered)
+        tni_strides_in(tni_channels_last(out->meta.rank, order), out->meta.sizes, out->meta.rank,
+                       out->meta.strides);
     geometry_of_meta(&out->seen, &out->meta);
     if (s->n_operands > TNI_FLAT_OPERANDS) {
         tn_raise(TN_ERR_INVALID, "%s: too many tensors for a pointwise op", s->op->schema.name);
@@ -116,6 +153,7 @@ static bool form_pointwise(tni_signature *s, const tni_invocation *v) {
         broadcast_to(&s->operands[k].seen, &to);
         w.g[w.n++] = &s->operands[k].seen;
     }
+    if (out->ordered) turn_channels_last(&w);
     coalesce(&w);
     bool flat = out->seen.rank == 1 && out->seen.strides[0] == 1;
     for (int i = 1; i < w.n; i++)

@@ -22,15 +22,6 @@ static need need_of(const tn_verdict *v, uint32_t param) {
     return (need){v->contiguous & bit, v->channels_last & bit, v->aligned & bit};
 }
 
-/* N, spatial dims, C; NULL where that is row-major. */
-static const int8_t *channels_last(int32_t rank, int8_t order[TN_MAX_RANK]) {
-    if (rank < 3) return NULL;
-    order[0] = 0;
-    for (int32_t d = 2; d < rank; d++) order[d - 1] = (int8_t)d;
-    order[rank - 1] = 1;
-    return order;
-}
-
 static bool is_met(const tni_resolution *r, uint32_t k, need n) {
     const tni_operand *o = &r->s->operands[k];
     const tni_geometry *g = &o->seen;
@@ -39,7 +30,7 @@ static bool is_met(const tni_resolution *r, uint32_t k, need n) {
     if (n.contiguous && !tni_form_contiguous(g)) return false;
     if (n.channels_last &&
         (r->s->op->form != TNI_STRIDED ||
-         !tni_lies_in(channels_last(g->rank, order), g->sizes, g->strides, g->rank)))
+         !tni_lies_in(tni_channels_last(g->rank, order), g->sizes, g->strides, g->rank)))
         return false;
     return !n.aligned || o->prepare == TNI_COPY ||
            (o->prepare == TNI_AS_IS && ((uintptr_t)tni_tensor_data(t) & 63) == 0);
@@ -60,7 +51,7 @@ static bool meet(tni_resolution *r, uint32_t k, const tni_param *p, need want, t
     const tn_tensor *t = r->v->operands[k];
     if (is_met(r, k, want)) return true;
     if (p->mutated || r->s->op->form != TNI_STRIDED || !remember(r, n)) return false;
-    tni_form_lay(r->s, k, t, want.channels_last ? channels_last(t->rank, order) : NULL);
+    tni_form_lay(r->s, k, t, want.channels_last ? tni_channels_last(t->rank, order) : NULL);
     return is_met(r, k, want); /* nothing is contiguous and channels-last */
 }
 

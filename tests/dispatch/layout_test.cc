@@ -201,6 +201,32 @@ TEST_F(Layout, FlowsThroughAChainWithoutACopy) {
     EXPECT_EQ(numbers(tn_sub(y, x)), Numbers(66, 3));
 }
 
+TEST_F(Layout, StaysChannelsLastThroughElementwiseOps) {
+    static const int8_t order[] = {0, 2, 3, 1};
+    first.order = order, first.answer = TN_YES_IF, first.channels_last = 1;
+    tn_tensor *x = channels_last(14), *bias = from({1, 2}, {2, 1, 1});
+    const uint64_t before = tn_argument_copies();
+    tn_tensor *y = call(tn_relu(tn_mul(tn_add(x, tn_to(bias, TN_F32)), x)), x);
+    EXPECT_EQ(tn_argument_copies() - before, 0u);
+    EXPECT_EQ(Strides(tn_strides(y), tn_strides(y) + 4), last(14));
+    tn_tensor *z = tn_relu(tn_mul(tn_add(image(14), tn_to(bias, TN_F32)), image(14)));
+    EXPECT_TRUE(tn_is_contiguous(z));
+    EXPECT_TRUE(tn_is_contiguous(tn_mul(x, image(14)))) << "not all are";
+    EXPECT_EQ(numbers(tn_sub(y, tn_scalar(1))), numbers(z));
+}
+
+TEST_F(Layout, OfAnArgumentDoesNotChangeWhichNumbersAreDrawn) {
+    Numbers drawn[2];
+    for (const bool laid : {false, true}) {
+        tn_generator *rng = tn_generator_new(3);
+        tn_dropout_opts opts = {};
+        opts.rng = rng;
+        drawn[laid] = numbers(tn_dropout(laid ? channels_last(15) : image(15), 0.5, &opts));
+        tn_generator_free(rng);
+    }
+    EXPECT_EQ(drawn[0], drawn[1]);
+}
+
 TEST_F(Layout, OfAResultIsNoMatterToGradients) {
     static const int8_t order[] = {0, 2, 3, 1};
     first.order = order;
