@@ -136,7 +136,7 @@ static void give_input(tni_task *task, const tni_edge *e, tn_tensor *grad) {
 static bool add_input(tni_task *task, const tni_edge *e, tn_tensor *grad) {
     int64_t i = 0;
     while (i < task->n_inputs && !is_edge(&task->inputs[i], e)) i++;
-    if (i < task->n_inputs) return tni_flow_add(&task->input_grads[i], grad, task->create);
+    if (i < task->n_inputs) return tni_flow_add(task, &task->input_grads[i], grad);
     tni_tensor_release(grad);
     return true;
 }
@@ -162,13 +162,13 @@ static bool deliver(tni_task *task, const tni_edge *e, tn_tensor *grad) {
     if (e->kind == TNI_EDGE_LEAF)
         return task->inputs                 ? add_input(task, e, grad)
                : tni_hooks_on_leaf(e->leaf) ? tni_hooks_gather(task, e->leaf, grad)
-                                            : tni_flow_to_leaf(e->leaf, grad, task->create);
+                                            : tni_flow_to_leaf(task, e->leaf, grad);
     tni_node *n = e->node;
     if (!tni_task_claim(task, n)) {
         tni_tensor_release(grad);
         return false;
     }
-    if (!tni_flow_add(&n->results[e->out].grad, grad, task->create)) return false;
+    if (!tni_flow_add(task, &n->results[e->out].grad, grad)) return false;
     if (n->mark & TNI_MARK_QUEUED) return true;
     n->mark |= TNI_MARK_QUEUED;
     tni_ready_push(&task->heap, n);

@@ -1,7 +1,8 @@
 /* flow.c - gradients on their way from node to node and into leaves.
  *
  * Invariant: memory is written in place only where nobody else can see it: one header, one
- * reference to the storage, no history. Sums for a recorded backward are always new tensors.
+ * reference to the storage, no history; and the gradient of a leaf, which its owner may hold. Sums
+ * for a recorded backward are always new tensors.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/flow.h"
 
@@ -39,22 +40,25 @@ static tn_tensor *sum(tn_tensor *a, tn_tensor *b) {
     return t;
 }
 
-bool tni_flow_add(tn_tensor **into, tn_tensor *grad, bool create) {
+/* In place, where it lies. */
+static bool add_into(tni_task *task, tn_tensor *have, tn_tensor *grad) {
+    tni_place *before = tni_streams_go(&task->streams, have);
+    const tn_status status = tni_core_add_into(have, grad);
+    tni_tls.place = before;
+    tni_tensor_release(grad);
+    return status == TN_OK;
+}
+
+bool tni_flow_add(tni_task *task, tn_tensor **into, tn_tensor *grad) {
     tn_tensor *have = *into;
     if (!have) {
         *into = grad;
         return true;
     }
-    if (!create && may_write(have)) {
-        const tn_status status = tni_core_add_into(have, grad);
-        tni_tensor_release(grad);
-        return status == TN_OK;
-    }
-    if (!create && may_write(grad)) {
+    if (!task->create && may_write(have)) return add_into(task, have, grad);
+    if (!task->create && may_write(grad)) {
         *into = grad;
-        const tn_status status = tni_core_add_into(grad, have);
-        tni_tensor_release(have);
-        return status == TN_OK;
+        return add_into(task, grad, have);
     }
     tn_tensor *t = sum(have, grad);
     tni_tensor_release(grad);
@@ -88,23 +92,20 @@ static tn_tensor *own(tn_tensor *grad, bool create) {
     return copy;
 }
 
-static bool add_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create) {
-    if (!leaf->grad) {
-        leaf->grad = own(grad, create);
-        return leaf->grad != NULL;
-    }
-    if (create) return tni_flow_add(&leaf->grad, grad, true);
-    const tn_status status =
-        tni_core_add_into(leaf->grad, grad); /* in place: its owner may hold it */
-    tni_tensor_release(grad);
-    return status == TN_OK;
+/* In place: its owner may hold it. */
+static bool add_to_leaf(tni_task *task, tn_tensor *leaf, tn_tensor *grad) {
+    if (leaf->grad)
+        return task->create ? tni_flow_add(task, &leaf->grad, grad)
+                            : add_into(task, leaf->grad, grad);
+    leaf->grad = own(grad, task->create);
+    return leaf->grad != NULL;
 }
 
 /* Held meanwhile: if everybody else lets go of the leaf, the gradient goes here. */
-bool tni_flow_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create) {
+bool tni_flow_to_leaf(tni_task *task, tn_tensor *leaf, tn_tensor *grad) {
     tni_tensor_retain(leaf);
     tni_leaf_lock(leaf);
-    const bool ok = add_to_leaf(leaf, grad, create);
+    const bool ok = add_to_leaf(task, leaf, grad);
     tni_leaf_unlock(leaf);
     tni_tensor_release(leaf);
     return ok;

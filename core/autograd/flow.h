@@ -3,12 +3,12 @@
 #ifndef TENON_AUTOGRAD_FLOW_H
 #define TENON_AUTOGRAD_FLOW_H
 
-#include "core/autograd/node.h"
+#include "core/autograd/engine.h"
 
 /* Both take over the reference to grad; false + error. */
-bool tni_flow_add(tn_tensor **sum, tn_tensor *grad,
-                  bool create); /* *sum += grad; *sum may be NULL */
-bool tni_flow_to_leaf(tn_tensor *leaf, tn_tensor *grad, bool create);
+bool tni_flow_add(tni_task *, tn_tensor **sum,
+                  tn_tensor *grad); /* *sum += grad; *sum may be NULL */
+bool tni_flow_to_leaf(tni_task *, tn_tensor *leaf, tn_tensor *grad);
 /* What the derivative set for slot, summed and cast to the argument's shape and dtype; slot's
  * reference is replaced. */
 bool tni_flow_fit(tni_slot *);

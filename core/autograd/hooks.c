@@ -274,7 +274,7 @@ bool tni_hooks_gather(tni_task *task, tn_tensor *leaf, tn_tensor *grad) {
     tni_leaf_lock(leaf);
     pending *p = pending_of(task, leaf);
     tni_leaf_unlock(leaf);
-    if (p) return tni_flow_add(&p->sum, grad, task->create); /* this pass alone adds to it */
+    if (p) return tni_flow_add(task, &p->sum, grad); /* this pass alone adds to it */
     tni_tensor_release(grad);
     return false;
 }
@@ -298,11 +298,11 @@ static void call_leaf(const tni_hook *h, tn_tensor *leaf) {
     tn_scope_pop(scope);
 }
 
-static bool deliver(const tni_task *task, pending *p) {
+static bool deliver(tni_task *task, pending *p) {
     if (!tni_hooks_of_input(p->leaf, &p->sum)) return false;
     tn_tensor *grad = p->sum;
     p->sum = NULL;
-    if (!tni_flow_to_leaf(p->leaf, grad, task->create)) return false;
+    if (!tni_flow_to_leaf(task, p->leaf, grad)) return false;
     for (turn r = turn_begin(&p->leaf->as_leaf->hooks); !tn_error() && turn_next(&r);)
         if (r.hook.kind == ACCUMULATED) call_leaf(&r.hook, p->leaf);
     return tn_error() == TN_OK;

@@ -31,6 +31,13 @@ void tni_streams_enter_slowly(tni_streams *s, const tni_node *n) {
     }
 }
 
+tni_place *tni_streams_go_slowly(tni_streams *s, const tn_tensor *t) {
+    tni_place *before = tni_tls.place;
+    tni_tls.place = t->storage->place;
+    note(s, tni_tls.place);
+    return before;
+}
+
 void tni_streams_end(tni_streams *s) {
     tni_state *st = tni_state_get();
     st->place = s->caller;

@@ -23,6 +23,13 @@ static inline void tni_streams_enter(tni_streams *s, const tni_node *n) {
     if (__builtin_expect(s->n > 0 || (n->n_results && n->results->place != &tni_host), 0))
         tni_streams_enter_slowly(s, n);
 }
+/* What is done to t is done where t lies, in one order with all else that is done to it. Returns where
+ * the thread worked before, for tni_tls.place. */
+tni_place *tni_streams_go_slowly(tni_streams *, const tn_tensor *t);
+static inline tni_place *tni_streams_go(tni_streams *s, const tn_tensor *t) {
+    if (__builtin_expect(t->storage->place == &tni_host, 1)) return tni_tls.place;
+    return tni_streams_go_slowly(s, t);
+}
 void tni_streams_end(tni_streams *);
 
 #endif

@@ -194,6 +194,28 @@ TEST_F(Mock, BackwardWorksOnTheStreamsOfItsCallsAndIsDoneForTheCaller) {
     tn_event_free(e), tn_stream_free(a), tn_stream_free(b);
 }
 
+TEST_F(Mock, WhatTwoStreamsAddToOneGradientIsAllThere) {
+    tn_stream *a = tn_stream_new(here), *b = tn_stream_new(here);
+    tn_tensor *x = filled(1 << 16, 1);
+    tn_set_requires_grad(x, true);
+    tn_device_sync(here);
+    tn_use_stream(a);
+    tn_tensor *h = tn_mul(x, tn_scalar(1));
+    tn_stream_sync(a);
+    tn_use_stream(b);
+    tn_tensor *slow = h;
+    for (int i = 0; i < 50; i++) slow = tn_mul(slow, tn_scalar(1));
+    tn_stream_sync(b);
+    tn_use_stream(a);
+    tn_tensor *fast = tn_mul(h, tn_scalar(2)); // newer: its gradient is there first, on stream a
+    tn_device_sync(here);
+    tn_use_stream(tn_default_stream(here));
+    ASSERT_EQ(tn_backward(tn_sum(tn_add(slow, fast))), TN_OK) << tn_error_message();
+    EXPECT_EQ(tn_item(tn_amin(tn_grad_of(x), nullptr)), 3);
+    EXPECT_EQ(tn_item(tn_amax(tn_grad_of(x), nullptr)), 3);
+    tn_stream_free(a), tn_stream_free(b);
+}
+
 // ---- The pool ----
 
 TEST_F(Mock, MemoryComesBackToItsStreamAtOnceAndToOthersWhenTheyAreDone) {
