@@ -11,10 +11,12 @@
 
 #include "core/autograd/anomaly.h"
 #include "core/autograd/flow.h"
+#include "core/autograd/gather.h"
 #include "core/autograd/hooks.h"
 #include "core/autograd/ready.h"
 #include "core/autograd/region.h"
 #include "core/autograd/visit.h"
+#include "core/autograd/walk.h"
 #include "core/base/error.h"
 
 /* ---- Claims --------------------------------------------------------------------------------- */
@@ -58,7 +60,7 @@ static void release_claims(tni_task *task, bool ended) {
     task->claimed = NULL;
 }
 
-/* ---- Only what leads to the inputs of tn_backward_wrt --------------------------------------- */
+/* ---- What is needed ------------------------------------------------------------------------- */
 
 static bool is_edge(const tni_edge *a, const tni_edge *b) {
     return a->kind == b->kind && a->node == b->node && a->out == b->out;
@@ -75,49 +77,6 @@ bool tni_task_needs(const tni_task *task, const tni_edge *e) {
     if (!task->inputs) return true;
     if (e->kind == TNI_EDGE_LEAF) return is_input(task, e);
     return e->node->mark & (TNI_MARK_NEEDED | TNI_MARK_INPUT);
-}
-
-static bool claim_inputs(tni_task *task) {
-    for (int64_t i = 0; i < task->n_inputs; i++) {
-        if (task->inputs[i].kind != TNI_EDGE_NODE) continue;
-        if (!tni_task_claim(task, task->inputs[i].node)) return false;
-        task->inputs[i].node->mark |= TNI_MARK_INPUT;
-    }
-    return true;
-}
-
-static bool visit(tni_task *task, tni_node *n, tni_node **stack) {
-    if (!tni_task_claim(task, n)) return false;
-    n->mark |= TNI_MARK_VISITED;
-    n->heap_next = *stack;
-    *stack = n;
-    return true;
-}
-
-/* Depth first, the stack threaded through the nodes: a node is needed if one of its edges is. */
-static bool mark_needed(tni_task *task, tni_node *root) {
-    tni_node *stack = NULL;
-    if (!tni_task_claim(task, root)) return false;
-    if (!(root->mark & TNI_MARK_VISITED) && !visit(task, root, &stack)) return false;
-    while (stack) {
-        tni_node *n = stack;
-        if (n->walk == n->n_slots) {
-            stack = n->heap_next;
-            n->heap_next = NULL;
-            continue;
-        }
-        const tni_edge *e = &n->slots[n->walk].edge;
-        if (e->kind == TNI_EDGE_NODE) {
-            if (!tni_task_claim(task, e->node)) return false;
-            if (!(e->node->mark & TNI_MARK_VISITED)) { /* and look at this edge again afterwards */
-                if (!visit(task, e->node, &stack)) return false;
-                continue;
-            }
-        }
-        if (tni_task_needs(task, e)) n->mark |= TNI_MARK_NEEDED;
-        n->walk++;
-    }
-    return true;
 }
 
 /* ---- Passing on ----------------------------------------------------------------------------- */
@@ -141,16 +100,40 @@ static bool add_input(tni_task *task, const tni_edge *e, tn_tensor *grad) {
     return true;
 }
 
-static bool share_leaf_inputs(tni_task *task) {
+static void share_leaf_inputs(tni_task *task) {
     for (int64_t i = 0; i < task->n_inputs; i++) {
         const tni_edge *e = &task->inputs[i];
         bool first = e->kind == TNI_EDGE_LEAF && task->input_grads[i];
         for (int64_t k = 0; first && k < i; k++) first = !is_edge(&task->inputs[k], e);
-        if (!first) continue;
-        if (!tni_hooks_of_input(e->leaf, &task->input_grads[i])) return false;
-        give_input(task, e, task->input_grads[i]);
+        if (first) give_input(task, e, task->input_grads[i]);
     }
-    return true;
+}
+
+/* Takes over grad. */
+static bool add_to_leaf(tni_task *task, const tni_edge *e, tn_tensor *grad) {
+    return task->inputs ? add_input(task, e, grad) : tni_flow_to_leaf(task, e->leaf, grad);
+}
+
+/* All edges that lead to the leaf have delivered. */
+static bool complete_leaf(tni_task *task, const tni_edge *e, tni_gathered *g) {
+    tn_tensor *grad = g->sum;
+    g->sum = NULL;
+    if (!grad) return true;
+    atomic_store_explicit(&g->running, tni_state_get(), memory_order_relaxed);
+    bool ok = tni_hooks_of_leaf(task, e->leaf, &grad);
+    if (ok)
+        ok = add_to_leaf(task, e, grad);
+    else
+        tni_tensor_release(grad);
+    ok = ok && (task->inputs || tni_hooks_accumulated(task, e->leaf));
+    atomic_store_explicit(&g->running, NULL, memory_order_relaxed);
+    return ok;
+}
+
+/* The edge has delivered, or has nothing to deliver. */
+static bool count_edge(tni_task *task, const tni_edge *e) {
+    tni_gathered *g = e->kind == TNI_EDGE_LEAF ? tni_gathered_of(task, e->leaf) : NULL;
+    return !g || --g->edges || complete_leaf(task, e, g);
 }
 
 /* Takes over grad. */
@@ -159,10 +142,10 @@ static bool deliver(tni_task *task, const tni_edge *e, tn_tensor *grad) {
         tni_tensor_release(grad);
         return true;
     }
-    if (e->kind == TNI_EDGE_LEAF)
-        return task->inputs                 ? add_input(task, e, grad)
-               : tni_hooks_on_leaf(e->leaf) ? tni_hooks_gather(task, e->leaf, grad)
-                                            : tni_flow_to_leaf(task, e->leaf, grad);
+    if (e->kind == TNI_EDGE_LEAF) {
+        tni_gathered *g = task->counts ? tni_gathered_of(task, e->leaf) : NULL;
+        return g ? tni_flow_add(task, &g->sum, grad) : add_to_leaf(task, e, grad);
+    }
     tni_node *n = e->node;
     if (!tni_task_claim(task, n)) {
         tni_tensor_release(grad);
@@ -232,7 +215,7 @@ static bool derive_watched(tn_grad_ctx *ctx) {
     tni_node *n = ctx->node;
     const bool anomaly = tni_tls.anomaly, had_nan = anomaly && tni_anomaly_came_in(n);
     if (!derive(ctx) || (anomaly && !tni_anomaly_check(n, had_nan))) return false;
-    return !tni_hooks_on(n) || tni_hooks_after(n);
+    return !tni_hooks_on(n) || tni_hooks_after(ctx->task, n);
 }
 
 static bool can_run(const tni_node *n) {
@@ -285,7 +268,7 @@ static bool run_derivative(tni_task *task, tni_node *n) {
 
 static bool run_node(tni_task *task, tni_node *n) {
     tni_streams_enter(&task->streams, n);
-    if (tni_hooks_on(n) && !tni_hooks_before(n)) {
+    if (tni_hooks_on(n) && !tni_hooks_before(task, n)) {
         explain(n);
         return false;
     }
@@ -294,27 +277,49 @@ static bool run_node(tni_task *task, tni_node *n) {
         drop_grads(n->results, n->n_results);
         return true;
     }
-    if (!run_derivative(task, n)) return false;
+    return run_derivative(task, n);
+}
+
+/* Gradients of the arguments of n go on, if there are any. */
+static bool pass_on(tni_task *task, tni_node *n) {
     for (uint32_t i = 0; i < n->n_slots; i++) {
+        const tni_edge *e = &n->slots[i].edge;
         tn_tensor *grad = n->slots[i].grad;
         n->slots[i].grad = NULL;
-        if (grad && !deliver(task, &n->slots[i].edge, grad)) return false;
+        if (grad && !deliver(task, e, grad)) return false;
+        if (task->counts && !count_edge(task, e)) return false;
+    }
+    return true;
+}
+
+/* A pass that counts has queued all nodes beforehand: not every one gets something. */
+static bool is_reached(const tni_node *n) {
+    for (uint32_t i = 0; i < n->n_results; i++)
+        if (n->results[i].grad) return true;
+    return false;
+}
+
+static bool step(tni_task *task, tni_node *n) {
+    const bool runs = !task->counts || is_reached(n);
+    return (!runs || run_node(task, n)) && pass_on(task, n);
+}
+
+static bool start(tni_task *task, const tni_edge *roots, tn_tensor *const *starts, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        tni_tensor_retain(starts[i]);
+        if (!deliver(task, &roots[i], starts[i])) return false;
+        if (task->counts && !count_edge(task, &roots[i])) return false;
     }
     return true;
 }
 
 tn_status tni_task_run(tni_task *task, const tni_edge *roots, tn_tensor *const *starts, int64_t n) {
     tni_streams_begin(&task->streams);
-    bool ok = claim_inputs(task);
-    for (int64_t i = 0; ok && task->inputs && i < n; i++)
-        if (roots[i].kind == TNI_EDGE_NODE) ok = mark_needed(task, roots[i].node);
-    for (int64_t i = 0; ok && i < n; i++) {
-        tni_tensor_retain(starts[i]);
-        ok = deliver(task, &roots[i], starts[i]);
-    }
-    for (tni_node *top; ok && (top = tni_ready_pop(&task->heap)) != NULL;) ok = run_node(task, top);
-    ok = ok && share_leaf_inputs(task) && tni_hooks_deliver(task);
-    tni_hooks_abandon(task);
+    tni_hooks_begin(task);
+    bool ok = tni_walk(task, roots, n) && start(task, roots, starts, n);
+    for (tni_node *top; ok && (top = tni_ready_pop(&task->heap)) != NULL;) ok = step(task, top);
+    if (ok) share_leaf_inputs(task);
+    tni_gathered_end(task);
     release_claims(task, ok);
     tni_streams_end(&task->streams);
     return ok ? TN_OK : tni_pending();

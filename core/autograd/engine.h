@@ -10,11 +10,13 @@
 #include "core/autograd/streams.h"
 
 typedef struct tni_task {
-    tni_node *heap;          /* ready, newest on top */
-    tni_node *claimed;       /* all nodes this pass has touched */
-    struct pending *waiting; /* leaves with hooks, whose gradients are gathered (hooks.c) */
+    tni_node *heap;    /* ready, newest on top */
+    tni_node *claimed; /* all nodes this pass has touched */
     bool retain;
-    bool create; /* record the backward */
+    bool create;                   /* record the backward */
+    bool counts;                   /* some leaf has hooks: edges to leaves are counted (gather.h) */
+    uint64_t newest_hook;          /* later ones begin with the next pass */
+    struct tni_gathered *gathered; /* of leaves with hooks */
     /* tn_backward_wrt: whose gradients are wanted; NULL = of all leaves */
     const tni_edge *inputs;
     tn_tensor **input_grads; /* owned */

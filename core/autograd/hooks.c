@@ -9,10 +9,10 @@
 
 #include "core/autograd/engine.h"
 #include "core/autograd/extra.h"
-#include "core/autograd/flow.h"
 #include "core/autograd/history.h"
 #include "core/autograd/leaf.h"
 #include "core/autograd/node.h"
+#include "core/autograd/streams.h"
 #include "core/autograd/visit.h"
 #include "core/base/heap.h"
 #include "core/tensor/format.h"
@@ -23,6 +23,7 @@ typedef struct tni_hook {
     struct tni_hook *next; /* in order of registration */
     uint64_t id;
     kind kind;
+    bool on_leaf;
     uint32_t out; /* GRADIENT of a node: which result */
     void *user;
     union {
@@ -32,16 +33,10 @@ typedef struct tni_hook {
     };
 } tni_hook;
 
-typedef struct pending { /* the gradient of a leaf in one pass */
-    struct pending *next_of_leaf, *next_of_task;
-    const tni_task *task;
-    tn_tensor *leaf; /* owned while it waits */
-    tn_tensor *sum;
-} pending;
-
 /* One lock for all lists: it is held for a few instructions, and hooks are few. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic uint64_t last_id; /* they grow along a list */
+static _Atomic uint64_t last_id;  /* they grow along a list */
+static _Atomic int64_t on_leaves; /* how many hooks leaves have, in all */
 
 static void lock(void) {
     if (!tni_is_forked()) pthread_mutex_lock(&mutex);
@@ -85,6 +80,7 @@ static tni_hook **list_of(tn_tensor *t, const char *where, bool adds) {
 static void append(tni_hook **at, tni_hook *made) {
     lock();
     made->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+    atomic_fetch_add_explicit(&on_leaves, made->on_leaf, memory_order_relaxed);
     while (*at) at = &(*at)->next;
     __atomic_store_n(at, made, __ATOMIC_RELEASE);
     unlock();
@@ -111,6 +107,7 @@ static uint64_t add(tn_tensor *t, const char *where, tni_hook hook) {
         return 0;
     }
     *made = hook;
+    made->on_leaf = !t->node;
     made->out = t->node ? t->node_out : 0;
     append(at, made);
     return made->id;
@@ -135,6 +132,11 @@ uint64_t tn_accumulated_hook(tn_tensor *leaf, tn_leaf_hook_fn fn, void *user) {
                (tni_hook){.kind = ACCUMULATED, .user = user, .leaf = fn});
 }
 
+static void hook_free(tni_hook *h) {
+    atomic_fetch_sub_explicit(&on_leaves, h->on_leaf, memory_order_relaxed);
+    tni_free(h);
+}
+
 tn_status tn_hook_remove(tn_tensor *t, uint64_t id) {
     tni_hook **at = list_of(t, "tn_hook_remove", false);
     if (!at) return tn_error();
@@ -142,14 +144,14 @@ tn_status tn_hook_remove(tn_tensor *t, uint64_t id) {
     if (!gone)
         return tn_raise(TN_ERR_NOTFOUND, "tn_hook_remove: the tensor has no hook %llu",
                         (unsigned long long)id);
-    tni_free(gone);
+    hook_free(gone);
     return TN_OK;
 }
 
 void tni_hooks_free(tni_hook *h) {
     for (tni_hook *next; h; h = next) {
         next = h->next;
-        tni_free(h);
+        hook_free(h);
     }
 }
 
@@ -184,14 +186,26 @@ static bool exchange(tn_tensor **grad, tn_tensor *with, const tni_slot *slot) {
     return true;
 }
 
-static bool call_gradient(const tni_hook *h, tn_tensor **grad) {
+static bool call_gradient(tni_task *task, const tni_hook *h, tn_tensor **grad) {
     const tn_scope scope = tn_scope_push();
     const tni_visit visit = tni_visit_begin();
+    tni_streams_go(&task->streams, *grad);
     tn_tensor *with = h->gradient(h->user, *grad);
     tni_visit_end(&visit);
     const bool ok = exchange(grad, with, NULL);
     tn_scope_pop(scope);
     return ok;
+}
+
+static bool call_leaf(tni_task *task, const tni_hook *h, tn_tensor *leaf) {
+    const tn_scope scope = tn_scope_push();
+    const tni_visit visit = tni_visit_begin();
+    const tn_tensor *grad = tn_grad_of(leaf); /* another hook may have forgotten it */
+    if (grad) tni_streams_go(&task->streams, grad);
+    h->leaf(h->user, leaf);
+    tni_visit_end(&visit);
+    tn_scope_pop(scope);
+    return tn_error() == TN_OK;
 }
 
 /* A node hook sees the gradients of all slots, NULL where there is none, and may exchange them. */
@@ -209,7 +223,7 @@ static bool call_node(const tni_hook *h, const tni_node *n, tni_slot *slots, uin
     return ok && tn_error() == TN_OK;
 }
 
-/* The hooks that were there when a turn began, in order: those that run, and other threads, may
+/* The hooks that were there when the pass began, in order: those that run, and other threads, may
  * change the list. */
 typedef struct turn {
     tni_hook *const *list;
@@ -217,8 +231,8 @@ typedef struct turn {
     tni_hook hook; /* a copy of the one whose turn it is */
 } turn;
 
-static turn turn_begin(tni_hook *const *list) {
-    return (turn){.list = list, .newest = atomic_load(&last_id)};
+static turn turn_begin(tni_hook *const *list, const tni_task *task) {
+    return (turn){.list = list, .newest = task->newest_hook};
 }
 
 static bool turn_next(turn *r) {
@@ -231,96 +245,34 @@ static bool turn_next(turn *r) {
     return more;
 }
 
-bool tni_hooks_before(tni_node *n) {
-    for (turn r = turn_begin(&n->extra->hooks); turn_next(&r);) {
+void tni_hooks_begin(tni_task *task) {
+    task->newest_hook = atomic_load_explicit(&last_id, memory_order_relaxed);
+    task->counts = atomic_load_explicit(&on_leaves, memory_order_relaxed) > 0;
+}
+
+bool tni_hooks_before(tni_task *task, tni_node *n) {
+    for (turn r = turn_begin(&n->extra->hooks, task); turn_next(&r);) {
         tn_tensor **grad = &n->results[r.hook.out].grad;
         if (r.hook.kind == BEFORE && !call_node(&r.hook, n, n->results, n->n_results)) return false;
-        if (r.hook.kind == GRADIENT && *grad && !call_gradient(&r.hook, grad)) return false;
+        if (r.hook.kind == GRADIENT && *grad && !call_gradient(task, &r.hook, grad)) return false;
     }
     return true;
 }
 
-bool tni_hooks_after(tni_node *n) {
-    for (turn r = turn_begin(&n->extra->hooks); turn_next(&r);)
+bool tni_hooks_after(tni_task *task, tni_node *n) {
+    for (turn r = turn_begin(&n->extra->hooks, task); turn_next(&r);)
         if (r.hook.kind == AFTER && !call_node(&r.hook, n, n->slots, n->n_slots)) return false;
     return true;
 }
 
-bool tni_hooks_of_input(tn_tensor *leaf, tn_tensor **grad) {
-    if (!tni_hooks_on_leaf(leaf)) return true;
-    for (turn r = turn_begin(&leaf->as_leaf->hooks); turn_next(&r);)
-        if (r.hook.kind == GRADIENT && !call_gradient(&r.hook, grad)) return false;
+bool tni_hooks_of_leaf(tni_task *task, tn_tensor *leaf, tn_tensor **grad) {
+    for (turn r = turn_begin(&leaf->as_leaf->hooks, task); turn_next(&r);)
+        if (r.hook.kind == GRADIENT && !call_gradient(task, &r.hook, grad)) return false;
     return true;
 }
 
-/* ---- Leaves ---------------------------------------------------------------------------------- */
-
-static pending *pending_of(tni_task *task, tn_tensor *leaf) {
-    pending *p = leaf->as_leaf->waiting;
-    while (p && p->task != task) p = p->next_of_leaf;
-    if (p) return p;
-    p = tni_block_get(sizeof *p);
-    if (!p) {
-        tn_raise(TN_ERR_NOMEM, "backward: no memory for the gradient of a leaf with hooks");
-        return NULL;
-    }
-    *p = (pending){leaf->as_leaf->waiting, task->waiting, task, leaf, NULL};
-    tni_tensor_retain(leaf);
-    leaf->as_leaf->waiting = task->waiting = p;
-    return p;
-}
-
-bool tni_hooks_gather(tni_task *task, tn_tensor *leaf, tn_tensor *grad) {
-    tni_leaf_lock(leaf);
-    pending *p = pending_of(task, leaf);
-    tni_leaf_unlock(leaf);
-    if (p) return tni_flow_add(task, &p->sum, grad); /* this pass alone adds to it */
-    tni_tensor_release(grad);
-    return false;
-}
-
-static void leave(pending *p) {
-    tni_leaf_lock(p->leaf);
-    pending **at = &p->leaf->as_leaf->waiting;
-    while (*at != p) at = &(*at)->next_of_leaf;
-    *at = p->next_of_leaf;
-    tni_leaf_unlock(p->leaf);
-    tni_tensor_release(p->sum);
-    tni_tensor_release(p->leaf);
-    tni_block_put(p, sizeof *p);
-}
-
-static void call_leaf(const tni_hook *h, tn_tensor *leaf) {
-    const tn_scope scope = tn_scope_push();
-    const tni_visit visit = tni_visit_begin();
-    h->leaf(h->user, leaf);
-    tni_visit_end(&visit);
-    tn_scope_pop(scope);
-}
-
-static bool deliver(tni_task *task, pending *p) {
-    if (!tni_hooks_of_input(p->leaf, &p->sum)) return false;
-    tn_tensor *grad = p->sum;
-    p->sum = NULL;
-    if (!tni_flow_to_leaf(task, p->leaf, grad)) return false;
-    for (turn r = turn_begin(&p->leaf->as_leaf->hooks); !tn_error() && turn_next(&r);)
-        if (r.hook.kind == ACCUMULATED) call_leaf(&r.hook, p->leaf);
-    return tn_error() == TN_OK;
-}
-
-bool tni_hooks_deliver(tni_task *task) {
-    bool ok = true;
-    for (pending *p; ok && (p = task->waiting) != NULL;) {
-        task->waiting = p->next_of_task;
-        ok = deliver(task, p);
-        leave(p);
-    }
-    return ok;
-}
-
-void tni_hooks_abandon(tni_task *task) {
-    for (pending *p; (p = task->waiting) != NULL;) {
-        task->waiting = p->next_of_task;
-        leave(p);
-    }
+bool tni_hooks_accumulated(tni_task *task, tn_tensor *leaf) {
+    for (turn r = turn_begin(&leaf->as_leaf->hooks, task); turn_next(&r);)
+        if (r.hook.kind == ACCUMULATED && !call_leaf(task, &r.hook, leaf)) return false;
+    return true;
 }

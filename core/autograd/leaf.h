@@ -13,9 +13,10 @@
 struct tni_hook;
 
 typedef struct tni_leaf {
-    _Atomic uint64_t edges;  /* low half: how many; high half: how often a first one came */
-    struct tni_hook *hooks;  /* hooks.c */
-    struct pending *waiting; /* one per pass that has reached the leaf; under the leaf's lock */
+    _Atomic uint64_t edges; /* low half: how many; high half: how often a first one came */
+    struct tni_hook *hooks; /* hooks.c */
+    /* One per pass that has counted edges to it; under the leaf's lock. */
+    struct tni_gathered *gathered;
 } tni_leaf;
 
 tni_leaf *tni_leaf_of(tn_tensor *); /* made if need be; NULL + NOMEM */

@@ -42,6 +42,12 @@ uint64_t tni_shape_text(const tn_meta *m, char *out, uint64_t capacity) {
     return n;
 }
 
+uint64_t tni_tensor_text(const tn_tensor *t, char *out, uint64_t capacity) {
+    tn_meta m;
+    tni_tensor_meta(t, &m);
+    return tni_shape_text(&m, out, capacity);
+}
+
 typedef struct writer {
     char *text; /* heap; always ends with NUL once it is there */
     uint64_t length, capacity;
@@ -111,9 +117,7 @@ static void put_dim(writer *w, int32_t dim, const char *p) {
 
 static void put_all(writer *w) {
     char shape[512];
-    tn_meta meta;
-    tni_tensor_meta(w->tensor, &meta);
-    tni_shape_text(&meta, shape, sizeof shape);
+    tni_tensor_text(w->tensor, shape, sizeof shape);
     put(w, shape);
     put(w, " ");
     if (w->tensor->numel == 0) {

@@ -7,5 +7,6 @@
 
 /* "f32[2,3]" into out; returns its length without the end. Cuts, never overflows. */
 uint64_t tni_shape_text(const tn_meta *, char *out, uint64_t capacity);
+uint64_t tni_tensor_text(const tn_tensor *, char *out, uint64_t capacity); /* the same */
 
 #endif

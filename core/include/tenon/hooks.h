@@ -19,15 +19,22 @@ extern "C" {
  * tn_hook_remove, or 0 with the error pending: GRAD for a tensor that does not require grad.
  * Hooks may be added and removed at any time, by hooks and by other threads too. What is added
  * begins with the next pass; a removed one that another thread is running runs to its end, so
- * its user must outlive that pass. */
+ * its user must outlive that pass.
+ *
+ * Hooks may call ops. They may begin passes of their own, over other nodes, but none that leads to
+ * the leaf they were called for (GRAD). On a device the current stream of a hook on a gradient or a
+ * leaf is the one on which the gradient comes about: an event recorded there is passed when it is
+ * whole. */
 
-/* fn sees the gradient of t when all of it has arrived, before it goes on (a leaf's: at the end of
- * the pass, before it is added to what is there). What fn returns, of the same shape and dtype,
- * takes its place; NULL leaves it. Hooks of a result of an op outlive t. */
+/* fn sees the gradient of t when all of it has arrived, before it goes on (a leaf's: before it is
+ * added to what is there). What fn returns, of the same shape and dtype, takes its place; NULL
+ * leaves it. Hooks of a result of an op outlive t. */
 typedef tn_tensor *(*tn_grad_hook_fn)(void *user, tn_tensor *grad);
 TN_API uint64_t tn_grad_hook(tn_tensor *t, tn_grad_hook_fn fn, void *user);
 
-/* fn runs at the end of a pass that added to the gradient of leaf. */
+/* fn runs when all that this pass adds to the gradient of leaf has been added, while the pass goes
+ * on: leaves of the last layers come first, and what fn begins (to sum gradients over processes)
+ * overlaps with the rest. A leaf that gets nothing has no turn. */
 typedef void (*tn_leaf_hook_fn)(void *user, tn_tensor *leaf);
 TN_API uint64_t tn_accumulated_hook(tn_tensor *leaf, tn_leaf_hook_fn fn, void *user);
 
