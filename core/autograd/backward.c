@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "core/autograd/engine.h"
+#include "core/autograd/flow.h"
 #include "core/autograd/history.h"
 #include "core/autograd/node.h"
 #include "core/base/state.h"
@@ -12,12 +12,6 @@
 #include "core/tensor/format.h"
 #include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
-
-static void shape_of(const tn_tensor *t, char *out, uint64_t capacity) {
-    tn_meta m;
-    tni_tensor_meta(t, &m);
-    tni_shape_text(&m, out, capacity);
-}
 
 static bool output_edge(const char *where, tn_tensor *output, tni_edge *out) {
     if (!tni_tensor_check(output, where, "output") || !tni_history_edge(output, out)) return false;
@@ -30,29 +24,12 @@ static bool output_edge(const char *where, tn_tensor *output, tni_edge *out) {
     return false;
 }
 
-static bool start_fits(const char *where, const tn_tensor *output, const tn_tensor *grad) {
-    char want[256], have[256];
-    bool same = output->rank == grad->rank;
-    for (int32_t i = 0; same && i < output->rank; i++) same = output->sizes[i] == grad->sizes[i];
-    const tn_status code = !same                                      ? TN_ERR_SHAPE
-                           : !tn_dtype_is(output->dtype, grad->dtype) ? TN_ERR_DTYPE
-                           : !tni_same_device(output->storage->place, grad->storage->place)
-                               ? TN_ERR_DEVICE
-                               : TN_OK;
-    if (code == TN_OK) return true;
-    shape_of(output, want, sizeof want);
-    shape_of(grad, have, sizeof have);
-    tn_raise(code,
-             "%s: the start gradient is %s, but the output is %s%s; they must agree in shape, "
-             "dtype and device",
-             where, have, want, code == TN_ERR_DEVICE ? " on another device" : "");
-    return false;
-}
-
 /* The gradient to begin with, refs 1 more; NULL + error. */
 static tn_tensor *start_of(const char *where, tn_tensor *output, tn_tensor *grad) {
     if (grad) {
-        if (!tni_tensor_check(grad, where, "grad") || !start_fits(where, output, grad)) return NULL;
+        if (!tni_tensor_check(grad, where, "grad") ||
+            !tni_flow_fits(where, "the start gradient", grad, "the output", output))
+            return NULL;
         tni_tensor_retain(grad);
         return grad;
     }
@@ -60,7 +37,7 @@ static tn_tensor *start_of(const char *where, tn_tensor *output, tn_tensor *grad
     tni_tensor_meta(output, &m);
     if (output->numel == 1) return tni_core_filled(&m, output->storage->place, 1);
     char text[256];
-    shape_of(output, text, sizeof text);
+    tni_tensor_text(output, text, sizeof text);
     tn_raise(TN_ERR_GRAD,
              "%s: the output is %s, and only one number has an obvious start gradient; reduce it "
              "first (tn_sum, tn_mean) "

@@ -6,9 +6,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/autograd/flow.h"
 
+#include <string.h>
+
 #include "core/autograd/leaf.h"
 #include "core/base/dtype.h"
 #include "core/dispatch/core_ops.h"
+#include "core/tensor/format.h"
 
 /* ---- Whose memory is it? -------------------------------------------------------------------- */
 
@@ -92,8 +95,22 @@ static tn_tensor *own(tn_tensor *grad, bool create) {
     return copy;
 }
 
+static bool refuse_history(const tn_tensor *leaf, tn_tensor *grad) {
+    char text[256];
+    tni_tensor_text(leaf, text, sizeof text);
+    tni_tensor_release(grad);
+    tn_raise(
+        TN_ERR_GRAD,
+        "backward: the gradient of the leaf %s lives where tn_grad_set said and is added to in "
+        "place, so it has no history as create_graph wants; use tn_backward_wrt, or "
+        "tn_grad_set(leaf, NULL) before",
+        text);
+    return false;
+}
+
 /* In place: its owner may hold it. */
 static bool add_to_leaf(tni_task *task, tn_tensor *leaf, tn_tensor *grad) {
+    if (task->create && tni_leaf_placed(leaf)) return refuse_history(leaf, grad);
     if (leaf->grad)
         return task->create ? tni_flow_add(task, &leaf->grad, grad)
                             : add_into(task, leaf->grad, grad);
@@ -156,4 +173,27 @@ bool tni_flow_fit(tni_slot *s) {
     tni_tensor_retain(t);
     replace(s, t);
     return true;
+}
+
+/* ---- Of the right kind ----------------------------------------------------------------------- */
+
+static bool same_shape(const tn_tensor *a, const tn_tensor *b) {
+    return a->rank == b->rank &&
+           (!a->rank || !memcmp(a->sizes, b->sizes, (size_t)a->rank * sizeof *a->sizes));
+}
+
+bool tni_flow_fits(const char *where, const char *what, const tn_tensor *grad, const char *of,
+                   const tn_tensor *t) {
+    char want[256], have[256];
+    const tn_status code = !same_shape(t, grad)                  ? TN_ERR_SHAPE
+                           : !tn_dtype_is(t->dtype, grad->dtype) ? TN_ERR_DTYPE
+                           : !tni_same_device(t->storage->place, grad->storage->place)
+                               ? TN_ERR_DEVICE
+                               : TN_OK;
+    if (code == TN_OK) return true;
+    tni_tensor_text(t, want, sizeof want);
+    tni_tensor_text(grad, have, sizeof have);
+    tn_raise(code, "%s: %s is %s, but %s is %s%s; they must agree in shape, dtype and device",
+             where, what, have, of, want, code == TN_ERR_DEVICE ? " on another device" : "");
+    return false;
 }

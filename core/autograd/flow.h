@@ -13,4 +13,8 @@ bool tni_flow_to_leaf(tni_task *, tn_tensor *leaf, tn_tensor *grad);
  * reference is replaced. */
 bool tni_flow_fit(tni_slot *);
 
+/* Is grad, which the error calls `what`, of the shape, dtype and device of t? False + error. */
+bool tni_flow_fits(const char *where, const char *what, const tn_tensor *grad, const char *of,
+                   const tn_tensor *t);
+
 #endif

@@ -5,10 +5,13 @@
 
 #include <pthread.h>
 
+#include "core/autograd/flow.h"
 #include "core/autograd/history.h"
 #include "core/autograd/hooks.h"
 #include "core/autograd/node.h"
 #include "core/base/dtype.h"
+#include "core/base/geometry.h"
+#include "core/dispatch/core_ops.h"
 #include "core/tensor/scope.h"
 
 /* ---- Locks: striped by address, since leaves are many and collisions harmless --------------- */
@@ -40,7 +43,7 @@ tni_leaf *tni_leaf_of(tn_tensor *t) {
         tn_raise(TN_ERR_NOMEM, "no memory for what leads to a leaf; free memory");
         return NULL;
     }
-    *made = (tni_leaf){0, NULL, NULL};
+    *made = (tni_leaf){0, NULL, NULL, false};
     if (__atomic_compare_exchange_n(&t->as_leaf, &have, made, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE))
         return made;
@@ -85,10 +88,16 @@ static bool held_by_edges_and_one(const tn_tensor *t) {
     return (uint32_t)after != 0 && after >> 32 == before >> 32;
 }
 
+bool tni_leaf_placed(const tn_tensor *t) {
+    const tni_leaf *l = __atomic_load_n(&t->as_leaf, __ATOMIC_ACQUIRE);
+    return l && l->placed;
+}
+
 static void forget_gradient(tn_tensor *t) {
     tni_leaf_lock(t);
     tn_tensor *grad = t->grad;
     t->grad = NULL;
+    if (tni_leaf_placed(t)) t->as_leaf->placed = false;
     tni_leaf_unlock(t);
     tni_tensor_release(grad);
 }
@@ -170,8 +179,66 @@ tn_tensor *tn_grad_of(tn_tensor *leaf) {
     return grad ? tni_scope_own(grad) : NULL;
 }
 
+/* ---- Memory for gradients -------------------------------------------------------------------- */
+
 tn_status tn_zero_grad(tn_tensor *leaf) {
     if (!tni_tensor_check(leaf, "tn_zero_grad", "leaf")) return tn_error();
-    forget_gradient(leaf);
+    tn_tensor *forgotten = NULL;
+    tn_status status = TN_OK;
+    tni_leaf_lock(leaf);
+    if (tni_leaf_placed(leaf)) {
+        status = tni_core_fill(leaf->grad, 0);
+    } else {
+        forgotten = leaf->grad;
+        leaf->grad = NULL;
+    }
+    tni_leaf_unlock(leaf);
+    tni_tensor_release(forgotten);
+    return status;
+}
+
+/* The bytes between the first and the last element of each. */
+static bool share_bytes(const tn_tensor *a, const tn_tensor *b) {
+    int64_t low[2], high[2];
+    const tn_tensor *const both[] = {a, b};
+    if (a->storage != b->storage || a->numel == 0) return false;
+    for (int i = 0; i < 2; i++) {
+        tni_reach(both[i]->sizes, both[i]->strides, both[i]->rank, &low[i], &high[i]);
+        low[i] += both[i]->offset, high[i] += both[i]->offset;
+    }
+    return low[0] <= high[1] && low[1] <= high[0];
+}
+
+/* Raises what is wrong with it. */
+static bool may_hold_gradient(tn_tensor *leaf, tn_tensor *view) {
+    const char *why = NULL;
+    if (!tni_history_refresh(leaf) || !tni_tensor_check(view, "tn_grad_set", "view")) return false;
+    if (!tni_flow_fits("tn_grad_set", "the view", view, "the leaf", leaf)) return false;
+    if (leaf->node)
+        why = "the tensor is no leaf, its gradient is not kept";
+    else if (!(leaf->flags & TNI_REQUIRES_GRAD))
+        why = "the tensor does not require grad, so no gradient will come";
+    else if (tni_history_wanted(view))
+        why = "the view requires grad; detach it";
+    else if (tni_overlaps(view->sizes, view->strides, view->rank))
+        why = "several elements of the view share memory (it is expanded or overlaps itself)";
+    else if (share_bytes(leaf, view))
+        why = "the view lies in the leaf's own memory";
+    if (why) tn_raise(TN_ERR_GRAD, "tn_grad_set: %s", why);
+    return !why;
+}
+
+tn_status tn_grad_set(tn_tensor *leaf, tn_tensor *view) {
+    if (!tni_tensor_check(leaf, "tn_grad_set", "leaf")) return tn_error();
+    if (!view) return forget_gradient(leaf), TN_OK;
+    tni_leaf *l = may_hold_gradient(leaf, view) ? tni_leaf_of(leaf) : NULL;
+    if (!l) return tn_error();
+    tni_tensor_retain(view);
+    tni_leaf_lock(leaf);
+    tn_tensor *old = leaf->grad;
+    leaf->grad = view;
+    l->placed = true;
+    tni_leaf_unlock(leaf);
+    tni_tensor_release(old);
     return TN_OK;
 }

@@ -15,8 +15,9 @@ struct tni_hook;
 typedef struct tni_leaf {
     _Atomic uint64_t edges; /* low half: how many; high half: how often a first one came */
     struct tni_hook *hooks; /* hooks.c */
-    /* One per pass that has counted edges to it; under the leaf's lock. */
-    struct tni_gathered *gathered;
+    /* Under the leaf's lock: */
+    struct tni_gathered *gathered; /* one per pass that has counted edges to it */
+    bool placed;                   /* tn_grad_set said where its gradient lives */
 } tni_leaf;
 
 tni_leaf *tni_leaf_of(tn_tensor *); /* made if need be; NULL + NOMEM */
@@ -33,6 +34,8 @@ static inline bool tni_leaf_retain(tn_tensor *t) {
     return tni_leaf_retain_first(t);
 }
 void tni_leaf_release(tn_tensor *t);
+/* Under the leaf's lock: does its gradient live where tn_grad_set said? */
+bool tni_leaf_placed(const tn_tensor *);
 
 /* Leaves may be shared by threads. */
 void tni_leaf_lock(const tn_tensor *);

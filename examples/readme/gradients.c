@@ -1,5 +1,5 @@
-/* gradients.c - the code of docs/autograd.md: hooks, an activation checkpoint, a Hessian, anomaly
- * mode.
+/* gradients.c - the code of docs/autograd.md: hooks, a bucket of gradients, an activation checkpoint,
+ * a Hessian, anomaly mode.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <tenon/hooks.h>
 #include <tenon/tenon.h>
@@ -24,6 +24,31 @@ static void clipped_backward(tn_tensor *w) {
     printf("clipped %s\n", tn_to_string(tn_grad_of(w)));
 }
 /* [hook.end] */
+
+/* [bucket.begin] */
+typedef struct bucket {
+    tn_tensor *flat; /* the gradients of many leaves, one behind the other */
+    int64_t left;    /* still to come in this pass */
+} bucket;
+
+static void arrived(void *user, tn_tensor *leaf) {
+    bucket *b = user;
+    (void)leaf;
+    if (--b->left == 0) /* the pass goes on while processes sum it */
+        printf("bucket %s\n", tn_to_string(b->flat));
+}
+
+static void put_into(bucket *b, tn_tensors leaves) {
+    int64_t at = 0;
+    for (int64_t i = 0; i < leaves.n; i++) {
+        tn_tensor *w = leaves.ptr[i];
+        tn_grad_set(w, tn_view_as(tn_narrow(b->flat, 0, at, tn_numel(w)), w));
+        tn_accumulated_hook(w, arrived, b);
+        at += tn_numel(w);
+    }
+    b->left = leaves.n;
+}
+/* [bucket.end] */
 
 /* [checkpoint.begin] */
 static tn_tensor *block(void *weights, tn_tensor *const *in, int64_t n) {
@@ -70,6 +95,12 @@ int main(void) {
     tn_set_requires_grad(weights, true);
     tn_backward(tn_sum(deep(tn_ones(TN_INTS(2, 4), TN_F32), weights, 8)));
     printf("through 8 blocks %s\n", tn_to_string(tn_sum(tn_grad_of(weights))));
+
+    tn_tensor *both[] = {tn_ones(TN_INTS(2, 2), TN_F32), tn_ones(TN_INTS(2), TN_F32)};
+    for (int i = 0; i < 2; i++) tn_set_requires_grad(both[i], true);
+    bucket b = {.flat = tn_zeros(TN_INTS(6), TN_F32)};
+    put_into(&b, (tn_tensors){both, 2});
+    tn_backward(tn_sum(tn_matmul(both[0], both[1])));
 
     print_hessian(tn_from((const float[]){1, 2}, TN_INTS(2), TN_F32));
 

@@ -23,6 +23,7 @@ echo "$out"
 out=$(examples/readme/gradients)
 echo "$out"
 [[ $out == *"clipped f32[2] [0.2, 0.5]"* ]] || fail "the hook did not clip"
+[[ $out == *"bucket f32[6] [1, 1, 1, 1, 2, 2]"* ]] || fail "the bucket"
 [[ $out == *"hessian f32[2,2] [[6, 0], [0, 12]]"* ]] || fail "the Hessian"
 [[ $out == *"in the backward of 'sqrt'"*"begins here"* ]] || fail "anomaly mode"
 

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <random>
 
+#include <tenon/hooks.h>
+
 #include "modules/math/math_ops.h"
 
 namespace {
@@ -214,6 +216,49 @@ TEST_F(Mock, WhatTwoStreamsAddToOneGradientIsAllThere) {
     EXPECT_EQ(tn_item(tn_amin(tn_grad_of(x), nullptr)), 3);
     EXPECT_EQ(tn_item(tn_amax(tn_grad_of(x), nullptr)), 3);
     tn_stream_free(a), tn_stream_free(b);
+}
+
+struct Sent { // a gradient on its way, on a stream of its own
+    tn_stream *stream, *came_from;
+    tn_event *ready;
+    tn_tensor *copy;
+};
+
+void send(void *user, tn_tensor *leaf) {
+    auto *s = static_cast<Sent *>(user);
+    s->came_from = tn_current_stream();
+    tn_event_record(s->ready, s->came_from);
+    tn_stream_wait(s->stream, s->ready);
+    tn_tensor *grad = tn_grad_of(leaf);
+    tn_use_stream(s->stream);
+    tn_copy_(s->copy, grad);
+}
+
+TEST_F(Mock, AHookOfALeafIsOnTheStreamWhereItsGradientComesAbout) {
+    Sent s = {tn_stream_new(here), nullptr, tn_event_new(here), nullptr};
+    tn_stream *a = tn_stream_new(here);
+    tn_tensor *flat = filled(1 << 15, 0), *x = filled(1 << 14, 2), *w = filled(1 << 14, 2);
+    for (tn_tensor *leaf : {x, w}) {
+        tn_set_requires_grad(leaf, true);
+        tn_accumulated_hook(leaf, send, &s);
+    }
+    ASSERT_EQ(tn_grad_set(w, tn_narrow(flat, 0, 1 << 14, 1 << 14)), TN_OK) << tn_error_message();
+    for (tn_tensor *leaf : {x, w}) {
+        s.copy = filled(1 << 14, 0);
+        tn_device_sync(here);
+        tn_use_stream(a);
+        tn_tensor *loss = tn_sum(tn_mul(tn_mul(leaf, leaf), leaf));
+        tn_stream_sync(a);
+        tn_use_stream(tn_default_stream(here));
+        ASSERT_EQ(tn_backward(loss), TN_OK) << tn_error_message();
+        EXPECT_EQ(tn_current_stream(), tn_default_stream(here));
+        EXPECT_EQ(s.came_from, leaf == x ? a : tn_default_stream(here)) << "where the memory lies";
+        tn_stream_sync(s.stream);
+        EXPECT_EQ(tn_item(tn_amin(s.copy, nullptr)), 12);
+        EXPECT_EQ(tn_item(tn_mean(tn_grad_of(leaf))), 12);
+    }
+    EXPECT_EQ(tn_item(tn_sum(flat)), 12.0 * (1 << 14));
+    tn_event_free(s.ready), tn_stream_free(s.stream), tn_stream_free(a);
 }
 
 // ---- The pool ----

@@ -150,6 +150,31 @@ TEST_F(Faults, EveryOpSurvivesEveryFailedAllocation) {
     }
 }
 
+void count(void *user, tn_tensor *) { ++*static_cast<int *>(user); }
+
+TEST_F(Faults, APassWithHooksIntoMemoryThatWasSetSurvivesEveryFailedAllocation) {
+    for (uint64_t n = 1, more = true; more && !HasFailure(); n++) {
+        const tn_scope scope = tn_scope_push();
+        tn_tensor *w = param(full({3}, 2)), *view = full({3}, 0);
+        const tn_memory_info before = memory_now();
+        const tn_scope inner = tn_scope_push();
+        int runs = 0;
+        tni_heap_fail_after(n, true);
+        tn_grad_set(w, view);
+        tn_accumulated_hook(w, count, &runs);
+        if (!tn_error()) tn_backward(tn_sum(tn_mul(w, w)));
+        more = tni_heap_fail_after(0, false) >= n;
+        EXPECT_EQ(tn_error(), tn_status(more ? TN_ERR_NOMEM : 0))
+            << n << ": " << tn_error_message();
+        tn_clear_error();
+        EXPECT_EQ(runs, more ? 0 : 1);
+        EXPECT_EQ(numbers(view), more ? (Numbers{0, 0, 0}) : (Numbers{4, 4, 4}));
+        tn_scope_pop(inner);
+        expect_live(before);
+        tn_scope_pop(scope);
+    }
+}
+
 // ---- A forked child ----
 
 struct Entry {
@@ -236,6 +261,7 @@ const Entry entries[] = {
     {"tn_detach", [] { tn_detach(theirs); }},
     {"tn_backward", [] { tn_backward(leaf); }},
     {"tn_zero_grad", [] { tn_grad_of(leaf), tn_zero_grad(leaf); }},
+    {"tn_grad_set", [] { tn_grad_set(leaf, nullptr); }},
     {"tn_grad_hook",
      [] {
          const auto hook = [](void *, tn_tensor *) -> tn_tensor * { return nullptr; };

@@ -158,8 +158,15 @@ TN_API tn_status tn_backward_with(tn_tensor *output, const tn_backward_opts *);
 TN_API tn_status tn_backward_wrt(tn_tensors outputs, tn_tensors inputs, tn_tensors start,
                                  const tn_backward_opts *, tn_tensor **grads);
 
-TN_API tn_tensor *tn_grad_of(tn_tensor *leaf);  /* NULL, and no error, if there is none yet */
-TN_API tn_status tn_zero_grad(tn_tensor *leaf); /* forgets it */
+TN_API tn_tensor *tn_grad_of(tn_tensor *leaf); /* NULL, and no error, if there is none yet */
+/* The leaf's gradient is what view holds from now on: backward adds to that memory in place, and no
+ * other tensor takes its place. view: of the leaf's shape, dtype and device, with strides that do
+ * not overlap, often a slice of one flat tensor; it must not require grad. The leaf holds it until
+ * tn_grad_set(leaf, NULL), after which there is no gradient. A pass with create_graph is refused
+ * (GRAD). */
+TN_API tn_status tn_grad_set(tn_tensor *leaf, tn_tensor *view);
+/* Forgets the gradient; makes it 0 in place, if tn_grad_set said where it is. */
+TN_API tn_status tn_zero_grad(tn_tensor *leaf);
 
 /* ---- How ops run: settings of this thread ---------------------------------------------------- */
 
