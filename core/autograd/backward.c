@@ -9,6 +9,7 @@
 #include "core/autograd/node.h"
 #include "core/base/state.h"
 #include "core/dispatch/core_ops.h"
+#include "core/dispatch/layers.h"
 #include "core/tensor/format.h"
 #include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
@@ -46,6 +47,15 @@ static tn_tensor *start_of(const char *where, tn_tensor *output, tn_tensor *grad
     return NULL;
 }
 
+/* Layers say whether they want calls from here on. Returns what calls were part of before. */
+static uint32_t calls_begin(void) {
+    const uint32_t within = tni_state_get()->layering.within;
+    tni_tls.layering.within |= TN_LAYER_BACKWARD;
+    return within;
+}
+
+static void calls_end(uint32_t within) { tni_tls.layering.within = within; }
+
 static bool may_start(void) { return tn_error() == TN_OK && !tni_forked(); }
 
 static tn_status run(tni_task *task, const tn_backward_opts *opts, const tni_edge *roots,
@@ -61,9 +71,11 @@ static tn_status run(tni_task *task, const tn_backward_opts *opts, const tni_edg
 tn_status tn_backward_with(tn_tensor *output, const tn_backward_opts *opts) {
     tni_edge root;
     if (!may_start() || !output_edge("tn_backward", output, &root)) return tn_error();
+    const uint32_t within = calls_begin();
     tn_tensor *start = start_of("tn_backward", output, opts ? opts->grad : NULL);
     tni_task task = {0};
     if (start) run(&task, opts, &root, &start, 1);
+    calls_end(within);
     tni_tensor_release(start);
     tni_edge_release(&root);
     return tn_error();
@@ -162,10 +174,12 @@ tn_status tn_backward_wrt(tn_tensors outputs, tn_tensors inputs, tn_tensors star
     if (!may_start() || !lists_fit(outputs, inputs, start, opts, grads) || inputs.n == 0)
         return tn_error();
     if (!request_new(&r, outputs.n, inputs.n)) return tn_error();
+    const uint32_t within = calls_begin();
     if (fill_roots(&r, outputs, start) && fill_inputs(&r, inputs)) {
         tni_task task = {.inputs = r.inputs, .input_grads = grads, .n_inputs = inputs.n};
         run(&task, opts, r.roots, r.starts, outputs.n);
     }
+    calls_end(within);
     request_free(&r);
     return own_all(grads, inputs.n);
 }

@@ -18,6 +18,7 @@
 #include "core/autograd/visit.h"
 #include "core/autograd/walk.h"
 #include "core/base/error.h"
+#include "core/dispatch/layers.h"
 
 /* ---- Claims --------------------------------------------------------------------------------- */
 
@@ -162,8 +163,11 @@ static bool deliver(tni_task *task, const tni_edge *e, tn_tensor *grad) {
 
 /* A derivative may be the program's own. */
 static bool call_derivative(tn_grad_ctx *ctx) {
+    const bool told = tni_tls.head & TNI_HEAD_LAYERS;
     const tni_visit visit = tni_visit_begin();
+    if (told) tni_layers_derivative(ctx->node->op->schema.name, true);
     tni_node_base(ctx->node)->row.derivative(ctx);
+    if (told) tni_layers_derivative(ctx->node->op->schema.name, false);
     tni_visit_end(&visit);
     return !tni_pending();
 }

@@ -13,6 +13,7 @@
 #include "core/base/geometry.h"
 #include "core/dispatch/core_ops.h"
 #include "core/tensor/scope.h"
+#include "core/tensor/watch.h"
 
 /* ---- Locks: striped by address, since leaves are many and collisions harmless --------------- */
 
@@ -158,7 +159,7 @@ tn_tensor *tn_detach(tn_tensor *t) {
     d->base = NULL;
     d->flags |= t->flags & TNI_WRAPPED;
     tni_tensor_release(base);
-    return tni_scope_own(d);
+    return tni_made(tni_scope_own(d), "tn_detach");
 }
 
 bool tn_set_grad_enabled(bool on) {

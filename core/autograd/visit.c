@@ -5,9 +5,13 @@
 #include <tenon/hooks.h>
 
 #include "core/autograd/saved.h"
+#include "core/dispatch/layers.h"
 #include "core/tensor/scope.h"
 
-void tni_visit_unwind(tni_state *st) { tni_saved_unwind(st->saved, st->saved_floor); }
+void tni_visit_unwind(tni_state *st) {
+    tni_saved_unwind(st->saved, st->saved_floor);
+    tni_layers_unwind(st);
+}
 
 tn_tensor *tn_call_guarded(tn_tensors_fn fn, void *user, tn_tensors inputs) {
     if (tn_error()) return NULL;

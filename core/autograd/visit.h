@@ -17,6 +17,7 @@ typedef struct tni_visit { /* the thread before it */
     struct tn_stream *place;
     tn_generator *generator;
     struct tni_saved_set *saved, *saved_floor;
+    struct tni_layer *layer_floor;
     uint64_t scope_floor, scope_depth;
 } tni_visit;
 
@@ -33,19 +34,22 @@ static inline tni_visit tni_visit_begin(void) {
                          .generator = st->generator,
                          .saved = st->saved,
                          .saved_floor = st->saved_floor,
+                         .layer_floor = st->layering.floor,
                          .scope_floor = st->scope_floor,
                          .scope_depth = st->scope_depth};
     st->saved_floor = st->saved;
+    st->layering.floor = st->layering.all;
     st->scope_floor = st->scope_depth;
     return v;
 }
 
-/* Lets go what saved-tensor hooks the visit left behind. */
+/* Lets go what saved-tensor hooks and layers the visit left behind. */
 void tni_visit_unwind(tni_state *);
 
 static inline void tni_visit_end(const tni_visit *v) {
     tni_state *st = tni_state_get();
-    if (st->saved != st->saved_floor) tni_visit_unwind(st);
+    if (st->saved != st->saved_floor || st->layering.all != st->layering.floor)
+        tni_visit_unwind(st);
     st->grad_enabled = v->grad_enabled;
     st->deterministic = v->deterministic;
     st->math = v->math;
@@ -56,6 +60,7 @@ static inline void tni_visit_end(const tni_visit *v) {
     st->generator = v->generator;
     st->saved = v->saved;
     st->saved_floor = v->saved_floor;
+    st->layering.floor = v->layer_floor;
     st->scope_floor = v->scope_floor;
 }
 

@@ -36,7 +36,7 @@ static void thread_end(void *state) {
 
 static void fork_child(void) {
     atomic_store_explicit(&forked, true, memory_order_relaxed);
-    tni_tls.open = false;
+    tni_tls.head |= TNI_HEAD_CLOSED;
 }
 
 static void start(void) {
@@ -48,9 +48,9 @@ tni_state *tni_state_first(void) {
     tni_state *st = &tni_tls;
     pthread_once(&once, start);
     memset(st, 0, sizeof *st);
+    st->head = TNI_HEAD_CLOSED;
     st->grad_enabled = true;
     st->pin = -1;
-    st->last_provider = "";
     st->thread = atomic_fetch_add(&threads_seen, 1) + 1;
     st->ready = true;
     /* Without a key the thread's memory stays allocated when it ends: a leak, nothing worse. */

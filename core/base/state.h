@@ -9,17 +9,33 @@
 
 #include <tenon/tenon.h>
 
+/* Why a call of an op looks twice before it begins; 0: it need not. */
+enum {
+    TNI_HEAD_CLOSED = 1u << 0, /* plugins are not loaded yet, or this is the child of a fork */
+    TNI_HEAD_WORKER = 1u << 1, /* a pool body runs: ops are refused, parallel_for runs inline */
+    TNI_HEAD_KERNEL = 1u << 2, /* a kernel runs, or a layer looks on: ops are refused */
+    TNI_HEAD_LAYERS = 1u << 3  /* there are layers (dispatch/layers.h) */
+};
+
+typedef struct tni_layering { /* layers of a thread (dispatch/layers.c) */
+    struct tni_layer *all;    /* innermost first */
+    struct tni_layer *next;   /* who is asked first by the next call */
+    struct tni_layer *floor;  /* while a function of the program runs: those before it stay */
+    const struct tni_turn *turn, *passed;
+    const struct tni_layer *onlooker; /* whose function that only looks on runs */
+    uint32_t within;                  /* TN_LAYER_*: what calls are now part of */
+    bool passed_all;                  /* the call that begins is one that all have passed on */
+} tni_layering;
+
 typedef struct tni_state {
     tn_status error;   /* the pending error */
+    uint8_t head;      /* TNI_HEAD_* */
     bool grad_enabled; /* starts as true */
     bool deterministic;
-    uint8_t math;   /* TN_MATH_* */
-    bool anomaly;   /* autograd: look for NaN, remember calls */
-    bool orders;    /* calls wait for the streams their tensors lie on: so in a backward pass */
-    bool ready;     /* tni_state_get has run on this thread */
-    bool in_worker; /* this thread is running a pool body: ops are refused, parallel_for runs inline
-                     */
-    bool open;      /* ops may be called: plugins are loaded, and this is no child of a fork */
+    uint8_t math; /* TN_MATH_* */
+    bool anomaly; /* autograd: look for NaN, remember calls */
+    bool orders;  /* calls wait for the streams their tensors lie on: so in a backward pass */
+    bool ready;   /* tni_state_get has run on this thread */
     int32_t max_threads;     /* 0 = all */
     int32_t pin;             /* who is asked first (dispatch/pin.h), -1 = none */
     struct tn_stream *place; /* current device and stream (memory/place.h); NULL = the cpu's */
@@ -31,14 +47,14 @@ typedef struct tni_state {
     uint64_t scope_depth;  /* open scopes */
     uint64_t scope_serial; /* counts pushes: makes a stale mark recognisable */
     struct tni_scope_frame *scope_frames;
-    struct tni_local_cache *cache; /* dispatch: this thread's signature cache */
-    const char *last_provider;     /* label of whose kernel ran last */
-    uint64_t *kernel_runs;         /* of each plugin by index; NULL until somebody asks */
-    uint64_t argument_copies;      /* made before kernels ran */
-    struct tni_node *dying;        /* autograd: nodes waiting to be destroyed */
-    bool destroying;               /* ... somebody further up this thread's stack is at it */
-    uint64_t anomaly_calls;        /* recorded in anomaly mode so far */
-    struct tni_saved_set *saved;   /* autograd: innermost saved-tensor hooks, or NULL */
+    struct tni_local_cache *cache;          /* dispatch: this thread's signature cache */
+    const struct tni_provider *last_kernel; /* that ran, or runs; NULL if none */
+    uint64_t *kernel_runs;                  /* of each plugin by index; NULL until somebody asks */
+    uint64_t argument_copies;               /* made before kernels ran */
+    struct tni_node *dying;                 /* autograd: nodes waiting to be destroyed */
+    bool destroying;             /* ... somebody further up this thread's stack is at it */
+    uint64_t anomaly_calls;      /* recorded in anomaly mode so far */
+    struct tni_saved_set *saved; /* autograd: innermost saved-tensor hooks, or NULL */
     /* While a function of the program runs (visit.h): what was there before it stays. */
     struct tni_saved_set *saved_floor;
     uint64_t scope_floor; /* that many scopes */
@@ -46,6 +62,7 @@ typedef struct tni_state {
     uint64_t scope_frames_capacity;
     struct tni_memory_cache *memory; /* this thread's free lists and counts (memory_cache.h) */
     uint32_t threads_used;           /* by the last parallel call (threads.c) */
+    tni_layering layering;
 } tni_state;
 
 extern _Thread_local tni_state tni_tls __attribute__((tls_model("initial-exec")));
@@ -64,6 +81,7 @@ bool tni_is_forked(void); /* the same question; raises nothing */
  * before the first time, the function that takes it out again; registering once more changes
  * nothing. */
 typedef enum tni_end {
+    TNI_END_LAYERS,
     TNI_END_PROGRAM, /* functions of the program, so that the rest may still call them */
     TNI_END_TENSORS,
     TNI_END_CACHES,

@@ -7,7 +7,7 @@
  *     gate  [ number of the job : 16 | places open : 8 | workers inside : 8 ]
  *
  * Invariants: borders and the combination tree come from (n, grain) alone; the job is written only
- * while the gate is closed and nobody is inside; in a body in_worker is set, on every thread.
+ * while the gate is closed and nobody is inside; in a body TNI_HEAD_WORKER is set, on every thread.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/base/threads.h"
 
@@ -201,7 +201,7 @@ static uint32_t wait_for_job(uint32_t last) {
 
 static void *work(void *unused) {
     (void)unused;
-    tni_state_get()->in_worker = true;
+    tni_state_get()->head |= TNI_HEAD_WORKER;
     for (uint32_t last = 0;;) {
         last = wait_for_job(last);
         if (!join_job(last)) continue;
@@ -273,7 +273,7 @@ static bool run_shared(const job *j, int32_t threads, uint32_t *used) {
 
 /* How many threads n_chunks units of work may use on this thread now. */
 static int32_t threads_for(const tni_state *st, int64_t units, int32_t max_threads) {
-    if (st->in_worker || max_threads == 1 || units < 2) return 1;
+    if (st->head & TNI_HEAD_WORKER || max_threads == 1 || units < 2) return 1;
     int32_t threads = tni_thread_limit();
     if (max_threads > 0 && max_threads < threads) threads = max_threads;
     return units < threads ? (int32_t)units : threads;
@@ -281,11 +281,11 @@ static int32_t threads_for(const tni_state *st, int64_t units, int32_t max_threa
 
 static void run_job(const job *j, int32_t threads) {
     tni_state *st = tni_state_get();
-    const bool was = st->in_worker;
+    const bool nested = st->head & TNI_HEAD_WORKER;
     uint32_t used = 1;
-    st->in_worker = true;
+    st->head |= TNI_HEAD_WORKER;
     if (threads < 2 || !run_shared(j, threads, &used)) run_inline(j);
-    st->in_worker = was;
+    if (!nested) st->head &= (uint8_t)~TNI_HEAD_WORKER;
     st->threads_used = used;
 }
 

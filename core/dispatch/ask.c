@@ -191,8 +191,8 @@ tn_status tn_use_provider(const char *label) {
 }
 
 const char *tn_last_provider(void) {
-    const char *name = tni_state_get()->last_provider;
-    return name ? name : "";
+    const tni_provider *p = tni_state_get()->last_kernel;
+    return p ? p->label : "";
 }
 
 uint64_t tn_argument_copies(void) { return tni_state_get()->argument_copies; }

@@ -15,7 +15,7 @@
 #include "core/dispatch/core_ops.h"
 #include "core/dispatch/decompose.h"
 #include "core/dispatch/held.h"
-#include "core/dispatch/plugins.h"
+#include "core/dispatch/layers.h"
 #include "core/memory/block.h"
 #include "core/memory/buffer.h"
 #include "core/memory/event.h"
@@ -190,6 +190,9 @@ static bool rng_reserve(tni_frame *f) {
                      ? *a->rng
                      : tni_generator_reserve(a->tag == TN_TAG_GENERATOR ? a->generator : NULL,
                                              f->s->rng_counters);
+        if (a->tag != TN_TAG_RNG && tni_tls.head & TNI_HEAD_LAYERS)
+            tni_layers_drew(a->tag == TN_TAG_GENERATOR ? a->generator : NULL, f->rng,
+                            f->s->rng_counters);
         f->has_rng = true;
         *a = tn_value_rng(&f->rng);
         break;
@@ -273,16 +276,26 @@ static bool workspace_get(tni_frame *f) {
     return f->workspace != NULL;
 }
 
+/* Meanwhile the thread's head says so: a kernel that calls an op finds an error pending. */
+static tn_status kernel_start(tni_frame *f) {
+    tni_state *st = tni_state_get();
+    const uint8_t head = st->head;
+    st->last_kernel = f->s->provider;
+    st->head = head | TNI_HEAD_KERNEL;
+    const tn_status status = __builtin_expect(head != 0, 0)
+                                 ? tni_layers_run(f)
+                                 : f->s->provider->row.run(f->s->plan.data, &f->image->call);
+    st->head = head;
+    if (st->kernel_runs) st->kernel_runs[f->s->provider->plugin_index]++;
+    return status == TN_OK ? st->error : status;
+}
+
 static tn_status kernel_run(tni_frame *f) {
-    const tni_signature *s = f->s;
     tn_call *c = &f->image->call;
-    if (s->nothing_to_do) return TN_OK;
+    if (f->s->nothing_to_do) return TN_OK;
     c->stream = f->v.place->stream;
     if (__builtin_expect(f->v.place != &tni_host, 0)) queue_begin(f);
-    tn_status status = s->provider->row.run(s->plan.data, c);
-    tni_state *st = tni_state_get();
-    st->last_provider = s->provider->label;
-    if (st->kernel_runs) st->kernel_runs[s->provider->plugin_index]++;
+    const tn_status status = kernel_start(f);
     return status == TN_OK && atomic_load_explicit(&f->image->failed, memory_order_relaxed) == TN_OK
                ? TN_OK
                : kernel_failed(f, status);
@@ -401,16 +414,6 @@ static const tni_op *find_op(tn_op_ref *ref, uint32_t n_outs) {
     return NULL;
 }
 
-/* May this thread call ops? Once it may, st->open says so. */
-static bool may_call(tni_state *st) {
-    if (st->in_worker) {
-        tn_raise(TN_ERR_INVALID, "an op was called from inside a parallel loop; call it from the "
-                                 "thread that started the loop");
-        return false;
-    }
-    return st->open = !tni_forked() && tni_plugins_ready();
-}
-
 /* Arguments as the contract normalised them, for decompositions and the tape. */
 static void args_normalise(tni_frame *f) {
     for (uint32_t i = 0; i < f->v.op->n_args; i++) {
@@ -462,7 +465,8 @@ tn_status tn_op_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_v
         outs[i] = tn_value_tensor(NULL);
     tni_state *st = tni_state_get();
     if (st->error != TN_OK) return st->error;
-    if ((!st->open || st->in_worker) && !may_call(st)) return tn_error();
+    if (__builtin_expect(st->head != 0, 0) && !tni_layers_passed(st))
+        return tni_layers_call(ref, args, n_args, outs, n_outs);
     const tni_op *op = find_op(ref, n_outs);
     if (!op) return tn_error();
     if (!outs && n_outs > 0)

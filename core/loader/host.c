@@ -21,6 +21,7 @@
 #include "core/base/log.h"
 #include "core/base/text.h"
 #include "core/base/threads.h"
+#include "core/dispatch/layers.h"
 
 enum { MOST_ROWS = 65536, ALIGN = 64 };
 
@@ -126,7 +127,9 @@ static const char *host_option(tn_plugin *p, const char *key) {
 
 static const void *host_interface(tn_plugin *p, const char *id) {
     (void)p;
-    return id && strcmp(id, "tn.ops/0") == 0 ? tn_ops_table() : NULL;
+    if (!id) return NULL;
+    if (strcmp(id, "tn.layers/0") == 0) return tni_layers_table();
+    return strcmp(id, "tn.ops/0") == 0 ? tn_ops_table() : NULL;
 }
 
 /* ---- What may be said while start runs ------------------------------------------------------- */

@@ -15,13 +15,14 @@
 #include "core/tensor/scope.h"
 #include "core/tensor/tensor.h"
 #include "core/tensor/transfer.h"
+#include "core/tensor/watch.h"
 
 /* Filling is as fast as one thread's page faults below, and as fast as memory above. */
 enum { PARALLEL_BYTES = 4 << 20, GRAIN_BYTES = 1 << 20 };
 
 static bool may_create(const tni_state *st, const char *where) {
     if (__builtin_expect(st->error != TN_OK, 0) || tni_forked()) return false;
-    if (__builtin_expect(!st->in_worker, 1)) return true;
+    if (__builtin_expect(!(st->head & TNI_HEAD_WORKER), 1)) return true;
     tn_raise(TN_ERR_INVALID,
              "%s: called inside a parallel body; make tensors before the parallel loop", where);
     return false;
@@ -140,6 +141,12 @@ static bool element_of(const char *where, tn_value number, tn_dtype dtype, uint6
     return status == TN_OK;
 }
 
+/* What all public calls end with: t belongs to the scope, and layers are told. */
+static tn_tensor *give(tn_tensor *t, const char *where) {
+    return t ? tni_made(tni_scope_own(t), where) : NULL;
+}
+
+/* In no scope yet. */
 static tn_tensor *make_full(const char *where, tn_ints sizes, tn_value number, tn_dtype dtype,
                             tni_place *place) {
     uint64_t element;
@@ -151,14 +158,13 @@ static tn_tensor *make_full(const char *where, tn_ints sizes, tn_value number, t
         tni_tensor_release(t);
         return NULL;
     }
-    return tni_scope_own(t);
+    return t;
 }
 
 /* ---- The public calls ------------------------------------------------------------------------ */
 
 tn_tensor *tn_empty(tn_ints sizes, tn_dtype dtype) {
-    tn_tensor *t = make("tn_empty", sizes, dtype, tni_place_here());
-    return t ? tni_scope_own(t) : NULL;
+    return give(make("tn_empty", sizes, dtype, tni_place_here()), "tn_empty");
 }
 
 tn_tensor *tn_empty_pinned(tn_ints sizes, tn_dtype dtype, tn_device device) {
@@ -166,20 +172,19 @@ tn_tensor *tn_empty_pinned(tn_ints sizes, tn_dtype dtype, tn_device device) {
     if (!may_create(tni_state_get(), where)) return NULL;
     tni_place *of = tni_place_known(device, where), *p = of ? tni_place_pinned(of) : NULL;
     if (!p) return of ? (tn_raise(TN_ERR_NOMEM, "%s: no memory for it", where), NULL) : NULL;
-    tn_tensor *t = make(where, sizes, dtype, p);
-    return t ? tni_scope_own(t) : NULL;
+    return give(make(where, sizes, dtype, p), where);
 }
 
 tn_tensor *tn_zeros(tn_ints sizes, tn_dtype dtype) {
-    return make_full("tn_zeros", sizes, tn_int(0), dtype, tni_place_here());
+    return give(make_full("tn_zeros", sizes, tn_int(0), dtype, tni_place_here()), "tn_zeros");
 }
 
 tn_tensor *tn_ones(tn_ints sizes, tn_dtype dtype) {
-    return make_full("tn_ones", sizes, tn_int(1), dtype, tni_place_here());
+    return give(make_full("tn_ones", sizes, tn_int(1), dtype, tni_place_here()), "tn_ones");
 }
 
 tn_tensor *tn_full(tn_ints sizes, tn_value number, tn_dtype dtype) {
-    return make_full("tn_full", sizes, number, dtype, tni_place_here());
+    return give(make_full("tn_full", sizes, number, dtype, tni_place_here()), "tn_full");
 }
 
 tn_tensor *tn_from(const void *data, tn_ints sizes, tn_dtype dtype) {
@@ -188,7 +193,7 @@ tn_tensor *tn_from(const void *data, tn_ints sizes, tn_dtype dtype) {
     if (!data && t->numel > 0) {
         tn_raise(TN_ERR_INVALID, "tn_from: data is NULL; use tn_empty for undefined contents");
     } else if (tni_tensor_upload(t, data, "tn_from") == TN_OK) {
-        return tni_scope_own(t);
+        return give(t, "tn_from");
     }
     tni_tensor_release(t);
     return NULL;
@@ -200,7 +205,7 @@ tn_tensor *tn_scalar_of(tn_value number) {
                                                       : TN_F64;
     tn_tensor *t = make_full("tn_scalar_of", (tn_ints){NULL, 0}, number, dtype, &tni_host);
     if (t) t->flags |= TNI_WRAPPED;
-    return t;
+    return give(t, "tn_scalar_of");
 }
 
 tn_tensor *tn_scalar(double number) { return tn_scalar_of(tn_float(number)); }

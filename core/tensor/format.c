@@ -19,6 +19,7 @@
 #include "core/memory/device.h"
 #include "core/tensor/tensor.h"
 #include "core/tensor/transfer.h"
+#include "core/tensor/watch.h"
 
 enum { WHOLE_ELEMENTS = 1000, EDGE = 3, SHOWN_ELEMENTS = 10000, START_BYTES = 256 };
 
@@ -161,7 +162,8 @@ static const char *format_copy(const tn_tensor *t) {
 }
 
 const char *tn_to_string(tn_tensor *t) {
-    if (!tni_tensor_check(t, "tn_to_string", "tensor")) return "";
+    if (!tni_tensor_check(t, "tn_to_string", "tensor") || !tni_may_touch(t, "tn_to_string"))
+        return "";
     if (!t->storage->place->host_memory) return format_copy(t);
     writer w = {.tensor = t,
                 .data = tni_tensor_data(t),

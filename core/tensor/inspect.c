@@ -12,6 +12,7 @@
 #include "core/memory/statistics.h"
 #include "core/tensor/format.h"
 #include "core/tensor/tensor.h"
+#include "core/tensor/watch.h"
 
 int64_t tn_rank(tn_tensor *t) { return tni_tensor_check(t, "tn_rank", "tensor") ? t->rank : -1; }
 
@@ -53,7 +54,7 @@ bool tn_is_contiguous(tn_tensor *t) {
 }
 
 void *tn_data(tn_tensor *t) {
-    if (!tni_tensor_check(t, "tn_data", "tensor")) return NULL;
+    if (!tni_tensor_check(t, "tn_data", "tensor") || !tni_may_touch(t, "tn_data")) return NULL;
     if (!t->storage->place->host_memory) {
         char where[64];
         tni_device_text(t->storage->place->device, where, sizeof where);

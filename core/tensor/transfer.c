@@ -18,6 +18,7 @@
 #include "core/memory/fault.h"
 #include "core/tensor/format.h"
 #include "core/tensor/grad.h"
+#include "core/tensor/watch.h"
 
 /* ---- Walking strided memory ------------------------------------------------------------------ */
 
@@ -222,7 +223,7 @@ tn_status tni_tensor_send(tn_tensor *y, const tn_tensor *x) {
 /* ---- The public calls ------------------------------------------------------------------------ */
 
 static bool may_touch(tn_tensor *t, const char *where) {
-    return tn_error() == TN_OK && tni_tensor_check(t, where, "tensor");
+    return tn_error() == TN_OK && tni_tensor_check(t, where, "tensor") && tni_may_touch(t, where);
 }
 
 static tn_status check_bytes(const tn_tensor *t, const void *data, uint64_t bytes,

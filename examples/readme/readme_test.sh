@@ -27,6 +27,10 @@ echo "$out"
 [[ $out == *"hessian f32[2,2] [[6, 0], [0, 12]]"* ]] || fail "the Hessian"
 [[ $out == *"in the backward of 'sqrt'"*"begins here"* ]] || fail "anomaly mode"
 
+out=$(examples/readme/layers)
+echo "$out"
+[[ $out == "y is bf16, the gradient of w f32" ]] || fail "the layer did not cast"
+
 mkdir -p "$TEST_TMPDIR/clone"
 cd "$TEST_TMPDIR/clone"
 ln -sfn "$root/core" core

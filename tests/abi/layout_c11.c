@@ -4,6 +4,7 @@
 #include <tenon/abi.h>
 /* after it, so that abi.h is seen to need nothing else */
 #include <tenon/abi_driver.h>
+#include <tenon/abi_layers.h>
 
 #define LAYOUT_SIZE(type, bytes) _Static_assert(sizeof(type) == bytes, #type);
 #define LAYOUT_FIELD(type, field, offset)                                                          \

@@ -4,6 +4,7 @@
 // after it, so that abi.h is seen to need nothing else
 #include <gtest/gtest.h>
 #include <tenon/abi_driver.h>
+#include <tenon/abi_layers.h>
 
 #include <cstring>
 
