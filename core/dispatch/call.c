@@ -45,15 +45,14 @@ static tn_tensor *operand_copy(const tni_frame *f, const tni_operand *o, tn_tens
     return copy;
 }
 
-bool tni_call_number(const tni_frame *f, void *cell, tn_dtype to, const tn_tensor *t) {
-    const void *p = tni_tensor_data(t);
-    const bool whole = t->dtype.code <= 1 || tn_dtype_is(t->dtype, TN_BOOL);
+bool tni_call_number(const char *op, void *cell, tn_dtype to, const void *p, tn_dtype from) {
+    const bool whole = from.code <= 1 || tn_dtype_is(from, TN_BOOL);
     const tn_value number =
-        whole ? tn_int(tni_element_int(p, t->dtype)) : tn_float(tni_element_float(p, t->dtype));
+        whole ? tn_int(tni_element_int(p, from)) : tn_float(tni_element_float(p, from));
     const tn_status status = tni_element_from(number, to, cell);
     if (status == TN_OK) return true;
-    tn_raise(status, "%s: the number %g does not fit into %s", f->v.op->schema.name,
-             tni_element_float(p, t->dtype), tn_dtype_name(to));
+    tn_raise(status, "%s: the number %g does not fit into %s", op, tni_element_float(p, from),
+             tn_dtype_name(to));
     return false;
 }
 
@@ -72,7 +71,9 @@ static bool operands_prepare(tni_frame *f) {
                 return tn_raise(TN_ERR_INVALID, "%s: a number stands too late in a list",
                                 s->op->schema.name),
                        false;
-            if (!tni_call_number(f, &f->numbers[k], s->operands[k].seen.dtype, t)) return false;
+            if (!tni_call_number(s->op->schema.name, &f->numbers[k], s->operands[k].seen.dtype,
+                                 tni_tensor_data(t), t->dtype))
+                return false;
             view->data = &f->numbers[k];
             break;
         case TNI_COPY:

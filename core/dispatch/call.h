@@ -24,7 +24,8 @@ typedef struct tni_frame {
 } tni_frame;
 
 bool tni_call_room(tni_frame *, uint32_t n); /* for results; false + NOMEM */
-/* The wrapped number t in the dtype the call computes in, into a cell of 8 bytes; false + error. */
-bool tni_call_number(const tni_frame *, void *cell, tn_dtype to, const tn_tensor *t);
+/* The number at p in the dtype that a call of op computes in, into a cell of 8 bytes; false +
+ * error. */
+bool tni_call_number(const char *op, void *cell, tn_dtype to, const void *p, tn_dtype from);
 
 #endif

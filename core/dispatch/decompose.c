@@ -121,7 +121,8 @@ static tn_tensor *number_as(const tni_frame *f, tn_tensor *t, tn_dtype dtype) {
     if (t->flags & TNI_REQUIRES_GRAD) return to_dtype(t, dtype);
     tn_tensor *number = tni_tensor_new(dtype, 0, NULL, t->storage->place);
     if (!number) return NULL;
-    if (tni_call_number(f, tni_tensor_data(number), dtype, t)) {
+    if (tni_call_number(f->v.op->schema.name, tni_tensor_data(number), dtype, tni_tensor_data(t),
+                        t->dtype)) {
         number->flags |= TNI_WRAPPED;
         return tni_scope_own(number);
     }

@@ -94,21 +94,27 @@ tn_status tn_layer_push(const tn_layer *table) {
     return TN_OK;
 }
 
-tn_status tn_layer_pop(const tn_layer *table) {
+bool tni_layers_drop(const tn_layer *table, const char *where) {
     tni_state *st = tni_state_get();
     const tni_layering *l = &st->layering;
-    if (!may_change(st, "tn_layer_pop")) return tn_error();
-    if (!table || !is_there(st, table))
-        return tn_raise(TN_ERR_INVALID, "tn_layer_pop: this thread has no such layer");
+    if (!is_there(st, table)) return true;
+    if (!may_change(st, where)) return false;
+    if (l->all->given == table && l->all != l->floor) return drop_innermost(st), true;
     if (l->all->given != table)
-        return tn_raise(TN_ERR_INVALID, "tn_layer_pop: '%s' is not the innermost layer, '%s' is",
-                        table->name, l->all->table.name);
-    if (l->all == l->floor)
-        return tn_raise(TN_ERR_INVALID,
-                        "tn_layer_pop: '%s' was pushed outside of the function that the library "
-                        "runs; pop it there",
-                        table->name);
-    drop_innermost(st);
+        tn_raise(TN_ERR_INVALID, "%s: '%s' is not the innermost layer, '%s' is", where, table->name,
+                 l->all->table.name);
+    else
+        tn_raise(TN_ERR_INVALID,
+                 "%s: the layer '%s' was pushed outside of the function that the library runs; pop "
+                 "it there",
+                 where, table->name);
+    return false;
+}
+
+tn_status tn_layer_pop(const tn_layer *table) {
+    if (!table || !is_there(tni_state_get(), table))
+        return tn_raise(TN_ERR_INVALID, "tn_layer_pop: this thread has no such layer");
+    tni_layers_drop(table, "tn_layer_pop");
     return tn_error();
 }
 

@@ -28,6 +28,9 @@ const tn_layers *tni_layers_table(void); /* "tn.layers/0" */
 
 void tni_layers_drew(tn_generator *, tn_rng at, uint64_t counters);
 void tni_layers_derivative(const char *op, bool begins);
+/* Pops a layer of this thread, which may be gone already; false + error if it is not the innermost.
+ * Works while an error is pending. */
+bool tni_layers_drop(const tn_layer *, const char *where);
 /* Drops those that were pushed since `floor` was the innermost. */
 void tni_layers_unwind(tni_state *);
 

@@ -54,8 +54,8 @@ typedef struct tn_layer {
     void (*derivative)(void *user, const char *op, bool begins);
     /* (optional) A tensor that no op made: "tn_zeros", "tn_from", "tn_scalar_of", "tn_detach". */
     void (*made)(void *user, tn_tensor *, const char *how);
-    /* (optional) The host is about to read or write elements: "tn_item". An error keeps it from
-     * that. */
+    /* (optional) The host is about to read or write elements, "tn_item", or those of many tensors
+     * ("tn_replay": NULL). An error keeps it from that. */
     void (*touched)(void *user, tn_tensor *, const char *how);
     /* (optional) A call has reserved `counters` of g (NULL: the default) from `at` on. */
     void (*drew)(void *user, tn_generator *g, tn_rng at, uint64_t counters);

@@ -26,6 +26,32 @@ TN_API tn_status tn_layer_pop(const tn_layer *);
 TN_API tn_status tn_layer_pass(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs,
                                uint32_t n_outs);
 
+/* ---- Capture and replay ------------------------------------------------------------------------
+ *
+ * A capture records the kernels that this thread runs, with the memory they work on, and replays
+ * them without the rest of a call. What a replay reads and writes are the very tensors of the
+ * captured region, so inputs are exchanged with tn_write, and results read from what the region
+ * returned. All they lie in is held until tn_capture_free. Numbers given as arguments, and tensors
+ * made in the region from numbers or from the host (tn_zeros, tn_from, tn_scalar), are again what
+ * they were; random numbers go on where their generator stands.
+ *
+ * A region that reads or writes elements on the host (tn_item, tn_read, tn_write, tn_data), whose
+ * sizes depend on data, or that runs on another device than the cpu, is refused: UNSUPPORTED. */
+
+typedef struct tn_capture tn_capture;
+
+/* From here on until tn_capture_end; what runs in between runs as ever. NULL on error. */
+TN_API tn_capture *tn_capture_begin(void);
+/* Layers pushed in between are popped by now. An error, of the region too, leaves nothing to
+ * replay. */
+TN_API tn_status tn_capture_end(tn_capture *);
+/* On any thread, but on one at a time; its layers are not told. Ends at the first error. */
+TN_API tn_status tn_replay(tn_capture *);
+/* How many kernels it runs; -1 on error. */
+TN_API int64_t tn_capture_runs(tn_capture *);
+/* STALE for what was freed; NULL is fine. Works while an error is pending. */
+TN_API tn_status tn_capture_free(tn_capture *);
+
 #ifdef __cplusplus
 }
 #endif
