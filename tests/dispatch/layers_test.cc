@@ -69,8 +69,10 @@ struct Spy {
 // ---- An op whose kernel does what kernels must not do ----
 
 bool kernel_calls = false;
+uint32_t kernel_flags = 0;
 
 tn_status nosy_run(const void *, tn_call *c) {
+    kernel_flags = c->flags;
     if (kernel_calls) {
         static tn_op_ref add = {"add", 0, 0};
         tn_value out, args[2] = {tn_value_none(), tn_value_none()};
@@ -444,6 +446,19 @@ TEST_F(Layers, KernelsThatCallOpsAreRefusedByName) {
     kernel_calls = false;
     EXPECT_NE(nosy(x), nullptr);
     EXPECT_NE(tn_add(x, x), nullptr);
+}
+
+TEST_F(Layers, TellKernelsThatTheyAreCaptured) {
+    tn_capture *c = tn_capture_begin();
+    nosy(x);
+    EXPECT_TRUE(kernel_flags & TN_CALL_CAPTURING);
+    ASSERT_EQ(tn_capture_end(c), TN_OK) << tn_error_message();
+    nosy(x);
+    EXPECT_FALSE(kernel_flags & TN_CALL_CAPTURING);
+    kernel_calls = true;
+    EXPECT_EQ(tn_replay(c), TN_ERR_INVALID);
+    EXPECT_TRUE(error_is(TN_ERR_INVALID, {"add", "kernel of 'test_nosy'"}));
+    EXPECT_EQ(tn_capture_free(c), TN_OK);
 }
 
 TEST_F(Layers, AreForPluginsToo) {

@@ -26,6 +26,19 @@ TN_API tn_status tn_layer_pop(const tn_layer *);
 TN_API tn_status tn_layer_pass(tn_op_ref *op, const tn_value *args, uint32_t n_args, tn_value *outs,
                                uint32_t n_outs);
 
+/* ---- Trace -------------------------------------------------------------------------------------
+ *
+ * What this thread calls, as a tree: each op with its tensors, who ran it, and how long it took;
+ * below it its parts; and derivatives with what they call. Lines of up to 100 characters. */
+
+typedef struct tn_tracer tn_tracer;
+typedef void (*tn_tracer_fn)(void *user, const char *line);
+
+/* NULL: lines go to stderr. NULL on error. */
+TN_API tn_tracer *tn_tracer_begin(tn_tracer_fn line, void *user);
+/* NULL is fine; works while an error is pending. STALE if it has ended. */
+TN_API tn_status tn_tracer_end(tn_tracer *);
+
 /* ---- Capture and replay ------------------------------------------------------------------------
  *
  * A capture records the kernels that this thread runs, with the memory they work on, and replays
