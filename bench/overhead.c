@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include <tenon/tenon.h>
+#include <tenon/layers.h>
 
 #include <math_ops.h>
 
@@ -26,6 +26,19 @@ static void add(void *arg, int64_t n) {
         for (int i = 0; i < BATCH && n > 0; i++, n--) tn_add(w->x, w->y);
         tn_scope_pop(scope);
     }
+}
+
+static tn_status pass_on(void *user, tn_op_ref *op, const tn_value *args, uint32_t n_args,
+                         tn_value *outs, uint32_t n_outs) {
+    (void)user;
+    return tn_layer_pass(op, args, n_args, outs, n_outs);
+}
+
+static void add_layered(void *arg, int64_t n) {
+    const tn_layer layer = {.size = sizeof layer, .name = "passes on", .call = pass_on};
+    tn_layer_push(&layer);
+    add(arg, n);
+    tn_layer_pop(&layer);
 }
 
 static void chain(void *arg, int64_t n) {
@@ -143,6 +156,7 @@ int main(int argc, char **argv) {
     tn_scope scope = tn_scope_push();
     w.x = noise(TN_INTS(8)), w.y = tn_ones(TN_INTS(8), TN_F32);
     measure(r, "add of 8 floats, no gradient", 80, add, &w, "");
+    measure(r, "add of 8 floats, a layer passes it on", NAN, add_layered, &w, "");
     measure(r, "chain of mul of 8 floats, no gradient", 80, chain, &w, "per mul");
     measure(r, "scope push and pop", NAN, scopes, &w, "");
     tn_set_requires_grad(w.x, true);

@@ -14,14 +14,15 @@ enum {
     TNI_HEAD_CLOSED = 1u << 0, /* plugins are not loaded yet, or this is the child of a fork */
     TNI_HEAD_WORKER = 1u << 1, /* a pool body runs: ops are refused, parallel_for runs inline */
     TNI_HEAD_KERNEL = 1u << 2, /* a kernel runs, or a layer looks on: ops are refused */
-    TNI_HEAD_LAYERS = 1u << 3  /* there are layers (dispatch/layers.h) */
+    TNI_HEAD_LAYERS = 1u << 3, /* there are layers (dispatch/layers.h) */
+    TNI_HEAD_WATCHED = 1u << 4 /* ... and some look on at kernels */
 };
 
-typedef struct tni_layering { /* layers of a thread (dispatch/layers.c) */
-    struct tni_layer *all;    /* innermost first */
-    struct tni_layer *next;   /* who is asked first by the next call */
-    struct tni_layer *floor;  /* while a function of the program runs: those before it stay */
-    const struct tni_turn *turn, *passed;
+typedef struct tni_layering {    /* layers of a thread (dispatch/layers.c) */
+    struct tni_layer *all;       /* innermost first */
+    struct tni_layer *next;      /* who is asked first by the next call */
+    struct tni_layer *floor;     /* while a function of the program runs: those before it stay */
+    const struct tni_turn *turn; /* whose it is in the call under way */
     const struct tni_layer *onlooker; /* whose function that only looks on runs */
     uint32_t within;                  /* TN_LAYER_*: what calls are now part of */
     bool passed_all;                  /* the call that begins is one that all have passed on */

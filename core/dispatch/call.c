@@ -283,7 +283,7 @@ static tn_status kernel_start(tni_frame *f) {
     const uint8_t head = st->head;
     st->last_kernel = f->s->provider;
     st->head = head | TNI_HEAD_KERNEL;
-    const tn_status status = __builtin_expect(head != 0, 0)
+    const tn_status status = __builtin_expect(head & TNI_HEAD_WATCHED, 0)
                                  ? tni_layers_run(f)
                                  : f->s->provider->row.run(f->s->plan.data, &f->image->call);
     st->head = head;

@@ -149,6 +149,11 @@ static tn_status on_run(void *user, const tn_run *run) {
         return refuse(user, TN_ERR_UNSUPPORTED,
                       "capture: '%s' runs on %s; only the cpu is captured", run->op, device);
     }
+    if (f->s->provider->row.flags & TN_KERNEL_NO_CAPTURE)
+        return refuse(user, TN_ERR_UNSUPPORTED,
+                      "capture: %s says that its kernel of '%s' cannot be repeated; use another "
+                      "provider, or call it outside of the captured region",
+                      run->provider, run->op);
     if (f->v.op->row.traits & TN_OP_DYNAMIC)
         return refuse(
             user, TN_ERR_UNSUPPORTED,

@@ -27,17 +27,25 @@ struct tni_layer {
 
 typedef struct tni_turn { /* of a layer, in a call */
     const tni_layer *layer;
+    const tni_op *op;
     tni_layer *entry; /* where the call entered */
     uint32_t within;  /* what it is part of: TN_LAYER_* */
 } tni_turn;
 
 /* ---- The stack ------------------------------------------------------------------------------- */
 
+static void mark_head(tni_state *st) {
+    st->head &= (uint8_t) ~(TNI_HEAD_LAYERS | TNI_HEAD_WATCHED);
+    if (st->layering.all) st->head |= TNI_HEAD_LAYERS;
+    for (const tni_layer *l = st->layering.all; l; l = l->below)
+        if (l->table.run || l->table.ran) st->head |= TNI_HEAD_WATCHED;
+}
+
 static void drop_innermost(tni_state *st) {
     tni_layer *l = st->layering.all;
     st->layering.all = st->layering.next = l->below;
-    if (!l->below) st->head &= (uint8_t)~TNI_HEAD_LAYERS;
     tni_free(l);
+    mark_head(st);
 }
 
 void tni_layers_unwind(tni_state *st) {
@@ -90,7 +98,7 @@ tn_status tn_layer_push(const tn_layer *table) {
     l->below = st->layering.all;
     tni_state_at_end(TNI_END_LAYERS, thread_ends);
     st->layering.all = st->layering.next = l;
-    st->head |= TNI_HEAD_LAYERS;
+    mark_head(st);
     return TN_OK;
 }
 
@@ -129,76 +137,77 @@ static const tni_op *find(tn_op_ref *ref, const tn_value *outs, uint32_t n_outs)
     return op && op->schema.n_visible == n_outs && (outs || n_outs == 0) ? op : NULL;
 }
 
+/* Why a layer that said it is done is not. */
+__attribute__((noinline, cold)) static tn_status unanswered(const tni_turn *turn,
+                                                            const tn_value *v) {
+    const char *op = turn->op->schema.name, *layer = turn->layer->table.name;
+    if (turn->op->schema.n_results == 1 && turn->op->schema.results[0].list &&
+        v->tag == TN_TAG_TENSORS && (v->tensors || v->aux == 0))
+        return TN_OK;
+    if (v->tag == TN_TAG_TENSOR && v->tensor)
+        return tni_tensor_check(v->tensor, op, "a result from a layer") ? TN_OK : tni_pending();
+    return tn_raise(TN_ERR_INVALID,
+                    "%s: the layer '%s' returned without an answer; fill all results, or pass the "
+                    "call on",
+                    op, layer);
+}
+
 /* A layer that says it is done has filled all results. */
-static tn_status settle(const tni_layer *l, const tni_op *op, const tn_value *outs,
+static tn_status settle(const tni_turn *turn, const tn_value *outs, uint32_t n_outs,
                         tn_status status) {
-    if (tni_pending()) return tni_pending();
+    if (tni_tls.error) return tni_tls.error;
     if (status != TN_OK)
-        return tn_raise(status, "%s: the layer '%s' failed and gave no reason", op->schema.name,
-                        l->table.name);
-    const bool list = op->schema.n_results == 1 && op->schema.results[0].list;
-    for (uint32_t i = 0; i < op->schema.n_visible; i++) {
-        const tn_value *v = &outs[i];
-        const bool there = list ? v->tag == TN_TAG_TENSORS && (v->tensors || v->aux == 0)
-                                : v->tag == TN_TAG_TENSOR && v->tensor;
-        if (!there)
-            return tn_raise(TN_ERR_INVALID,
-                            "%s: the layer '%s' returned without an answer; fill all results, or "
-                            "pass the call on",
-                            op->schema.name, l->table.name);
-        if (!list && !tni_tensor_check(v->tensor, op->schema.name, "a result from a layer"))
-            return tni_pending();
+        return tn_raise(status, "%s: the layer '%s' failed and gave no reason",
+                        turn->op->schema.name, turn->layer->table.name);
+    for (uint32_t i = 0; i < n_outs; i++) {
+        const bool tensor = outs[i].tag == TN_TAG_TENSOR && outs[i].tensor &&
+                            outs[i].tensor->state == TNI_TENSOR_LIVE;
+        if (!tensor && unanswered(turn, &outs[i])) return tni_pending();
     }
     return TN_OK;
 }
 
-static tn_status ask(tni_layer *l, const tni_turn *call, tn_op_ref *ref, const tn_value *args,
-                     uint32_t n_args, tn_value *outs, uint32_t n_outs) {
-    tni_state *st = tni_state_get();
-    const tni_op *op = find(ref, outs, n_outs);
-    const tni_visit visit = tni_visit_begin();
-    const tni_turn *const outer = st->layering.turn;
-    tni_layer *const next = st->layering.next;
-    const tni_turn turn = {l, call->entry, call->within};
-    st->layering.turn = &turn;
-    st->layering.next = l->below;
-    const tn_status status = l->table.call(l->table.user, ref, args, n_args, outs, n_outs);
-    st->layering.turn = outer;
-    st->layering.next = next;
-    tni_visit_end(&visit);
-    return settle(l, op, outs, status);
+static tni_layer *wanting(tni_layer *l, uint32_t within) {
+    while (l && (!l->table.call || within & ~l->table.flags)) l = l->below;
+    return l;
 }
 
 /* The call itself, whose parts enter where it did. */
 static tn_status into_core(const tni_turn *call, tn_op_ref *ref, const tn_value *args,
                            uint32_t n_args, tn_value *outs, uint32_t n_outs) {
     tni_layering *l = &tni_state_get()->layering;
-    const tni_layering before = *l;
+    const tni_turn *const turn = l->turn;
+    tni_layer *const next = l->next;
+    const uint32_t within = l->within;
     l->turn = NULL;
     l->next = call->entry;
     l->within = call->within | TN_LAYER_PARTS;
     l->passed_all = true;
     const tn_status status = tn_op_call(ref, args, n_args, outs, n_outs);
-    l->turn = before.turn;
-    l->next = before.next;
-    l->within = before.within;
+    l->passed_all = false; /* it may have failed on the way */
+    l->turn = turn;
+    l->next = next;
+    l->within = within;
     return status;
 }
 
-static tn_status call_layered(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_value *outs,
-                              uint32_t n_outs) {
-    tni_layering *st = &tni_state_get()->layering;
-    if (!find(ref, outs, n_outs)) {
-        st->passed_all = true; /* the call itself says what is wrong */
-        return tn_op_call(ref, args, n_args, outs, n_outs);
-    }
-    const tni_turn fresh = {NULL, st->next, st->within};
-    const tni_turn *call = st->passed ? st->passed : &fresh;
-    tni_layer *l = st->passed ? st->passed->layer->below : st->next;
-    st->passed = NULL;
-    while (l && (!l->table.call || call->within & ~l->table.flags)) l = l->below;
-    return l ? ask(l, call, ref, args, n_args, outs, n_outs)
-             : into_core(call, ref, args, n_args, outs, n_outs);
+/* It is l's turn. What the layer changes of the thread ends with it. */
+static tn_status ask(tni_layer *l, tni_turn turn, tn_op_ref *ref, const tn_value *args,
+                     uint32_t n_args, tn_value *outs, uint32_t n_outs) {
+    tni_state *st = tni_state_get();
+    const tni_turn *const outer = st->layering.turn;
+    tni_layer *const next = st->layering.next;
+    turn.layer = l;
+    turn.op = find(ref, outs, n_outs);
+    if (!turn.op) return into_core(&turn, ref, args, n_args, outs, n_outs); /* it says why */
+    const tni_visit visit = tni_visit_begin();
+    st->layering.turn = &turn;
+    st->layering.next = l->below;
+    const tn_status status = l->table.call(l->table.user, ref, args, n_args, outs, n_outs);
+    st->layering.turn = outer;
+    st->layering.next = next;
+    tni_visit_end(&visit);
+    return settle(&turn, outs, n_outs, status);
 }
 
 /* An op that a kernel, or a layer that looks on, has called. */
@@ -237,18 +246,22 @@ tn_status tni_layers_call(tn_op_ref *ref, const tn_value *args, uint32_t n_args,
                           uint32_t n_outs) {
     tni_state *st = tni_state_get();
     if (!may_call(st, ref)) return tn_error();
-    return st->head == 0 ? tn_op_call(ref, args, n_args, outs, n_outs)
-                         : call_layered(ref, args, n_args, outs, n_outs);
+    if (st->head == 0) return tn_op_call(ref, args, n_args, outs, n_outs);
+    const tni_turn call = {.entry = st->layering.next, .within = st->layering.within};
+    tni_layer *l = wanting(call.entry, call.within);
+    return l ? ask(l, call, ref, args, n_args, outs, n_outs)
+             : into_core(&call, ref, args, n_args, outs, n_outs);
 }
 
 tn_status tn_layer_pass(tn_op_ref *ref, const tn_value *args, uint32_t n_args, tn_value *outs,
                         uint32_t n_outs) {
-    tni_layering *l = &tni_state_get()->layering;
-    if (!l->turn) return tn_raise(TN_ERR_INVALID, "tn_layer_pass: no layer stands in a call here");
-    l->passed = l->turn;
-    const tn_status status = tn_op_call(ref, args, n_args, outs, n_outs);
-    l->passed = NULL; /* it may have failed on the way */
-    return status;
+    tni_state *st = tni_state_get();
+    const tni_turn *turn = st->layering.turn;
+    if (!turn) return tn_raise(TN_ERR_INVALID, "tn_layer_pass: no layer stands in a call here");
+    if (st->head & TNI_HEAD_KERNEL) return refuse(ref), tn_error();
+    tni_layer *l = st->error ? NULL : wanting(turn->layer->below, turn->within);
+    return l ? ask(l, *turn, ref, args, n_args, outs, n_outs)
+             : into_core(turn, ref, args, n_args, outs, n_outs);
 }
 
 const tn_layers *tni_layers_table(void) {

@@ -352,10 +352,10 @@ typedef tn_status (*tn_shape_fn)(tn_infer *);
 /* tn_call.flags */
 enum {
     TN_CALL_DETERMINISTIC = 1u << 0,
-    TN_CALL_CAPTURING = 1u << 1,
-    TN_CALL_ALIGNED = 1u << 2, /* every tensor starts on a 64-byte boundary */
-    TN_CALL_FLAT = 1u << 3,    /* pointwise: every tensor dense and alike, or stride 0 throughout */
-    TN_CALL_INPLACE = 1u << 4  /* outs[0] is the memory of args[0] */
+    TN_CALL_CAPTURING = 1u << 1, /* this run will be repeated, with what run sees now */
+    TN_CALL_ALIGNED = 1u << 2,   /* every tensor starts on a 64-byte boundary */
+    TN_CALL_FLAT = 1u << 3,   /* pointwise: every tensor dense and alike, or stride 0 throughout */
+    TN_CALL_INPLACE = 1u << 4 /* outs[0] is the memory of args[0] */
 };
 
 /* From exact on each allows more: tf32 rounds factors to 10 bits, bf16x3 takes three products of
@@ -484,7 +484,10 @@ typedef struct tn_kernel { /* one row of a provider's table */
     void (*drop)(void *plan);
 } tn_kernel;
 
-enum { TN_KERNEL_NONDETERMINISTIC = 1u << 0 }; /* not chosen in deterministic mode */
+enum {
+    TN_KERNEL_NONDETERMINISTIC = 1u << 0, /* not chosen in deterministic mode */
+    TN_KERNEL_NO_CAPTURE = 1u << 1        /* a run cannot be repeated with the same tn_call */
+};
 
 /* ---- Ops ------------------------------------------------------------------------------------- */
 
