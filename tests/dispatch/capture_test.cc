@@ -11,6 +11,9 @@
 
 #include "tests/support/support.h"
 
+extern "C" {
+#include "core/base/heap.h"
+}
 #include "modules/math/math_ops.h"
 
 namespace {
@@ -312,6 +315,32 @@ TEST_F(Capture, IsMisusedWithNamedErrors) {
     EXPECT_EQ(tn_replay(c), TN_ERR_STALE);
     tn_clear_error();
     EXPECT_EQ(tn_capture_free(nullptr), TN_OK);
+}
+
+TEST_F(Capture, SurvivesEveryAllocationThatFails) {
+    tn_tensor *x = from({1, 2}), *by = tn_scalar(3);
+    uint64_t failures = 0;
+    for (uint64_t n = 1; failures + 1 >= n; n++) {
+        tni_heap_fail_after(n, false);
+        tn_tensor *y = nullptr;
+        tn_capture *c = tn_capture_begin();
+        if (c) {
+            tn_tensor *sum = tn_zeros(ints({2}), TN_F64);
+            tn_add_(sum, x), y = tn_mul(sum, by);
+            tn_capture_end(c);
+            if (!tn_error()) tn_replay(c);
+        }
+        tni_heap_fail_after(0, false);
+        const bool failed = tn_error() != TN_OK;
+        if (failed) {
+            EXPECT_TRUE(error_is(TN_ERR_NOMEM)) << n;
+        } else {
+            EXPECT_EQ(numbers(y), (Numbers{3, 6}));
+        }
+        failures += failed;
+        EXPECT_EQ(tn_capture_free(c), TN_OK) << tn_error_message();
+    }
+    EXPECT_GT(failures, 2u);
 }
 
 TEST_F(Capture, NoticesAGeneratorThatIsGone) {
