@@ -111,7 +111,8 @@ static void hold_all(tn_capture *c, const tni_frame *f) {
         if (f->v.operands[k]) hold(c, f->v.operands[k]->storage, false);
         if (f->s->prepares && f->temporaries[k]) hold(c, f->temporaries[k]->storage, false);
     }
-    for (uint32_t i = 0; i < f->n_results; i++) hold(c, f->results[i]->storage, true);
+    for (uint32_t i = 0; i < f->n_results; i++) /* absent ones are NULL */
+        if (f->results[i]) hold(c, f->results[i]->storage, true);
 }
 
 /* The latest draw that holds the position: a derivative draws again where its call did. */

@@ -137,19 +137,28 @@ static const tni_op *find(tn_op_ref *ref, const tn_value *outs, uint32_t n_outs)
     return op && op->schema.n_visible == n_outs && (outs || n_outs == 0) ? op : NULL;
 }
 
-/* Why a layer that said it is done is not. */
-__attribute__((noinline, cold)) static tn_status unanswered(const tni_turn *turn,
-                                                            const tn_value *v) {
-    const char *op = turn->op->schema.name, *layer = turn->layer->table.name;
-    if (turn->op->schema.n_results == 1 && turn->op->schema.results[0].list &&
-        v->tag == TN_TAG_TENSORS && (v->tensors || v->aux == 0))
-        return TN_OK;
-    if (v->tag == TN_TAG_TENSOR && v->tensor)
-        return tni_tensor_check(v->tensor, op, "a result from a layer") ? TN_OK : tni_pending();
+/* What the schema says of a call's i-th result, those not shown left out. */
+static const tni_result *visible_result(const tni_op *op, uint32_t i) {
+    const tni_result *r = op->schema.results;
+    while (r->kind != TNI_VISIBLE || i-- > 0) r++;
+    return r;
+}
+
+/* A result that is no live tensor: is it a list, or one that may be absent? Raises what is wrong. */
+__attribute__((noinline, cold)) static tn_status other_answer(const tni_turn *turn,
+                                                              const tn_value *v, uint32_t i) {
+    const tni_result *r = visible_result(turn->op, i);
+    const bool list = r->list && v->tag == TN_TAG_TENSORS && (v->tensors || v->aux == 0);
+    const bool tensor = !r->list && v->tag == TN_TAG_TENSOR;
+    if (list || (tensor && !v->tensor && r->optional)) return TN_OK;
+    if (tensor && v->tensor) /* dropped meanwhile */
+        return tni_tensor_check(v->tensor, turn->op->schema.name, "a result from a layer")
+                   ? TN_OK
+                   : tni_pending();
     return tn_raise(TN_ERR_INVALID,
                     "%s: the layer '%s' returned without an answer; fill all results, or pass the "
                     "call on",
-                    op, layer);
+                    turn->op->schema.name, turn->layer->table.name);
 }
 
 /* A layer that says it is done has filled all results. */
@@ -162,7 +171,7 @@ static tn_status settle(const tni_turn *turn, const tn_value *outs, uint32_t n_o
     for (uint32_t i = 0; i < n_outs; i++) {
         const bool tensor = outs[i].tag == TN_TAG_TENSOR && outs[i].tensor &&
                             outs[i].tensor->state == TNI_TENSOR_LIVE;
-        if (!tensor && unanswered(turn, &outs[i])) return tni_pending();
+        if (!tensor && other_answer(turn, &outs[i], i)) return tni_pending();
     }
     return TN_OK;
 }

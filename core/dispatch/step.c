@@ -53,14 +53,10 @@ static uint32_t count_numbers(const tni_frame *f) {
     return n;
 }
 
-static uint32_t shown_results(const tni_frame *f) {
-    return f->s->n_outputs < TNI_MAX_RESULTS ? f->s->n_outputs : TNI_MAX_RESULTS;
-}
-
 /* The block of a step, with its arrays in place; NULL without memory. */
 static tni_step *block_new(const tni_frame *f, char **rest) {
     const uint64_t n_views = (uint64_t)f->s->n_operands + f->s->n_outputs;
-    const uint64_t n_args = f->s->op->n_args, n_outs = shown_results(f);
+    const uint64_t n_args = f->s->op->n_args, n_outs = f->image->call.n_outs;
     const uint32_t n_numbers = count_numbers(f);
     tni_step *s = tni_alloc(sizeof *s + (n_args + n_outs) * sizeof(tn_value) +
                             n_views * (sizeof(tn_view) + sizeof(tn_view *)) +
@@ -76,11 +72,19 @@ static tni_step *block_new(const tni_frame *f, char **rest) {
     return s;
 }
 
+/* The views of a list, absent ones too, in the step's own list. */
+static const tn_view **own_list(const tni_image *m, tni_step *s, const tn_value *v) {
+    const tn_view **own = s->list + (v->views - m->list);
+    for (uint32_t j = 0; j < v->aux; j++)
+        own[j] = v->views[j] ? s->views + (v->views[j] - m->views) : NULL;
+    return own;
+}
+
 /* A value of the image as one of the step: it leads to the step's own views and bytes. */
 static tn_value own_value(const tni_image *m, tni_step *s, tn_value v, bool caller, char **rest) {
     const uint64_t bytes = caller ? argument_bytes(&v) : 0;
     if (v.tag == TN_TAG_VIEW) v.view = s->views + (v.view - m->views);
-    if (v.tag == TN_TAG_VIEWS) v.views = s->list + (v.views - m->list);
+    if (v.tag == TN_TAG_VIEWS) v.views = own_list(m, s, &v);
     if (v.tag == TN_TAG_RNG) v.rng = &s->rng;
     if (bytes == 0) return v;
     memcpy(*rest, v.str, v.tag == TN_TAG_STR ? v.aux : bytes);
@@ -93,11 +97,9 @@ static void copy_values(const tni_frame *f, tni_step *s, char *rest) {
     const tni_image *m = f->image;
     const uint64_t n_views = (uint64_t)f->s->n_operands + f->s->n_outputs;
     memcpy(s->views, m->views, n_views * sizeof *s->views);
-    for (uint32_t k = 0; k < f->s->n_operands; k++)
-        s->list[k] = f->v.operands[k] ? &s->views[k] : NULL;
     for (uint32_t i = 0; i < f->s->op->n_args; i++)
         s->args[i] = own_value(m, s, m->args[i], f->s->op->runtime_args >> i & 1, &rest);
-    for (uint32_t i = 0; i < shown_results(f); i++)
+    for (uint32_t i = 0; i < f->image->call.n_outs; i++)
         s->outs[i] = own_value(m, s, m->outs[i], false, &rest);
 }
 

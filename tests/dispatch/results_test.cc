@@ -1,5 +1,7 @@
 // results_test.cc - results that may be absent, lists beside others, state that is written and not
 // returned: by kernels and by decompositions, recorded and not. SPDX-License-Identifier: Apache-2.0
+#include <tenon/layers.h>
+
 #include "tests/support/rows.h"
 
 #include "modules/math/math_ops.h"
@@ -182,6 +184,43 @@ TEST_F(Results, AreNullToTheCallerAndNoneToAKernelWhereTheyAreAbsent) {
         EXPECT_EQ(outs[0].tensor, nullptr) << op;
         EXPECT_EQ(outs[1].tensor, nullptr) << op;
     }
+}
+
+TEST_F(Results, ComeThroughALayerThatPassesTheCallOn) {
+    tn_layer layer = {};
+    layer.size = sizeof layer;
+    layer.name = "passes on";
+    layer.call = [](void *, tn_op_ref *op, const tn_value *args, uint32_t n, tn_value *outs,
+                    uint32_t n_outs) { return tn_layer_pass(op, args, n, outs, n_outs); };
+    tn_layer_push(&layer);
+    auto outs = call("test_masked",
+                     {value(from({1, 2})), value(from({5})), tn_bool(false), tn_bool(true)}, 2);
+    EXPECT_EQ(outs[0].tensor, nullptr);
+    EXPECT_EQ(numbers(outs[1].tensor), (Numbers{15}));
+    outs = call("test_parts", {value(from({1, 2})), tn_int(0)}, 2);
+    EXPECT_EQ(outs[1].aux, 0u);
+    outs = call("test_parts", {value(from({1, 2})), tn_int(3)}, 2);
+    EXPECT_EQ(outs[1].aux, 3u);
+    EXPECT_EQ(tn_layer_pop(&layer), TN_OK);
+}
+
+TEST_F(Results, AreCapturedAndReplayedAbsentOnesToo) {
+    tn_tensor *x = from({1, 2}), *b = from({5});
+    tn_capture *c = tn_capture_begin();
+    auto masked = call("test_masked", {value(x), value(b), tn_bool(false), tn_bool(true)}, 2);
+    auto parts = call("test_parts", {value(x), tn_int(2)}, 2);
+    ASSERT_EQ(tn_capture_end(c), TN_OK) << tn_error_message();
+    EXPECT_EQ(tn_capture_runs(c), 2);
+    const double other[] = {3, 4};
+    tn_write(x, other, sizeof other), tn_write(b, other, sizeof other[0]);
+    tags.clear();
+    ASSERT_EQ(tn_replay(c), TN_OK) << tn_error_message();
+    EXPECT_EQ(tags, (std::vector<int32_t>{TN_TAG_NONE, TN_TAG_VIEW}));
+    EXPECT_EQ(numbers(masked[1].tensor), (Numbers{9}));
+    EXPECT_EQ(numbers(parts[0].tensor), (Numbers{21}));
+    ASSERT_EQ(parts[1].aux, 2u);
+    EXPECT_EQ(numbers(parts[1].tensors[1]), (Numbers{6, 8}));
+    EXPECT_EQ(tn_capture_free(c), TN_OK);
 }
 
 TEST_F(Results, GiveGradientsOfThoseThatAreThere) {
