@@ -1,8 +1,9 @@
-/* nearest.h - how far two names are apart, for "did you mean".
+/* nearest.h - which of many names is meant: "did you mean".
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TENON_BASE_NEAREST_H
 #define TENON_BASE_NEAREST_H
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Damerau-Levenshtein distance (optimal string alignment), names cut at 63 bytes. Row i of the
@@ -27,6 +28,24 @@ static inline int tni_edit_distance(const char *a, const char *b) {
         }
     }
     return d[n % 3][m];
+}
+
+/* The nearest of the names that were offered; best is NULL while none is near: a slip changes less
+ * than a third of a name, and 3 letters at most. */
+typedef struct tni_nearest {
+    const char *wanted, *best;
+    int closest;
+} tni_nearest;
+
+static inline tni_nearest tni_nearest_to(const char *wanted) {
+    const size_t n = strlen(wanted);
+    return (tni_nearest){.wanted = wanted, .closest = n < 9 ? (int)n / 3 + 1 : 4};
+}
+
+static inline void tni_nearest_offer(tni_nearest *s, const char *name) {
+    if (labs((long)strlen(s->wanted) - (long)strlen(name)) >= s->closest) return;
+    const int d = tni_edit_distance(s->wanted, name);
+    if (d < s->closest) s->closest = d, s->best = name;
 }
 
 #endif

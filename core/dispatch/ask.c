@@ -32,7 +32,9 @@ static void info_fill(tn_op_info *out, const tni_op *op) {
                              .has_derivative = op->row.derivative != NULL,
                              .has_decomposition = op->row.decompose != NULL,
                              .form = op->row.form,
-                             .base = op->inplace ? op->base->schema.name : NULL};
+                             .base = op->inplace ? op->base->schema.name : NULL,
+                             .n_args = op->schema.n_params,
+                             .n_results = op->schema.n_visible};
     memcpy(out, &info, out->size < sizeof info ? out->size : sizeof info);
 }
 
@@ -97,15 +99,12 @@ tn_status tn_op_at(int64_t i, tn_op_info *out) {
 }
 
 void tni_ask_not_found(const char *name) {
-    const char *best = NULL;
-    const size_t n = strlen(name);
-    int closest = n < 9 ? (int)n / 3 + 1 : 4; /* fewer changes than that are a slip */
+    tni_nearest op_meant = tni_nearest_to(name);
     for (int32_t id = 1; id <= tni_registry_last_id(); id++) {
         const tni_op *op = tni_registry_op(id);
-        if (!op || labs((long)n - (long)strlen(op->schema.name)) >= closest) continue;
-        int d = tni_edit_distance(name, op->schema.name);
-        if (d < closest) closest = d, best = op->schema.name;
+        if (op) tni_nearest_offer(&op_meant, op->schema.name);
     }
+    const char *best = op_meant.best;
     const tn_scope scope =
         tn_scope_push(); /* the list's: a name asked for in vain leaves nothing */
     tn_raise(TN_ERR_NOTFOUND, "there is no op '%s'%s%s%s; loaded plugins: %s", name,

@@ -110,6 +110,16 @@ static const struct type_word {
     {"generator", TNI_GENERATOR, TNI_GENERATOR},
 };
 
+const char *tni_type_name(tni_type type) {
+    static const char *const lists[] = {[TNI_TENSORS] = "Tensor[]",
+                                        [TNI_INTS] = "int[]",
+                                        [TNI_FLOATS] = "float[]",
+                                        [TNI_BOOLS] = "bool[]"};
+    for (size_t i = 0; i < sizeof type_words / sizeof *type_words; i++)
+        if (type_words[i].type == type) return type_words[i].word;
+    return lists[type];
+}
+
 static const struct type_word *parse_type_word(tni_lex *l) {
     for (size_t i = 0; i < sizeof type_words / sizeof *type_words; i++)
         if (tni_lex_word(l, type_words[i].word)) return &type_words[i];

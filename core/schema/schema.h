@@ -84,6 +84,8 @@ typedef struct tni_schema {
 /* Parses text (to its NUL). On failure returns FORMAT, and `why` names the column and what was
  * expected. */
 tn_status tni_schema_parse(const char *text, tni_schema *out, char *why, uint64_t capacity);
+/* As schemas spell it: "Tensor[]". */
+const char *tni_type_name(tni_type);
 int tni_schema_param(const tni_schema *, const char *name);  /* index, or -1 */
 int tni_schema_result(const tni_schema *, const char *name); /* index, or -1 */
 

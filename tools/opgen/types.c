@@ -4,14 +4,6 @@
 
 #include "tools/opgen/library.h"
 
-static const char *const type_names[] = {
-    [TNI_TENSOR] = "Tensor",       [TNI_TENSORS] = "Tensor[]", [TNI_INT] = "int",
-    [TNI_INTS] = "int[]",          [TNI_FLOAT] = "float",      [TNI_FLOATS] = "float[]",
-    [TNI_BOOL] = "bool",           [TNI_BOOLS] = "bool[]",     [TNI_STR] = "str",
-    [TNI_DTYPE] = "dtype",         [TNI_DEVICE] = "device",    [TNI_SCALAR] = "Scalar",
-    [TNI_GENERATOR] = "generator",
-};
-
 /* What an expression is. Lists have no type of their own: their items are checked one by one. */
 static const char *describe(const row *r, const expr *e) {
     switch (e->kind) {
@@ -26,7 +18,7 @@ static const char *describe(const row *r, const expr *e) {
     case EXPR_NONE:
         return "None";
     case EXPR_ARGUMENT:
-        return type_names[r->schema.params[e->index].type];
+        return tni_type_name(r->schema.params[e->index].type);
     case EXPR_LIST:
         return "a list";
     case EXPR_GRAD:
@@ -119,7 +111,7 @@ static bool check_list(ops_library *f, expr *e, const row *r, const tni_param *w
     item.optional = false;
     if (type < 0)
         return ops_error(f, e->at, "op %s: %s is %s, but a list stands here", r->schema.name,
-                         wanted->name, type_names[wanted->type]);
+                         wanted->name, tni_type_name(wanted->type));
     item.type = (tni_type)type;
     if (wanted->count > 0 && e->n_items != (uint32_t)wanted->count)
         return ops_error(f, e->at, "op %s: %s needs %d entries, but %u stand here", r->schema.name,
@@ -129,7 +121,7 @@ static bool check_list(ops_library *f, expr *e, const row *r, const tni_param *w
         if (item.type == TNI_TENSOR || e->items[i]->kind != EXPR_ARGUMENT) continue;
         if (r->schema.params[e->items[i]->index].type == item.type) continue;
         return ops_error(f, e->items[i]->at, "op %s: this list takes %s", r->schema.name,
-                         type_names[item.type]);
+                         tni_type_name(item.type));
     }
     return true;
 }
@@ -168,6 +160,6 @@ bool check_expr(ops_library *f, expr *e, const row *r, const tni_param *wanted, 
     }
     if (!fits(r, e, wanted))
         return ops_error(f, e->at, "op %s: %s is %s, but %s stands here", r->schema.name,
-                         wanted->name, type_names[wanted->type], describe(r, e));
+                         wanted->name, tni_type_name(wanted->type), describe(r, e));
     return check_optional(f, e, r, wanted, present);
 }

@@ -27,12 +27,42 @@ typedef struct tn_op_info {
     bool has_decomposition;
     const char *form; /* what kernels see: "pointwise" */
     const char *base; /* of an in-place twin the op it is of, whose samples are meant; else NULL */
+    uint32_t n_args;
+    uint32_t n_results; /* that callers get */
 } tn_op_info;
 
 /* In order of name; -1 on error, INDEX past the last, NOTFOUND names the nearest. */
 TN_API int64_t tn_op_count(void);
 TN_API tn_status tn_op_at(int64_t i, tn_op_info *out);
 TN_API tn_status tn_op_find(const char *name, tn_op_info *out);
+
+/* The schema as data, and calls by name: what a binding to another language needs. */
+
+enum {
+    TN_ARG_DEFAULT = 1u << 0,  /* may be left out */
+    TN_ARG_OPTIONAL = 1u << 1, /* may be none, a tensor NULL; of a result: absent */
+    TN_ARG_RUNTIME = 1u << 2,  /* another value is no other signature */
+    TN_ARG_WRITTEN = 1u << 3   /* changed in place */
+};
+
+typedef struct tn_arg_info {
+    uint32_t size;
+    uint32_t flags;   /* TN_ARG_* */
+    const char *name; /* "" for a result without one */
+    const char *type; /* as schemas spell it: "Tensor", "int[]", "Scalar" */
+    tn_value def;     /* with TN_ARG_DEFAULT */
+    int32_t count;    /* of a list that has a fixed one; else -1 */
+    int32_t reserved;
+} tn_arg_info;
+
+/* INDEX past the last. */
+TN_API tn_status tn_op_arg(const char *op, uint32_t i, tn_arg_info *out);
+TN_API tn_status tn_op_result(const char *op, uint32_t i, tn_arg_info *out);
+/* As tn_op_call. values[i] goes to the argument names[i]; where that is NULL, or names is, to
+ * argument i. A number may stand for a tensor: tn_scalar_of is called. INVALID names an argument
+ * that is unknown, missing or given twice. */
+TN_API tn_status tn_op_call_named(const char *op, const char *const *names, const tn_value *values,
+                                  uint32_t n, tn_value *outs, uint32_t n_outs);
 
 /* ---- Providers ------------------------------------------------------------------------------- */
 
