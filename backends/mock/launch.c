@@ -87,12 +87,8 @@ static const tn_value *pack_values(arena *a, const tn_value *from, uint32_t n) {
 }
 
 static void fail_later(tn_call *c, tn_status code, const char *text, uint64_t len) {
-    tn_error_word *word = c->device_error;
-    uint64_t free_word = 0;
     (void)text, (void)len;
-    if (word)
-        __atomic_compare_exchange_n(&word->claim, &free_word, c->error_claim | (uint8_t)code, false,
-                                    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    tnk_fail_later(c, code, 0, 0);
 }
 
 /* Without threads the caller is still there to be told. */
@@ -112,6 +108,7 @@ static void pack_call(arena *a, tn_call *c) {
     l->call.workspace = mock_reach(c->workspace);
     l->call.fail = mock.on_caller ? fail_now : fail_later;
     l->call.host_data = c;
+    if (mock.on_caller) l->call.device_error = NULL;
 }
 
 static void run_kernel(void *arg, mock_stream *s) {

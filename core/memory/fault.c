@@ -27,7 +27,7 @@ tn_status tni_fault_take(tni_place *p) {
     const long long value = p->word.value, limit = p->word.limit;
     tni_device_text(p->device, where, sizeof where);
     if (limit > 0)
-        tn_raise(status, "%s: %s, found while it ran on %s: %lld, must be below %lld",
+        tn_raise(status, "%s: %s, found while it ran on %s: %lld, where %lld are allowed",
                  name_of(p, claim >> 8), tn_status_text(status), where, value, limit);
     else
         tn_raise(status, "%s: %s, found while it ran on %s", name_of(p, claim >> 8),

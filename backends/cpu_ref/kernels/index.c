@@ -39,6 +39,7 @@ static tn_status check_index(tn_call *c, const char *op, const char *name, const
     ref_walk w;
     ref_walk_start(&w, 1, &index, j.bad);
     ref_walk_load_i64(&w, 0, 1, &value);
+    if (c->device_error) return tnk_fail_later(c, TN_ERR_INDEX, value, limit);
     return tnk_fail(c, TN_ERR_INDEX, "%s: %s%s is %lld, must be at least %lld and below %lld", op,
                     name, tnk_position_text(index->sizes, index->rank, j.bad, position),
                     (long long)value, (long long)low, (long long)limit);

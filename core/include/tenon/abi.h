@@ -366,7 +366,7 @@ enum { TN_MATH_EXACT = 0, TN_MATH_TF32 = 1, TN_MATH_BF16X3 = 2, TN_MATH_BF16 = 3
  * call's wins. The core reads it whenever it waits for the stream, and raises it there. */
 typedef struct tn_error_word {
     uint64_t claim; /* tn_call.error_claim | status */
-    int64_t value;  /* what was found, and what it must be below; 0: not told */
+    int64_t value;  /* what was found, and how many are allowed where it stands; 0: not told */
     int64_t limit;
     uint64_t reserved;
 } tn_error_word;
