@@ -34,8 +34,7 @@ static tn_tensor *operand_copy(const tni_frame *f, const tni_operand *o, tn_tens
         from.strides[d] = t->strides[o->permutation[d]];
     }
     tn_tensor *view = tni_tensor_view(t, &from);
-    tn_tensor *copy =
-        view ? tni_tensor_new(o->seen.dtype, from.rank, from.sizes, f->v.place) : NULL;
+    tn_tensor *copy = view ? tni_tensor_new(o->dtype, from.rank, from.sizes, f->v.place) : NULL;
     if (copy && tni_core_copy_into(copy, view)) {
         tni_tensor_release(copy);
         copy = NULL;
@@ -71,7 +70,7 @@ static bool operands_prepare(tni_frame *f) {
                 return tn_raise(TN_ERR_INVALID, "%s: a number stands too late in a list",
                                 s->op->schema.name),
                        false;
-            if (!tni_call_number(s->op->schema.name, &f->numbers[k], s->operands[k].seen.dtype,
+            if (!tni_call_number(s->op->schema.name, &f->numbers[k], s->operands[k].dtype,
                                  tni_tensor_data(t), t->dtype))
                 return false;
             view->data = &f->numbers[k];

@@ -139,7 +139,8 @@ static bool lay_results(tni_resolution *r, const tni_provider *p) {
             !is_permutation(order, out->meta.rank))
             return declined(r, p, TNI_ODD_ORDER, (int32_t)i), false;
         tni_strides_in(order, out->meta.sizes, out->meta.rank, out->meta.strides);
-        memcpy(out->seen.strides, out->meta.strides, sizeof out->seen.strides);
+        memcpy(r->draft.outputs[out - s->outputs].strides, out->meta.strides,
+               sizeof out->meta.strides);
         out->ordered = !tni_contiguous(out->meta.sizes, out->meta.strides, out->meta.rank);
     }
     return true;
@@ -148,13 +149,13 @@ static bool lay_results(tni_resolution *r, const tni_provider *p) {
 /* As if no plan had been made. */
 static void plan_drop(tni_resolution *r, const tni_provider *p) {
     tni_signature *s = r->s;
-    if (s->plan.data && p->row.drop) p->row.drop(s->plan.data);
+    tni_plan_drop(p, &s->plan);
     s->plan = (tn_plan){.size = sizeof(tn_plan)};
     for (uint32_t i = 0; i < s->n_outputs; i++) {
         tni_output *out = &s->outputs[i];
         if (!out->ordered || s->op->form != TNI_STRIDED) continue;
         tni_row_major(out->meta.sizes, out->meta.rank, out->meta.strides);
-        memcpy(out->seen.strides, out->meta.strides, sizeof out->seen.strides);
+        memcpy(r->draft.outputs[i].strides, out->meta.strides, sizeof out->meta.strides);
         out->ordered = false;
     }
     atomic_store(&r->image.failed, TN_OK);

@@ -101,8 +101,8 @@ static tn_dtype narrow_dtype(const tni_frame *f) {
     const tni_op *op = f->v.op;
     const bool wide = op->form == TNI_POINTWISE || op->row.traits & TN_OP_WIDE;
     for (uint32_t k = 0; wide && k < f->s->n_operands; k++)
-        if (f->v.operands[k] && tni_dtype_is_half(f->s->operands[k].seen.dtype))
-            return f->s->operands[k].seen.dtype;
+        if (f->v.operands[k] && tni_dtype_is_half(f->s->operands[k].dtype))
+            return f->s->operands[k].dtype;
     return (tn_dtype){0, 0, 0};
 }
 
@@ -134,7 +134,7 @@ static tn_tensor *number_as(const tni_frame *f, tn_tensor *t, tn_dtype dtype) {
 static tn_tensor *decomposed_cast(const tni_frame *f, const tni_param *p, uint32_t k, bool wide) {
     tn_tensor *t = f->v.operands[k];
     if (!t || (p->mutated && !tni_op_runs_base(f->v.op))) return t;
-    const tn_dtype seen = f->s->operands[k].seen.dtype;
+    const tn_dtype seen = f->s->operands[k].dtype;
     const tn_dtype dtype = wide && tni_dtype_is_half(seen) ? TN_F32 : seen;
     return t->flags & TNI_WRAPPED ? number_as(f, t, dtype) : to_dtype(t, dtype);
 }

@@ -18,36 +18,35 @@ bool tni_form_contiguous(const tni_geometry *g) {
 }
 
 static void geometry_of_meta(tni_geometry *g, const tn_meta *m) {
-    g->dtype = m->dtype;
     g->rank = m->rank;
     memcpy(g->sizes, m->sizes, (size_t)m->rank * sizeof(int64_t));
     memcpy(g->strides, m->strides, (size_t)m->rank * sizeof(int64_t));
 }
 
-void tni_form_copy(tni_signature *s, uint32_t k, const tn_tensor *t, const int8_t *permutation) {
-    tni_operand *o = &s->operands[k];
+void tni_form_copy(tni_draft *draft, uint32_t k, const tn_tensor *t, const int8_t *permutation) {
+    tni_operand *o = &draft->s.operands[k];
+    tni_geometry *g = &draft->operands[k];
     o->prepare = TNI_COPY;
-    o->seen.rank = t->rank;
+    g->rank = t->rank;
     for (int32_t d = 0; d < t->rank; d++) {
         o->permutation[d] = permutation ? permutation[d] : (int8_t)d;
-        o->seen.sizes[d] = t->sizes[o->permutation[d]];
+        g->sizes[d] = t->sizes[o->permutation[d]];
     }
-    row_major(&o->seen);
+    row_major(g);
 }
 
-void tni_form_lay(tni_signature *s, uint32_t k, const tn_tensor *t, const int8_t *order) {
-    tni_operand *o = &s->operands[k];
-    tni_form_copy(s, k, t, order);
-    memcpy(o->seen.sizes, t->sizes, (size_t)t->rank * sizeof(int64_t));
-    tni_strides_in(order, t->sizes, t->rank, o->seen.strides);
+void tni_form_lay(tni_draft *draft, uint32_t k, const tn_tensor *t, const int8_t *order) {
+    tni_form_copy(draft, k, t, order);
+    memcpy(draft->operands[k].sizes, t->sizes, (size_t)t->rank * sizeof(int64_t));
+    tni_strides_in(order, t->sizes, t->rank, draft->operands[k].strides);
 }
 
 /* ---- strided --------------------------------------------------------------------------------- */
 
-static bool form_strided(tni_signature *s, const tni_invocation *v) {
+static bool form_strided(tni_draft *draft, const tni_invocation *v) {
     (void)v;
-    for (uint32_t i = 0; i < s->n_outputs; i++)
-        geometry_of_meta(&s->outputs[i].seen, &s->outputs[i].meta);
+    for (uint32_t i = 0; i < draft->s.n_outputs; i++)
+        geometry_of_meta(&draft->outputs[i], &draft->s.outputs[i].meta);
     return true;
 }
 
@@ -102,13 +101,14 @@ static void coalesce(const walk *w) {
 }
 
 /* Are all operands of the result's own sizes channels-last, and some are? Then so is the result. */
-static bool is_channels_last(const tni_signature *s, const tni_invocation *v) {
+static bool is_channels_last(const tni_draft *draft, const tni_invocation *v) {
+    const tni_signature *s = &draft->s;
     const tn_meta *m = &s->outputs[0].meta;
     int8_t order[TN_MAX_RANK];
     uint32_t n = 0;
     if (m->rank < 4 || s->outputs[0].target >= 0 || s->op->row.traits & TN_OP_RANDOM) return false;
     for (uint32_t k = 0; k < s->n_operands; k++) {
-        const tni_geometry *g = &s->operands[k].seen;
+        const tni_geometry *g = &draft->operands[k];
         if (!v->operands[k] || g->rank != m->rank ||
             memcmp(g->sizes, m->sizes, (size_t)m->rank * sizeof *m->sizes) != 0)
             continue;
@@ -133,29 +133,31 @@ static void turn_channels_last(const walk *w) {
     }
 }
 
-static bool form_pointwise(tni_signature *s, const tni_invocation *v) {
+static bool form_pointwise(tni_draft *draft, const tni_invocation *v) {
     walk w = {.n = 0};
+    tni_signature *s = &draft->s;
     tni_output *out = &s->outputs[0];
+    tni_geometry *lead = &draft->outputs[0];
     int8_t order[TN_MAX_RANK];
-    out->ordered = is_channels_last(s, v);
+    out->ordered = is_channels_last(draft, v);
     if (out->ordered)
         tni_strides_in(tni_channels_last(out->meta.rank, order), out->meta.sizes, out->meta.rank,
                        out->meta.strides);
-    geometry_of_meta(&out->seen, &out->meta);
+    geometry_of_meta(lead, &out->meta);
     if (s->n_operands > TNI_FLAT_OPERANDS) {
         tn_raise(TN_ERR_INVALID, "%s: too many tensors for a pointwise op", s->op->schema.name);
         return false;
     }
-    w.g[w.n++] = &out->seen;
-    tni_geometry to = out->seen;
+    w.g[w.n++] = lead;
+    const tni_geometry to = *lead;
     for (uint32_t k = 0; k < s->n_operands; k++) {
         if (!v->operands[k]) continue;
-        broadcast_to(&s->operands[k].seen, &to);
-        w.g[w.n++] = &s->operands[k].seen;
+        broadcast_to(&draft->operands[k], &to);
+        w.g[w.n++] = &draft->operands[k];
     }
     if (out->ordered) turn_channels_last(&w);
     coalesce(&w);
-    bool flat = out->seen.rank == 1 && out->seen.strides[0] == 1;
+    bool flat = lead->rank == 1 && lead->strides[0] == 1;
     for (int i = 1; i < w.n; i++)
         flat = flat && (w.g[i]->strides[0] == 1 || w.g[i]->strides[0] == 0);
     if (flat) s->call_flags |= TN_CALL_FLAT;
@@ -212,7 +214,8 @@ static blocks blocks_of(const tn_tensor *x, uint32_t mask, bool gathered) {
     return b;
 }
 
-static bool form_blocks(tni_signature *s, const tni_invocation *v, bool reduce) {
+static bool form_blocks(tni_draft *draft, const tni_invocation *v, bool reduce) {
+    const tni_signature *s = &draft->s;
     const tn_tensor *x = v->operands[0];
     uint32_t mask = dims_of(s, x->rank);
     bool gather = !neighbours(x, mask);
@@ -225,16 +228,15 @@ static bool form_blocks(tni_signature *s, const tni_invocation *v, bool reduce) 
     for (uint32_t k = 0; k < s->n_operands; k++) {
         const tn_tensor *t = v->operands[k];
         if (!t) continue;
-        tni_operand *o = &s->operands[k];
-        if (o->prepare != TNI_COPY && (gather || !tni_form_contiguous(&o->seen)))
-            tni_form_copy(s, k, t, gather ? order : NULL);
+        tni_geometry *g = &draft->operands[k];
+        if (s->operands[k].prepare != TNI_COPY && (gather || !tni_form_contiguous(g)))
+            tni_form_copy(draft, k, t, gather ? order : NULL);
         else if (gather)
-            tni_form_copy(s, k, t, order);
-        three_dims(&o->seen, b.outer, b.n, b.inner);
+            tni_form_copy(draft, k, t, order);
+        three_dims(g, b.outer, b.n, b.inner);
     }
     for (uint32_t i = 0; i < s->n_outputs; i++) {
-        tni_geometry *g = &s->outputs[i].seen;
-        g->dtype = s->outputs[i].meta.dtype;
+        tni_geometry *g = &draft->outputs[i];
         three_dims(g, b.outer, b.n, b.inner);
         if (!reduce) continue;
         g->rank = 2;
@@ -300,16 +302,16 @@ bool tni_form_check(const tni_signature *s, const tni_invocation *v) {
     return true;
 }
 
-bool tni_form_apply(tni_signature *s, const tni_invocation *v) {
-    switch (s->op->form) {
+bool tni_form_apply(tni_draft *draft, const tni_invocation *v) {
+    switch (draft->s.op->form) {
     case TNI_POINTWISE:
-        return form_pointwise(s, v);
+        return form_pointwise(draft, v);
     case TNI_REDUCE:
-        return form_blocks(s, v, true);
+        return form_blocks(draft, v, true);
     case TNI_ALONG:
-        return form_blocks(s, v, false);
+        return form_blocks(draft, v, false);
     case TNI_STRIDED:
         break;
     }
-    return form_strided(s, v);
+    return form_strided(draft, v);
 }

@@ -14,7 +14,7 @@
 static tn_dtype computed_in(const tni_signature *s, const tni_invocation *v, uint32_t of) {
     uint32_t k = 0;
     for (uint32_t i = 0; i < of; i++) k += tni_arg_tensors(v->op, v->args, i);
-    return v->operands[k] ? s->operands[k].seen.dtype : (tn_dtype){0, 0, 0};
+    return v->operands[k] ? s->operands[k].dtype : (tn_dtype){0, 0, 0};
 }
 
 static bool refuse(const tni_invocation *v, const tni_contract_item *it, tn_dtype d) {

@@ -35,11 +35,11 @@ void tni_image_free(tni_image *m) {
     if (m->many_bytes > 0) tni_buffer_free(&tni_host, m->views, m->many_bytes);
 }
 
-static void show(tn_view *view, const tni_geometry *g, tn_device device) {
+static void show(tn_view *view, const tni_geometry *g, tn_dtype dtype, tn_device device) {
     view->data = NULL;
     view->device = device;
     view->rank = g->rank;
-    view->dtype = g->dtype;
+    view->dtype = dtype;
     view->sizes = g->sizes;
     view->strides = g->strides;
     view->byte_offset = 0;
@@ -122,22 +122,24 @@ static tn_device device_of(const tni_signature *s, const tni_invocation *v, uint
     return number ? tni_host.device : v->place->device;
 }
 
-static void show_all(tn_view *views, const tni_signature *s, const tni_invocation *v) {
+void tni_image_views(tn_view *views, const tni_draft *draft, const tni_invocation *v) {
+    const tni_signature *s = &draft->s;
     for (uint32_t k = 0; k < s->n_operands; k++)
-        if (v->operands[k]) show(&views[k], &s->operands[k].seen, device_of(s, v, k));
+        if (v->operands[k])
+            show(&views[k], &draft->operands[k], s->operands[k].dtype, device_of(s, v, k));
     for (uint32_t i = 0; i < s->n_outputs; i++)
-        show(&views[s->n_operands + i], &s->outputs[i].seen, v->place->device);
+        show(&views[s->n_operands + i], &draft->outputs[i], s->outputs[i].meta.dtype,
+             v->place->device);
 }
 
-bool tni_image_make(tni_image *m, const tni_signature *s, const tni_invocation *v) {
+bool tni_image_make(tni_image *m, const tni_draft *draft, const tni_invocation *v) {
+    const tni_signature *s = &draft->s;
     if (!image_room(m, (uint64_t)s->n_operands + s->n_outputs)) return false;
-    show_all(m->views, s, v);
+    tni_image_views(m->views, draft, v);
     image_args(m, s, v);
     image_call(m, s);
     return true;
 }
-
-void tni_image_remember(tni_signature *s, const tni_invocation *v) { show_all(s->views, s, v); }
 
 bool tni_image_recall(tni_image *m, const tni_signature *s, const tni_invocation *v) {
     const uint32_t n = s->n_operands + s->n_outputs;

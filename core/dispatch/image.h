@@ -20,9 +20,9 @@ typedef struct tni_image {
 
 /* While a signature is made: views without data, arguments without run-time values. False +
  * NOMEM. */
-bool tni_image_make(tni_image *, const tni_signature *, const tni_invocation *);
-/* The signature's views, from its operands and outputs as they are now. */
-void tni_image_remember(tni_signature *, const tni_invocation *);
+bool tni_image_make(tni_image *, const tni_draft *, const tni_invocation *);
+/* The views of a draft, operands, then outputs; they lead to its geometry. */
+void tni_image_views(tn_view *, const tni_draft *, const tni_invocation *);
 /* The same as make, from what the signature remembers. */
 bool tni_image_recall(tni_image *, const tni_signature *, const tni_invocation *);
 /* After a failure: the image may be used again. */

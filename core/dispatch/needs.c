@@ -24,7 +24,7 @@ static need need_of(const tn_verdict *v, uint32_t param) {
 
 static bool is_met(const tni_resolution *r, uint32_t k, need n) {
     const tni_operand *o = &r->s->operands[k];
-    const tni_geometry *g = &o->seen;
+    const tni_geometry *g = &r->draft.operands[k];
     const tn_tensor *t = r->v->operands[k];
     int8_t order[TN_MAX_RANK];
     if (n.contiguous && !tni_form_contiguous(g)) return false;
@@ -38,11 +38,12 @@ static bool is_met(const tni_resolution *r, uint32_t k, need n) {
 
 /* All operands as they are, before the first one changes. False + NOMEM. */
 static bool remember(const tni_resolution *r, tni_needs *n) {
-    const uint64_t bytes = r->s->n_operands * sizeof *n->before;
     if (n->before) return true;
-    n->before = tni_alloc(bytes);
-    if (n->before) memcpy(n->before, r->s->operands, bytes);
-    return n->before || tni_resolve_refuse(r, TN_ERR_NOMEM, "no memory to plan copies");
+    n->before = tni_alloc(r->s->n_operands * sizeof *n->before);
+    if (!n->before) return tni_resolve_refuse(r, TN_ERR_NOMEM, "no memory to plan copies");
+    for (uint32_t k = 0; k < r->s->n_operands; k++)
+        n->before[k] = (tni_operand_was){r->s->operands[k], r->draft.operands[k]};
+    return true;
 }
 
 /* False: it cannot be copied, or, with an error, there is no memory. */
@@ -51,7 +52,7 @@ static bool meet(tni_resolution *r, uint32_t k, const tni_param *p, need want, t
     const tn_tensor *t = r->v->operands[k];
     if (is_met(r, k, want)) return true;
     if (p->mutated || r->s->op->form != TNI_STRIDED || !remember(r, n)) return false;
-    tni_form_lay(r->s, k, t, want.channels_last ? tni_channels_last(t->rank, order) : NULL);
+    tni_form_lay(&r->draft, k, t, want.channels_last ? tni_channels_last(t->rank, order) : NULL);
     return is_met(r, k, want); /* nothing is contiguous and channels-last */
 }
 
@@ -72,7 +73,10 @@ bool tni_needs_meet(tni_resolution *r, const tn_verdict *v, tni_needs *n) {
 
 bool tni_needs_undo(tni_resolution *r, tni_needs *n) {
     if (!n->before) return true;
-    memcpy(r->s->operands, n->before, r->s->n_operands * sizeof *n->before);
+    for (uint32_t k = 0; k < r->s->n_operands; k++) {
+        r->s->operands[k] = n->before[k].operand;
+        r->draft.operands[k] = n->before[k].geometry;
+    }
     tni_free(n->before);
     n->before = NULL;
     return tni_resolve_image(r);
@@ -83,7 +87,7 @@ static void copied_text(const tni_resolution *r, const tni_needs *n, char *out, 
     size_t used = 0;
     out[0] = 0;
     for (uint32_t k = 0; k < r->s->n_operands && used < capacity; k++) {
-        if (memcmp(&r->s->operands[k], &n->before[k], sizeof *n->before) == 0) continue;
+        if (r->s->operands[k].prepare == n->before[k].operand.prepare) continue;
         const int m = snprintf(out + used, capacity - used, "%s%s", used ? ", " : "",
                                tni_operand_param(r->v, k)->name);
         used += m > 0 ? (size_t)m : 0;

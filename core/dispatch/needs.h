@@ -5,8 +5,13 @@
 
 #include "core/dispatch/resolve.h"
 
+typedef struct tni_operand_was {
+    tni_operand operand;
+    tni_geometry geometry;
+} tni_operand_was;
+
 typedef struct tni_needs {
-    tni_operand *before; /* all operands as they were; NULL: none has changed */
+    tni_operand_was *before; /* all operands; NULL: none has changed */
 } tni_needs;
 
 /* Copies what is not as the verdict asks. False: that is not to be had, and nothing has changed; or

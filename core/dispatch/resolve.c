@@ -45,20 +45,21 @@ static tn_dtype seen_dtype(const tni_resolution *r, const tn_tensor *t, const tn
 static void operand_fill(tni_resolution *r, uint32_t k, const tni_param *p) {
     const tn_tensor *t = r->v->operands[k];
     tni_operand *o = &r->s->operands[k];
-    o->seen.dtype = seen_dtype(r, t, p);
-    o->seen.rank = t->rank;
-    memcpy(o->seen.sizes, t->sizes, (size_t)t->rank * sizeof(int64_t));
-    memcpy(o->seen.strides, t->strides, (size_t)t->rank * sizeof(int64_t));
+    tni_geometry *g = &r->draft.operands[k];
+    o->dtype = seen_dtype(r, t, p);
+    g->rank = t->rank;
+    memcpy(g->sizes, t->sizes, (size_t)t->rank * sizeof(int64_t));
+    memcpy(g->strides, t->strides, (size_t)t->rank * sizeof(int64_t));
     const bool along = !tni_same_device(t->storage->place, r->v->place);
     if (along && r->s->op->form != TNI_POINTWISE) {
-        tni_form_copy(r->s, k, t, NULL); /* only pointwise kernels take numbers from the cpu */
+        tni_form_copy(&r->draft, k, t, NULL); /* only pointwise kernels take numbers from the cpu */
         return;
     }
-    if (tn_dtype_is(o->seen.dtype, t->dtype)) return;
+    if (tn_dtype_is(o->dtype, t->dtype)) return;
     if (along || t->flags & TNI_WRAPPED)
         o->prepare = TNI_CAST_NUMBER;
     else
-        tni_form_copy(r->s, k, t, NULL);
+        tni_form_copy(&r->draft, k, t, NULL);
 }
 
 static bool overlaps_itself(const tn_tensor *t) {
@@ -134,7 +135,8 @@ static bool operands_separate(tni_resolution *r) {
         if (!(o.bits[k / 64] >> k % 64 & 1)) continue;
         if (tni_operand_param(r->v, k)->mutated && tni_overlap_with(r->v, k) >= 0)
             return refuse_overlap(r, k);
-        if (r->s->operands[k].prepare == TNI_AS_IS) tni_form_copy(r->s, k, r->v->operands[k], NULL);
+        if (r->s->operands[k].prepare == TNI_AS_IS)
+            tni_form_copy(&r->draft, k, r->v->operands[k], NULL);
     }
     return true;
 }
@@ -163,33 +165,9 @@ static bool contract_check(tni_resolution *r) {
     return tni_held_check(s, r->v, s->op->held_args & ~s->op->runtime_args);
 }
 
-static uint64_t words_of(const tn_value *a) {
-    return (a->aux * tni_entry_bytes(a) + (a->tag == TN_TAG_STR) + 7) / 8;
-}
-
-/* Lists and strings move into the signature's own memory. */
-static bool args_own(tni_resolution *r) {
-    uint64_t words = 0;
-    const uint32_t n = r->s->op->schema.n_params;
-    for (uint32_t i = 0; i < n; i++) words += words_of(&r->s->args[i]);
-    if (words == 0) return true;
-    int64_t *at = r->s->ints = tni_alloc(words * sizeof(int64_t));
-    if (!at) return no_memory(r);
-    for (uint32_t i = 0; i < n; i++) {
-        tn_value *a = &r->s->args[i];
-        const uint64_t bytes = a->aux * tni_entry_bytes(a);
-        if (!tni_entry_bytes(a)) continue;
-        if (bytes > 0) memcpy(at, a->ints, bytes);
-        at += words_of(a);
-        a->ints =
-            at - words_of(a); /* the members of the union are all pointers to the same bytes */
-    }
-    return true;
-}
-
 bool tni_resolve_image(tni_resolution *r) {
     tni_image_free(&r->image);
-    return tni_image_make(&r->image, r->s, r->v);
+    return tni_image_make(&r->image, &r->draft, r->v);
 }
 
 /* ---- All of it ------------------------------------------------------------------------------- */
@@ -228,7 +206,7 @@ static bool resolve_kind(tni_resolution *r) {
     }
     if (s->n_outputs > 0 && !tni_form_check(s, r->v)) return false;
     if (!tni_must_decompose(r->v) && !tni_op_runs_base(s->op) &&
-        (r->ruled || s->op->schema.n_results == 0) && tni_form_apply(s, r->v) &&
+        (r->ruled || s->op->schema.n_results == 0) && tni_form_apply(&r->draft, r->v) &&
         tni_resolve_image(r) && tni_chain_ask(r))
         return true;
     s->kind = TNI_SIG_DECOMPOSE;
@@ -238,57 +216,65 @@ static bool resolve_kind(tni_resolution *r) {
 
 static bool resolve_all(tni_resolution *r) {
     return tni_promote(r->v, &r->types) && operands_fill(r) && operands_separate(r) &&
-           (args_plain(r), true) && tni_image_make(&r->image, r->s, r->v) && contract_check(r) &&
-           tni_results_infer(r) && tni_results_fill(r) && resolve_kind(r) && args_own(r);
+           (args_plain(r), true) && tni_image_make(&r->image, &r->draft, r->v) &&
+           contract_check(r) && tni_results_infer(r) && tni_results_fill(r) && resolve_kind(r);
 }
 
-/* Signature, operands and key in one block. */
-static tni_signature *signature_new(const tni_invocation *v, const uint64_t *key, uint64_t n_key) {
-    const uint64_t operands = v->n_operands * sizeof(tni_operand);
-    tni_signature *s = tni_alloc(sizeof *s + operands + n_key * sizeof *key);
-    if (!s) {
-        tn_raise(TN_ERR_NOMEM, "%s: no memory for its signature", v->op->schema.name);
-        return NULL;
+/* Operands, of which nothing is known yet. */
+static bool operands_room(tni_resolution *r) {
+    const uint64_t n = r->v->n_operands;
+    r->s->operands = r->few_operands;
+    r->draft.operands = r->few_seen[0];
+    if (n > TNI_DRAFT_ROOM) {
+        r->s->operands = r->many[0] = tni_alloc(n * (sizeof(tni_operand) + sizeof(tni_geometry)));
+        if (!r->s->operands) return no_memory(r);
+        r->draft.operands = (tni_geometry *)(void *)(r->s->operands + n);
     }
-    s->operands = (tni_operand *)(s + 1);
-    s->key = (uint64_t *)(s->operands + v->n_operands);
-    s->n_key = n_key;
-    memcpy(s->key, key, n_key * sizeof *key);
-    atomic_init(&s->refs, 1);
-    s->op = v->op;
-    s->n_operands = v->n_operands;
-    s->math = tni_state_get()->math;
-    s->call_flags = (tni_state_get()->deterministic ? TN_CALL_DETERMINISTIC : 0u) |
-                    (v->op->inplace ? TN_CALL_INPLACE : 0u);
-    return s;
+    for (uint64_t k = 0; k < n; k++) {
+        r->s->operands[k].prepare = TNI_AS_IS;
+        r->draft.operands[k].rank = 0;
+    }
+    return true;
 }
 
-static uint64_t bytes_of(const tni_signature *s) {
-    return sizeof *s + s->n_operands * (sizeof(tni_operand) + sizeof(tn_view)) +
-           s->n_key * sizeof *s->key + s->n_outputs * (sizeof(tni_output) + sizeof(tn_view)) +
-           s->plan.plan_bytes;
+static void draft_begin(tni_resolution *r, const tni_invocation *v) {
+    const tni_state *st = tni_state_get();
+    memset(&r->draft, 0, sizeof r->draft);
+    r->s = &r->draft.s;
+    r->v = v;
+    r->many[0] = r->many[1] = NULL;
+    r->list = NULL;
+    r->n_list = r->n_refusals = 0;
+    r->image.many_bytes = 0;
+    r->s->op = v->op;
+    r->s->args = r->args;
+    r->s->n_operands = v->n_operands;
+    r->s->math = st->math;
+    r->s->call_flags =
+        (st->deterministic ? TN_CALL_DETERMINISTIC : 0u) | (v->op->inplace ? TN_CALL_INPLACE : 0u);
+}
+
+/* What the draft needs no more, whatever became of it. */
+static void draft_end(tni_resolution *r) {
+    tni_image_free(&r->image);
+    tni_free(r->list);
+    tni_free(r->many[0]);
+    tni_free(r->many[1]);
 }
 
 tni_signature *tni_resolve(const tni_invocation *v, const uint64_t *key, uint64_t n_key) {
-    tni_signature *s = signature_new(v, key, n_key);
-    if (!s) return NULL;
     tni_resolution r;
-    r.s = s;
-    r.v = v;
-    r.list = NULL;
-    r.n_list = r.n_refusals = 0;
-    r.image.many_bytes = 0;
-    bool ok = resolve_all(&r);
-    tni_image_free(&r.image);
-    tni_free(r.list);
-    if (!ok) {
-        tni_signature_release(s);
-        return NULL;
+    tni_signature *made = NULL;
+    draft_begin(&r, v);
+    if (operands_room(&r) && resolve_all(&r)) {
+        rng_need(r.s);
+        for (uint32_t k = 0; k < r.s->n_operands; k++)
+            r.s->prepares |= r.s->operands[k].prepare != TNI_AS_IS;
+        r.s->plain = is_plain(r.s);
+        made = tni_signature_new(&r.draft, v, key, n_key);
+        if (!made) no_memory(&r);
     }
-    rng_need(s);
-    tni_image_remember(s, v);
-    for (uint32_t k = 0; k < s->n_operands; k++) s->prepares |= s->operands[k].prepare != TNI_AS_IS;
-    s->plain = is_plain(s);
-    s->bytes = bytes_of(s);
-    return s;
+    if (!made) tni_plan_drop(r.s->provider, &r.s->plan);
+    draft_end(&r);
+    return made;
 }

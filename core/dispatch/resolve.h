@@ -12,7 +12,7 @@ tni_signature *tni_resolve(const tni_invocation *, const uint64_t *key, uint64_t
 
 /* ---- For who helps making it ----------------------------------------------------------------- */
 
-enum { TNI_INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, TNI_CHAIN_ROOM = 64 };
+enum { TNI_INTS_ROOM = TNI_MAX_ARGS * TN_MAX_RANK, TNI_CHAIN_ROOM = 64, TNI_DRAFT_ROOM = 8 };
 
 /* Answers that are none, beside TN_REASON_*; `detail` is what was answered. */
 enum {
@@ -31,7 +31,8 @@ typedef struct tni_refusal { /* who declined, and why */
 
 /* Lives while one signature is made; on the stack and not zeroed, which would cost a miss. */
 typedef struct tni_resolution {
-    tni_signature *s;
+    tni_draft draft;
+    tni_signature *s; /* the draft's */
     const tni_invocation *v;
     tni_promotion types;
     tni_image image;
@@ -43,6 +44,12 @@ typedef struct tni_resolution {
     uint32_t n_refusals;
     tni_refusal refusals[TNI_CHAIN_ROOM];
     int64_t ints[TNI_INTS_ROOM]; /* normalised dims */
+    /* The draft's arrays, unless a list asks for more. */
+    tn_value args[TNI_MAX_ARGS];
+    tni_operand few_operands[TNI_DRAFT_ROOM];
+    tni_output few_outputs[TNI_DRAFT_ROOM];
+    tni_geometry few_seen[2][TNI_DRAFT_ROOM];
+    void *many[2]; /* of operands, of outputs */
 } tni_resolution;
 
 /* Raises "op: text, called with shapes"; returns false. */

@@ -31,7 +31,7 @@ static tn_dtype result_dtype(const tni_resolution *r, const tni_result *result) 
         tni_promotion_of(&r->types, result->variable ? result->variable : schema->variable);
     if (d.lanes) return d;
     for (uint32_t k = 0; k < r->s->n_operands; k++)
-        if (r->v->operands[k]) return r->s->operands[k].seen.dtype;
+        if (r->v->operands[k]) return r->s->operands[k].dtype;
     for (uint32_t i = 0; i < schema->n_params; i++)
         if (r->v->args[i].tag == TN_TAG_DTYPE) return r->v->args[i].dtype;
     return TN_F32;
@@ -126,7 +126,7 @@ static bool is_absent(const tni_resolution *r, const tni_result *result, const t
 
 static bool output_fill(tni_resolution *r, const tni_result *result, const tn_meta *m,
                         tni_output *out) {
-    out->meta = *m;
+    *out = (tni_output){.meta = *m};
     out->visible = result->kind == TNI_VISIBLE;
     out->target = target_of(r, result);
     out->absent = is_absent(r, result, out);
@@ -151,6 +151,19 @@ static bool nothing_to_do(const tni_signature *s) {
     return present > 0 || (s->n_outputs == 0 && s->op->list_at >= 0);
 }
 
+static bool outputs_room(tni_resolution *r) {
+    const uint64_t n = r->s->n_outputs;
+    r->s->outputs = r->few_outputs;
+    r->draft.outputs = r->few_seen[1];
+    if (n > TNI_DRAFT_ROOM) {
+        r->s->outputs = r->many[1] = tni_alloc(n * (sizeof(tni_output) + sizeof(tni_geometry)));
+        if (!r->s->outputs) return false;
+        r->draft.outputs = (tni_geometry *)(void *)(r->s->outputs + n);
+    }
+    for (uint64_t i = 0; i < n; i++) r->draft.outputs[i].rank = 0;
+    return true;
+}
+
 bool tni_results_fill(tni_resolution *r) {
     tni_signature *s = r->s;
     const tni_schema *schema = &s->op->schema;
@@ -158,10 +171,7 @@ bool tni_results_fill(tni_resolution *r) {
     s->n_outputs = !r->ruled            ? 0
                    : s->op->list_at < 0 ? schema->n_results
                                         : schema->n_results - 1 + s->n_list;
-    const uint64_t n_views = (uint64_t)s->n_operands + s->n_outputs;
-    s->outputs = tni_alloc(s->n_outputs * sizeof(tni_output) + n_views * sizeof(tn_view) + 8);
-    if (!s->outputs) return tni_resolve_refuse(r, TN_ERR_NOMEM, "no memory for its signature");
-    s->views = (tn_view *)(s->outputs + s->n_outputs);
+    if (!outputs_room(r)) return tni_resolve_refuse(r, TN_ERR_NOMEM, "no memory for its signature");
     for (uint32_t i = 0; i < s->n_outputs; i++) {
         const uint32_t at = tni_output_result(s, i);
         const tn_meta *m = schema->results[at].list ? &r->list[i - at] : &r->metas[at];

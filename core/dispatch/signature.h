@@ -11,8 +11,7 @@
 
 #include "core/dispatch/invocation.h"
 
-typedef struct tni_geometry { /* what a kernel sees of one tensor */
-    tn_dtype dtype;
+typedef struct tni_geometry { /* how a kernel sees one tensor lie */
     int32_t rank;
     int64_t sizes[TN_MAX_RANK];
     int64_t strides[TN_MAX_RANK];
@@ -26,14 +25,13 @@ typedef enum tni_prepare {
 
 typedef struct tni_operand {
     tni_prepare prepare;
-    tni_geometry seen;               /* by the kernel */
+    tn_dtype dtype;                  /* that the kernel sees */
     int8_t permutation[TN_MAX_RANK]; /* for TNI_COPY: dim i of the temporary is this dim of the
                                         operand */
 } tni_operand;
 
 typedef struct tni_output {
     tn_meta meta;
-    tni_geometry seen;
     int64_t numel;
     uint64_t bytes;
     int32_t target; /* operand that is written in place, or -1: fresh */
@@ -51,6 +49,7 @@ typedef struct tni_signature {
     uint64_t hash;
     uint64_t *key;
     uint64_t n_key;
+    struct tni_signature *next, *newer, *older; /* in shared_cache.c */
     const tni_op *op;
     const tni_provider *provider;
     tn_plan plan;
@@ -63,14 +62,11 @@ typedef struct tni_signature {
     uint32_t n_list;       /* entries of the result that is a list */
     int32_t viewed;        /* TNI_SIG_VIEW: the operand the results alias */
     uint64_t rng_counters; /* to reserve for one call */
-    tn_value args[TNI_MAX_ARGS]; /* non-tensor, non-run-time arguments, as the contract normalised
-                                    them */
-    int64_t *ints;               /* storage behind them */
+    tn_value *args;        /* non-tensor, non-run-time arguments, as the contract normalised them */
     tni_operand *operands;
     tni_output *outputs;
     tn_view *views; /* operands, then outputs, as a kernel sees them, but for their data */
     uint64_t bytes; /* all of the above, and the plan as its provider says */
-    struct tni_signature *next, *newer, *older; /* in shared_cache.c */
 } tni_signature;
 
 /* The schema's result that output i is, or is an entry of; and the first output of result r. */
@@ -88,6 +84,19 @@ static inline bool tni_signature_matches(const tni_signature *s, const uint64_t 
            memcmp(s->key, key, n * sizeof *key) == 0;
 }
 
+/* A signature while it is made, with room for what is known of one no sooner: how operands and
+ * outputs lie. Its arrays lie where its maker keeps them. */
+typedef struct tni_draft {
+    tni_signature s;
+    tni_geometry *operands, *outputs;
+} tni_draft;
+
+/* What was drafted, in one block of the size it takes, with a key and one reference; the plan is its
+ * own from now on. NULL: no memory, and nothing has changed. */
+tni_signature *tni_signature_new(const tni_draft *, const tni_invocation *, const uint64_t *key,
+                                 uint64_t n_key);
+/* Ends what a provider planned, if it did. */
+void tni_plan_drop(const tni_provider *, const tn_plan *);
 void tni_signature_retain(tni_signature *);
 void tni_signature_release(tni_signature *);
 

@@ -108,7 +108,7 @@ static void copy_numbers(const tni_frame *f, tni_step *s) {
     for (uint32_t k = 0; s->n_numbers && k < f->s->n_operands; k++) {
         const tn_tensor *t = f->v.operands[k];
         if (!t || f->s->operands[k].prepare != TNI_CAST_NUMBER) continue;
-        *n = (number){0, tni_tensor_data(t), t->dtype, f->s->operands[k].seen.dtype};
+        *n = (number){0, tni_tensor_data(t), t->dtype, f->s->operands[k].dtype};
         memcpy(&n->cell, &f->numbers[k], sizeof n->cell);
         s->views[k].data = &n++->cell;
     }

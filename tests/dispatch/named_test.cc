@@ -45,13 +45,8 @@ tn_arg_info argument(const char *op, uint32_t i) {
     return info;
 }
 
-class Named : public ::testing::Test {
+class Named : public Tenon {
   protected:
-    void SetUp() override { scope = tn_scope_push(); }
-    void TearDown() override {
-        tn_clear_error();
-        tn_scope_pop(scope);
-    }
     string refusal(const char *op, const std::vector<const char *> &names,
                    const std::vector<tn_value> &values, uint32_t n_outs = 1) {
         tn_value outs[4] = {};
@@ -60,7 +55,6 @@ class Named : public ::testing::Test {
                   TN_OK);
         return error();
     }
-    tn_scope scope;
 };
 
 TEST_F(Named, TellsWhatEachArgumentIs) {
@@ -123,6 +117,7 @@ TEST_F(Named, FillsNoMoreThanTheCallerHasRoomFor) {
     EXPECT_EQ(tn_op_arg("sort", 1, &none), TN_ERR_INVALID);
     EXPECT_EQ(error(), "tn_op_arg: set out->size first");
     EXPECT_EQ(tn_op_result("sort", 1, nullptr), TN_ERR_INVALID);
+    EXPECT_EQ(error(), "tn_op_result: set out->size first");
 }
 
 TEST_F(Named, CallsByNameInAnyOrder) {

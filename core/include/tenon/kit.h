@@ -117,9 +117,9 @@ __attribute__((format(printf, 3, 4))) static inline tn_status tnk_fail(tn_call *
     return code;
 }
 
-/* The same for a kernel that runs on the host after the call has ended, as one of a device's threads:
- * value was found where `limit` are allowed. On a device's own processors the same exchange is theirs
- * to make. Nothing if another call was first. */
+/* The same for a kernel that runs on the host after the call has ended, on a thread of its device:
+ * value was found where `limit` are allowed. On a device's own processors the same exchange is
+ * theirs to make. Nothing if another call was first. */
 static inline tn_status tnk_fail_later(tn_call *c, tn_status code, int64_t value, int64_t limit) {
     uint64_t none = 0;
     if (__atomic_compare_exchange_n(&c->device_error->claim, &none, c->error_claim | (uint8_t)code,
